@@ -1,1 +1,3 @@
-fn main(){}
+//! The `cellgate` command.
+
+fn main() {}

@@ -1,0 +1,150 @@
+//! What is known of a request before anything is decided: the one canonical reading of its head,
+//! borrowed from the bytes that will be forwarded. Made by `gate`, read by everything after it.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+/// The connection a request came on; decided once, at accept.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionFacts<'a> {
+    /// `https` for TLS, `http` otherwise. Behind a TLS-terminating balancer the listener says which.
+    pub scheme: Scheme,
+    /// The peer as the socket, or a trusted PROXY protocol header, names it.
+    pub peer: IpAddr,
+    /// The names that the presented certificate covers; `None` without TLS. An authority outside it
+    /// is refused with 421.
+    pub certificate_names: Option<&'a CertificateNames>,
+}
+
+/// How the client spoke to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// The wire version of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WireVersion {
+    /// HTTP/1.0: no keep-alive unless asked for, no chunked.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What the request wants the connection, or the stream, to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Upgrade {
+    /// An ordinary exchange.
+    None,
+    /// `Upgrade: websocket` (RFC 6455) or `:protocol websocket` (RFC 8441).
+    WebSocket,
+}
+
+/// A request as the router reads it. `target` is byte for byte what the cell receives.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFacts<'a> {
+    /// The method; never TRACE, CONNECT only as RFC 8441 WebSocket.
+    pub method: &'a Method,
+    /// Wire version on the client's side.
+    pub version: WireVersion,
+    /// Host name in lower case, without port and without a trailing dot; or an IP literal.
+    pub host: &'a str,
+    /// The authority as the client wrote it (for `X-Forwarded-Host`).
+    pub authority: &'a str,
+    /// Path and query, raw. Always begins with `/`, or is `*` for OPTIONS.
+    pub target: &'a str,
+    /// The fields as received, client copies of routing headers included.
+    pub headers: &'a HeaderMap,
+    /// WebSocket or nothing.
+    pub upgrade: Upgrade,
+    /// The connection it came on.
+    pub connection: ConnectionFacts<'a>,
+}
+
+impl<'a> RequestFacts<'a> {
+    /// The raw path: everything before the first `?`.
+    pub fn path(&self) -> &'a str {
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+    }
+
+    /// The raw query: everything after the first `?`, where there is one.
+    pub fn query(&self) -> Option<&'a str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
+
+    /// Whether the client speaks gRPC and must be answered in its manner.
+    pub fn is_grpc(&self) -> bool {
+        self.headers
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    }
+}
+
+impl Scheme {
+    /// As it stands in a URL and in `X-Forwarded-Proto`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The DNS names of one certificate: exact names and single-label wildcards (RFC 6125 section 6.4.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    exact: Vec<Box<str>>,
+    /// `*.us1.dbt.com` is kept as `us1.dbt.com`.
+    wildcard_parents: Vec<Box<str>>,
+}
+
+impl CertificateNames {
+    /// From the subject alternative names of a certificate, any case.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut made = Self::default();
+        for name in names {
+            let name = name.to_ascii_lowercase();
+            match name.strip_prefix("*.") {
+                Some(parent) => made.wildcard_parents.push(parent.into()),
+                None => made.exact.push(name.into()),
+            }
+        }
+        made
+    }
+
+    /// Whether a lower-case host name is one of them; a wildcard stands for exactly one label.
+    pub fn covers(&self, host: &str) -> bool {
+        self.exact.iter().any(|name| **name == *host)
+            || host.split_once('.').is_some_and(|(label, parent)| {
+                !label.is_empty() && self.wildcard_parents.iter().any(|name| **name == *parent)
+            })
+    }
+
+    /// All names as they stood in the certificate, for messages and the admin view.
+    pub fn iter(&self) -> impl Iterator<Item = String> + '_ {
+        let wildcards = self.wildcard_parents.iter().map(|parent| format!("*.{parent}"));
+        self.exact.iter().map(|name| name.to_string()).chain(wildcards)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let names = CertificateNames::new(["us1.dbt.com", "*.us1.dbt.com", "*.Metadata.us1.dbt.com"]);
+        for host in ["us1.dbt.com", "ab123.us1.dbt.com", "ab123.metadata.us1.dbt.com"] {
+            assert!(names.covers(host), "{host}");
+        }
+        for host in ["dbt.com", ".us1.dbt.com", "a.b.us1.dbt.com", "ab123.us2.dbt.com", ""] {
+            assert!(!names.covers(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Host names: which role a host has, which surface it is, and which account prefix it carries.
+
+use std::collections::HashMap;
+
+use super::accounts::ScheduleIndex;
+use super::ids::{CellIndex, Label, SurfaceIndex};
+
+/// What a host name is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A deprecated address; its responses carry the deprecation headers.
+    Legacy,
+    /// An account's own address; nothing but its prefix may name the account.
+    Cell,
+}
+
+/// What to do with a request that the identify order leaves without a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// Answer with guidance. The default.
+    Refuse,
+    /// Forward to a named cell: an explicit choice of the operator, counted.
+    Cell(CellIndex),
+}
+
+/// One `hosts:` rule of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRule {
+    /// Legacy or cell.
+    pub role: Role,
+    /// The pattern as written, for messages: `cloud.getdbt.com`, `{prefix}.{surface}.us1.dbt.com`.
+    pub pattern: Box<str>,
+    /// The surface, where the pattern has no `{surface}` label of its own.
+    pub surface: SurfaceIndex,
+    /// The deprecation schedule; always there for a legacy host, never for a cell host.
+    pub schedule: Option<ScheduleIndex>,
+    /// For requests in which nothing names an account.
+    pub no_account: Fallback,
+    /// For requests that name an account without a row.
+    pub unmapped_account: Fallback,
+}
+
+/// How many variable labels stand before the fixed part of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Labels {
+    /// The whole name is fixed.
+    Exact,
+    /// `{prefix}.` before it.
+    Prefix,
+    /// `{prefix}.{surface}.` before it.
+    PrefixSurface,
+}
+
+/// The rule that a host name falls under and what its labels say.
+#[derive(Clone, Copy, Debug)]
+pub struct HostMatch<'a> {
+    /// The rule.
+    pub rule: &'a HostRule,
+    /// The surface, from the label or the rule.
+    pub surface: SurfaceIndex,
+    /// The account prefix, where the pattern has one. Not looked up yet.
+    pub prefix: Option<&'a str>,
+    /// `metadata.ab123.us1.dbt.com` instead of `ab123.metadata.us1.dbt.com`: served, and reported.
+    pub misordered: bool,
+    /// The fixed part: `us1.dbt.com`. A cell host serves only accounts whose cell has this domain.
+    pub domain: &'a str,
+}
+
+/// Every host that this proxy serves. A look-up costs at most three hash probes.
+#[derive(Clone, Debug, Default)]
+pub struct HostTable {
+    rules: Vec<HostRule>,
+    exact: HashMap<Box<str>, u16>,
+    after_prefix: HashMap<Box<str>, u16>,
+    after_prefix_surface: HashMap<Box<str>, u16>,
+    surfaces: HashMap<Label, SurfaceIndex>,
+}
+
+impl HostTable {
+    /// `rules` with the fixed part of their pattern and what stands before it; `surfaces` by label.
+    /// A later rule with the same pattern replaces the earlier one; `config` reports that before.
+    pub fn new(
+        rules: impl IntoIterator<Item = (Labels, Box<str>, HostRule)>,
+        surfaces: HashMap<Label, SurfaceIndex>,
+    ) -> Self {
+        let mut table = Self { surfaces, ..Self::default() };
+        for (labels, name, rule) in rules {
+            let position = u16::try_from(table.rules.len()).expect("config limits host rules below 2^16");
+            table.rules.push(rule);
+            let names = match labels {
+                Labels::Exact => &mut table.exact,
+                Labels::Prefix => &mut table.after_prefix,
+                Labels::PrefixSurface => &mut table.after_prefix_surface,
+            };
+            names.insert(name, position);
+        }
+        table
+    }
+
+    /// The rule for a lower-case host name without port.
+    pub fn find<'a>(&'a self, host: &'a str) -> Option<HostMatch<'a>> {
+        if let Some((rule, domain)) = self.rule(&self.exact, host) {
+            return Some(HostMatch { rule, surface: rule.surface, prefix: None, misordered: false, domain });
+        }
+        let (first, rest) = host.split_once('.')?;
+        if let Some((rule, domain)) = self.rule(&self.after_prefix, rest)
+            && !self.surfaces.contains_key(first)
+        {
+            let prefix = Some(first);
+            return Some(HostMatch { rule, surface: rule.surface, prefix, misordered: false, domain });
+        }
+        let (second, rest) = rest.split_once('.')?;
+        let (rule, domain) = self.rule(&self.after_prefix_surface, rest)?;
+        match (self.surfaces.get(first), self.surfaces.get(second)) {
+            (None, Some(surface)) => {
+                Some(HostMatch { rule, surface: *surface, prefix: Some(first), misordered: false, domain })
+            }
+            (Some(surface), None) => {
+                Some(HostMatch { rule, surface: *surface, prefix: Some(second), misordered: true, domain })
+            }
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    /// All rules, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &HostRule> {
+        self.rules.iter()
+    }
+
+    fn rule<'a>(&'a self, names: &HashMap<Box<str>, u16>, name: &'a str) -> Option<(&'a HostRule, &'a str)> {
+        let position = names.get(name)?;
+        Some((&self.rules[usize::from(*position)], name))
+    }
+}

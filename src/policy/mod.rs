@@ -1,0 +1,16 @@
+//! The ground floor: every decision about a request, as plain functions on plain data.
+//!
+//! Nothing here reads a clock, a random source, the environment, a file or a socket, and nothing is
+//! async: time and randomness are arguments. If a test needs a socket to check a decision, the
+//! decision is in the wrong room.
+
+pub mod accounts;
+pub mod admit;
+pub mod certificates;
+pub mod credential;
+pub mod decide;
+pub mod facts;
+pub mod hosts;
+pub mod ids;
+pub mod refusal;
+pub mod snapshot;

@@ -1,0 +1,313 @@
+//! The closed list of reasons for which cellgate answers a request itself instead of forwarding it.
+//!
+//! Status, metric label, gRPC code, `Proxy-Status` error, outcome and Retry-After are total functions
+//! of the reason, so a new reason cannot be added without deciding all of them. How a refusal is
+//! rendered for a client (JSON, gRPC trailers) is `proxy::reply`'s matter.
+
+use std::time::Duration;
+
+/// Why a request was not answered by a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Malformed head, ambiguous framing, forbidden target: see [`BadRequest`].
+    BadRequest(BadRequest),
+    /// The legacy host, and nothing in the request names an account.
+    NoAccount,
+    /// The request names an account that has no row in the table (or no account of this host).
+    UnmappedAccount,
+    /// A route that the configuration marks `authenticated`, on a legacy host, without any
+    /// credential. Answered before the account is looked up, so that walking ids without a token
+    /// shows no difference between accounts that exist and accounts that do not.
+    CredentialRequired,
+    /// Two explicit sources of one legacy request name different accounts.
+    ConflictingAccounts,
+    /// A host that no rule of the configuration covers, or one that the connection's certificate does
+    /// not cover (RFC 9110 section 15.5.20).
+    Misdirected,
+    /// TRACE, CONNECT without a protocol, or a method outside the token grammar.
+    MethodNotAllowed,
+    /// `Expect` with anything but `100-continue`.
+    ExpectationFailed,
+    /// The request target is longer than the limit.
+    TargetTooLong,
+    /// Too many header fields, or too many bytes of them.
+    HeadersTooLarge,
+    /// The client did not finish its request head or body in time.
+    ClientTimeout,
+    /// A transfer coding other than exactly `chunked`, or an upgrade other than WebSocket.
+    NotImplemented,
+    /// No connection to the cell could be made.
+    CellUnreachable,
+    /// The cell closed the connection, or answered with bytes that are not an HTTP response.
+    CellBroken,
+    /// The cell did not begin its answer in time.
+    CellTimeout,
+    /// Every permit of the cell is taken.
+    CellFull,
+    /// The same request has passed this proxy before.
+    Loop,
+    /// A defect of cellgate itself; never a consequence of input.
+    Internal,
+}
+
+/// What is wrong with a malformed request. Each is answered with 400 and a closed connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BadRequest {
+    /// The request line is not `method SP target SP HTTP/1.x`.
+    RequestLine,
+    /// A header line that is not `token ":" value`, with obsolete folding, NUL or a bare CR or LF.
+    HeaderLine,
+    /// No Host, several, an empty one, or one that is not a host name or address with a port.
+    Host,
+    /// Host and the authority of an absolute target or `:authority` differ.
+    HostMismatch,
+    /// Content-Length doubled, a list, signed, not a number, or together with Transfer-Encoding.
+    ContentLength,
+    /// Transfer-Encoding in HTTP/1.0, or repeated.
+    TransferEncoding,
+    /// A dot segment, `//`, `;`, backslash, control byte or percent escape in the part of the path
+    /// that names the account.
+    Path,
+    /// An account or environment id that is not plain digits.
+    AccountId,
+    /// One key named twice with different values, or spelled with percent escapes.
+    DuplicateKey,
+    /// `Connection` names a field that must not be removed (Host, Content-Length, routing headers).
+    Connection,
+    /// A body that broke its own framing.
+    Body,
+}
+
+/// Whether a cell may have seen the request: decides if a client can repeat it safely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// No byte of the request reached a cell.
+    NotForwarded,
+    /// A cell may have acted on it.
+    Unknown,
+}
+
+impl Outcome {
+    /// The value of `X-Cellgate-Outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotForwarded => "not-forwarded",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) | Self::ConflictingAccounts => 400,
+            Self::CredentialRequired => 401,
+            Self::NoAccount | Self::UnmappedAccount => 404,
+            Self::MethodNotAllowed => 405,
+            Self::ClientTimeout => 408,
+            Self::TargetTooLong => 414,
+            Self::ExpectationFailed => 417,
+            Self::Misdirected => 421,
+            Self::HeadersTooLarge => 431,
+            Self::Internal => 500,
+            Self::NotImplemented => 501,
+            Self::CellUnreachable | Self::CellBroken => 502,
+            Self::CellFull => 503,
+            Self::CellTimeout => 504,
+            Self::Loop => 508,
+        }
+    }
+
+    /// The `grpc-status` code a gRPC client reads (grpc.io "Status codes and their use").
+    pub const fn grpc_status(self) -> u8 {
+        match self {
+            Self::BadRequest(_) | Self::ConflictingAccounts | Self::TargetTooLong => 3,
+            Self::ClientTimeout | Self::CellTimeout => 4,
+            Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => 5,
+            Self::HeadersTooLarge => 8,
+            Self::MethodNotAllowed | Self::NotImplemented | Self::ExpectationFailed => 12,
+            Self::Internal | Self::Loop => 13,
+            Self::CellUnreachable | Self::CellBroken | Self::CellFull => 14,
+            Self::CredentialRequired => 16,
+        }
+    }
+
+    /// The metric label and the `reason` of the access log: stable, closed, snake case.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadRequest(detail) => detail.label(),
+            Self::NoAccount => "no_account",
+            Self::UnmappedAccount => "unmapped_account",
+            Self::CredentialRequired => "credential_required",
+            Self::ConflictingAccounts => "conflicting_accounts",
+            Self::Misdirected => "misdirected",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::ClientTimeout => "client_timeout",
+            Self::NotImplemented => "not_implemented",
+            Self::CellUnreachable => "cell_unreachable",
+            Self::CellBroken => "cell_broken",
+            Self::CellTimeout => "cell_timeout",
+            Self::CellFull => "cell_full",
+            Self::Loop => "loop",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The `error` parameter of `Proxy-Status` (RFC 9209 section 2.3).
+    pub const fn proxy_error(self) -> &'static str {
+        match self {
+            Self::BadRequest(_)
+            | Self::ConflictingAccounts
+            | Self::CredentialRequired
+            | Self::MethodNotAllowed
+            | Self::ExpectationFailed
+            | Self::TargetTooLong
+            | Self::HeadersTooLarge
+            | Self::ClientTimeout
+            | Self::NotImplemented => "http_request_error",
+            Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => "destination_not_found",
+            Self::CellUnreachable => "connection_refused",
+            Self::CellBroken => "http_protocol_error",
+            Self::CellTimeout => "http_response_timeout",
+            Self::CellFull => "connection_limit_reached",
+            Self::Loop => "proxy_loop_detected",
+            Self::Internal => "proxy_internal_error",
+        }
+    }
+
+    /// One sentence for the client: what happened and what to do next. Names no cell, no address and
+    /// no account.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::BadRequest(detail) => detail.advice(),
+            Self::NoAccount => {
+                "This address serves many accounts and the request names none. Call your account's own \
+                 address, or a path that names the account."
+            }
+            Self::UnmappedAccount => {
+                "The account in this request is not served at this address. Check the account id and \
+                 call your account's own address."
+            }
+            Self::CredentialRequired => {
+                "This route needs a credential and the request carries none. Send your API token in \
+                 the Authorization header."
+            }
+            Self::ConflictingAccounts => {
+                "Path, query and headers of this request name different accounts. Name one account."
+            }
+            Self::Misdirected => {
+                "This host name is not served on this connection. Check the host name and open a new \
+                 connection to it."
+            }
+            Self::MethodNotAllowed => "This method is not allowed here. Use a standard HTTP method.",
+            Self::ExpectationFailed => "Only `Expect: 100-continue` is understood. Drop the header.",
+            Self::TargetTooLong => "The request target is too long. Shorten the path or the query.",
+            Self::HeadersTooLarge => {
+                "The header fields are too many or too large. Send fewer or shorter ones."
+            }
+            Self::ClientTimeout => "The request did not arrive in time. Send it again.",
+            Self::NotImplemented => {
+                "This transfer coding or protocol upgrade is not supported. Send the body plain or chunked."
+            }
+            Self::CellUnreachable => {
+                "The account's environment could not be reached. Nothing was sent to it: the request \
+                 can be repeated."
+            }
+            Self::CellBroken => {
+                "The account's environment closed the connection without a complete answer. It may \
+                 have acted on the request."
+            }
+            Self::CellTimeout => {
+                "The account's environment did not answer in time. It may have acted on the request."
+            }
+            Self::CellFull => {
+                "The account's environment is at its limit. Nothing was sent to it: repeat the request \
+                 after the time in Retry-After."
+            }
+            Self::Loop => {
+                "This request has passed the same proxy before. Correct the address of the environment."
+            }
+            Self::Internal => "cellgate failed on this request. Report the request id to its operators.",
+        }
+    }
+
+    /// How long a client should wait before it repeats the request; `None` where repeating is no cure.
+    /// Jitter is added by the caller, who owns the random source.
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            // Permits come free within a response time; a second is the shortest value that
+            // delta-seconds can say.
+            Self::CellFull => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// Whether the client connection must be closed because its framing can no longer be trusted.
+    pub const fn closes_connection(self) -> bool {
+        match self {
+            Self::BadRequest(_)
+            | Self::TargetTooLong
+            | Self::HeadersTooLarge
+            | Self::ClientTimeout
+            | Self::NotImplemented
+            | Self::Internal => true,
+            Self::NoAccount
+            | Self::UnmappedAccount
+            | Self::CredentialRequired
+            | Self::ConflictingAccounts
+            | Self::Misdirected
+            | Self::MethodNotAllowed
+            | Self::ExpectationFailed
+            | Self::CellUnreachable
+            | Self::CellBroken
+            | Self::CellTimeout
+            | Self::CellFull
+            | Self::Loop => false,
+        }
+    }
+}
+
+impl BadRequest {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::RequestLine => "bad_request_line",
+            Self::HeaderLine => "bad_header_line",
+            Self::Host => "bad_host",
+            Self::HostMismatch => "host_mismatch",
+            Self::ContentLength => "bad_content_length",
+            Self::TransferEncoding => "bad_transfer_encoding",
+            Self::Path => "bad_path",
+            Self::AccountId => "bad_account_id",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Connection => "bad_connection_header",
+            Self::Body => "bad_body",
+        }
+    }
+
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::RequestLine => "The request line is malformed. Expected: METHOD SP target SP HTTP/1.1.",
+            Self::HeaderLine => "A header line is malformed. Expected: name, colon, value, CRLF; no folding.",
+            Self::Host => "Expected exactly one Host header with a host name.",
+            Self::HostMismatch => {
+                "Host and the authority of the request target differ. Send the same in both."
+            }
+            Self::ContentLength => {
+                "Expected at most one Content-Length, a plain number, and never together with Transfer-Encoding."
+            }
+            Self::TransferEncoding => "Expected a single `Transfer-Encoding: chunked`, in HTTP/1.1 only.",
+            Self::Path => {
+                "The path up to the account id must be plain: no dot segments, empty segments, ';', \
+                 backslash or percent escapes."
+            }
+            Self::AccountId => "The account id must be plain digits without sign or leading zero.",
+            Self::DuplicateKey => "The account is named twice in different ways. Name it once.",
+            Self::Connection => "The Connection header names a field that cannot be removed.",
+            Self::Body => "The request body does not match its own framing.",
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The snapshot: everything compiled from the configuration files, immutable, swapped whole.
+//!
+//! Plain data only. What must outlive a reload (counters, learned credentials) hangs on it as a shared
+//! handle that `config::compile` carries over by name. Opaque TLS values (`rustls`) are held, not used.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::accounts::AccountTable;
+use super::admit::CellLoad;
+use super::hosts::HostTable;
+use super::ids::{AccountId, CellIndex, EntityId, Generation, Label};
+
+/// One immutable generation of the routing configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with every applied reload.
+    pub generation: Generation,
+    /// SHA-256 over the configuration files, lower-case hex: equal on replicas with equal files.
+    pub hash: Box<str>,
+    /// Products with a host label of their own.
+    pub surfaces: Vec<Label>,
+    /// Which hosts are served.
+    pub hosts: HostTable,
+    /// Every cell; [`CellIndex`] counts in it.
+    pub cells: Vec<Cell>,
+    /// Who lives where.
+    pub accounts: AccountTable,
+    /// Environment id to account, for headers that name an environment.
+    pub environments: HashMap<EntityId, AccountId>,
+    /// Deprecation schedules that hosts and accounts point at.
+    pub schedules: Vec<Schedule>,
+    /// The identify order's rules.
+    pub identify: IdentifyRules,
+    /// How client programs are told apart in the books; the first match wins.
+    pub clients: Vec<ClientFamily>,
+    /// What a request head may be.
+    pub limits: RequestLimits,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where refusals and `rel="deprecation"` send a human when no schedule says otherwise.
+    pub guide: Box<str>,
+    /// Server certificates by name, for SNI and for the 421 rule.
+    pub certificates: super::certificates::CertificateTable,
+}
+
+/// An isolated deployment that holds accounts.
+#[derive(Debug)]
+pub struct Cell {
+    /// Unique name, as metrics and logs show it.
+    pub name: Label,
+    /// The old multi-tenant environment.
+    pub shared: bool,
+    /// The domain of its accounts' own addresses: `us1.dbt.com`.
+    pub domain: Box<str>,
+    /// Endpoints by zone; lower priority first.
+    pub groups: Vec<Group>,
+    /// Most requests in flight before new ones are refused with 503.
+    pub max_in_flight: u32,
+    /// How long its connections may take.
+    pub timeouts: CellTimeouts,
+    /// What it speaks.
+    pub protocol: CellProtocol,
+    /// TLS towards it; `None` is plain text.
+    pub tls: Option<CellTls>,
+    /// Which Host it is sent.
+    pub host: UpstreamHost,
+    /// The key that signs verdicts for it, where one is configured.
+    pub seal: Option<SealKey>,
+    /// Live counters; outlive reloads.
+    pub load: Arc<CellLoad>,
+}
+
+/// Endpoints of one cell in one zone.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Zone or cluster name.
+    pub zone: Label,
+    /// 0 is used first; a higher number only when every lower one is down.
+    pub priority: u8,
+    /// Declared capacity in requests per second, where known.
+    pub capacity_rps: Option<u32>,
+    /// Where it listens.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address of a group.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Socket address or DNS name.
+    pub address: EndpointAddress,
+    /// Identity for connection pools: cell, address and everything that decides whom TLS trusts. Two
+    /// endpoints with different trust can never share a connection (facts: pingora 1.3).
+    pub key: EndpointKey,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    /// A literal address.
+    Socket(SocketAddr),
+    /// A DNS name and port, resolved in the background; the last good answer is kept.
+    Name(Box<str>, u16),
+}
+
+/// See [`Endpoint::key`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey(pub Arc<str>);
+
+/// Time limits of the connections to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellTimeouts {
+    /// TCP connect and TLS handshake together.
+    pub connect: Duration,
+    /// From the last byte of the request head to the first of the response head; restarts while a
+    /// request body is flowing.
+    pub response_head: Duration,
+    /// Silence in the middle of a response, or in both directions of a tunnel.
+    pub idle: Duration,
+    /// How long an unused connection is kept.
+    pub keep_alive: Duration,
+}
+
+/// What a cell speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CellProtocol {
+    /// HTTP/1.1; gRPC requests cannot be served.
+    Http1,
+    /// HTTP/2, by ALPN under TLS and by prior knowledge without; WebSocket goes over HTTP/1.1.
+    Http2,
+    /// HTTP/1.1 for ordinary requests and HTTP/2 for gRPC, on the same address.
+    Auto,
+}
+
+/// Which authority a cell is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamHost {
+    /// The client's, byte for byte.
+    Preserve,
+    /// The account's own address on the surface (`ab123.metadata.us1.dbt.com`); the client's where no
+    /// account is known.
+    Account,
+}
+
+/// TLS towards a cell, built once at compile, so that sessions resume.
+#[derive(Clone, Debug)]
+pub struct CellTls {
+    /// The name to send and to verify.
+    pub sni: rustls::pki_types::ServerName<'static>,
+    /// Roots and client certificate, with ALPN `h2`, `http/1.1` or both as the protocol says.
+    pub config: Arc<rustls::ClientConfig>,
+}
+
+/// A key that signs routing verdicts for one cell.
+#[derive(Clone)]
+pub struct SealKey {
+    /// Names the key to the verifier; rotates.
+    pub id: Box<str>,
+    /// HMAC-SHA-256 key.
+    pub key: Arc<aws_lc_rs::hmac::Key>,
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The dates of one deprecated address. `deprecated_since` is RFC 9745's Deprecation, `sunset_at` is
+/// RFC 8594's Sunset (what most product pages call "the deprecation date").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Unique name in the configuration.
+    pub name: Label,
+    /// Seconds since the Unix epoch.
+    pub deprecated_since: i64,
+    /// Seconds since the Unix epoch; never before `deprecated_since` (RFC 9745 section 4).
+    pub sunset_at: i64,
+    /// Human documentation, `rel="deprecation"`.
+    pub guide: Box<str>,
+    /// Retirement policy, `rel="sunset"`, where there is one.
+    pub policy: Option<Box<str>>,
+    /// What to do when the cell sends dates of its own.
+    pub merge: Merge,
+}
+
+/// Whose dates win when the cell sends Deprecation or Sunset itself (facts: migration 1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Merge {
+    /// The earlier of both.
+    Earliest,
+    /// Ours.
+    Ours,
+    /// The cell's.
+    Upstream,
+}
+
+/// The rules of the identify order.
+#[derive(Debug, Default)]
+pub struct IdentifyRules {
+    /// Path templates, most specific first.
+    pub paths: Vec<PathTemplate>,
+    /// Query keys whose value is an account id.
+    pub query_keys: Vec<Box<str>>,
+    /// Headers that name an account or an environment.
+    pub headers: Vec<(HeaderName, Names)>,
+    /// Cookies that name an account or carry a credential.
+    pub cookies: Vec<(Box<str>, Names)>,
+    /// How credentials look and how they are fingerprinted.
+    pub credentials: super::credential::CredentialRules,
+    /// Ids made in a cell carry the cell.
+    pub id_ranges: Vec<IdRange>,
+}
+
+/// What a header's or cookie's value says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Names {
+    /// An account id.
+    Account,
+    /// An environment id, through [`Snapshot::environments`].
+    Environment,
+    /// A credential, through the credential tables.
+    Credential,
+}
+
+/// One path template: `/api/v2/accounts/{account}` also matches everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathTemplate {
+    /// Segments after the leading slash.
+    pub segments: Vec<Segment>,
+    /// A 2xx here proves the credential: needed for learning, and asked for on legacy hosts.
+    pub authenticated: bool,
+}
+
+/// One segment of a path template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// This text.
+    Literal(Box<str>),
+    /// An account id.
+    Account,
+    /// The id of something made in a cell; names at most a cell, by [`IdRange`].
+    Entity,
+    /// Anything but empty.
+    Any,
+}
+
+/// Ids from `first` to `last` were made in `cell`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// First id, inclusive.
+    pub first: u64,
+    /// Last id, inclusive.
+    pub last: u64,
+    /// The cell that made them.
+    pub cell: CellIndex,
+    /// Off as soon as an account born in the range lives elsewhere (set at compile).
+    pub enabled: bool,
+}
+
+/// One row of `clients.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFamily {
+    /// Shown in reports.
+    pub name: Box<str>,
+    /// All of these must hold.
+    pub matches: Vec<ClientMatch>,
+}
+
+/// One condition on a request's headers, compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMatch {
+    /// User-Agent begins with this lower-case text.
+    UserAgentPrefix(Box<str>),
+    /// User-Agent contains this lower-case text.
+    UserAgentContains(Box<str>),
+    /// A header has this lower-case value.
+    Header(HeaderName, Box<str>),
+    /// No User-Agent at all.
+    NoUserAgent,
+}
+
+/// What a request head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// Most bytes of the request target; more is 414.
+    pub target_bytes: usize,
+    /// Most bytes of the whole head; more is 431.
+    pub head_bytes: usize,
+    /// Most header fields; more is 431.
+    pub header_fields: usize,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            // Longer than any target in the request shapes by a factor of 40, and what nginx and
+            // HAProxy accept in one buffer.
+            target_bytes: 8 * 1024,
+            // Cookies and tokens of large single-sign-on set-ups reach 16 KiB; twice that.
+            head_bytes: 32 * 1024,
+            // facts/security.md row 24.
+            header_fields: 100,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The cell at an index that this snapshot made.
+    pub fn cell(&self, index: CellIndex) -> &Cell {
+        &self.cells[usize::from(index.0)]
+    }
+}

@@ -1,0 +1,96 @@
+//! The one seam between serving and seeing: a request's end as a value.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::policy::decide::Decision;
+use crate::policy::facts::{Scheme, WireVersion};
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::Snapshot;
+
+/// One finished request. Holds its snapshot, so that names of cells, surfaces and client families are
+/// looked up by whoever prints them and not on the request path.
+#[derive(Debug)]
+pub struct RequestEvent {
+    /// The generation that the request was served under.
+    pub snapshot: Arc<Snapshot>,
+    /// Name of the listener it came in on.
+    pub listener: Arc<str>,
+    /// When its head was complete.
+    pub started: SystemTime,
+    /// Also sent as `X-Request-Id`.
+    pub request_id: Box<str>,
+    /// The client address after PROXY protocol and trusted forwarding headers.
+    pub client_ip: IpAddr,
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// Wire version of the client side.
+    pub version: WireVersion,
+    /// Request method.
+    pub method: http::Method,
+    /// Lower-case host; empty when the head had none.
+    pub host: Box<str>,
+    /// Raw path without the query: queries may hold secrets and are never recorded.
+    pub path: Box<str>,
+    /// User-Agent, cut at 256 bytes: enough to tell client programs apart.
+    pub user_agent: Option<Box<str>>,
+    /// The decision; `None` when the head could not be read.
+    pub decision: Option<Decision>,
+    /// Status sent to the client; 499 when it went away before any was sent.
+    pub status: u16,
+    /// Why cellgate answered itself, where it did.
+    pub refusal: Option<Refusal>,
+    /// How the exchange ended.
+    pub end: End,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// Times along the way.
+    pub timings: Timings,
+    /// Address of the endpoint used last.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// Connection attempts to endpoints: 0 when none was needed, over 1 after a retry.
+    pub attempts: u8,
+    /// The connection to the cell came from the pool.
+    pub reused: bool,
+    /// The cell sent deprecation headers of its own.
+    pub upstream_deprecated: bool,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Whole, on both sides.
+    Complete,
+    /// The client went away first.
+    ClientGone,
+    /// The cell broke off a response that had begun.
+    CellGone,
+    /// Silence beyond the idle limit, or the drain deadline.
+    TimedOut,
+}
+
+/// Times along the way, all from `started`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// A connection to the cell was there.
+    pub connected: Option<Duration>,
+    /// The first byte of the cell's final response head.
+    pub first_byte: Option<Duration>,
+    /// The end.
+    pub total: Duration,
+}
+
+impl End {
+    /// Metric label and log value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::CellGone => "cell_gone",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
