@@ -4,4 +4,5 @@
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
 pub mod policy;
+pub mod proxy;
 pub mod telemetry;

@@ -9,6 +9,7 @@ pub mod admit;
 pub mod certificates;
 pub mod credential;
 pub mod decide;
+pub mod envelope;
 pub mod facts;
 pub mod hosts;
 pub mod ids;

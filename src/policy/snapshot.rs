@@ -120,8 +120,10 @@ pub struct CellTimeouts {
     /// From the last byte of the request head to the first of the response head; restarts while a
     /// request body is flowing.
     pub response_head: Duration,
-    /// Silence in the middle of a response, or in both directions of a tunnel.
+    /// Silence in the middle of a response.
     pub idle: Duration,
+    /// Silence in both directions of a WebSocket.
+    pub tunnel_idle: Duration,
     /// How long an unused connection is kept.
     pub keep_alive: Duration,
 }
@@ -152,8 +154,10 @@ pub enum UpstreamHost {
 pub struct CellTls {
     /// The name to send and to verify.
     pub sni: rustls::pki_types::ServerName<'static>,
-    /// Roots and client certificate, with ALPN `h2`, `http/1.1` or both as the protocol says.
-    pub config: Arc<rustls::ClientConfig>,
+    /// Roots and client certificate, offering ALPN `http/1.1` only.
+    pub http1: Arc<rustls::ClientConfig>,
+    /// The same, offering ALPN `h2` only.
+    pub http2: Arc<rustls::ClientConfig>,
 }
 
 /// A key that signs routing verdicts for one cell.
