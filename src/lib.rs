@@ -3,5 +3,6 @@
 //! The modules, in reading order. Arrows point down this list: `policy` names nobody, `config` names
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
+pub mod listen;
 pub mod policy;
 pub mod telemetry;
