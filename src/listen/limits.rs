@@ -212,7 +212,7 @@ mod tests {
                 let counts = &counts;
                 scope.spawn(move || {
                     for round in 0..2_000u32 {
-                        let address = IpAddr::from([192, 0, 2, (thread + round as u8) % 4]);
+                        let address = IpAddr::from([192, 0, 2, (u32::from(thread) + round) as u8 % 4]);
                         let (total, source) = (counts.admit(), counts.admit_source(address));
                         assert!(counts.total() <= 64);
                         drop((total, source));
