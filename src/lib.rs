@@ -4,6 +4,7 @@
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
 pub mod listen;
+pub mod live;
 pub mod policy;
 pub mod proxy;
 pub mod telemetry;

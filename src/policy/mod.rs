@@ -13,5 +13,6 @@ pub mod envelope;
 pub mod facts;
 pub mod hosts;
 pub mod ids;
+pub mod pick;
 pub mod refusal;
 pub mod snapshot;

@@ -3,6 +3,7 @@
 
 pub mod connect;
 pub mod downstream;
+pub mod forward;
 pub mod pool;
 pub mod pump;
 pub mod reply;

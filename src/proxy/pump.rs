@@ -55,11 +55,17 @@ pub struct Pump<'a> {
     down: &'a mut Downstream,
     up: &'a mut Upstream,
     limits: Limits,
-    request: Request,
-    response: Response,
+    progress: Progress,
     timer: Pin<Box<Sleep>>,
     /// Who is looked at first alternates, so that neither direction can starve the other.
     response_first: bool,
+}
+
+/// How far both directions are; lives from the request head to the end, across two pumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    request: Request,
+    response: Response,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,12 +98,35 @@ enum Step {
     Finished,
 }
 
+impl Progress {
+    /// Before anything has moved but the request head; `bodiless` when no request body comes.
+    pub fn start(bodiless: bool) -> Self {
+        let request = if bodiless { Request::Done } else { Request::Open };
+        Self { request, response: Response::Head }
+    }
+
+    /// Whether the cell has had the whole request and has answered it whole: only then can its
+    /// connection carry another.
+    pub fn is_whole(self) -> bool {
+        self.request == Request::Done && self.response == Response::Done
+    }
+
+    /// Whether the connection has become a tunnel.
+    pub fn is_tunnel(self) -> bool {
+        self.response == Response::Tunnel
+    }
+}
+
 impl<'a> Pump<'a> {
     /// For an exchange whose request head has been sent.
-    pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits) -> Self {
-        let request = if down.request_done() { Request::Done } else { Request::Open };
+    pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits, progress: Progress) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.response_head));
-        Self { down, up, limits, request, response: Response::Head, timer, response_first: false }
+        Self { down, up, limits, progress, timer, response_first: false }
+    }
+
+    /// How far it is now, for the next pump or for what happens to the connections.
+    pub fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// Moves the request body up and 1xx heads down until the cell's final head is there.
@@ -112,7 +141,7 @@ impl<'a> Pump<'a> {
                     self.down.inform(head).await.map_err(|_| Broken::ClientGone)?;
                 }
                 Step::Response(Event::Head { head, end }) => {
-                    self.response = match head.status {
+                    self.progress.response = match head.status {
                         StatusCode::SWITCHING_PROTOCOLS => Response::Tunnel,
                         _ if end => Response::Done,
                         _ => Response::Body,
@@ -133,14 +162,14 @@ impl<'a> Pump<'a> {
     /// # Errors
     /// [`Broken`]; the client has been sent a head, so the response must be broken off.
     pub async fn body(&mut self) -> Result<(), Broken> {
-        if self.response == Response::Tunnel {
+        if self.progress.response == Response::Tunnel {
             self.up.become_tunnel();
-            self.request = Request::Open;
+            self.progress.request = Request::Open;
         }
         self.restart_timer();
         loop {
             match self.step().await? {
-                Step::RequestBody(None) if self.response == Response::Tunnel => {
+                Step::RequestBody(None) if self.progress.response == Response::Tunnel => {
                     return self.close_tunnel().await;
                 }
                 Step::RequestBody(chunk) => self.request_body(chunk).await?,
@@ -158,11 +187,6 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Whether the cell has had the whole request.
-    pub fn request_done(&self) -> bool {
-        self.request == Request::Done && self.up.sink.is_clear()
-    }
-
     async fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
         let sent = match chunk {
             Some(chunk) => {
@@ -170,12 +194,12 @@ impl<'a> Pump<'a> {
                 self.up.body(chunk).await
             }
             None => {
-                self.request = Request::Done;
+                self.progress.request = Request::Done;
                 self.up.finish().await
             }
         };
         match sent {
-            Err(error) if self.response == Response::Tunnel => Err(Broken::Cell(error)),
+            Err(error) if self.progress.response == Response::Tunnel => Err(Broken::Cell(error)),
             Err(_) => {
                 self.abandon_request();
                 Ok(())
@@ -186,22 +210,22 @@ impl<'a> Pump<'a> {
 
     /// The cell has closed its reading side. It may have answered before: the answer decides.
     fn abandon_request(&mut self) {
-        self.request = Request::Abandoned;
+        self.progress.request = Request::Abandoned;
         self.up.sink = Sink::Idle;
     }
 
     async fn response_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
-        if self.response == Response::Tunnel {
-            return self.close_tunnel().await.map(|()| self.response = Response::Done);
+        if self.progress.response == Response::Tunnel {
+            return self.close_tunnel().await.map(|()| self.progress.response = Response::Done);
         }
-        self.response = Response::Done;
+        self.progress.response = Response::Done;
         self.down.finish(trailers).await.map_err(|_| Broken::ClientGone)
     }
 
     /// One side of a tunnel has closed: hand over what waits and close the other.
     async fn close_tunnel(&mut self) -> Result<(), Broken> {
-        self.request = Request::Done;
-        self.response = Response::Done;
+        self.progress.request = Request::Done;
+        self.progress.response = Response::Done;
         let _ = self.up.finish().await;
         self.down.finish(None).await.map_err(|_| Broken::ClientGone)?;
         while !matches!(self.step().await?, Step::Finished) {}
@@ -216,7 +240,7 @@ impl<'a> Pump<'a> {
         if let Poll::Ready(moved) = self.poll_sinks(cx) {
             return Poll::Ready(moved);
         }
-        if self.response == Response::Done && self.down.sink.is_clear() {
+        if self.progress.response == Response::Done && self.down.sink.is_clear() {
             return Poll::Ready(Ok(Step::Finished));
         }
         self.response_first = !self.response_first;
@@ -258,7 +282,7 @@ impl<'a> Pump<'a> {
     }
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
-        let event = match self.response {
+        let event = match self.progress.response {
             Response::Head => self.up.poll_head(cx),
             Response::Body | Response::Tunnel if self.down.sink.is_clear() => self.up.poll_body(cx),
             Response::Body | Response::Tunnel | Response::Done => return Poll::Pending,
@@ -270,7 +294,7 @@ impl<'a> Pump<'a> {
         if self.down.sink.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
-        match self.request {
+        match self.progress.request {
             Request::Open if self.up.sink.is_clear() => match self.down.source.poll_body(cx) {
                 Poll::Ready(Ok(chunk)) => Poll::Ready(Ok(Step::RequestBody(chunk))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(client_broke(error))),
@@ -282,8 +306,8 @@ impl<'a> Pump<'a> {
     }
 
     fn restart_timer(&mut self) {
-        let limit = match self.response {
-            Response::Head if self.request == Request::Open && self.up.sink.is_clear() => {
+        let limit = match self.progress.response {
+            Response::Head if self.progress.request == Request::Open && self.up.sink.is_clear() => {
                 self.limits.client_body
             }
             Response::Head => self.limits.response_head,
@@ -297,8 +321,8 @@ impl<'a> Pump<'a> {
         if !self.down.sink.is_clear() {
             return Broken::ClientStalled;
         }
-        let owes_body = self.request == Request::Open && self.up.sink.is_clear();
-        match self.response {
+        let owes_body = self.progress.request == Request::Open && self.up.sink.is_clear();
+        match self.progress.response {
             Response::Head if owes_body => Broken::ClientSlow,
             Response::Head | Response::Body | Response::Done | Response::Tunnel => Broken::CellSlow,
         }
