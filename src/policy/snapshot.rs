@@ -13,8 +13,9 @@ use ipnet::IpNet;
 
 use super::accounts::AccountTable;
 use super::admit::CellLoad;
+use super::envelope::ErrorShape;
 use super::hosts::HostTable;
-use super::ids::{AccountId, CellIndex, EntityId, Generation, Label};
+use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub struct Snapshot {
     pub generation: Generation,
     /// SHA-256 over the configuration files, lower-case hex: equal on replicas with equal files.
     pub hash: Box<str>,
-    /// Products with a host label of their own.
-    pub surfaces: Vec<Label>,
+    /// Products with a host label of their own; [`SurfaceIndex`] counts in it.
+    pub surfaces: Vec<Surface>,
     /// Which hosts are served.
     pub hosts: HostTable,
     /// Every cell; [`CellIndex`] counts in it.
@@ -47,6 +48,15 @@ pub struct Snapshot {
     pub guide: Box<str>,
     /// Server certificates by name, for SNI and for the 421 rule.
     pub certificates: super::certificates::CertificateTable,
+}
+
+/// A product with its own host label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surface {
+    /// The label: `app`, `metadata`, `semantic-layer`.
+    pub name: Label,
+    /// How its API's clients expect an error.
+    pub errors: ErrorShape,
 }
 
 /// An isolated deployment that holds accounts.
@@ -318,5 +328,10 @@ impl Snapshot {
     /// The cell at an index that this snapshot made.
     pub fn cell(&self, index: CellIndex) -> &Cell {
         &self.cells[usize::from(index.0)]
+    }
+
+    /// The surface at an index that this snapshot made.
+    pub fn surface(&self, index: SurfaceIndex) -> &Surface {
+        &self.surfaces[usize::from(index.0)]
     }
 }
