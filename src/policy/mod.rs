@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod credential;
 pub mod decide;
 pub mod facts;
+pub mod gate;
 pub mod hosts;
 pub mod ids;
 pub mod refusal;
