@@ -13,5 +13,6 @@ pub mod facts;
 pub mod gate;
 pub mod hosts;
 pub mod ids;
+pub mod learned;
 pub mod refusal;
 pub mod snapshot;
