@@ -4,4 +4,6 @@
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
 pub mod policy;
+pub mod readiness;
+pub mod reload;
 pub mod telemetry;
