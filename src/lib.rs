@@ -8,4 +8,6 @@ pub mod listen;
 pub mod live;
 pub mod policy;
 pub mod proxy;
+pub mod readiness;
+pub mod reload;
 pub mod telemetry;

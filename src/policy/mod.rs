@@ -17,6 +17,7 @@ pub mod gate;
 pub mod hosts;
 pub mod ids;
 pub mod learned;
+pub mod location;
 pub mod pick;
 pub mod refusal;
 pub mod snapshot;
