@@ -113,7 +113,8 @@ impl<H: Handler> Door<H> {
         let mut shutdown = shell.shutdown.clone();
         tokio::spawn(async move {
             let life = async {
-                if let Some(connection) = entrance.enter(arrival, guard).await {
+                // Boxed: what the handshake needs is given back before the connection's long life.
+                if let Some(connection) = Box::pin(entrance.enter(arrival, guard)).await {
                     handler.handle(connection).await;
                 }
             };
@@ -180,14 +181,22 @@ fn take(accepted: io::Result<(TcpStream, SocketAddr)>, door: &impl Admit) -> Opt
 
 /// Linux reports errors of the new connection itself through `accept` (accept(2), "Error handling").
 fn classify(error: &io::Error) -> AcceptFailure {
-    // The numbers are Linux's, the same on every architecture that Rust's tier 1 has.
     match error.raw_os_error() {
-        Some(24) => AcceptFailure::ProcessDescriptors,
-        Some(23) => AcceptFailure::SystemDescriptors,
-        Some(105 | 12) => AcceptFailure::Memory,
-        // ECONNABORTED, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN,
-        // EHOSTUNREACH, ENONET, EPERM (a firewall rule), ETIMEDOUT.
-        Some(103 | 71 | 92 | 95 | 100 | 101 | 112 | 113 | 64 | 1 | 110) => AcceptFailure::Aborted,
-        _ => AcceptFailure::Other,
+        Some(errno::EMFILE) => AcceptFailure::ProcessDescriptors,
+        Some(errno::ENFILE) => AcceptFailure::SystemDescriptors,
+        Some(errno::ENOBUFS | errno::ENOMEM) => AcceptFailure::Memory,
+        Some(code) if errno::OF_THE_CONNECTION.contains(&code) => AcceptFailure::Aborted,
+        Some(_) | None => AcceptFailure::Other,
     }
+}
+
+/// Linux' error numbers, the same on x86-64 and AArch64; `std` has no names for most of them.
+mod errno {
+    pub(super) const ENFILE: i32 = 23;
+    pub(super) const EMFILE: i32 = 24;
+    pub(super) const ENOMEM: i32 = 12;
+    pub(super) const ENOBUFS: i32 = 105;
+    /// EPERM (a firewall rule), ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH,
+    /// ECONNABORTED, ETIMEDOUT, EHOSTDOWN, EHOSTUNREACH: the next connection may be well.
+    pub(super) const OF_THE_CONNECTION: [i32; 11] = [1, 64, 71, 92, 95, 100, 101, 103, 110, 112, 113];
 }
