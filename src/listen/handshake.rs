@@ -432,6 +432,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_alert_arrives_although_the_client_had_more_to_say() {
+        let world = world();
+        let served = world.serve_tls();
+        let hello = client_hello(&world, "www.example.com");
+        // More than one read takes, and what a client that expects to be accepted may send.
+        let bytes = [&hello[..], &[0x17; 8 * 1024]].concat();
+        assert_eq!(exchange(&served, &bytes).await, UNRECOGNIZED_NAME);
+    }
+
+    #[tokio::test]
     async fn what_is_no_handshake_is_named() {
         let world = world();
         let served = world.serve_tls();

@@ -59,7 +59,7 @@ pub(super) struct Served {
 
 /// Sends back what it receives, until the client closes.
 #[derive(Debug)]
-pub(super) struct Echo(mpsc::UnboundedSender<Facts>);
+pub(super) struct Echo(pub(super) mpsc::UnboundedSender<Facts>);
 
 /// Writes down what it is told.
 #[derive(Debug, Default)]
@@ -171,11 +171,6 @@ impl Recorder {
     /// How often an event has happened.
     pub(super) fn count(&self, event: &str) -> usize {
         self.events.lock().unwrap().iter().filter(|seen| *seen == event).count()
-    }
-
-    /// Everything so far.
-    pub(super) fn events(&self) -> Vec<String> {
-        self.events.lock().unwrap().clone()
     }
 
     /// Waits until an event has happened so often. Has no timer of its own: with paused time a timer
