@@ -12,8 +12,12 @@ pub mod connection;
 pub mod drain;
 pub mod handshake;
 pub mod limits;
+mod log_budget;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod serve;
 pub mod spec;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;
