@@ -3,6 +3,7 @@
 //! The modules, in reading order. Arrows point down this list: `policy` names nobody, `config` names
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
+pub mod admin;
 pub mod policy;
 pub mod readiness;
 pub mod reload;
