@@ -6,6 +6,7 @@
 pub mod last_good;
 pub mod listen;
 pub mod live;
+pub mod admin;
 pub mod policy;
 pub mod proxy;
 pub mod readiness;
