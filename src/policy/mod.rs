@@ -5,14 +5,18 @@
 //! decision is in the wrong room.
 
 pub mod accounts;
+pub mod address;
 pub mod admit;
 pub mod certificates;
+pub mod client;
 pub mod credential;
 pub mod decide;
 pub mod facts;
 pub mod gate;
 pub mod hosts;
+pub mod identify;
 pub mod ids;
 pub mod learned;
+pub mod path;
 pub mod refusal;
 pub mod snapshot;
