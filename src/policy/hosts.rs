@@ -122,6 +122,16 @@ impl HostTable {
         }
     }
 
+    /// How the own address of an account on a surface is formed under a domain; `None` where no cell
+    /// host rule serves it.
+    pub fn own_address_labels(&self, domain: &str, surface: SurfaceIndex) -> Option<Labels> {
+        let cell_rule = |names| self.rule(names, domain).filter(|(rule, _)| rule.role == Role::Cell);
+        match cell_rule(&self.after_prefix) {
+            Some((rule, _)) if rule.surface == surface => Some(Labels::Prefix),
+            _ => cell_rule(&self.after_prefix_surface).map(|_| Labels::PrefixSurface),
+        }
+    }
+
     /// All rules, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &HostRule> {
         self.rules.iter()

@@ -597,8 +597,8 @@ mod tests {
                 ("cellgate_connections_open", "1"),
                 ("cellgate_connections_total", "2"),
                 (r#"cellgate_connections_refused_total{reason="limit"}"#, "1"),
-                (r#"cellgate_tls_handshakes_total{result="tls12"}"#, "1"),
-                (r#"cellgate_tls_handshakes_total{result="tls13"}"#, "0"),
+                (r#"cellgate_tls_handshakes_total{result="full"}"#, "1"),
+                (r#"cellgate_tls_handshakes_total{result="resumed"}"#, "0"),
                 (r#"cellgate_unknown_sni_total{kind="misordered"}"#, "1"),
                 (r#"cellgate_reloads_total{outcome="rejected"}"#, "1"),
                 ("cellgate_config_last_reload_successful", "0"),
@@ -608,7 +608,7 @@ mod tests {
                 ("cellgate_panics_total", "1"),
             ],
         );
-        drop(open);
+        metrics.connection_closed();
         assert_values(&metrics, &[("cellgate_connections_open", "0")]);
     }
 
