@@ -3,5 +3,7 @@
 //! The modules, in reading order. Arrows point down this list: `policy` names nobody, `config` names
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
+pub mod config;
+pub mod load;
 pub mod policy;
 pub mod telemetry;

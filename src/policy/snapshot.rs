@@ -37,6 +37,9 @@ pub struct Snapshot {
     pub schedules: Vec<Schedule>,
     /// The identify order's rules.
     pub identify: IdentifyRules,
+    /// Path beginnings under which no browser is redirected: sign-in callbacks (`/complete/`), whose
+    /// state and cookies belong to the host that they began on.
+    pub redirect_exceptions: Vec<Box<str>>,
     /// How client programs are told apart in the books; the first match wins.
     pub clients: Vec<ClientFamily>,
     /// What a request head may be.
