@@ -21,7 +21,7 @@ pub mod identify;
 pub mod ids;
 pub mod learned;
 pub mod location;
-pub mod pick;
 pub mod path;
+pub mod pick;
 pub mod refusal;
 pub mod snapshot;

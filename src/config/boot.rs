@@ -1,0 +1,392 @@
+//! `boot.yaml` as cellgate uses it: what cannot be swapped. A change here needs a restart, and
+//! [`changes`] says of which fields.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::raw;
+use super::slot::{At, Parsed, Slot};
+use crate::policy::facts::Scheme;
+use crate::policy::ids::Label;
+
+/// What cannot be changed while cellgate runs. Paths are complete: relative ones were joined to the
+/// configuration folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Folder for what cellgate writes.
+    pub state_dir: PathBuf,
+    /// Threads that serve requests; `None` is one for each core.
+    pub workers: Option<NonZeroUsize>,
+    /// Where clients connect; never empty.
+    pub listeners: Vec<Listener>,
+    /// Where operators connect.
+    pub admin: Admin,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// Bounds on connections.
+    pub limits: Limits,
+    /// How to stop.
+    pub drain: Drain,
+}
+
+/// One address on which clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique name, as metrics and logs show it.
+    pub name: Label,
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ListenerProtocol,
+    /// Answer everything with a redirect to https on this port.
+    pub redirect_to_https: Option<u16>,
+    /// Networks that may, and must, send a PROXY protocol header. `None`: nobody sends one.
+    pub proxy_protocol: Option<Vec<IpNet>>,
+    /// How the client spoke, to us or to the balancer in front.
+    pub scheme: Scheme,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 without TLS. Never HTTP/2 on the same port: telling them apart hangs short requests.
+    Http,
+    /// TLS, then HTTP/1.1 or HTTP/2 by ALPN.
+    Https,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+}
+
+/// Where operators connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket for everything, changes included.
+    pub unix: PathBuf,
+    /// Mode of the socket file.
+    pub unix_mode: u32,
+    /// Loopback address for reading only.
+    pub loopback: Option<SocketAddr>,
+    /// Host names, without port and in lower case, that requests to the loopback address may carry.
+    pub allowed_hosts: Vec<Box<str>>,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// To the standard output.
+    Stdout,
+    /// To a file, appended.
+    File(PathBuf),
+}
+
+/// Bounds on connections and on the configuration itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most client connections at once.
+    pub connections: NonZeroU32,
+    /// Most client connections from one address.
+    pub connections_per_address: Option<NonZeroU32>,
+    /// From accept to the end of the TLS handshake, PROXY header included.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request head to its last.
+    pub head_timeout: Duration,
+    /// Silence of a client in the middle of an exchange.
+    pub idle_timeout: Duration,
+    /// Silence between requests.
+    pub keep_alive_timeout: Duration,
+    /// Age at which a connection is closed after the request in progress.
+    pub connection_lifetime: Duration,
+    /// Requests after which a connection is closed.
+    pub requests_per_connection: NonZeroU32,
+    /// HTTP/2 streams open at once on a connection.
+    pub streams_per_connection: NonZeroU32,
+    /// Most bytes of all files of the routing configuration together.
+    pub max_config_bytes: u64,
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// From failing readiness to closing the listeners.
+    pub grace: Duration,
+    /// From closing the listeners to cutting what is still in flight.
+    pub deadline: Duration,
+}
+
+/// The values of keys that are absent, each with its reason.
+pub mod default {
+    use std::time::Duration;
+
+    /// One thread for each core.
+    pub const WORKERS: u64 = 0;
+    /// The port of https (RFC 9110 section 4.2.2).
+    pub const HTTPS_PORT: u64 = 443;
+    /// Beside what the socket's owner may read anyway.
+    pub const ADMIN_SOCKET: &str = "admin.sock";
+    /// [`ADMIN_SOCKET`] as the reference shows it.
+    pub const ADMIN_SOCKET_SHOWN: &str = "admin.sock in state_dir";
+    /// Only the user that runs cellgate; widening it is a decision.
+    pub const ADMIN_SOCKET_MODE: u32 = 0o600;
+    /// The names of the loopback interface; any other name got here by DNS rebinding.
+    pub const ADMIN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+    /// What container platforms collect.
+    pub const ACCESS_LOG: &str = "-";
+    /// [`ACCESS_LOG`] as the reference shows it.
+    pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
+    /// 32 KiB for a slow connection make 320 MiB, a third of a small machine; Debian's limit of open files for
+    /// services is 524,288.
+    pub const CONNECTIONS: u32 = 10_000;
+    /// HAProxy and Envoy cut slow heads at 10 s; no honest handshake takes as long.
+    pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+    /// As above: a whole head is smaller than one TCP window.
+    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Longer than any pause of the clients we know in the middle of an upload; a lost peer costs a descriptor this long.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+    /// Above the 60 s after which most clients and balancers drop a connection themselves, so that the race
+    /// between their request and our close is theirs to avoid.
+    pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+    /// Clients learn of new addresses within an hour, and a rolling restart drains by itself.
+    pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(3_600);
+    /// A bound on what one connection can make us keep; at 100 requests a second it is reached in 100 s.
+    pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
+    /// RFC 9113 section 6.5.2 asks for no fewer; more only helps floods.
+    pub const STREAMS_PER_CONNECTION: u32 = 100;
+    /// Ten million accounts of 40 bytes a row, and a little more.
+    pub const MAX_CONFIG_BYTES: u64 = 512 * 1024 * 1024;
+    /// Two rounds of a balancer's usual health check of 2 s, and one second for their jitter.
+    pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
+    /// With the grace 25 s, inside the 30 s that Kubernetes waits before it kills.
+    pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+}
+
+/// Most listeners; each has its accept loop.
+const MAX_LISTENERS: usize = 64;
+
+/// Most networks in a list of trusted ones; each is tried on each connection.
+pub(super) const MAX_NETWORKS: usize = 1_000;
+
+/// Shortest and longest time limits on connections. Below the first nothing works over a real network,
+/// above the second it is no limit any more.
+const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// Longest drain: a day, for those who wait for the last tunnel.
+const DRAINS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+
+/// Reads `boot.yaml`. `None` only together with a report.
+pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Option<Boot> {
+    let mut raw = at.open(raw);
+    super::version(raw.version(at));
+    let state_dir = raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).required();
+    let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
+    let listeners = listeners(raw.listeners(at));
+    let admin_at = at.key("admin");
+    let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, state_dir.as_deref());
+    let log_at = at.key("access_log");
+    let access_log = access_log(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
+    let limits_at = at.key("limits");
+    let limits = limits(raw.limits(at).or(raw::BootLimits::default()), &limits_at);
+    let drain_at = at.key("drain");
+    let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
+    let workers = NonZeroUsize::new(workers);
+    Some(Boot { state_dir: state_dir?, workers, listeners, admin: admin?, access_log, limits, drain })
+}
+
+/// The fields in which two boots differ, by their path in the file; `listeners` by name.
+pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
+    let mut changed = Vec::new();
+    let mut note = |differs: bool, path: &str| {
+        if differs {
+            changed.push(path.to_owned());
+        }
+    };
+    note(before.state_dir != after.state_dir, "state_dir");
+    note(before.workers != after.workers, "workers");
+    let listener = |boot: &Boot, name: &Label| boot.listeners.iter().find(|l| l.name == *name).cloned();
+    let added = after.listeners.iter().filter(|l| listener(before, &l.name).is_none());
+    for name in before.listeners.iter().chain(added).map(|l| &l.name) {
+        note(listener(before, name) != listener(after, name), &format!("listeners[{name}]"));
+    }
+    note(before.admin.unix != after.admin.unix, "admin.unix");
+    note(before.admin.unix_mode != after.admin.unix_mode, "admin.unix_mode");
+    note(before.admin.loopback != after.admin.loopback, "admin.loopback");
+    note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
+    note(before.access_log != after.access_log, "access_log.path");
+    let (b, a) = (&before.limits, &after.limits);
+    note(b.connections != a.connections, "limits.connections");
+    note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");
+    note(b.handshake_timeout != a.handshake_timeout, "limits.handshake_timeout");
+    note(b.head_timeout != a.head_timeout, "limits.head_timeout");
+    note(b.idle_timeout != a.idle_timeout, "limits.idle_timeout");
+    note(b.keep_alive_timeout != a.keep_alive_timeout, "limits.keep_alive_timeout");
+    note(b.connection_lifetime != a.connection_lifetime, "limits.connection_lifetime");
+    note(b.requests_per_connection != a.requests_per_connection, "limits.requests_per_connection");
+    note(b.streams_per_connection != a.streams_per_connection, "limits.streams_per_connection");
+    note(b.max_config_bytes != a.max_config_bytes, "limits.max_config_bytes");
+    note(before.drain.grace != after.drain.grace, "drain.grace");
+    note(before.drain.deadline != after.drain.deadline, "drain.deadline");
+    changed
+}
+
+/// More threads than any machine of today has cores.
+const MAX_WORKERS: usize = 1_024;
+
+/// What a path is, for problems.
+const PATH: &str = "a path, relative to the configuration folder or absolute";
+
+fn path_in(folder: &Path, path: &str) -> Option<PathBuf> {
+    (!path.is_empty() && !path.contains('\0')).then(|| folder.join(path))
+}
+
+fn listeners(slot: Slot<'_, Vec<raw::Field<raw::Listener>>>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for slot in slot.some_items(MAX_LISTENERS) {
+        let at = slot.at.clone();
+        let Some(listener) = slot.required().and_then(|raw| listener(raw, &at)) else { continue };
+        if listeners.iter().any(|other| other.name == listener.name) {
+            at.key("name").refuse(format!("two listeners are called {}", listener.name), "a name of its own");
+        }
+        let port = listener.address.port();
+        if port != 0 && listeners.iter().any(|other| other.address == listener.address) {
+            at.key("address")
+                .refuse(format!("two listeners have {}", listener.address), "an address of its own");
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener(raw: raw::Listener, at: &At<'_>) -> Option<Listener> {
+    let mut raw = at.open(raw);
+    let name = raw.name(at).label().required();
+    let address = raw
+        .address(at)
+        .parse("an address and port such as 127.0.0.1:8080 or \"[::]:443\"", |text| text.parse().ok());
+    let address = address.required();
+    let words = [
+        ("http", ListenerProtocol::Http),
+        ("https", ListenerProtocol::Https),
+        ("h2c", ListenerProtocol::H2c),
+    ];
+    let protocol = raw.protocol(at).word(&words).required();
+    let redirect = raw.redirect_to_https(at).or(false);
+    let https_port = raw.https_port(at);
+    if https_port.is_there() && !redirect {
+        https_port.at.refuse(
+            "it has no effect without redirect_to_https",
+            "redirect_to_https: true, or no https_port",
+        );
+    }
+    let https_port = https_port.number(1..=u16::MAX).or(443);
+    let proxy_protocol = raw.proxy_protocol(at);
+    let proxy_at = proxy_protocol.at.clone();
+    let proxy_protocol = proxy_protocol.optional().map(|raw| {
+        let mut raw = proxy_at.open(raw);
+        networks(raw.trusted(&proxy_at).some_items(MAX_NETWORKS))
+    });
+    let forwarded = raw.forwarded_scheme(at);
+    let (forwarded_at, forwarded_there) = (forwarded.at.clone(), forwarded.is_there());
+    let forwarded = forwarded.word(&[("http", Scheme::Http), ("https", Scheme::Https)]).or(Scheme::Http);
+    let protocol = protocol?;
+    if redirect && protocol != ListenerProtocol::Http {
+        at.key("redirect_to_https")
+            .refuse("only a listener with protocol http can redirect", "protocol: http");
+    }
+    if forwarded_there && protocol == ListenerProtocol::Https {
+        forwarded_at.refuse("this listener terminates TLS itself", "no forwarded_scheme");
+    }
+    let scheme = if protocol == ListenerProtocol::Https { Scheme::Https } else { forwarded };
+    let redirect_to_https = redirect.then_some(https_port);
+    Some(Listener { name: name?, address: address?, protocol, redirect_to_https, proxy_protocol, scheme })
+}
+
+/// Networks in CIDR notation, or single addresses.
+pub(super) fn networks(slots: Vec<Slot<'_, String>>) -> Vec<IpNet> {
+    let read = |text: String| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let mut networks = Vec::new();
+    for slot in slots {
+        let at = slot.at.clone();
+        let Some(network): Option<IpNet> = slot.parse("a network such as 10.0.0.0/8", read).required() else {
+            continue;
+        };
+        if network != network.trunc() {
+            let hint = Some(format!("did you mean {}?", network.trunc()));
+            at.refuse_with(format!("{network} is an address inside a network"), "the network itself", hint);
+        }
+        if network.prefix_len() == 0 {
+            at.refuse(format!("{network} trusts everybody"), "the networks of your own balancers");
+        }
+        networks.push(network);
+    }
+    networks
+}
+
+fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: Option<&Path>) -> Option<Admin> {
+    let mut raw = at.open(raw);
+    let unix = raw.unix(at).parse(PATH, |path| path_in(folder, &path)).optional();
+    let mode = raw.unix_mode(at).parse("a file mode in octal and in quotes, such as \"0660\"", |text| {
+        let octal = text.len() <= 4 && !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        // Execution means nothing on a socket, and everybody must not reach what can change routes.
+        octal.then(|| u32::from_str_radix(&text, 8).ok()).flatten().filter(|mode| mode & !0o660 == 0)
+    });
+    let unix_mode = mode.or(default::ADMIN_SOCKET_MODE);
+    let loopback = raw.loopback(at).parse("a loopback address and port such as 127.0.0.1:9900", |text| {
+        text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback())
+    });
+    let loopback = loopback.optional();
+    let hosts = raw.allowed_hosts(at);
+    let allowed_hosts = if hosts.is_there() {
+        let name = |text: String| {
+            (!text.is_empty() && !text.contains(['/', ' '])).then(|| text.to_ascii_lowercase().into())
+        };
+        let items = hosts.items().into_iter();
+        items.filter_map(|slot| slot.parse("a host name without port", name).required()).collect()
+    } else {
+        default::ADMIN_HOSTS.map(Into::into).to_vec()
+    };
+    let unix = unix.or_else(|| state_dir.map(|folder| folder.join(default::ADMIN_SOCKET)))?;
+    Some(Admin { unix, unix_mode, loopback, allowed_hosts })
+}
+
+fn access_log(raw: raw::AccessLog, at: &At<'_>, folder: &Path) -> AccessLog {
+    let mut raw = at.open(raw);
+    let path = raw.path(at).parse("a path, or \"-\" for the standard output", |path| match path.as_str() {
+        default::ACCESS_LOG => Some(AccessLog::Stdout),
+        _ => path_in(folder, &path).map(AccessLog::File),
+    });
+    path.or(AccessLog::Stdout)
+}
+
+fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
+    let mut raw = at.open(raw);
+    let known = |n: u32| NonZeroU32::new(n).expect("no default is 0");
+    Limits {
+        connections: positive(raw.connections(at)).or(known(default::CONNECTIONS)),
+        connections_per_address: positive(raw.connections_per_address(at)).optional(),
+        handshake_timeout: raw.handshake_timeout(at).duration(TIMEOUTS).or(default::HANDSHAKE_TIMEOUT),
+        head_timeout: raw.head_timeout(at).duration(TIMEOUTS).or(default::HEAD_TIMEOUT),
+        idle_timeout: raw.idle_timeout(at).duration(TIMEOUTS).or(default::IDLE_TIMEOUT),
+        keep_alive_timeout: raw.keep_alive_timeout(at).duration(TIMEOUTS).or(default::KEEP_ALIVE_TIMEOUT),
+        connection_lifetime: raw.connection_lifetime(at).duration(TIMEOUTS).or(default::CONNECTION_LIFETIME),
+        requests_per_connection: positive(raw.requests_per_connection(at))
+            .or(known(default::REQUESTS_PER_CONNECTION)),
+        streams_per_connection: positive(raw.streams_per_connection(at))
+            .or(known(default::STREAMS_PER_CONNECTION)),
+        max_config_bytes: raw.max_config_bytes(at).number(1..=u64::MAX).or(default::MAX_CONFIG_BYTES),
+    }
+}
+
+fn positive(slot: Slot<'_, u64>) -> Parsed<'_, NonZeroU32> {
+    slot.parse("a whole number from 1 to 4294967295", |n| u32::try_from(n).ok().and_then(NonZeroU32::new))
+}
+
+fn drain(raw: raw::Drain, at: &At<'_>) -> Drain {
+    let mut raw = at.open(raw);
+    Drain {
+        grace: raw.grace(at).duration(DRAINS).or(default::DRAIN_GRACE),
+        deadline: raw.deadline(at).duration(DRAINS).or(default::DRAIN_DEADLINE),
+    }
+}

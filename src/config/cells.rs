@@ -1,0 +1,256 @@
+//! `cells:` of `cellgate.yaml`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::files::Sources;
+use super::names::{DNS_NAME, dns_name};
+use super::problem::quoted;
+use super::raw::{self, Field};
+use super::secret;
+use super::slot::{At, LABEL, Slot};
+use super::tls::{ClientTls, Tls};
+use crate::policy::ids::Label;
+use crate::policy::snapshot::{
+    CellProtocol, CellTimeouts, CellTls, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
+};
+
+/// A cell without its live counters, which `compile` carries over.
+#[derive(Clone, Debug)]
+pub struct CellConfig {
+    /// Unique name.
+    pub name: Label,
+    /// The old multi-tenant environment.
+    pub shared: bool,
+    /// The domain of its accounts' own addresses.
+    pub domain: Box<str>,
+    /// Endpoints by zone; lower priority first.
+    pub groups: Vec<Group>,
+    /// Most requests in flight.
+    pub max_in_flight: u32,
+    /// How long its connections may take.
+    pub timeouts: CellTimeouts,
+    /// What it speaks.
+    pub protocol: CellProtocol,
+    /// TLS towards it.
+    pub tls: Option<CellTls>,
+    /// Which Host it is sent.
+    pub host: UpstreamHost,
+    /// The key that signs verdicts for it.
+    pub seal: Option<SealKey>,
+}
+
+/// The values of keys that are absent, each with its reason.
+pub mod default {
+    use std::time::Duration;
+
+    /// A thousand requests of 64 KiB buffers each way are 128 MiB; a cell that has more in flight is slow,
+    /// not busy.
+    pub const MAX_IN_FLIGHT: u32 = 1_000;
+    /// For cells in one zone.
+    pub const ZONE: &str = "default";
+    /// Used first.
+    pub const PRIORITY: u8 = 0;
+    /// A lost SYN is repeated after 1 s and again 2 s later: both fit.
+    pub const CONNECT: Duration = Duration::from_secs(5);
+    /// As long as the longest timeout of the clients we know (semantic layer SDK, 60 s).
+    pub const RESPONSE_HEAD: Duration = Duration::from_secs(60);
+    /// Streams of queries send nothing for minutes.
+    pub const IDLE: Duration = Duration::from_secs(300);
+    /// Below the 75 s (nginx) and 60 s (load balancers) after which the other side closes, so that we rarely
+    /// send into a closing connection.
+    pub const KEEP_ALIVE: Duration = Duration::from_secs(50);
+}
+
+/// Most cells; their names are metric labels.
+pub(super) const MAX_CELLS: usize = 1_000;
+
+/// Most groups of a cell and endpoints of a group; each endpoint is probed.
+const MAX_GROUPS: usize = 64;
+const MAX_ENDPOINTS: usize = 256;
+
+/// Below a millisecond nothing connects; above a day it is no limit any more.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+/// Reads the cells; names that stand twice were reported before.
+pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls) -> Vec<CellConfig> {
+    let mut cells: Vec<CellConfig> = Vec::new();
+    let mut shared: Option<u32> = None;
+    for slot in slots {
+        let at = slot.at.clone();
+        let Some(cell) = slot.required().and_then(|raw| cell(raw, &at, sources, tls)) else { continue };
+        if cell.shared {
+            let at = at.key("shared");
+            if let Some(first) = shared {
+                at.refuse(
+                    format!("the cell in line {first} is the shared one already"),
+                    "at most one shared cell",
+                );
+            }
+            shared.get_or_insert(at.line());
+        }
+        cells.push(cell);
+    }
+    cells
+}
+
+fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<CellConfig> {
+    let mut raw = at.open(raw);
+    let name = raw.name(at).label().required();
+    let shared = raw.shared(at).or(false);
+    let domain = raw.domain(at).parse(DNS_NAME, |text| dns_name(&text)).required();
+    let words =
+        [("http1", CellProtocol::Http1), ("http2", CellProtocol::Http2), ("auto", CellProtocol::Auto)];
+    let protocol = raw.protocol(at).word(&words).or(CellProtocol::Http1);
+    let tls_slot = raw.tls(at);
+    let tls_at = tls_slot.at.clone();
+    let client = tls_slot.optional().and_then(|raw| cell_tls(raw, &tls_at, protocol, sources, tls));
+    let identity = client.as_ref().map_or("plain", |client| &*client.identity);
+    // Without a readable name the key would be wrong, and the report is not empty.
+    let owner = name.as_ref().map_or("", Label::as_str).to_owned();
+    let key = |address: &str| EndpointKey(format!("{owner}|{address}|{}|{identity}", word(protocol)).into());
+    let groups = groups(raw.groups(at), &key);
+    let max_in_flight = raw.max_in_flight(at).number(1..=u32::MAX).or(default::MAX_IN_FLIGHT);
+    let timeouts_at = at.key("timeouts");
+    let timeouts = timeouts(raw.timeouts(at).or(raw::CellTimeouts::default()), &timeouts_at);
+    let words = [("preserve", UpstreamHost::Preserve), ("account", UpstreamHost::Account)];
+    let host = raw.host(at).word(&words).or(UpstreamHost::Preserve);
+    let seal_slot = raw.seal(at);
+    let seal_at = seal_slot.at.clone();
+    let seal = seal_slot.optional().and_then(|raw| seal(raw, &seal_at, sources));
+    let tls = client.map(|client| CellTls { sni: client.sni, config: client.config });
+    Some(CellConfig {
+        name: name?,
+        shared,
+        domain: domain?,
+        groups,
+        max_in_flight,
+        timeouts,
+        protocol,
+        tls,
+        host,
+        seal,
+    })
+}
+
+const fn word(protocol: CellProtocol) -> &'static str {
+    match protocol {
+        CellProtocol::Http1 => "http1",
+        CellProtocol::Http2 => "http2",
+        CellProtocol::Auto => "auto",
+    }
+}
+
+fn groups(slot: Slot<'_, Vec<Field<raw::Group>>>, key: &dyn Fn(&str) -> EndpointKey) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut lines: HashMap<Box<str>, u32> = HashMap::new();
+    for slot in slot.some_items(MAX_GROUPS) {
+        let at = slot.at.clone();
+        let Some(raw) = slot.required() else { continue };
+        let mut raw = at.open(raw);
+        let zone_at = at.key("zone");
+        let zone =
+            raw.zone(&at).label().or(Label::parse(default::ZONE).expect("the default zone is a label"));
+        if groups.iter().any(|group| group.zone == zone) {
+            zone_at.refuse(format!("two groups have the zone {zone}"), "one group for a zone");
+        }
+        let priority = raw.priority(&at).number(0..=u8::MAX).or(default::PRIORITY);
+        let capacity_rps = raw.capacity_rps(&at).number(1..=u32::MAX).optional();
+        let mut endpoints = Vec::new();
+        for slot in raw.endpoints(&at).some_items(MAX_ENDPOINTS) {
+            let at = slot.at.clone();
+            let read = |text: String| endpoint(&text).map(|address| (address, text));
+            let Some((address, text)) = slot.parse(ENDPOINT, read).required() else { continue };
+            if let Some(first) = lines.insert(text.as_str().into(), at.line()) {
+                at.refuse(
+                    format!("{} is already in line {first}", quoted(&text)),
+                    "each endpoint once in a cell",
+                );
+            }
+            endpoints.push(Endpoint { address, key: key(&text) });
+        }
+        groups.push(Group { zone, priority, capacity_rps, endpoints });
+    }
+    groups.sort_by_key(|group| group.priority);
+    groups
+}
+
+const ENDPOINT: &str = "an address such as 127.0.0.1:7101, \"[::1]:7101\" or name:port";
+
+fn endpoint(text: &str) -> Option<EndpointAddress> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.port() != 0 && !address.ip().is_unspecified())
+            .then_some(EndpointAddress::Socket(address));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    // The last label of a name is never all digits (RFC 1123 section 2.1): `10.0.0.256` is a slip.
+    let numeric = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    if numeric { None } else { Some(EndpointAddress::Name(dns_name(name)?, port)) }
+}
+
+fn timeouts(raw: raw::CellTimeouts, at: &At<'_>) -> CellTimeouts {
+    let mut raw = at.open(raw);
+    CellTimeouts {
+        connect: raw.connect(at).duration(TIMES).or(default::CONNECT),
+        response_head: raw.response_head(at).duration(TIMES).or(default::RESPONSE_HEAD),
+        idle: raw.idle(at).duration(TIMES).or(default::IDLE),
+        keep_alive: raw.keep_alive(at).duration(TIMES).or(default::KEEP_ALIVE),
+    }
+}
+
+fn cell_tls(
+    raw: raw::CellTls,
+    at: &At<'_>,
+    protocol: CellProtocol,
+    sources: &Sources,
+    tls: &Tls,
+) -> Option<ClientTls> {
+    let mut raw = at.open(raw);
+    raw.allow_readable(at).or(false);
+    let ca = raw.ca(at);
+    if !ca.is_there() {
+        ca.at.refuse("missing", "a PEM file of the authorities that sign the cell's certificate");
+    }
+    let ca = named_file(ca, sources);
+    let sni = raw
+        .sni(at)
+        .parse("a DNS name or an IP address", |text| rustls::pki_types::ServerName::try_from(text).ok());
+    let sni = sni.required();
+    let (cert, key) = (raw.client_cert(at), raw.client_key(at));
+    if cert.is_there() != key.is_there() {
+        let absent = if cert.is_there() { &key.at } else { &cert.at };
+        absent.refuse("missing", "client_cert and client_key together, or neither");
+    }
+    let client = match (named_file(cert, sources), named_file(key, sources)) {
+        (Some((cert, at)), Some((key, _))) => Some((cert?, key?, at)),
+        _ => None,
+    };
+    let (ca, ca_at) = ca?;
+    let roots = tls.roots(ca?, &ca_at)?;
+    let client = match client {
+        None => None,
+        Some((cert, key, at)) => Some(tls.pair(cert, key, &at)?),
+    };
+    tls.client(roots, sni?, client, protocol, at)
+}
+
+/// The bytes of the file that a slot names, where it names one, and the slot's place.
+fn named_file<'a, 's>(slot: Slot<'a, String>, sources: &'s Sources) -> Option<(Option<&'s [u8]>, At<'a>)> {
+    let at = slot.at.clone();
+    slot.optional().map(|path| (sources.file(&at, &path), at))
+}
+
+fn seal(raw: raw::Seal, at: &At<'_>, sources: &Sources) -> Option<SealKey> {
+    let mut raw = at.open(raw);
+    raw.allow_readable(at).or(false);
+    let id = raw
+        .key_id(at)
+        .parse(LABEL, |text| Label::parse(&text).ok().map(|label| label.as_str().into()))
+        .required();
+    let file = raw.key_file(at);
+    let key = secret::read(file, sources);
+    Some(SealKey { id: id?, key: key? })
+}

@@ -1,0 +1,72 @@
+//! `clients.yaml`: how client programs are told apart in reports.
+
+use http::HeaderName;
+
+use super::raw;
+use super::slot::{At, Parsed, Slot};
+use crate::policy::snapshot::{ClientFamily, ClientMatch};
+
+/// Most families; each is tried on every request until one matches, and each is a label in reports.
+const MAX_FAMILIES: usize = 500;
+
+/// Longest name of a family and longest text it looks for: the event keeps 256 bytes of a User-Agent.
+const MAX_TEXT: usize = 256;
+
+/// Reads the families.
+pub(super) fn read(raw: raw::Clients, at: &At<'_>) -> Vec<ClientFamily> {
+    let mut raw = at.open(raw);
+    super::version(raw.version(at));
+    let mut families: Vec<ClientFamily> = Vec::new();
+    for slot in raw.families(at).some_items(MAX_FAMILIES) {
+        let at = slot.at.clone();
+        let Some(family) = slot.required().and_then(|raw| family(raw, &at)) else { continue };
+        if families.iter().any(|other| other.name == family.name) {
+            at.key("name").refuse(format!("the family {} stands twice", family.name), "a name of its own");
+        }
+        families.push(family);
+    }
+    families
+}
+
+fn family(raw: raw::Family, at: &At<'_>) -> Option<ClientFamily> {
+    let mut raw = at.open(raw);
+    let name = raw.name(at).parse(text_kind(), |text| is_text(&text).then(|| text.into())).required();
+    let mut matches = Vec::new();
+    let agent = |slot: Slot<'_, String>| text(slot).optional();
+    matches.extend(agent(raw.user_agent_prefix(at)).map(ClientMatch::UserAgentPrefix));
+    matches.extend(agent(raw.user_agent_contains(at)).map(ClientMatch::UserAgentContains));
+    if raw.no_user_agent(at).or(false) {
+        if !matches.is_empty() {
+            at.key("no_user_agent").refuse("a User-Agent cannot be absent and match", "one or the other");
+        }
+        matches.push(ClientMatch::NoUserAgent);
+    }
+    let header = raw.header(at);
+    let (header_at, header_there) = (header.at.clone(), header.is_there());
+    if let Some(raw) = header.optional() {
+        let mut raw = header_at.open(raw);
+        let name = raw.name(&header_at).parse("the name of a header", |text| text.parse::<HeaderName>().ok());
+        let (name, value) = (name.required(), text(raw.value(&header_at)).required());
+        matches.extend(name.zip(value).map(|(name, value)| ClientMatch::Header(name, value)));
+    }
+    if matches.is_empty() && !header_there {
+        at.refuse(
+            "the family has no condition",
+            "user_agent_prefix, user_agent_contains, no_user_agent or header",
+        );
+    }
+    Some(ClientFamily { name: name?, matches })
+}
+
+/// Text to look for, in lower case: the comparison does not look at case.
+fn text(slot: Slot<'_, String>) -> Parsed<'_, Box<str>> {
+    slot.parse(text_kind(), |text| is_text(&text).then(|| text.to_ascii_lowercase().into()))
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
+fn text_kind() -> String {
+    format!("visible ASCII text of 1 to {MAX_TEXT} characters")
+}

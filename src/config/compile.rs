@@ -1,0 +1,95 @@
+//! From a configuration to the next snapshot. Cannot fail: everything that can is behind it, in
+//! [`parse`](super::parse).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cells::CellConfig;
+use super::routing::Config;
+use crate::policy::accounts::AccountTable;
+use crate::policy::certificates::CertificateTable;
+use crate::policy::hosts::HostTable;
+use crate::policy::ids::{Generation, Label, SurfaceIndex};
+use crate::policy::snapshot::{Cell, IdRange, Snapshot};
+
+/// The next snapshot. What must outlive a reload is carried over from `previous` by name: the live counters
+/// of cells, and TLS towards cells whose trust did not change, so that sessions resume. Takes the
+/// configuration by value, because a table of millions must not be there twice.
+pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
+    let surfaces = config.surfaces.iter().cloned().zip((0..).map(SurfaceIndex)).collect();
+    let hosts = config.hosts.into_iter().map(|host| (host.labels, host.name, host.rule));
+    let mut identify = config.identify;
+    enable_ranges(&mut identify.id_ranges, &config.accounts);
+    Snapshot {
+        generation: previous.map_or(Generation::default(), |previous| previous.generation).next(),
+        hash: config.hash,
+        hosts: HostTable::new(hosts, surfaces),
+        surfaces: config.surfaces,
+        cells: cells(config.cells, previous),
+        accounts: config.accounts,
+        environments: config.environments,
+        schedules: config.schedules,
+        identify,
+        clients: config.clients,
+        limits: config.limits,
+        trusted_proxies: config.trusted_proxies,
+        guide: config.guide,
+        redirect_exceptions: config.redirect_exceptions,
+        certificates: CertificateTable::new(config.certificates),
+    }
+}
+
+fn cells(cells: Vec<CellConfig>, previous: Option<&Snapshot>) -> Vec<Cell> {
+    let before: HashMap<&Label, &Cell> =
+        previous.iter().flat_map(|p| &p.cells).map(|cell| (&cell.name, cell)).collect();
+    let carry = |cell: CellConfig| {
+        let before = before.get(&cell.name).copied();
+        let mut tls = cell.tls;
+        // The key of an endpoint says all that decides about trust: where one is the same, so is that.
+        let keys = |groups: &[crate::policy::snapshot::Group]| {
+            groups
+                .iter()
+                .flat_map(|group| &group.endpoints)
+                .map(|endpoint| endpoint.key.clone())
+                .collect::<Vec<_>>()
+        };
+        if let Some((tls, old)) = tls.as_mut().zip(before.and_then(|before| before.tls.as_ref())) {
+            let known = before.map_or_else(Vec::new, |before| keys(&before.groups));
+            if keys(&cell.groups).iter().any(|key| known.contains(key)) {
+                tls.config = Arc::clone(&old.config);
+            }
+        }
+        Cell {
+            load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
+            name: cell.name,
+            shared: cell.shared,
+            domain: cell.domain,
+            groups: cell.groups,
+            max_in_flight: cell.max_in_flight,
+            timeouts: cell.timeouts,
+            protocol: cell.protocol,
+            tls,
+            host: cell.host,
+            seal: cell.seal,
+        }
+    };
+    cells.into_iter().map(carry).collect()
+}
+
+/// A range names its cell only while every account born in it lives there.
+fn enable_ranges(ranges: &mut [IdRange], accounts: &AccountTable) {
+    for range in ranges.iter_mut() {
+        range.enabled = true;
+    }
+    let mut order: Vec<usize> = (0..ranges.len()).collect();
+    order.sort_by_key(|index| ranges[*index].first);
+    for account in accounts.iter() {
+        let id = account.id.value();
+        let after = order.partition_point(|index| ranges[*index].first <= id);
+        let Some(index) = after.checked_sub(1).map(|at| order[at]) else { continue };
+        let range = &mut ranges[index];
+        if id <= range.last && range.cell != account.cell {
+            range.enabled = false;
+        }
+    }
+}

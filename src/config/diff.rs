@@ -1,0 +1,263 @@
+//! What a new configuration changes, as data: for the log line of a reload, for the audit, and for the
+//! guards that may refuse it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::routing::Config;
+use super::time::show_moment;
+use crate::policy::accounts::{Account, AccountTable};
+use crate::policy::hosts::HostRule;
+use crate::policy::snapshot::{
+    Cell, CellProtocol, CellTimeouts, EndpointKey, Group, Schedule, SealKey, Snapshot, UpstreamHost,
+};
+
+/// What changes in routes and dates. Counts for accounts, names for what is few.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// New accounts by cell.
+    pub accounts_added: BTreeMap<Box<str>, usize>,
+    /// Accounts that are gone, by the cell they were in.
+    pub accounts_removed: BTreeMap<Box<str>, usize>,
+    /// Accounts that move, by the cell they come from and the one they go to.
+    pub accounts_moved: BTreeMap<(Box<str>, Box<str>), usize>,
+    /// Accounts that stay but change prefixes, redirects or schedule.
+    pub accounts_changed: usize,
+    /// Cells by name.
+    pub cells: Changes,
+    /// Hosts by pattern.
+    pub hosts: Changes,
+    /// Schedules whose dates are new, gone or other.
+    pub dates: Vec<DateChange>,
+}
+
+/// Things with a name that come, go or change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Only after.
+    pub added: Vec<Box<str>>,
+    /// Only before.
+    pub removed: Vec<Box<str>>,
+    /// In both, and different.
+    pub changed: Vec<Box<str>>,
+}
+
+/// The dates of one schedule, in seconds since the Unix epoch: `deprecated_since` and `sunset_at`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DateChange {
+    /// Name of the schedule.
+    pub schedule: Box<str>,
+    /// Dates before, where there were any.
+    pub before: Option<(i64, i64)>,
+    /// Dates after, where there are any.
+    pub after: Option<(i64, i64)>,
+}
+
+/// What is compared: both a running snapshot and a configuration that is not yet one can be.
+#[derive(Debug)]
+pub struct View<'a> {
+    cells: Vec<CellView<'a>>,
+    accounts: &'a AccountTable,
+    hosts: Vec<&'a HostRule>,
+    schedules: &'a [Schedule],
+}
+
+/// Everything about a cell that somebody configured.
+#[derive(Debug, PartialEq)]
+struct CellView<'a> {
+    name: &'a str,
+    shared: bool,
+    domain: &'a str,
+    /// The key of an endpoint holds its address and its trust.
+    endpoints: Vec<(&'a str, u8, Option<u32>, &'a EndpointKey)>,
+    max_in_flight: u32,
+    timeouts: CellTimeouts,
+    protocol: CellProtocol,
+    host: UpstreamHost,
+    seal: Option<&'a str>,
+}
+
+/// What changes from one to the other.
+pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff {
+    let (before, after) = (before.into(), after.into());
+    let mut diff = Diff {
+        cells: changes(
+            before.cells.iter().map(|cell| (cell.name, cell)),
+            after.cells.iter().map(|cell| (cell.name, cell)),
+        ),
+        hosts: changes(
+            before.hosts.iter().map(|rule| (&*rule.pattern, before.host(rule))),
+            after.hosts.iter().map(|rule| (&*rule.pattern, after.host(rule))),
+        ),
+        dates: dates(before.schedules, after.schedules),
+        ..Diff::default()
+    };
+    for account in after.accounts.iter() {
+        let to = after.cell(account);
+        match before.accounts.by_id(account.id) {
+            None => *diff.accounts_added.entry(to.into()).or_default() += 1,
+            Some(old) if before.cell(old) != to => {
+                *diff.accounts_moved.entry((before.cell(old).into(), to.into())).or_default() += 1;
+            }
+            Some(old) => {
+                let same = old.prefixes == account.prefixes
+                    && old.redirect_browsers == account.redirect_browsers
+                    && before.schedule(old) == after.schedule(account);
+                diff.accounts_changed += usize::from(!same);
+            }
+        }
+    }
+    for account in before.accounts.iter().filter(|account| after.accounts.by_id(account.id).is_none()) {
+        *diff.accounts_removed.entry(before.cell(account).into()).or_default() += 1;
+    }
+    diff
+}
+
+impl Diff {
+    /// Whether routes and dates stay as they are. Limits, rules and certificates may differ all the same.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl<'a> View<'a> {
+    fn cell(&self, account: &Account) -> &'a str {
+        self.cells[usize::from(account.cell.0)].name
+    }
+
+    fn schedule(&self, account: &Account) -> Option<&'a str> {
+        account.schedule.map(|index| self.schedules[usize::from(index.0)].name.as_str())
+    }
+
+    /// A host rule with names in place of positions, which mean nothing across configurations.
+    fn host(&self, rule: &HostRule) -> String {
+        use crate::policy::hosts::Fallback;
+        let fallback = |fallback: Fallback| match fallback {
+            Fallback::Refuse => "refuse",
+            Fallback::Cell(index) => self.cells[usize::from(index.0)].name,
+        };
+        let schedule = rule.schedule.map(|index| self.schedules[usize::from(index.0)].name.as_str());
+        let (none, unmapped) = (fallback(rule.no_account), fallback(rule.unmapped_account));
+        format!("{:?} {} {schedule:?} {none} {unmapped}", rule.role, rule.surface.0)
+    }
+}
+
+impl<'a> From<&'a Snapshot> for View<'a> {
+    fn from(snapshot: &'a Snapshot) -> Self {
+        let cell = |cell: &'a Cell| CellView {
+            name: cell.name.as_str(),
+            shared: cell.shared,
+            domain: &cell.domain,
+            endpoints: endpoints(&cell.groups),
+            max_in_flight: cell.max_in_flight,
+            timeouts: cell.timeouts,
+            protocol: cell.protocol,
+            host: cell.host,
+            seal: cell.seal.as_ref().map(seal_id),
+        };
+        Self {
+            cells: snapshot.cells.iter().map(cell).collect(),
+            accounts: &snapshot.accounts,
+            hosts: snapshot.hosts.iter().collect(),
+            schedules: &snapshot.schedules,
+        }
+    }
+}
+
+impl<'a> From<&'a Config> for View<'a> {
+    fn from(config: &'a Config) -> Self {
+        let cells = config.cells.iter().map(|cell| CellView {
+            name: cell.name.as_str(),
+            shared: cell.shared,
+            domain: &cell.domain,
+            endpoints: endpoints(&cell.groups),
+            max_in_flight: cell.max_in_flight,
+            timeouts: cell.timeouts,
+            protocol: cell.protocol,
+            host: cell.host,
+            seal: cell.seal.as_ref().map(seal_id),
+        });
+        Self {
+            cells: cells.collect(),
+            accounts: &config.accounts,
+            hosts: config.hosts.iter().map(|host| &host.rule).collect(),
+            schedules: &config.schedules,
+        }
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(self.accounts_added.iter().map(|(cell, n)| format!("{n} accounts added to {cell}")));
+        parts.extend(
+            self.accounts_removed.iter().map(|(cell, n)| format!("{n} accounts removed from {cell}")),
+        );
+        let moved = self.accounts_moved.iter();
+        parts.extend(moved.map(|((from, to), n)| format!("{n} accounts moved from {from} to {to}")));
+        if self.accounts_changed > 0 {
+            parts.push(format!("{} accounts changed", self.accounts_changed));
+        }
+        for (kind, changes) in [("cells", &self.cells), ("hosts", &self.hosts)] {
+            let words =
+                [("added", &changes.added), ("removed", &changes.removed), ("changed", &changes.changed)];
+            let some = words.into_iter().filter(|(_, names)| !names.is_empty());
+            parts.extend(some.map(|(word, names)| format!("{kind} {word}: {}", names.join(", "))));
+        }
+        parts.extend(self.dates.iter().map(ToString::to_string));
+        match parts.as_slice() {
+            [] => f.write_str("no change of accounts, cells, hosts or dates"),
+            parts => f.write_str(&parts.join("; ")),
+        }
+    }
+}
+
+impl fmt::Display for DateChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |dates: Option<(i64, i64)>| match dates {
+            Some((since, sunset)) => format!("{} to {}", show_moment(since), show_moment(sunset)),
+            None => "none".to_owned(),
+        };
+        write!(f, "schedule {}: {} -> {}", self.schedule, show(self.before), show(self.after))
+    }
+}
+
+fn seal_id(seal: &SealKey) -> &str {
+    &seal.id
+}
+
+fn endpoints(groups: &[Group]) -> Vec<(&str, u8, Option<u32>, &EndpointKey)> {
+    let of = |group: &'_ Group| (group.priority, group.capacity_rps);
+    let each = groups.iter().flat_map(|group| group.endpoints.iter().map(move |endpoint| (group, endpoint)));
+    each.map(|(group, endpoint)| (group.zone.as_str(), of(group).0, of(group).1, &endpoint.key)).collect()
+}
+
+fn changes<'a, T: PartialEq>(
+    before: impl Iterator<Item = (&'a str, T)>,
+    after: impl Iterator<Item = (&'a str, T)>,
+) -> Changes {
+    let mut before: BTreeMap<&str, T> = before.collect();
+    let mut changes = Changes::default();
+    for (name, value) in after {
+        match before.remove(name) {
+            None => changes.added.push(name.into()),
+            Some(old) if old != value => changes.changed.push(name.into()),
+            Some(_) => {}
+        }
+    }
+    changes.removed = before.into_keys().map(Into::into).collect();
+    changes
+}
+
+fn dates(before: &[Schedule], after: &[Schedule]) -> Vec<DateChange> {
+    let of = |schedules: &[Schedule]| -> BTreeMap<Box<str>, (i64, i64)> {
+        schedules.iter().map(|s| (s.name.as_str().into(), (s.deprecated_since, s.sunset_at))).collect()
+    };
+    let (before, after) = (of(before), of(after));
+    let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let change = |name: &Box<str>| {
+        let (before, after) = (before.get(name).copied(), after.get(name).copied());
+        (before != after).then(|| DateChange { schedule: name.clone(), before, after })
+    };
+    names.into_iter().filter_map(change).collect()
+}

@@ -1,0 +1,229 @@
+//! `hosts:` and `schedules:` of `cellgate.yaml`.
+
+use super::names::{Names, URL, dns_name, url};
+use super::problem::quoted;
+use super::raw::{self, Field};
+use super::slot::{At, Slot};
+use super::time::{parse_moment, show_moment};
+use crate::policy::accounts::ScheduleIndex;
+use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
+use crate::policy::ids::{CellIndex, Label, SurfaceIndex};
+use crate::policy::snapshot::{Merge, Schedule};
+
+/// Most host rules, far below the 2^16 that the table can number.
+pub(super) const MAX_HOSTS: usize = 4_096;
+
+/// Most schedules; every host and account can point at one.
+pub(super) const MAX_SCHEDULES: usize = 4_096;
+
+/// Most surfaces; [`SurfaceIndex`] is a byte, and every one is probed for certificates.
+pub(super) const MAX_SURFACES: usize = 64;
+
+/// One `hosts:` rule, ready for the host table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// What stands before the fixed part.
+    pub labels: Labels,
+    /// The fixed part: `us1.dbt.com`.
+    pub name: Box<str>,
+    /// The rule.
+    pub rule: HostRule,
+}
+
+/// The names that hosts point at.
+pub(super) struct Targets<'a> {
+    pub(super) surfaces: &'a Names,
+    pub(super) schedules: &'a Names,
+    pub(super) cells: &'a Names,
+    /// Domains of all cells as written.
+    pub(super) domains: &'a [String],
+}
+
+impl HostEntry {
+    /// Whether this is a rule for `{prefix}.{surface}.` hosts that also covers those of `other`.
+    fn covers(&self, other: &Self, surfaces: &Names) -> bool {
+        let inner = other.name.split_once('.').filter(|(label, _)| surfaces.find(label).is_some());
+        self.labels == Labels::PrefixSurface
+            && other.labels == Labels::Prefix
+            && inner.is_some_and(|(_, rest)| *rest == *self.name)
+    }
+}
+
+/// Reads the surfaces.
+pub(super) fn surfaces(slot: Slot<'_, Vec<Field<String>>>) -> Vec<Label> {
+    let mut surfaces = Vec::new();
+    for slot in slot.some_items(MAX_SURFACES) {
+        let at = slot.at.clone();
+        let Some(surface) = slot.label().required() else { continue };
+        if surfaces.contains(&surface) {
+            at.refuse(format!("the surface {} stands twice", quoted(surface.as_str())), "each surface once");
+        }
+        surfaces.push(surface);
+    }
+    surfaces
+}
+
+/// Reads the hosts, each with the place of its pattern.
+pub(super) fn hosts<'a>(slots: Vec<Slot<'a, raw::Host>>, targets: &Targets<'_>) -> Vec<(At<'a>, HostEntry)> {
+    let mut hosts: Vec<(At<'a>, HostEntry)> = Vec::new();
+    for slot in slots {
+        let at = slot.at.clone();
+        let Some(entry) = slot.required().and_then(|raw| host(raw, &at, targets)) else { continue };
+        let at = at.key("pattern");
+        let overlaps = |other: &HostEntry| {
+            (other.labels == entry.labels && other.name == entry.name)
+                || other.covers(&entry, targets.surfaces)
+                || entry.covers(other, targets.surfaces)
+        };
+        if let Some((first, other)) = hosts.iter().find(|(_, other)| overlaps(other)) {
+            let what = format!("the same hosts as {} in line {}", quoted(&other.rule.pattern), first.line());
+            at.refuse(what, "each host under one pattern");
+        }
+        hosts.push((at, entry));
+    }
+    hosts
+}
+
+fn host(raw: raw::Host, at: &At<'_>, targets: &Targets<'_>) -> Option<HostEntry> {
+    let mut raw = at.open(raw);
+    let written = raw.pattern(at);
+    let pattern = written
+        .parse(PATTERN, |text| pattern(&text).map(|(labels, name)| (labels, name, text.into())))
+        .required();
+    let role = raw.role(at).word(&[("legacy", Role::Legacy), ("cell", Role::Cell)]).required();
+    let surface = raw.surface(at);
+    let schedule = raw.schedule(at);
+    if let (Some(role), Some((labels, name, _))) = (role, &pattern) {
+        role_fits(role, *labels, name, at, &schedule, targets);
+    }
+    if let Some((Labels::PrefixSurface, ..)) = pattern
+        && surface.is_there()
+    {
+        surface
+            .at
+            .refuse("the pattern carries the surface", "no surface here, or no {surface} in the pattern");
+    }
+    let surface = find(surface, targets.surfaces).map_or(0, |index| u8::try_from(index).unwrap_or(0));
+    let schedule = find(schedule, targets.schedules).map(|index| ScheduleIndex(narrow(index)));
+    let no_account = fallback(raw.no_account(at), targets.cells);
+    let unmapped_account = fallback(raw.unmapped_account(at), targets.cells);
+    let (labels, name, pattern) = pattern?;
+    let surface = SurfaceIndex(surface);
+    let rule = HostRule { role: role?, pattern, surface, schedule, no_account, unmapped_account };
+    Some(HostEntry { labels, name, rule })
+}
+
+/// What the role asks of the pattern and the schedule.
+fn role_fits(
+    role: Role,
+    labels: Labels,
+    name: &str,
+    at: &At<'_>,
+    schedule: &Slot<'_, String>,
+    targets: &Targets<'_>,
+) {
+    match role {
+        Role::Legacy => {
+            if !schedule.is_there() {
+                schedule.at.refuse("a legacy host has no schedule", "the name of a schedule");
+            }
+        }
+        Role::Cell => {
+            if schedule.is_there() {
+                schedule.at.refuse("a cell host is not deprecated", "no schedule, or role: legacy");
+            }
+            if labels == Labels::Exact {
+                at.key("pattern")
+                    .refuse("a cell host carries no account", "a pattern that begins with {prefix}");
+            }
+            // `policy::hosts` compares the fixed part with the domain of the account's cell.
+            if !targets.domains.iter().any(|known| known == name) {
+                let hint = super::problem::did_you_mean(name, targets.domains.iter().map(String::as_str));
+                let what = format!("no cell has the domain {}", quoted(name));
+                at.key("pattern").refuse_with(
+                    what,
+                    "the domain of a cell after {prefix} and {surface}",
+                    hint,
+                );
+            }
+        }
+    }
+}
+
+fn find(slot: Slot<'_, String>, names: &Names) -> Option<usize> {
+    let at = slot.at.clone();
+    let name = slot.optional()?;
+    names.resolve(&at, &name)
+}
+
+fn fallback(slot: Slot<'_, raw::Fallback>, cells: &Names) -> Fallback {
+    let at = slot.at.clone();
+    match slot.or(raw::Fallback::Word(String::new())) {
+        raw::Fallback::Word(_) => Fallback::Refuse,
+        raw::Fallback::Cell(raw) => {
+            let mut raw = at.open(raw);
+            let name = raw.cell(&at);
+            let name_at = name.at.clone();
+            let cell = name.required().and_then(|name| cells.resolve(&name_at, &name));
+            cell.map_or(Fallback::Refuse, |index| Fallback::Cell(CellIndex(narrow(index))))
+        }
+    }
+}
+
+/// What a pattern is, for problems.
+const PATTERN: &str =
+    "a host name, {prefix}. and a host name, or {prefix}.{surface}. and a host name, in lower case";
+
+fn pattern(text: &str) -> Option<(Labels, Box<str>)> {
+    let (labels, name) = match text.strip_prefix("{prefix}.") {
+        None => (Labels::Exact, text),
+        Some(rest) => match rest.strip_prefix("{surface}.") {
+            None => (Labels::Prefix, rest),
+            Some(rest) => (Labels::PrefixSurface, rest),
+        },
+    };
+    dns_name(name).map(|name| (labels, name))
+}
+
+/// Reads the schedules; `guide` is the one of the whole file.
+pub(super) fn schedules(slots: Vec<Slot<'_, raw::Schedule>>, guide: &str) -> Vec<Schedule> {
+    let read = |slot: Slot<'_, raw::Schedule>| {
+        let at = slot.at.clone();
+        slot.required().and_then(|raw| schedule(raw, &at, guide))
+    };
+    slots.into_iter().filter_map(read).collect()
+}
+
+fn schedule(raw: raw::Schedule, at: &At<'_>, guide: &str) -> Option<Schedule> {
+    let mut raw = at.open(raw);
+    let moment = |slot: Slot<'_, String>| slot.parse(MOMENT, |text| parse_moment(&text)).required();
+    let name = raw.name(at).label().required();
+    let deprecated_since = moment(raw.deprecated_since(at));
+    let sunset_at = moment(raw.sunset_at(at));
+    if let (Some(since), Some(sunset)) = (deprecated_since, sunset_at)
+        && sunset < since
+    {
+        let what = format!("{} is before deprecated_since", show_moment(sunset));
+        let expected = format!("{} or later (RFC 9745 section 4)", show_moment(since));
+        at.key("sunset_at").refuse(what, expected);
+    }
+    let guide = raw.guide(at).parse(URL, |text| url(&text)).or(guide.into());
+    let policy = raw.policy(at).parse(URL, |text| url(&text)).optional();
+    let words = [("earliest", Merge::Earliest), ("ours", Merge::Ours), ("upstream", Merge::Upstream)];
+    let merge = raw.merge(at).word(&words).or(Merge::Earliest);
+    Some(Schedule {
+        name: name?,
+        deprecated_since: deprecated_since?,
+        sunset_at: sunset_at?,
+        guide,
+        policy,
+        merge,
+    })
+}
+
+const MOMENT: &str = "a moment in UTC such as 2026-11-01T00:00:00Z";
+
+/// Positions in lists that were bounded before fit into their index types.
+pub(super) fn narrow(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}

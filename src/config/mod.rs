@@ -1,0 +1,128 @@
+//! The first floor: the configuration, from text to what `policy` decides with.
+//!
+//! [`Sources`] (bytes, read by `load`) become [`Boot`] and [`Config`], or *all* their problems; and
+//! [`compile`] makes of a `Config` the next snapshot and cannot fail. No file, no clock and no environment
+//! is read here: the moment is an argument.
+
+pub mod boot;
+pub mod cells;
+mod clients;
+mod compile;
+pub mod diff;
+pub mod files;
+mod hosts;
+pub mod identify;
+mod names;
+pub mod problem;
+mod raw;
+pub mod reference;
+mod routing;
+pub mod scan;
+pub mod secret;
+mod slot;
+mod tables;
+pub mod time;
+mod tls;
+
+pub use boot::{Boot, changes as boot_changes};
+pub use compile::compile;
+pub use diff::{Diff, diff};
+pub use files::{
+    BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, referenced_files,
+};
+pub use hosts::HostEntry;
+pub use problem::Problem;
+pub use routing::Config;
+pub use tables::RESERVED_PREFIXES;
+
+use problem::Report;
+use raw::Shape;
+use slot::{At, Document, Slot};
+
+/// Reads `boot.yaml`.
+pub fn parse_boot(sources: &Sources) -> Result<Boot, Vec<Problem>> {
+    let report = Report::default();
+    let boot = boot_of(sources, &report);
+    finish(boot, report)
+}
+
+/// Reads the routing configuration. `boot` says which listeners it must serve (`None`: nothing is checked
+/// against listeners); `now`, in seconds since the Unix epoch, is when certificates must be valid.
+pub fn parse(sources: &Sources, boot: Option<&Boot>, now: i64) -> Result<Config, Vec<Problem>> {
+    let report = Report::default();
+    let config = routing_of(sources, boot, now, &report);
+    finish(config, report)
+}
+
+/// Reads both, and reports the problems of both.
+pub fn parse_all(sources: &Sources, now: i64) -> Result<(Boot, Config), Vec<Problem>> {
+    let report = Report::default();
+    let boot = boot_of(sources, &report);
+    let config = routing_of(sources, boot.as_ref(), now, &report);
+    finish(boot.zip(config), report)
+}
+
+/// Only what left no problem behind is a value.
+fn finish<T>(value: Option<T>, report: Report) -> Result<T, Vec<Problem>> {
+    if report.is_empty() {
+        Ok(value.expect("what could not be read was reported"))
+    } else {
+        Err(report.into_problems())
+    }
+}
+
+fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
+    let (document, raw) = document(BOOT_FILE, text(BOOT_FILE, &sources.boot, report)?, report)?;
+    boot::read(raw, &At::root(&document), &sources.folder)
+}
+
+fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {
+    let (document, raw) = document(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, report)?, report)?;
+    routing::read(raw, &At::root(&document), sources, boot, now)
+}
+
+fn text<'s>(file: &str, text: &'s FileText, report: &Report) -> Option<&'s [u8]> {
+    match text {
+        Ok(text) => Some(text),
+        Err(unreadable) => {
+            report.push(Problem::in_file(
+                file,
+                format!("the file {}", unreadable.what),
+                unreadable.expected.as_str(),
+            ));
+            None
+        }
+    }
+}
+
+/// A YAML file as raw values with their places.
+fn document<'a, T: Shape>(file: &'a str, bytes: &[u8], report: &'a Report) -> Option<(Document<'a>, T)> {
+    let (text, places) = scan::scan(file, bytes, report)?;
+    let tree = match raw::parse(text) {
+        Ok(tree) => tree,
+        Err((place, what)) => {
+            let problem = Problem::in_file(file, format!("not readable as YAML: {what}"), "well-formed YAML");
+            report.push(match place {
+                Some((line, column)) => problem.at_column(line, column),
+                None => problem,
+            });
+            return None;
+        }
+    };
+    match T::read(tree) {
+        Ok(raw) => Some((Document { file, places, report }, raw)),
+        Err(found) => {
+            report.push(Problem::in_file(
+                file,
+                format!("found {found}"),
+                "a mapping that begins with `version: 1`",
+            ));
+            None
+        }
+    }
+}
+
+/// The only version of every format so far. Another one is not read by guesswork.
+fn version(slot: Slot<'_, u64>) {
+    slot.parse("1, the only version of this format", |version| (version == 1).then_some(())).required();
+}

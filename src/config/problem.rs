@@ -1,0 +1,239 @@
+//! What is wrong with a configuration, as values: one [`Problem`] a mistake, all of them at once.
+//!
+//! A problem never repeats a secret: keys and certificates are named by file, never by content, and
+//! quoted text is cut short.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+/// Most problems that are kept. A table of a million rows can be wrong in every row; nobody reads more
+/// than this, and the count of the rest is told.
+pub const MAX_PROBLEMS: usize = 500;
+
+/// Longest piece of foreign text that a problem quotes, in characters: enough to recognise a line, too
+/// short to hold a token.
+const MAX_QUOTED: usize = 48;
+
+/// One mistake in one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, relative to the configuration folder.
+    pub file: Box<str>,
+    /// Line, from 1; `None` where the whole file is meant.
+    pub line: Option<u32>,
+    /// Column, from 1; `None` in tables.
+    pub column: Option<u32>,
+    /// The path of the value (`cells[1].protocol`) or the column of a table; may be empty.
+    pub path: Box<str>,
+    /// What is wrong: `found "http3"`.
+    pub what: Box<str>,
+    /// What would be right: `http1, http2 or auto`.
+    pub expected: Box<str>,
+    /// A guess at what was meant, or the next step.
+    pub hint: Option<Box<str>>,
+}
+
+impl Problem {
+    /// A problem with a whole file.
+    pub fn in_file(file: &str, what: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            line: None,
+            column: None,
+            path: "".into(),
+            what: what.into().into(),
+            expected: expected.into().into(),
+            hint: None,
+        }
+    }
+
+    /// The same problem at a line.
+    #[must_use]
+    pub fn at_line(self, line: u32) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// The same problem at a line and column.
+    #[must_use]
+    pub fn at_column(self, line: u32, column: u32) -> Self {
+        Self { line: Some(line), column: Some(column), ..self }
+    }
+
+    /// The same problem with the path of the value.
+    #[must_use]
+    pub fn at_path(self, path: &str) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    /// The same problem with a guess or a next step.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<String>) -> Self {
+        Self { hint: hint.map(Into::into), ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, ":{column}")?;
+        }
+        f.write_str(": ")?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}; expected {}", self.what, self.expected)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Collects problems while a configuration is read; everything that reads shares one.
+#[derive(Debug, Default)]
+pub struct Report {
+    problems: RefCell<Vec<Problem>>,
+    beyond: Cell<usize>,
+}
+
+impl Report {
+    /// Adds a problem; beyond [`MAX_PROBLEMS`] it is only counted.
+    pub fn push(&self, problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MAX_PROBLEMS {
+            problems.push(problem);
+        } else {
+            self.beyond.set(self.beyond.get() + 1);
+        }
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    /// How many problems there are so far.
+    pub fn len(&self) -> usize {
+        self.problems.borrow().len() + self.beyond.get()
+    }
+
+    /// All problems by file, line and column; the count of what was not kept comes last.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort();
+        problems.dedup();
+        if self.beyond.get() > 0 {
+            let what = format!("{} more problems are not shown", self.beyond.get());
+            problems.push(Problem::in_file("(all files)", what, "the problems above mended first"));
+        }
+        problems
+    }
+}
+
+/// Foreign text in quotes, with control characters escaped, cut at a harmless length.
+pub fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_QUOTED).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+/// `did you mean "http2"?`, where one of the candidates is close to what was written.
+pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // A third of the letters may be wrong: `protcol` finds `protocol`, `x` does not find `ca`.
+    let most = (written.chars().count() / 3).max(1);
+    // Distance is quadratic in length; nothing longer than a DNS name is a slip of the fingers.
+    if written.len() > 253 {
+        return None;
+    }
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&written.to_lowercase(), candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= most && *distance < candidate.len())
+        .min()
+        .map(|(_, candidate)| format!("did you mean {}?", quoted(candidate)))
+}
+
+/// `a, b or c`.
+pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// How many letters must be put in, taken out or replaced (Levenshtein), neighbours swapped counting one.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before_last = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut row = vec![i + 1; b.len() + 1];
+        for (j, right) in b.iter().enumerate() {
+            let replaced = last[j] + usize::from(left != right);
+            row[j + 1] = replaced.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
+                row[j + 1] = row[j + 1].min(before_last[j - 1] + 1);
+            }
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_reads_as_one_line() {
+        let problem = Problem::in_file("cellgate.yaml", "found \"http3\"", "http1, http2 or auto");
+        let line = problem.at_column(14, 5).at_path("cells[1].protocol");
+        assert_eq!(
+            line.to_string(),
+            "cellgate.yaml:14:5: cells[1].protocol: found \"http3\"; expected http1, http2 or auto"
+        );
+        let hinted = line.with_hint(did_you_mean("http3", ["http1", "http2", "auto"]));
+        assert!(hinted.to_string().ends_with("(did you mean \"http1\"?)"), "{hinted}");
+    }
+
+    #[test]
+    fn guesses_are_close_or_absent() {
+        let keys = ["protocol", "endpoints", "ca", "priority"];
+        let check = |written: &str, expect: Option<&str>| {
+            let expect = expect.map(|word| format!("did you mean \"{word}\"?"));
+            assert_eq!(did_you_mean(written, keys), expect, "{written:?}");
+        };
+        check("protcol", Some("protocol"));
+        check("Protocol", Some("protocol"));
+        check("endpoint", Some("endpoints"));
+        check("pirority", Some("priority"));
+        check("x", None);
+        check("colour", None);
+        check(&"p".repeat(100_000), None);
+    }
+
+    #[test]
+    fn quoted_text_is_short_and_harmless() {
+        assert_eq!(quoted("a\n\u{1b}[2J"), r#""a\n\u{1b}[2J""#);
+        assert!(quoted(&"s3cret".repeat(100)).chars().count() < 60);
+    }
+
+    #[test]
+    fn a_flood_of_problems_is_counted_and_not_kept() {
+        let report = Report::default();
+        for line in 0..(MAX_PROBLEMS as u32 + 7) {
+            report.push(Problem::in_file("accounts.csv", "bad", "good").at_line(line));
+        }
+        let problems = report.into_problems();
+        assert_eq!(problems.len(), MAX_PROBLEMS + 1);
+        assert_eq!(&*problems[MAX_PROBLEMS].what, "7 more problems are not shown");
+    }
+}

@@ -1,0 +1,114 @@
+//! `boot.yaml`: what cannot be changed while cellgate runs.
+
+use super::super::boot::default;
+use super::super::time::show_duration;
+use super::{Field, NONE, REQUIRED, mapping};
+
+mapping! {
+    /// The whole of `boot.yaml`.
+    Boot {
+        /// Version of the format; only `1` exists.
+        version: u64 = REQUIRED;
+        /// Folder for what cellgate writes: last good configuration, books, learned credentials. Nobody else may
+        /// be able to write there.
+        state_dir: String = REQUIRED;
+        /// Threads that serve requests; 0 is one for each core.
+        workers: u64 = default::WORKERS;
+        /// Where clients connect; at least one.
+        listeners: Vec<Field<Listener>> = REQUIRED;
+        /// Where operators connect.
+        admin: Admin = NONE;
+        /// One line of JSON for each request.
+        access_log: AccessLog = NONE;
+        /// Bounds on connections and on the configuration itself.
+        limits: BootLimits = NONE;
+        /// How cellgate stops.
+        drain: Drain = NONE;
+    }
+}
+
+mapping! {
+    /// One address on which clients connect.
+    Listener {
+        /// Unique label, as metrics and logs show it.
+        name: String = REQUIRED;
+        /// IP address and port: `127.0.0.1:8080`, `"[::]:443"`. Port 0 takes a free one, which is reported.
+        address: String = REQUIRED;
+        /// `http` (HTTP/1.1), `https` (TLS; HTTP/1.1 and HTTP/2 by ALPN) or `h2c` (HTTP/2 without TLS by prior knowledge).
+        protocol: String = REQUIRED;
+        /// Answer every request with a redirect to https instead of forwarding it; only with protocol `http`.
+        redirect_to_https: bool = false;
+        /// The port in that redirect.
+        https_port: u64 = default::HTTPS_PORT;
+        /// Every connection begins with a PROXY protocol header (v1 or v2); without one it is closed.
+        proxy_protocol: ProxyProtocol = NONE;
+        /// What clients spoke to the balancer in front: `https` where it terminates TLS. Only without TLS of our own.
+        forwarded_scheme: String = "http";
+    }
+}
+
+mapping! {
+    /// Who may say for whom it connects.
+    ProxyProtocol {
+        /// Networks of the balancers, such as `10.0.0.0/8`; connections from elsewhere are closed.
+        trusted: Vec<Field<String>> = REQUIRED;
+    }
+}
+
+mapping! {
+    /// Where operators connect.
+    Admin {
+        /// Unix socket for everything, changes included.
+        unix: String = default::ADMIN_SOCKET_SHOWN;
+        /// File mode of the socket in octal, in quotes.
+        unix_mode: String = format!("\"{:04o}\"", default::ADMIN_SOCKET_MODE);
+        /// Loopback address and port for reading only; none when absent.
+        loopback: String = NONE;
+        /// Host names that requests to the loopback address may carry, against DNS rebinding.
+        allowed_hosts: Vec<Field<String>> = default::ADMIN_HOSTS.join(", ");
+    }
+}
+
+mapping! {
+    /// The access log.
+    AccessLog {
+        /// A file, or `"-"` for the standard output.
+        path: String = default::ACCESS_LOG_SHOWN;
+    }
+}
+
+mapping! {
+    /// Bounds on connections and on the configuration itself.
+    BootLimits {
+        /// Most client connections at once, over all listeners; more wait in the kernel's queue.
+        connections: u64 = default::CONNECTIONS;
+        /// Most client connections from one address; not limited when absent, because a balancer is one address.
+        connections_per_address: u64 = NONE;
+        /// From accept to the end of the TLS handshake, PROXY header included.
+        handshake_timeout: String = show_duration(default::HANDSHAKE_TIMEOUT);
+        /// From the first byte of a request head to its last.
+        head_timeout: String = show_duration(default::HEAD_TIMEOUT);
+        /// Silence of a client that is in the middle of a request or does not read its response.
+        idle_timeout: String = show_duration(default::IDLE_TIMEOUT);
+        /// Silence between requests before a connection is closed.
+        keep_alive_timeout: String = show_duration(default::KEEP_ALIVE_TIMEOUT);
+        /// Age at which a connection is closed after the request in progress; tunnels are not cut.
+        connection_lifetime: String = show_duration(default::CONNECTION_LIFETIME);
+        /// Requests after which a connection is closed.
+        requests_per_connection: u64 = default::REQUESTS_PER_CONNECTION;
+        /// HTTP/2 streams that a client may have open at once on a connection.
+        streams_per_connection: u64 = default::STREAMS_PER_CONNECTION;
+        /// Most bytes of all files of the routing configuration together.
+        max_config_bytes: u64 = default::MAX_CONFIG_BYTES;
+    }
+}
+
+mapping! {
+    /// How cellgate stops.
+    Drain {
+        /// From failing readiness to closing the listeners, so that balancers stop sending new connections.
+        grace: String = show_duration(default::DRAIN_GRACE);
+        /// From closing the listeners to cutting what is still in flight.
+        deadline: String = show_duration(default::DRAIN_DEADLINE);
+    }
+}

@@ -1,0 +1,331 @@
+//! `cellgate.yaml`: everything that a reload can change.
+
+use super::super::cells::default as cell;
+use super::super::identify::default as identify;
+use super::super::problem::quoted;
+use super::super::time::show_duration;
+use super::{Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
+use crate::policy::snapshot::RequestLimits;
+
+mapping! {
+    /// The whole of `cellgate.yaml`.
+    Routing {
+        /// Version of the format; only `1` exists.
+        version: u64 = REQUIRED;
+        /// Products with a host label of their own. The first is the one meant by hosts that do not say.
+        surfaces: Vec<Field<String>> = REQUIRED;
+        /// Host names that are served; everything else is answered with 421.
+        hosts: Vec<Field<Host>> = REQUIRED;
+        /// Dates of deprecated addresses.
+        schedules: Vec<Field<Schedule>> = NONE;
+        /// The deployments that hold accounts.
+        cells: Vec<Field<Cell>> = REQUIRED;
+        /// How a request names its account.
+        identify: Identify = NONE;
+        /// The account table.
+        accounts: Table = REQUIRED;
+        /// The table of environments, for headers that name one.
+        environments: Table = NONE;
+        /// How client programs are told apart in reports.
+        clients: Table = NONE;
+        /// Server certificates, chosen by the name that a client asks for (SNI). The first also serves clients that ask for none.
+        certificates: Vec<Field<Certificate>> = NONE;
+        /// Networks whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
+        trusted_proxies: Vec<Field<String>> = NONE;
+        /// What a request head may be.
+        limits: RoutingLimits = NONE;
+        /// Page that tells a human what to do; refusals and `rel="deprecation"` link to it.
+        guide: String = REQUIRED;
+        /// Path prefixes that are never redirected, for browsers neither: OAuth and SAML callbacks.
+        redirect_exceptions: Vec<Field<String>> = NONE;
+    }
+}
+
+mapping! {
+    /// One kind of host name.
+    Host {
+        /// `cloud.getdbt.com`, `{prefix}.us1.dbt.com` or `{prefix}.{surface}.us1.dbt.com`. A placeholder is one label.
+        pattern: String = REQUIRED;
+        /// `legacy` (a deprecated address) or `cell` (the account's own address: its prefix alone names the account).
+        role: String = REQUIRED;
+        /// The surface, where the pattern does not carry it.
+        surface: String = "the first of surfaces";
+        /// Deprecation schedule: required for legacy hosts, refused for cell hosts.
+        schedule: String = NONE;
+        /// What happens when nothing names an account: `refuse`, or a cell.
+        no_account: Fallback = "refuse";
+        /// What happens when the account that is named has no row: `refuse`, or a cell.
+        unmapped_account: Fallback = "refuse";
+    }
+}
+
+mapping! {
+    /// A cell in place of a refusal.
+    FallbackCell {
+        /// Name of the cell.
+        cell: String = REQUIRED;
+    }
+}
+
+/// `refuse`, or a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// A word; only `refuse` is one.
+    Word(String),
+    /// A cell.
+    Cell(FallbackCell),
+}
+
+impl Shape for Fallback {
+    const OUTLINE: Outline = Outline::WordOr("refuse", <FallbackCell as Keys>::KEYS);
+
+    fn read(tree: Tree) -> Result<Self, String> {
+        match tree {
+            Tree::Text(word) if word == "refuse" => Ok(Self::Word(word)),
+            Tree::Text(word) => Err(quoted(&word)),
+            other => FallbackCell::read(other).map(Self::Cell),
+        }
+    }
+}
+
+mapping! {
+    /// The dates of a deprecated address.
+    Schedule {
+        /// Unique label.
+        name: String = REQUIRED;
+        /// When use became discouraged: the `Deprecation` header (RFC 9745). UTC, as `2026-02-01T00:00:00Z`.
+        deprecated_since: String = REQUIRED;
+        /// When it stops: the `Sunset` header (RFC 8594); what product pages often call the deprecation date.
+        sunset_at: String = REQUIRED;
+        /// Page that tells a human what to do.
+        guide: String = "the guide of the whole file";
+        /// Page with the retirement policy, `rel="sunset"`.
+        policy: String = NONE;
+        /// Whose dates win when the cell sends its own: `earliest`, `ours` or `upstream`.
+        merge: String = "earliest";
+    }
+}
+
+mapping! {
+    /// A deployment that holds accounts.
+    Cell {
+        /// Unique label, as metrics, logs and the account table name it.
+        name: String = REQUIRED;
+        /// The old shared environment; at most one cell is.
+        shared: bool = false;
+        /// Domain of its accounts' own addresses: `us1.dbt.com`.
+        domain: String = REQUIRED;
+        /// What it speaks: `http1`, `http2`, or `auto` (HTTP/2 for gRPC, HTTP/1.1 otherwise).
+        protocol: String = "http1";
+        /// Its endpoints by zone.
+        groups: Vec<Field<Group>> = REQUIRED;
+        /// TLS towards it; plain text when absent.
+        tls: CellTls = NONE;
+        /// Most requests in flight; more are answered with 503.
+        max_in_flight: u64 = cell::MAX_IN_FLIGHT;
+        /// How long its connections may take.
+        timeouts: CellTimeouts = NONE;
+        /// Which Host it is sent: `preserve` (the client's) or `account` (the account's own address).
+        host: String = "preserve";
+        /// The key that signs routing verdicts for it.
+        seal: Seal = NONE;
+    }
+}
+
+mapping! {
+    /// The endpoints of a cell in one zone.
+    Group {
+        /// Label of the zone or cluster, unique in the cell.
+        zone: String = cell::ZONE;
+        /// 0 is used first; a higher number only when every lower one is down.
+        priority: u64 = cell::PRIORITY;
+        /// Declared capacity in requests per second, where known.
+        capacity_rps: u64 = NONE;
+        /// `127.0.0.1:7101`, `"[::1]:7101"` or `name:port`; names are resolved again and again.
+        endpoints: Vec<Field<String>> = REQUIRED;
+    }
+}
+
+mapping! {
+    /// TLS towards a cell.
+    CellTls {
+        /// PEM file of the authorities that sign the cell's certificate.
+        ca: String = REQUIRED;
+        /// The name that is sent and verified.
+        sni: String = REQUIRED;
+        /// PEM file of our certificate, where the cell asks for one.
+        client_cert: String = NONE;
+        /// PEM file of its private key.
+        client_key: String = NONE;
+        /// Accept a key file that its group or others can read.
+        allow_readable: bool = false;
+    }
+}
+
+mapping! {
+    /// How long the connections to a cell may take.
+    CellTimeouts {
+        /// TCP connect and TLS handshake together.
+        connect: String = show_duration(cell::CONNECT);
+        /// From the end of the request to the head of the response.
+        response_head: String = show_duration(cell::RESPONSE_HEAD);
+        /// Silence in the middle of a response, or in both directions of a tunnel.
+        idle: String = show_duration(cell::IDLE);
+        /// How long an unused connection is kept.
+        keep_alive: String = show_duration(cell::KEEP_ALIVE);
+    }
+}
+
+mapping! {
+    /// The key that signs routing verdicts for a cell.
+    Seal {
+        /// Names the key to the cell.
+        key_id: String = REQUIRED;
+        /// File with the key; see "Key files".
+        key_file: String = REQUIRED;
+        /// Accept a key file that its group or others can read.
+        allow_readable: bool = false;
+    }
+}
+
+mapping! {
+    /// How a request names its account, apart from the host.
+    Identify {
+        /// Path templates. The most specific one that matches a path, or the beginning of it, counts.
+        paths: Vec<Field<PathTemplate>> = NONE;
+        /// Query keys whose value is an account id.
+        query_keys: Vec<Field<String>> = NONE;
+        /// Headers that name an account or an environment.
+        headers: Vec<Field<NamingHeader>> = NONE;
+        /// Cookies that name an account or carry a credential.
+        cookies: Vec<Field<NamingCookie>> = NONE;
+        /// Credentials as routing keys.
+        credentials: Credentials = NONE;
+        /// Ids made in a cell carry the cell.
+        id_ranges: Vec<Field<IdRange>> = NONE;
+    }
+}
+
+mapping! {
+    /// One path template.
+    PathTemplate {
+        /// `/api/v2/accounts/{account}`: `{account}` is an account id, `{entity}` the id of something made in a cell, `*` any segment.
+        path: String = REQUIRED;
+        /// A 2xx here proves the credential; on legacy hosts a request without one is refused before the account is looked up.
+        authenticated: bool = false;
+    }
+}
+
+mapping! {
+    /// A header that names an account.
+    NamingHeader {
+        /// Name of the header.
+        name: String = REQUIRED;
+        /// `account` or `environment`.
+        names: String = REQUIRED;
+    }
+}
+
+mapping! {
+    /// A cookie that names an account.
+    NamingCookie {
+        /// Name of the cookie; upper and lower case differ.
+        name: String = REQUIRED;
+        /// `account` or `credential`.
+        names: String = REQUIRED;
+    }
+}
+
+mapping! {
+    /// Credentials as routing keys: only a keyed fingerprint of a token is ever compared or kept.
+    Credentials {
+        /// Authorization schemes that carry a token, in any case.
+        schemes: Vec<Field<String>> = identify::SCHEMES.join(", ");
+        /// What tokens look like; anything else is never a routing key.
+        shapes: Vec<Field<TokenShape>> = REQUIRED;
+        /// Fingerprint keys, newest first, equal on all replicas.
+        keys: Vec<Field<FingerprintKey>> = REQUIRED;
+        /// The table of known fingerprints: a CSV file.
+        table: String = NONE;
+        /// Learn fingerprints from answered requests; off when absent.
+        learn: Learn = NONE;
+    }
+}
+
+mapping! {
+    /// What tokens of one kind look like.
+    TokenShape {
+        /// Text they begin with; `""` for none.
+        prefix: String = REQUIRED;
+        /// Fewest bytes of a token, prefix included.
+        min: u64 = REQUIRED;
+        /// Most bytes of a token, prefix included.
+        max: u64 = REQUIRED;
+    }
+}
+
+mapping! {
+    /// One fingerprint key.
+    FingerprintKey {
+        /// Names the key in the table and in exports.
+        id: String = REQUIRED;
+        /// File with the key; see "Key files".
+        file: String = REQUIRED;
+        /// Accept a key file that its group or others can read.
+        allow_readable: bool = false;
+    }
+}
+
+mapping! {
+    /// Bounds of the learned table.
+    Learn {
+        /// Most entries in all.
+        entries: u64 = identify::LEARNED_ENTRIES;
+        /// Most entries of one account, so that no account pushes out the others.
+        per_account: u64 = identify::LEARNED_PER_ACCOUNT;
+    }
+}
+
+mapping! {
+    /// Ids that were made in one cell. They name a cell, never an account, and never against the account table.
+    IdRange {
+        /// The cell.
+        cell: String = REQUIRED;
+        /// First id.
+        first: u64 = REQUIRED;
+        /// Last id.
+        last: u64 = REQUIRED;
+    }
+}
+
+mapping! {
+    /// A table in a file of its own.
+    Table {
+        /// Its name in the configuration folder.
+        file: String = REQUIRED;
+    }
+}
+
+mapping! {
+    /// A server certificate.
+    Certificate {
+        /// PEM file of the certificate and the intermediate ones, its own first.
+        cert: String = REQUIRED;
+        /// PEM file of its private key.
+        key: String = REQUIRED;
+        /// Accept a key file that its group or others can read.
+        allow_readable: bool = false;
+    }
+}
+
+mapping! {
+    /// What a request head may be.
+    RoutingLimits {
+        /// Most bytes of path and query; more is 414.
+        target_bytes: u64 = RequestLimits::default().target_bytes;
+        /// Most bytes of the whole head; more is 431.
+        head_bytes: u64 = RequestLimits::default().head_bytes;
+        /// Most header fields; more is 431.
+        header_fields: u64 = RequestLimits::default().header_fields;
+    }
+}

@@ -1,0 +1,288 @@
+//! `cellgate.yaml` and the files it names as one value: everything that a reload can change, with nothing
+//! left that could fail.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
+use super::boot::{Boot, ListenerProtocol, MAX_NETWORKS, networks};
+use super::cells::{self, CellConfig};
+use super::files::{Sources, hash};
+use super::hosts::{self, HostEntry, Targets};
+use super::identify::{self, TablePath};
+use super::names::{Names, URL, url};
+use super::problem::Report;
+use super::raw::{self, Field};
+use super::slot::{At, Slot};
+use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
+use super::tls::{Tls, certificates, check_coverage};
+use super::{clients, document};
+use crate::policy::accounts::AccountTable;
+use crate::policy::certificates::ServerCertificate;
+use crate::policy::hosts::Labels;
+use crate::policy::ids::{AccountId, EntityId, Label};
+use crate::policy::snapshot::{ClientFamily, IdentifyRules, RequestLimits, Schedule};
+
+/// Everything that a reload can change. Only [`parse`](super::parse) makes one.
+#[derive(Debug)]
+pub struct Config {
+    /// SHA-256 over the routing configuration and the files it names, lower-case hex.
+    pub hash: Box<str>,
+    /// Products with a host label of their own.
+    pub surfaces: Vec<Label>,
+    /// Which hosts are served.
+    pub hosts: Vec<HostEntry>,
+    /// Every cell.
+    pub cells: Vec<CellConfig>,
+    /// Who lives where; never empty.
+    pub accounts: AccountTable,
+    /// Environment id to account.
+    pub environments: HashMap<EntityId, AccountId>,
+    /// Deprecation schedules.
+    pub schedules: Vec<Schedule>,
+    /// The identify order's rules; `compile` decides which id ranges are enabled.
+    pub identify: IdentifyRules,
+    /// How client programs are told apart.
+    pub clients: Vec<ClientFamily>,
+    /// What a request head may be.
+    pub limits: RequestLimits,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where humans are sent.
+    pub guide: Box<str>,
+    /// Path prefixes that are never redirected.
+    pub redirect_exceptions: Vec<Box<str>>,
+    /// Server certificates; the first also serves clients that ask for no name.
+    pub certificates: Vec<ServerCertificate>,
+}
+
+/// Most exceptions from redirects; each is compared on each browser navigation.
+const MAX_EXCEPTIONS: usize = 1_000;
+
+/// Reads the routing configuration. `None` only together with a report. `boot` says whether certificates
+/// are needed; `now` is in seconds since the Unix epoch.
+pub(super) fn read(
+    raw: raw::Routing,
+    at: &At<'_>,
+    sources: &Sources,
+    boot: Option<&Boot>,
+    now: i64,
+) -> Option<Config> {
+    let report = at.report();
+    let mut raw = at.open(raw);
+    super::version(raw.version(at));
+    let tls = Tls::new(now);
+    let guide = raw.guide(at).parse(URL, |text| url(&text)).required();
+    let surfaces = hosts::surfaces(raw.surfaces(at));
+    let schedules = raw.schedules(at).items();
+    let schedules = at.key("schedules").at_most(schedules, hosts::MAX_SCHEDULES);
+    let cells = raw.cells(at).some_items(cells::MAX_CELLS);
+    let schedule_names = Names::of("schedule", &schedules, |schedule| &schedule.name);
+    let cell_names = Names::of("cell", &cells, |cell| &cell.name);
+    let surface_names = Names::new("surface", surfaces.iter().map(|label| label.to_string()).collect());
+    let domains = domains(&cells);
+    let targets = Targets {
+        surfaces: &surface_names,
+        schedules: &schedule_names,
+        cells: &cell_names,
+        domains: &domains,
+    };
+    let hosts = hosts::hosts(raw.hosts(at).some_items(hosts::MAX_HOSTS), &targets);
+    let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
+    let cells = cells::read(cells, sources, &tls);
+    let identify_at = at.key("identify");
+    let identify = raw.identify(at).or(raw::Identify::default());
+    let (mut identify, table) = identify::read(identify, &identify_at, &cell_names, sources);
+
+    let reserved = reserved(&surface_names, &domains, &hosts);
+    let lookup = Lookup { cells: &cell_names, schedules: &schedule_names, reserved: &reserved };
+    let accounts = accounts(raw.accounts(at), sources, &lookup, report);
+    let environments = environments(raw.environments(at), sources, &accounts, report);
+    identify.credentials.table = credentials(table, &identify_at, &identify, sources, &accounts, report);
+    let clients = client_families(raw.clients(at), sources, report);
+
+    let https = boot.is_some_and(|boot| boot.listeners.iter().any(|l| l.protocol == ListenerProtocol::Https));
+    let certificates_slot = raw.certificates(at);
+    let certificates_at = certificates_slot.at.clone();
+    let certificate_items = certificates_slot.items();
+    let unread = certificate_items.len();
+    let certificates = certificates(certificate_items, sources, &tls);
+    if https && unread == 0 {
+        certificates_at
+            .refuse("a listener serves https and there are no certificates", "at least one certificate");
+    } else if certificates.len() == unread {
+        check_coverage(&certificates, &hosts, &surface_names, https);
+    }
+    let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
+    let trusted_proxies = networks(trusted);
+    let limits_at = at.key("limits");
+    let limits = limits(raw.limits(at).or(raw::RoutingLimits::default()), &limits_at);
+    let redirect_exceptions = exceptions(raw.redirect_exceptions(at));
+    let KnownAccounts::Table(accounts) = accounts else { return None };
+    Some(Config {
+        hash: hash(sources),
+        surfaces,
+        hosts: hosts.into_iter().map(|(_, host)| host).collect(),
+        cells,
+        accounts,
+        environments,
+        schedules,
+        identify,
+        clients,
+        limits,
+        trusted_proxies,
+        guide: guide?,
+        redirect_exceptions,
+        certificates: certificates.into_iter().map(|(_, certificate)| certificate).collect(),
+    })
+}
+
+/// The domains of the cells as they are written.
+fn domains(cells: &[Slot<'_, raw::Cell>]) -> Vec<String> {
+    let domain = |slot: &Slot<'_, raw::Cell>| match &slot.peek()?.domain {
+        Field::Given(domain) => Some(domain.clone()),
+        Field::Missing | Field::Bad(_) | Field::Reported => None,
+    };
+    cells.iter().filter_map(domain).collect()
+}
+
+/// Labels that cannot be an account's prefix, and why.
+fn reserved(
+    surfaces: &Names,
+    domains: &[String],
+    hosts: &[(At<'_>, HostEntry)],
+) -> HashMap<String, &'static str> {
+    let mut reserved = HashMap::new();
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    reserved.extend(RESERVED_PREFIXES.map(|label| (label.to_owned(), "a reserved label")));
+    // The first label of a served name: a region (`us1`), or a host that an account would hide (`cloud`).
+    reserved.extend(hosts.iter().map(|(_, host)| {
+        let why =
+            if host.labels == Labels::Exact { "the first label of a host" } else { "the name of a region" };
+        (first(&host.name), why)
+    }));
+    reserved.extend(domains.iter().map(|domain| (first(domain), "the name of a region")));
+    reserved.extend(surfaces.iter().map(|surface| (surface.to_owned(), "a surface")));
+    reserved
+}
+
+/// The path in a `{ file: ... }` mapping and where it stands.
+fn table_file<'a>(slot: Slot<'a, raw::Table>) -> Option<(String, At<'a>)> {
+    let at = slot.at.clone();
+    let mut raw = at.open(slot.optional()?);
+    let file = raw.file(&at);
+    let file_at = file.at.clone();
+    file.required().map(|file| (file, file_at))
+}
+
+/// How a table is written, by the ending of its name.
+enum Format {
+    Csv,
+    Yaml,
+}
+
+fn format(path: &str, at: &At<'_>) -> Option<Format> {
+    match path.rsplit_once('.') {
+        Some((_, "csv")) => Some(Format::Csv),
+        Some((_, "yaml" | "yml")) => Some(Format::Yaml),
+        _ => {
+            at.refuse("the file is no known kind of table", "a file that ends in .csv or .yaml");
+            None
+        }
+    }
+}
+
+fn accounts(
+    slot: Slot<'_, raw::Table>,
+    sources: &Sources,
+    lookup: &Lookup<'_>,
+    report: &Report,
+) -> KnownAccounts {
+    if !slot.is_there() {
+        slot.at.refuse("missing", "a mapping with file, the name of the account table");
+    }
+    let Some((path, at)) = table_file(slot) else { return KnownAccounts::Unknown };
+    let (Some(format), Some(text)) = (format(&path, &at), sources.table(&at, &path)) else {
+        return KnownAccounts::Unknown;
+    };
+    match format {
+        Format::Csv => tables::accounts_csv(&path, text, lookup, report),
+        Format::Yaml => match document(&path, text, report) {
+            Some((document, raw)) => tables::accounts_yaml(&document, raw, lookup),
+            None => KnownAccounts::Unknown,
+        },
+    }
+}
+
+fn environments(
+    slot: Slot<'_, raw::Table>,
+    sources: &Sources,
+    accounts: &KnownAccounts,
+    report: &Report,
+) -> HashMap<EntityId, AccountId> {
+    let Some((path, at)) = table_file(slot) else { return HashMap::new() };
+    let (Some(format), Some(text)) = (format(&path, &at), sources.table(&at, &path)) else {
+        return HashMap::new();
+    };
+    match format {
+        Format::Csv => tables::environments_csv(&path, text, accounts, report),
+        Format::Yaml => match document(&path, text, report) {
+            Some((document, raw)) => tables::environments_yaml(&document, raw, accounts),
+            None => HashMap::new(),
+        },
+    }
+}
+
+fn credentials(
+    table: Option<TablePath>,
+    at: &At<'_>,
+    rules: &IdentifyRules,
+    sources: &Sources,
+    accounts: &KnownAccounts,
+    report: &Report,
+) -> HashMap<crate::policy::credential::Fingerprint, AccountId> {
+    let Some(path) = table else { return HashMap::new() };
+    let at = at.key("credentials").key("table");
+    let Some(text) = sources.table(&at, &path) else { return HashMap::new() };
+    let keys = rules.credentials.keys.iter().map(|key| key.id.to_string()).collect();
+    tables::credentials_csv(&path, text, &Names::new("fingerprint key", keys), accounts, report)
+}
+
+fn client_families(slot: Slot<'_, raw::Table>, sources: &Sources, report: &Report) -> Vec<ClientFamily> {
+    let Some((path, at)) = table_file(slot) else { return Vec::new() };
+    let Some(text) = sources.table(&at, &path) else { return Vec::new() };
+    match document(&path, text, report) {
+        Some((document, raw)) => clients::read(raw, &At::root(&document)),
+        None => Vec::new(),
+    }
+}
+
+fn limits(raw: raw::RoutingLimits, at: &At<'_>) -> RequestLimits {
+    let mut raw = at.open(raw);
+    let default = RequestLimits::default();
+    // No client needs less than the first; beyond the last, memory for heads alone is the attack.
+    let limits = RequestLimits {
+        target_bytes: raw.target_bytes(at).number(256..=256 * 1024).or(default.target_bytes),
+        head_bytes: raw.head_bytes(at).number(1_024..=1024 * 1024).or(default.head_bytes),
+        header_fields: raw.header_fields(at).number(16..=1_000).or(default.header_fields),
+    };
+    if limits.head_bytes < limits.target_bytes {
+        at.key("target_bytes").refuse(
+            format!("{} is more than the whole head may have", limits.target_bytes),
+            format!("at most head_bytes, which is {}", limits.head_bytes),
+        );
+    }
+    limits
+}
+
+fn exceptions(slot: Slot<'_, Vec<Field<String>>>) -> Vec<Box<str>> {
+    let at = slot.at.clone();
+    let prefix = |text: String| {
+        (text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#'))
+            .then(|| text.into())
+    };
+    let items = at.at_most(slot.items(), MAX_EXCEPTIONS).into_iter();
+    items
+        .filter_map(|slot| slot.parse("the beginning of a path, such as /complete/", prefix).required())
+        .collect()
+}

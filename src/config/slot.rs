@@ -1,0 +1,297 @@
+//! Taking raw values one by one: each knows its place, reports what is wrong with it, and lets the
+//! reading go on, so that one pass finds every mistake.
+//!
+//! A value that could not be taken is `None` (or its default) *and* in the report; whoever makes the
+//! whole refuses it when the report is not empty, so no half-read configuration ever leaves this room.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::problem::{Problem, Report, did_you_mean, quoted};
+use super::raw::{Field, Keys, Outline, Shape, Shown};
+use super::scan::Places;
+use super::time::{parse_duration, show_duration};
+use crate::policy::ids::Label;
+
+/// A file that is being read.
+#[derive(Debug)]
+pub struct Document<'a> {
+    /// Its name, relative to the configuration folder.
+    pub file: &'a str,
+    /// Where its values stand.
+    pub places: Places,
+    /// Where its problems go.
+    pub report: &'a Report,
+}
+
+/// A place in a document.
+#[derive(Clone, Debug)]
+pub struct At<'a> {
+    document: &'a Document<'a>,
+    path: String,
+}
+
+/// A raw value and its place.
+#[derive(Debug)]
+pub struct Slot<'a, T> {
+    /// Where it stands, or would stand.
+    pub at: At<'a>,
+    field: Field<T>,
+}
+
+impl<'a> At<'a> {
+    /// The top of a document.
+    pub fn root(document: &'a Document<'a>) -> Self {
+        Self { document, path: String::new() }
+    }
+
+    /// The value under a key.
+    pub fn key(&self, key: &str) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Self { document: self.document, path: format!("{}{dot}{key}", self.path) }
+    }
+
+    /// An item of the list here.
+    pub fn index(&self, index: usize) -> Self {
+        Self { document: self.document, path: format!("{}[{index}]", self.path) }
+    }
+
+    /// Pairs a value with this place.
+    pub fn slot<T>(self, field: Field<T>) -> Slot<'a, T> {
+        Slot { at: self, field }
+    }
+
+    /// Where problems go.
+    pub fn report(&self) -> &'a Report {
+        self.document.report
+    }
+
+    /// The line of this place, for problems that name another one.
+    pub fn line(&self) -> u32 {
+        self.place().map_or(0, |(line, _)| line)
+    }
+
+    /// Reports a problem here.
+    pub fn refuse(&self, what: impl Into<String>, expected: impl Into<String>) {
+        self.refuse_with(what, expected, None);
+    }
+
+    /// Reports a problem here, with a guess or a next step.
+    pub fn refuse_with(&self, what: impl Into<String>, expected: impl Into<String>, hint: Option<String>) {
+        let problem =
+            Problem::in_file(self.document.file, what, expected).at_path(&self.path).with_hint(hint);
+        self.document.report.push(match self.place() {
+            Some((line, column)) => problem.at_column(line, column),
+            None => problem,
+        });
+    }
+
+    /// Opens a mapping that stands here: reports its unknown keys and hands it on.
+    pub fn open<T: Keys>(&self, mut mapping: T) -> T {
+        for key in mapping.take_unknown() {
+            let names = T::KEYS.iter().map(|key| key.name);
+            let expected = super::problem::one_of(names.clone());
+            let what = format!("unknown key {}", quoted(&key));
+            self.key(&key).refuse_with(what, expected, did_you_mean(&key, names));
+        }
+        mapping
+    }
+
+    /// This place, or the nearest one around it that stands in the file.
+    fn place(&self) -> Option<(u32, u32)> {
+        let mut path = self.path.as_str();
+        loop {
+            if let Some(place) = self.document.places.find(path) {
+                return Some(place);
+            }
+            path = &path[..path.rfind(['.', '['])?];
+        }
+    }
+}
+
+impl<'a, T: Shape> Slot<'a, T> {
+    /// The value, which must be there.
+    pub fn required(self) -> Option<T> {
+        let expected = kind(&T::OUTLINE);
+        self.expect(&expected).value_or_missing(&expected)
+    }
+
+    /// The value, where there is one.
+    pub fn optional(self) -> Option<T> {
+        let expected = kind(&T::OUTLINE);
+        self.expect(&expected).given()
+    }
+
+    /// The value or its default.
+    pub fn or(self, default: T) -> T {
+        self.optional().unwrap_or(default)
+    }
+}
+
+impl<'a, T> Slot<'a, T> {
+    /// Whether the key is there at all, with whatever value.
+    pub fn is_there(&self) -> bool {
+        !matches!(self.field, Field::Missing)
+    }
+
+    /// The value as it stands, without reporting anything.
+    pub fn peek(&self) -> Option<&T> {
+        match &self.field {
+            Field::Given(value) => Some(value),
+            Field::Missing | Field::Bad(_) | Field::Reported => None,
+        }
+    }
+
+    /// Reports a value of the wrong kind.
+    fn expect(self, expected: &str) -> Self {
+        let Field::Bad(found) = &self.field else { return self };
+        self.at.refuse(format!("found {found}"), expected);
+        Self { at: self.at, field: Field::Reported }
+    }
+
+    fn given(self) -> Option<T> {
+        match self.field {
+            Field::Given(value) => Some(value),
+            Field::Missing | Field::Bad(_) | Field::Reported => None,
+        }
+    }
+
+    fn value_or_missing(self, expected: &str) -> Option<T> {
+        if let Field::Missing = self.field {
+            self.at.refuse("missing", expected);
+        }
+        self.given()
+    }
+}
+
+impl<'a, T: Shown> Slot<'a, T> {
+    /// Makes something of the value, or reports it as not being `expected`.
+    pub fn parse<U>(self, expected: impl Into<String>, read: impl FnOnce(T) -> Option<U>) -> Parsed<'a, U>
+    where
+        T: Clone,
+    {
+        let expected = expected.into();
+        let slot = self.expect(&expected);
+        let field = match slot.field {
+            Field::Given(value) => match read(value.clone()) {
+                Some(read) => Field::Given(read),
+                None => {
+                    slot.at.refuse(format!("found {}", value.shown()), expected.as_str());
+                    Field::Reported
+                }
+            },
+            Field::Missing => Field::Missing,
+            Field::Bad(_) | Field::Reported => Field::Reported,
+        };
+        Parsed { slot: Slot { at: slot.at, field }, expected }
+    }
+}
+
+/// A value that has been made something of.
+#[derive(Debug)]
+pub struct Parsed<'a, T> {
+    slot: Slot<'a, T>,
+    expected: String,
+}
+
+impl<T> Parsed<'_, T> {
+    /// The value, which must be there.
+    pub fn required(self) -> Option<T> {
+        self.slot.value_or_missing(&self.expected)
+    }
+
+    /// The value, where there is one.
+    pub fn optional(self) -> Option<T> {
+        self.slot.given()
+    }
+
+    /// The value or its default.
+    pub fn or(self, default: T) -> T {
+        self.slot.given().unwrap_or(default)
+    }
+}
+
+impl<'a> Slot<'a, String> {
+    /// One of a few words.
+    pub fn word<T: Copy>(self, words: &[(&str, T)]) -> Parsed<'a, T> {
+        let names = words.iter().map(|(name, _)| *name);
+        self.parse(super::problem::one_of(names), |text| {
+            words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+        })
+    }
+
+    /// A lower-case DNS label.
+    pub fn label(self) -> Parsed<'a, Label> {
+        self.parse(LABEL, |text| Label::parse(&text).ok())
+    }
+
+    /// A time span such as `10s`, within bounds.
+    pub fn duration(self, bounds: RangeInclusive<Duration>) -> Parsed<'a, Duration> {
+        let (first, last) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
+        self.parse(format!("a time such as 500ms, 10s or 5m, from {first} to {last}"), |text| {
+            parse_duration(&text).filter(|span| bounds.contains(span))
+        })
+    }
+}
+
+impl<'a> Slot<'a, u64> {
+    /// A number within bounds.
+    pub fn number<T>(self, bounds: RangeInclusive<T>) -> Parsed<'a, T>
+    where
+        T: TryFrom<u64> + PartialOrd + Display,
+    {
+        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        self.parse(expected, |number| T::try_from(number).ok().filter(|number| bounds.contains(number)))
+    }
+}
+
+impl<'a, T: Shape> Slot<'a, Vec<Field<T>>> {
+    /// The items, each with its place; none when the key is missing.
+    pub fn items(self) -> Vec<Slot<'a, T>> {
+        let at = self.at.clone();
+        let items = self.optional().unwrap_or_default();
+        items.into_iter().enumerate().map(|(index, field)| at.index(index).slot(field)).collect()
+    }
+
+    /// The items, of which there must be at least one and at most so many.
+    pub fn some_items(self, most: usize) -> Vec<Slot<'a, T>> {
+        let (at, there) = (self.at.clone(), self.is_there());
+        let bad = matches!(self.field, Field::Bad(_) | Field::Reported);
+        let items = self.items();
+        if items.is_empty() && !bad {
+            at.refuse(if there { "the list is empty" } else { "missing" }, "a list with at least one item");
+        }
+        at.at_most(items, most)
+    }
+}
+
+impl At<'_> {
+    /// The items, of which there may be at most so many.
+    pub fn at_most<T>(&self, mut items: Vec<T>, most: usize) -> Vec<T> {
+        if items.len() > most {
+            self.refuse(format!("the list has {} items", items.len()), format!("at most {most}"));
+            items.truncate(most);
+        }
+        items
+    }
+}
+
+/// What a label is, for problems.
+pub const LABEL: &str = "a label of a-z, 0-9 and inner hyphens, at most 63 characters";
+
+fn kind(outline: &Outline) -> String {
+    match outline {
+        Outline::Leaf(name) => format!("a value of the kind {name}"),
+        Outline::List(_) => "a list".to_owned(),
+        Outline::Mapping(keys) => {
+            format!("a mapping with {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))
+        }
+        Outline::WordOr(word, keys) => {
+            format!(
+                "{word}, or a mapping with {}",
+                keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+            )
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Certificates and keys from PEM text to what rustls uses. All that can fail, fails here; `compile` only
+//! hands the results on.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+use super::files::{Sources, hex};
+use super::hosts::HostEntry;
+use super::names::Names;
+use super::raw;
+use super::slot::{At, Slot};
+use super::time::show_moment;
+use crate::policy::certificates::ServerCertificate;
+use crate::policy::facts::CertificateNames;
+use crate::policy::hosts::Labels;
+use crate::policy::snapshot::CellProtocol;
+
+/// Most server certificates; every one is probed with every host.
+const MAX_CERTIFICATES: usize = 1_000;
+
+/// A label that stands for any account prefix when certificates are compared with host patterns.
+const ANY_PREFIX: &str = "any-prefix";
+
+/// Reads certificates, keys and authorities with one provider at one moment.
+pub(super) struct Tls {
+    provider: Arc<CryptoProvider>,
+    /// Seconds since the Unix epoch.
+    now: i64,
+}
+
+/// A certificate chain and its private key.
+pub(super) struct Pair {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// TLS towards a cell.
+pub(super) struct ClientTls {
+    pub(super) sni: ServerName<'static>,
+    pub(super) config: Arc<rustls::ClientConfig>,
+    /// Everything that decides whom this trusts and who we are, as text for pool keys.
+    pub(super) identity: String,
+}
+
+/// Authorities and the digest of the file they came from.
+pub(super) struct Roots {
+    store: rustls::RootCertStore,
+    digest: String,
+}
+
+impl Tls {
+    /// `now` is in seconds since the Unix epoch.
+    pub(super) fn new(now: i64) -> Self {
+        Self { provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()), now }
+    }
+
+    /// Authorities from a PEM file.
+    pub(super) fn roots(&self, pem: &[u8], at: &At<'_>) -> Option<Roots> {
+        let mut store = rustls::RootCertStore::empty();
+        let (added, ignored) = store.add_parsable_certificates(chain(pem, at)?);
+        if added == 0 || ignored > 0 {
+            at.refuse(
+                format!("{ignored} of {} certificates are not authorities", added + ignored),
+                "authorities in PEM",
+            );
+            return None;
+        }
+        Some(Roots { store, digest: short_digest(pem) })
+    }
+
+    /// A certificate chain and its key from two PEM files.
+    pub(super) fn pair(&self, cert: &[u8], key: &[u8], at: &At<'_>) -> Option<Pair> {
+        let chain = chain(cert, at)?;
+        match PrivateKeyDer::from_pem_slice(key) {
+            Ok(key) => Some(Pair { chain, key }),
+            Err(_) => {
+                at.refuse(
+                    "the key file holds no private key",
+                    "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)",
+                );
+                None
+            }
+        }
+    }
+
+    /// TLS towards a cell, built once so that sessions resume.
+    pub(super) fn client(
+        &self,
+        roots: Roots,
+        sni: ServerName<'static>,
+        pair: Option<Pair>,
+        protocol: CellProtocol,
+        at: &At<'_>,
+    ) -> Option<ClientTls> {
+        let own = pair.as_ref().map_or_else(|| "-".to_owned(), |pair| short_digest(&pair.chain[0]));
+        let identity = format!("sni={}|ca={}|client={own}", sni.to_str(), roots.digest);
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .expect("the provider supports TLS 1.2 and 1.3")
+            .with_root_certificates(roots.store);
+        let config = match pair {
+            None => Ok(builder.with_no_client_auth()),
+            Some(Pair { chain, key }) => builder.with_client_auth_cert(chain, key),
+        };
+        let Ok(mut config) = config else {
+            at.key("client_key")
+                .refuse("the key does not belong to the certificate", "the key of client_cert");
+            return None;
+        };
+        config.alpn_protocols = match protocol {
+            CellProtocol::Http1 => vec![b"http/1.1".to_vec()],
+            CellProtocol::Http2 => vec![b"h2".to_vec()],
+            CellProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
+        Some(ClientTls { sni, config: Arc::new(config), identity })
+    }
+
+    /// One server certificate.
+    fn server(&self, raw: raw::Certificate, at: &At<'_>, sources: &Sources) -> Option<ServerCertificate> {
+        let mut raw = at.open(raw);
+        raw.allow_readable(at).or(false);
+        let file = |slot: Slot<'_, String>| {
+            let at = slot.at.clone();
+            slot.required().and_then(|path| sources.file(&at, &path))
+        };
+        let (cert_at, key_at) = (at.key("cert"), at.key("key"));
+        let (cert, key) = (file(raw.cert(at)), file(raw.key(at)));
+        let chain = chain(cert?, &cert_at)?;
+        let (names, not_after) = self.leaf(&chain[0], &cert_at)?;
+        let Ok(key) = PrivateKeyDer::from_pem_slice(key?) else {
+            key_at
+                .refuse("the file holds no private key", "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)");
+            return None;
+        };
+        match CertifiedKey::from_der(chain, key, &self.provider) {
+            Ok(key) => Some(ServerCertificate { key: Arc::new(key), names, not_after }),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                key_at.refuse(
+                    "the key does not belong to the certificate",
+                    "the private key of this certificate",
+                );
+                None
+            }
+            Err(_) => {
+                key_at.refuse("the key is of a kind that TLS cannot use", "an ECDSA, Ed25519 or RSA key");
+                None
+            }
+        }
+    }
+
+    /// Names and end of validity of a certificate that must hold now.
+    fn leaf(&self, der: &CertificateDer<'_>, at: &At<'_>) -> Option<(CertificateNames, i64)> {
+        let Ok((_, certificate)) = parse_x509_certificate(der) else {
+            at.refuse("the first certificate cannot be read", "an X.509 certificate in PEM");
+            return None;
+        };
+        let validity = certificate.validity();
+        let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        if self.now > until {
+            at.refuse(
+                format!("the certificate expired at {}", show_moment(until)),
+                "a certificate that is valid now",
+            );
+        }
+        if self.now < from {
+            at.refuse(
+                format!("the certificate is valid from {}", show_moment(from)),
+                "a certificate that is valid now",
+            );
+        }
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|extension| &extension.value.general_names);
+        let names = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        });
+        Some((CertificateNames::new(names), until))
+    }
+}
+
+/// Reads the server certificates, each with its place.
+pub(super) fn certificates<'a>(
+    slots: Vec<Slot<'a, raw::Certificate>>,
+    sources: &Sources,
+    tls: &Tls,
+) -> Vec<(At<'a>, ServerCertificate)> {
+    let Some(first) = slots.first() else { return Vec::new() };
+    let list_at = first.at.clone();
+    let slots = list_at.at_most(slots, MAX_CERTIFICATES);
+    let read = |slot: Slot<'a, raw::Certificate>| {
+        let at = slot.at.clone();
+        let certificate = slot.required().and_then(|raw| tls.server(raw, &at, sources))?;
+        Some((at, certificate))
+    };
+    slots.into_iter().filter_map(read).collect()
+}
+
+/// Compares certificates with hosts: every certificate must be good for some host, and with an https
+/// listener every host needs a certificate.
+pub(super) fn check_coverage(
+    certificates: &[(At<'_>, ServerCertificate)],
+    hosts: &[(At<'_>, HostEntry)],
+    surfaces: &Names,
+    https: bool,
+) {
+    for (at, certificate) in certificates {
+        let serves =
+            |entry: &HostEntry| probes(entry, surfaces).iter().any(|host| certificate.names.covers(host));
+        if !hosts.iter().any(|(_, entry)| serves(entry)) {
+            let names: Vec<String> = certificate.names.iter().take(4).collect();
+            let what = format!("the certificate is for {} and no host needs it", names.join(", "));
+            at.key("cert").refuse(what, "a certificate for a name in hosts");
+        }
+    }
+    let covered = |host: &str| certificates.iter().any(|(_, certificate)| certificate.names.covers(host));
+    for (at, entry) in hosts.iter().filter(|_| https) {
+        for host in probes(entry, surfaces).iter().filter(|host| !covered(host)) {
+            // A surface that has the address without its label needs none with it.
+            let without = |other: &HostEntry, surface: &str| {
+                let index = usize::from(other.rule.surface.0);
+                other.labels == Labels::Prefix
+                    && other.name == entry.name
+                    && surfaces.find(surface) == Some(index)
+            };
+            let surface = host.split('.').nth(1).unwrap_or_default();
+            let spare = entry.labels == Labels::PrefixSurface
+                && hosts.iter().any(|(_, other)| without(other, surface));
+            if !spare {
+                let name = host.replacen(ANY_PREFIX, "*", 1);
+                let hint = Some("add the certificate under certificates, or serve no https".to_owned());
+                at.refuse_with(
+                    format!("no certificate covers {name}, and a listener serves https"),
+                    "a certificate for every host",
+                    hint,
+                );
+            }
+        }
+    }
+}
+
+/// Host names that stand for all those of a pattern.
+fn probes(entry: &HostEntry, surfaces: &Names) -> Vec<String> {
+    match entry.labels {
+        Labels::Exact => vec![entry.name.to_string()],
+        Labels::Prefix => vec![format!("{ANY_PREFIX}.{}", entry.name)],
+        Labels::PrefixSurface => {
+            surfaces.iter().map(|surface| format!("{ANY_PREFIX}.{surface}.{}", entry.name)).collect()
+        }
+    }
+}
+
+fn chain(pem: &[u8], at: &At<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        _ => {
+            at.refuse("the file holds no certificates", "certificates in PEM");
+            None
+        }
+    }
+}
+
+/// 128 bits of SHA-256: two files that an operator has do not share them by chance.
+fn short_digest(bytes: &[u8]) -> String {
+    hex(&digest(&SHA256, bytes).as_ref()[..16])
+}

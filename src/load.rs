@@ -1,0 +1,125 @@
+//! Reading a configuration folder. The one place that touches files for `config`, and it decides
+//! nothing but whether a file may be read: every reason not to becomes a problem where the file is named.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::files::stays_inside;
+use crate::config::scan::MAX_YAML_BYTES;
+use crate::config::{
+    BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, boot, parse_boot,
+    referenced_files,
+};
+
+/// Largest file of certificates or keys: a chain has a few kilobytes, a bundle of all public authorities
+/// about 200.
+const MAX_PEM_BYTES: u64 = 1024 * 1024;
+
+/// Reads a configuration folder. Never fails: what could not be read is reported by parsing.
+pub fn load(folder: &Path) -> Sources {
+    let real = folder_problem(folder);
+    let read = |name: &str| match &real {
+        Err(unreadable) => Err(unreadable.clone()),
+        Ok(real) => {
+            inside(real, name).and_then(|path| guarded(&path, MAX_YAML_BYTES as u64, FileKind::Table))
+        }
+    };
+    let mut sources = Sources {
+        folder: folder.to_owned(),
+        boot: read(BOOT_FILE),
+        routing: read(ROUTING_FILE),
+        files: BTreeMap::new(),
+    };
+    let (Ok(real), Ok(routing)) = (&real, &sources.routing) else { return sources };
+    let mut left =
+        parse_boot(&sources).map_or(boot::default::MAX_CONFIG_BYTES, |boot| boot.limits.max_config_bytes);
+    let mut files = BTreeMap::new();
+    for Reference { path, kind } in referenced_files(routing) {
+        let text = referenced(real, &path, kind, left);
+        left = left.saturating_sub(text.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        files.insert(path, text);
+    }
+    sources.files = files;
+    sources
+}
+
+/// The real path of the folder, or why nothing in it should be believed.
+fn folder_problem(folder: &Path) -> Result<PathBuf, Unreadable> {
+    let real = folder.canonicalize().map_err(|error| unreadable(&error, "a configuration folder"))?;
+    let metadata = real.metadata().map_err(|error| unreadable(&error, "a configuration folder"))?;
+    if !metadata.is_dir() {
+        return Err(refused("is not in a folder", "a configuration folder"));
+    }
+    writable(
+        &metadata,
+        "is in a folder that everybody can write to",
+        "chmod o-w on the configuration folder",
+    )?;
+    Ok(real)
+}
+
+fn referenced(folder: &Path, path: &str, kind: FileKind, left: u64) -> FileText {
+    match kind {
+        FileKind::Table if !stays_inside(path) => {
+            Err(refused("is outside", "a file in the configuration folder"))
+        }
+        FileKind::Table => guarded(&inside(folder, path)?, left, kind),
+        FileKind::Certificate | FileKind::Secret { .. } => {
+            guarded(&folder.join(path), MAX_PEM_BYTES.min(left), kind)
+        }
+    }
+}
+
+/// The real path of a file whose links must not lead out of the folder.
+fn inside(folder: &Path, path: &str) -> Result<PathBuf, Unreadable> {
+    let real = folder.join(path).canonicalize().map_err(|error| unreadable(&error, READABLE))?;
+    if real.starts_with(folder) {
+        Ok(real)
+    } else {
+        Err(refused("is a link that leaves the configuration folder", "a file in the configuration folder"))
+    }
+}
+
+const READABLE: &str = "a file that cellgate can read";
+
+/// Reads a file that nobody else may change and, if it is secret, nobody else may read.
+fn guarded(path: &Path, most: u64, kind: FileKind) -> FileText {
+    let open = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+    let (file, metadata) = open.map_err(|error| unreadable(&error, READABLE))?;
+    // Of what is open, not of the name: the name may mean another file by now.
+    if !metadata.is_file() {
+        return Err(refused("is no ordinary file", READABLE));
+    }
+    writable(&metadata, "can be written by everybody", "chmod o-w on it")?;
+    if let FileKind::Secret { allow_readable: false } = kind
+        && metadata.mode() & 0o044 != 0
+    {
+        let what = format!("has mode {:04o}, so that others can read the key", metadata.mode() & 0o7777);
+        return Err(refused(&what, "mode 0600 or 0400 (or allow_readable: true beside it)"));
+    }
+    if metadata.len() > most {
+        return Err(refused(
+            &format!("has {} bytes", metadata.len()),
+            &format!("at most {most} (limits.max_config_bytes)"),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    // The file may grow while it is read.
+    file.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error, READABLE))?;
+    Ok(bytes)
+}
+
+fn writable(metadata: &Metadata, what: &str, expected: &str) -> Result<(), Unreadable> {
+    if metadata.mode() & 0o002 == 0 { Ok(()) } else { Err(refused(what, expected)) }
+}
+
+fn unreadable(error: &io::Error, expected: &str) -> Unreadable {
+    refused(&format!("cannot be read: {}", error.kind()), expected)
+}
+
+fn refused(what: &str, expected: &str) -> Unreadable {
+    Unreadable { what: what.to_owned(), expected: expected.to_owned() }
+}
