@@ -4,6 +4,12 @@
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
 pub mod config;
+pub mod last_good;
+pub mod listen;
+pub mod live;
 pub mod load;
 pub mod policy;
+pub mod proxy;
+pub mod readiness;
+pub mod reload;
 pub mod telemetry;

@@ -4,6 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
 use super::ids::AccountId;
 
 /// The first 128 bits of HMAC-SHA-256 over a token: enough that two tokens of 10^9 collide with
@@ -55,6 +58,41 @@ pub struct Learning {
     pub per_account: usize,
 }
 
+/// The token in `Authorization`, where scheme and shape are configured ones. Two such fields name no
+/// token: which of them a cell would read is not known.
+pub fn find<'a>(rules: &CredentialRules, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes();
+    let (scheme, token) = value.split_at_checked(value.iter().position(|byte| *byte == b' ')?)?;
+    let known = rules.schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
+    let token = token.trim_ascii();
+    (known && rules.fits(token)).then_some(token)
+}
+
+/// The fingerprint of a token under a key.
+pub fn fingerprint(key: &FingerprintKey, token: &[u8]) -> Fingerprint {
+    let tag = aws_lc_rs::hmac::sign(&key.key, token);
+    let (first, _) = tag.as_ref().split_first_chunk().expect("HMAC-SHA-256 has 32 bytes, more than 16");
+    Fingerprint(*first)
+}
+
+impl CredentialRules {
+    /// Whether a text has one of the configured shapes, in the alphabet of RFC 6750 section 2.1.
+    pub fn fits(&self, token: &[u8]) -> bool {
+        let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        self.shapes.iter().any(|shape| shape.fits(token)) && token.iter().all(alphabet)
+    }
+}
+
+impl TokenShape {
+    fn fits(&self, token: &[u8]) -> bool {
+        (self.min_len..=self.max_len).contains(&token.len()) && token.starts_with(self.prefix.as_bytes())
+    }
+}
+
 impl std::fmt::Debug for FingerprintKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FingerprintKey").field("id", &self.id).finish_non_exhaustive()
@@ -67,5 +105,58 @@ impl std::fmt::Debug for Fingerprint {
             write!(f, "{byte:02x}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> CredentialRules {
+        let shape = |prefix: &str| TokenShape { prefix: prefix.into(), min_len: 10, max_len: 20 };
+        CredentialRules {
+            schemes: vec!["token".into(), "bearer".into()],
+            shapes: vec![shape("dbtc_"), shape("dbtu_")],
+            ..CredentialRules::default()
+        }
+    }
+
+    #[test]
+    fn tokens_are_found_by_scheme_and_shape() {
+        let check = |fields: &[&'static str], expect: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(AUTHORIZATION, http::HeaderValue::from_static(field));
+            }
+            assert_eq!(find(&rules(), &headers), expect.map(str::as_bytes), "{fields:?}");
+        };
+        check(&["Token dbtc_12345"], Some("dbtc_12345"));
+        check(&["bearer dbtu_12345"], Some("dbtu_12345"));
+        check(&["BEARER   dbtu_12345 "], Some("dbtu_12345"));
+        check(&[], None);
+        check(&["dbtc_12345"], None);
+        check(&["Basic dbtc_12345"], None);
+        check(&["Token dbtx_12345"], None);
+        check(&["Token dbtc_1234"], None);
+        check(&["Token dbtc_1234567890123456"], None);
+        check(&["Token dbtc_123 45"], None);
+        check(&["Token dbtc_123,45"], None);
+        check(&["Token"], None);
+        check(&["Token "], None);
+        check(&["Token dbtc_12345", "Token dbtc_12345"], None);
+    }
+
+    #[test]
+    fn no_shape_means_no_credential() {
+        assert!(!CredentialRules::default().fits(b"dbtc_12345"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_first_half_of_hmac_sha_256() {
+        // RFC 4231 test case 2.
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"Jefe");
+        let key = FingerprintKey { id: "k1".into(), key: Arc::new(key) };
+        let made = fingerprint(&key, b"what do ya want for nothing?");
+        assert_eq!(format!("{made:?}"), "5bdcc146bf60754e6a042426089575c7");
     }
 }

@@ -6,11 +6,18 @@
 
 pub mod accounts;
 pub mod admit;
+pub mod annotate;
 pub mod certificates;
 pub mod credential;
 pub mod decide;
+pub mod envelope;
 pub mod facts;
+pub mod forwarding;
+pub mod gate;
 pub mod hosts;
 pub mod ids;
+pub mod learned;
+pub mod location;
+pub mod pick;
 pub mod refusal;
 pub mod snapshot;

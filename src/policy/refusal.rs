@@ -271,6 +271,12 @@ impl Refusal {
     }
 }
 
+impl From<BadRequest> for Refusal {
+    fn from(detail: BadRequest) -> Self {
+        Self::BadRequest(detail)
+    }
+}
+
 impl BadRequest {
     const fn label(self) -> &'static str {
         match self {

@@ -13,8 +13,9 @@ use ipnet::IpNet;
 
 use super::accounts::AccountTable;
 use super::admit::CellLoad;
+use super::envelope::ErrorShape;
 use super::hosts::HostTable;
-use super::ids::{AccountId, CellIndex, EntityId, Generation, Label};
+use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub struct Snapshot {
     pub generation: Generation,
     /// SHA-256 over the configuration files, lower-case hex: equal on replicas with equal files.
     pub hash: Box<str>,
-    /// Products with a host label of their own.
-    pub surfaces: Vec<Label>,
+    /// Products with a host label of their own; [`SurfaceIndex`] counts in it.
+    pub surfaces: Vec<Surface>,
     /// Which hosts are served.
     pub hosts: HostTable,
     /// Every cell; [`CellIndex`] counts in it.
@@ -50,6 +51,15 @@ pub struct Snapshot {
     pub guide: Box<str>,
     /// Server certificates by name, for SNI and for the 421 rule.
     pub certificates: super::certificates::CertificateTable,
+}
+
+/// A product with its own host label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surface {
+    /// The label: `app`, `metadata`, `semantic-layer`.
+    pub name: Label,
+    /// How its API's clients expect an error.
+    pub errors: ErrorShape,
 }
 
 /// An isolated deployment that holds accounts.
@@ -123,8 +133,10 @@ pub struct CellTimeouts {
     /// From the last byte of the request head to the first of the response head; restarts while a
     /// request body is flowing.
     pub response_head: Duration,
-    /// Silence in the middle of a response, or in both directions of a tunnel.
+    /// Silence in the middle of a response.
     pub idle: Duration,
+    /// Silence in both directions of a WebSocket.
+    pub tunnel_idle: Duration,
     /// How long an unused connection is kept.
     pub keep_alive: Duration,
 }
@@ -155,8 +167,10 @@ pub enum UpstreamHost {
 pub struct CellTls {
     /// The name to send and to verify.
     pub sni: rustls::pki_types::ServerName<'static>,
-    /// Roots and client certificate, with ALPN `h2`, `http/1.1` or both as the protocol says.
-    pub config: Arc<rustls::ClientConfig>,
+    /// Roots and client certificate, offering ALPN `http/1.1` only.
+    pub http1: Arc<rustls::ClientConfig>,
+    /// The same, offering ALPN `h2` only.
+    pub http2: Arc<rustls::ClientConfig>,
 }
 
 /// A key that signs routing verdicts for one cell.
@@ -317,5 +331,10 @@ impl Snapshot {
     /// The cell at an index that this snapshot made.
     pub fn cell(&self, index: CellIndex) -> &Cell {
         &self.cells[usize::from(index.0)]
+    }
+
+    /// The surface at an index that this snapshot made.
+    pub fn surface(&self, index: SurfaceIndex) -> &Surface {
+        &self.surfaces[usize::from(index.0)]
     }
 }

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::policy::decide::Decision;
-use crate::policy::facts::{Scheme, WireVersion};
+use crate::policy::decide::{Decision, Verdict};
+use crate::policy::facts::{Scheme, Upgrade, WireVersion};
+use crate::policy::hosts::Role;
+use crate::policy::ids::CellIndex;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::Snapshot;
 
@@ -27,6 +29,8 @@ pub struct RequestEvent {
     pub scheme: Scheme,
     /// Wire version of the client side.
     pub version: WireVersion,
+    /// WebSocket or an ordinary exchange; a tunnel's duration says nothing about latency.
+    pub upgrade: Upgrade,
     /// Request method.
     pub method: http::Method,
     /// Lower-case host; empty when the head had none.
@@ -81,6 +85,39 @@ pub struct Timings {
     pub first_byte: Option<Duration>,
     /// The end.
     pub total: Duration,
+}
+
+/// Longest path that is kept, in bytes (facts: security row 20). Longer ones are cut.
+pub const MAX_PATH: usize = 2 * 1024;
+
+/// Longest host that is kept: a DNS name has at most 253 bytes (RFC 1035 section 2.3.4); anything
+/// longer was refused before.
+pub const MAX_HOST: usize = 255;
+
+impl RequestEvent {
+    /// The cell that the request was sent to, or would have been had there been a permit or a
+    /// connection.
+    pub fn cell(&self) -> Option<CellIndex> {
+        match self.decision.as_ref()?.verdict {
+            Verdict::Forward { cell, .. } => Some(cell),
+            Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+        }
+    }
+
+    /// The role of the host; `None` when it is not served or the head could not be read.
+    pub fn role(&self) -> Option<Role> {
+        self.decision.as_ref()?.role
+    }
+
+    /// Cuts what a client may have made long, so that a full queue of events has a known size: 8,192
+    /// of them stay below 30 MiB.
+    pub(super) fn cut_to_size(&mut self) {
+        for (text, most) in [(&mut self.path, MAX_PATH), (&mut self.host, MAX_HOST)] {
+            if text.len() > most {
+                *text = text[..text.floor_char_boundary(most)].into();
+            }
+        }
+    }
 }
 
 impl End {

@@ -1,0 +1,209 @@
+//! The last good configuration on disk: what a start falls back to when the configuration is missing,
+//! corrupt or refused. Written whole and renamed, so that a reader sees the old or the new and never
+//! half of one; checked by a digest before a byte of it is believed.
+//!
+//! It holds the configuration files themselves, certificates and keys included (a deleted certificate
+//! is one of the things it must survive), so the file is readable by its owner only.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+/// Name of the file in the state folder.
+pub const FILE_NAME: &str = "last-good.cellgate";
+
+/// First word of the file; the number is the version of the format.
+const MAGIC: &str = "cellgate-last-good 1";
+
+/// Largest file that is read back: a million accounts in CSV are 40 MB, and certificates little.
+const MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A configuration that was served, by the file names of its folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastGood {
+    /// Seconds since the Unix epoch at which it began to serve.
+    pub saved_at: u64,
+    /// The configuration hash of the snapshot made of it.
+    pub hash: String,
+    /// Path in the configuration folder, and content.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why there is no last good configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LastGoodError {
+    /// Nothing was ever saved here.
+    #[error("there is no last good configuration at {}", .0.display())]
+    Absent(PathBuf),
+    /// It cannot be read or written.
+    #[error("cannot access the last good configuration at {}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        #[source]
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It is not what was written: truncated, altered, or of another version.
+    #[error("the last good configuration at {} is damaged: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: &'static str,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    saved_at: u64,
+    hash: String,
+    files: Vec<(String, usize)>,
+}
+
+/// Saves `last_good` in the state folder.
+///
+/// # Errors
+/// [`LastGoodError::Io`]; the file that was there before is still there.
+pub fn save(state_dir: &Path, last_good: &LastGood) -> Result<(), LastGoodError> {
+    let path = state_dir.join(FILE_NAME);
+    let part = state_dir.join(format!("{FILE_NAME}.part"));
+    let write = || {
+        // A leftover of a crash may have other permissions; a new file has ours.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(&encode(last_good))?;
+        file.sync_all()?;
+        fs::rename(&part, &path)?;
+        // The rename itself must survive a power cut.
+        File::open(state_dir)?.sync_all()
+    };
+    write().map_err(|source| LastGoodError::Io { path: path.clone(), source })
+}
+
+/// Reads it back.
+///
+/// # Errors
+/// [`LastGoodError`].
+pub fn load(state_dir: &Path) -> Result<LastGood, LastGoodError> {
+    let path = state_dir.join(FILE_NAME);
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => LastGoodError::Absent(path.clone()),
+        _ => LastGoodError::Io { path: path.clone(), source },
+    };
+    let mut bytes = Vec::new();
+    File::open(&path).map_err(io)?.take(MAX_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    decode(&bytes).map_err(|reason| LastGoodError::Damaged { path: path.clone(), reason })
+}
+
+fn encode(last_good: &LastGood) -> Vec<u8> {
+    let header = Header {
+        saved_at: last_good.saved_at,
+        hash: last_good.hash.clone(),
+        files: last_good.files.iter().map(|(name, content)| (name.clone(), content.len())).collect(),
+    };
+    let mut rest = serde_json::to_vec(&header).expect("strings and numbers always serialise");
+    rest.push(b'\n');
+    for content in last_good.files.values() {
+        rest.extend_from_slice(content);
+    }
+    let mut bytes = format!("{MAGIC} {}\n", hex(&rest)).into_bytes();
+    bytes.extend_from_slice(&rest);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<LastGood, &'static str> {
+    let (first, rest) = split_line(bytes).ok_or("it has no first line")?;
+    let digest = std::str::from_utf8(first)
+        .ok()
+        .and_then(|line| line.strip_prefix(MAGIC))
+        .ok_or("it is not of this version")?;
+    if digest.trim_start() != hex(rest) {
+        return Err("its digest does not fit its content");
+    }
+    let (header, mut content) = split_line(rest).ok_or("it has no header")?;
+    let header: Header = serde_json::from_slice(header).map_err(|_| "its header cannot be read")?;
+    let mut files = BTreeMap::new();
+    for (name, len) in header.files {
+        let (file, more) = content.split_at_checked(len).ok_or("a file in it is cut short")?;
+        files.insert(name, file.to_vec());
+        content = more;
+    }
+    Ok(LastGood { saved_at: header.saved_at, hash: header.hash, files })
+}
+
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn example() -> LastGood {
+        let files = [("a.yaml", "one\ntwo"), ("b.csv", "")];
+        let files = files.map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec()));
+        LastGood { saved_at: 1_770_000_000, hash: "abc".into(), files: files.into() }
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_and_only_its_owner_can_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &example()).unwrap();
+        assert_eq!(load(dir.path()).unwrap(), example());
+        let mode = fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn any_changed_or_missing_byte_is_noticed() {
+        let whole = encode(&example());
+        for position in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[position] ^= 1;
+            assert!(decode(&altered).is_err(), "byte {position}");
+            assert!(decode(&whole[..position]).is_err(), "cut at {position}");
+        }
+    }
+
+    #[test]
+    fn nothing_saved_is_not_the_same_as_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(load(dir.path()), Err(LastGoodError::Absent(_))));
+        fs::write(dir.path().join(FILE_NAME), "cellgate-last-good 2 x\n").unwrap();
+        assert!(matches!(load(dir.path()), Err(LastGoodError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &example()).unwrap();
+        // A folder where the new file should be made cannot be removed as a file.
+        fs::create_dir(dir.path().join(format!("{FILE_NAME}.part"))).unwrap();
+        let next = LastGood { saved_at: 2, ..example() };
+        assert!(save(dir.path(), &next).is_err());
+        assert_eq!(load(dir.path()).unwrap(), example());
+    }
+}

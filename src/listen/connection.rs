@@ -1,0 +1,104 @@
+//! What comes out of `listen`: a byte stream, the facts about it, and the guard that counts it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::limits::ConnectionGuard;
+use super::spec::ListenerSpec;
+use crate::policy::certificates::ServerCertificate;
+use crate::policy::facts::{ConnectionFacts, Scheme};
+
+/// Takes over connections. Called once for each, on a task of its own; when the future ends, or is
+/// dropped because the drain's deadline has passed, the connection is gone.
+pub trait Handler: Send + Sync + 'static {
+    /// Serves one connection to its end.
+    fn handle(&self, connection: Connection) -> impl Future<Output = ()> + Send;
+}
+
+/// A byte stream of a client: TCP, or TLS over it; in tests anything. Implemented for all that fits.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static> Transport for T {}
+
+/// A client's connection, ready for HTTP.
+#[derive(Debug)]
+pub struct Connection {
+    /// The bytes of HTTP. Nothing has been read ahead.
+    pub stream: Box<dyn Transport>,
+    /// What is known about it.
+    pub facts: Facts,
+    /// Keeps it counted: hold it exactly as long as the stream, or longer.
+    pub guard: ConnectionGuard,
+}
+
+/// What is known of a connection before its first request; does not change afterwards.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The listener it came in on.
+    pub listener: Arc<ListenerSpec>,
+    /// The client: the socket's peer, or what a trusted PROXY header names. IPv4-mapped addresses are
+    /// written as IPv4.
+    pub peer: SocketAddr,
+    /// The other end of the socket: the balancer, where there is a PROXY header.
+    pub socket_peer: SocketAddr,
+    /// The address that the client connected to, as socket or PROXY header have it.
+    pub local: SocketAddr,
+    /// What the client speaks; a listener behind a TLS-terminating balancer says so.
+    pub scheme: Scheme,
+    /// Which HTTP to speak on the stream.
+    pub wire: Wire,
+    /// What the TLS handshake settled; `None` without TLS.
+    pub tls: Option<Tls>,
+    /// The socket's file descriptor number: identifies the connection while it lives (pingora's
+    /// `UniqueID`), and is not for reading or writing.
+    pub fd: i32,
+    /// When the socket was accepted, before PROXY header and handshake.
+    pub accepted_at: Instant,
+}
+
+/// Which HTTP a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What a TLS handshake settled.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The name that the client asked for, in lower case and without a trailing dot.
+    pub sni: Option<Box<str>>,
+    /// The certificate for that name in the snapshot of the handshake. A resumed session shows none on
+    /// the wire; rustls resumes only under the same name (RFC 6066 section 3), so this one speaks for
+    /// it. Its names decide what is answered with 421.
+    pub certificate: Arc<ServerCertificate>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name, such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher: &'static str,
+    /// Whether it continues an earlier session.
+    pub resumed: bool,
+}
+
+impl Facts {
+    /// The client's address without its port.
+    pub fn client(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// The part that decisions need.
+    pub fn for_policy(&self) -> ConnectionFacts<'_> {
+        ConnectionFacts {
+            scheme: self.scheme,
+            peer: self.peer.ip(),
+            certificate_names: self.tls.as_ref().map(|tls| &tls.certificate.names),
+        }
+    }
+}

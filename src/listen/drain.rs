@@ -1,0 +1,240 @@
+//! The end of a process as values: a phase that only moves forward, and tokens that hold it open.
+//!
+//! Not here: when to drain, and what "finish" means on a connection; `app` and `proxy` know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+/// How long tasks that were told to stop at once may take to be gone. They are dropped at their next
+/// await, so this only bounds a task that computes.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Everything is normal.
+    Running,
+    /// Connections are told to finish (`Connection: close`, GOAWAY). New ones are still accepted:
+    /// balancers and DNS caches go on sending for a while.
+    Draining,
+    /// No new connections. Requests in flight go on.
+    Closed,
+    /// The deadline has passed: everything is dropped.
+    Killed,
+}
+
+/// Moves the phase. One per process, with whoever handles signals.
+#[derive(Debug)]
+pub struct Drain {
+    phase: watch::Sender<Phase>,
+    held: Arc<Held>,
+}
+
+/// Sees the phase. Cloned to everything that must react to it.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    phase: watch::Receiver<Phase>,
+    held: Arc<Held>,
+}
+
+/// Holds the drain open: the process does not end before it is dropped, or the deadline has passed.
+#[derive(Debug)]
+#[must_use = "a token that is dropped at once holds nothing open"]
+pub struct Token(Arc<Held>);
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything ended by itself.
+    Clean,
+    /// So many tokens were still held when the deadline passed.
+    Cut(usize),
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Drain {
+    /// A running process.
+    pub fn new() -> (Self, Shutdown) {
+        let (sender, receiver) = watch::channel(Phase::Running);
+        let held = Arc::<Held>::default();
+        (Self { phase: sender, held: Arc::clone(&held) }, Shutdown { phase: receiver, held })
+    }
+
+    /// Another observer.
+    pub fn shutdown(&self) -> Shutdown {
+        Shutdown { phase: self.phase.subscribe(), held: Arc::clone(&self.held) }
+    }
+
+    /// Tells connections to finish; goes on accepting.
+    pub fn begin(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Ends the accept loops, and tells connections to finish.
+    pub fn stop_accepting(&self) {
+        self.advance(Phase::Closed);
+    }
+
+    /// Drops what is left.
+    pub fn kill(&self) {
+        self.advance(Phase::Killed);
+    }
+
+    /// How many tokens are held.
+    pub fn held(&self) -> usize {
+        self.held.count.load(Ordering::Acquire)
+    }
+
+    /// Returns as soon as no token is held. Listeners hold one each until they are closed, so this
+    /// does not return while connections may still be accepted.
+    pub async fn drained(&self) {
+        loop {
+            // Enrolled before the count is read: a drop between the two still wakes us.
+            let mut none = std::pin::pin!(self.held.none.notified());
+            none.as_mut().enable();
+            if self.held() == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+
+    /// Stops accepting, waits until the last connection is gone, and kills what is left after `within`.
+    pub async fn finish(&self, within: Duration) -> Drained {
+        self.stop_accepting();
+        if tokio::time::timeout(within, self.drained()).await.is_ok() {
+            return Drained::Clean;
+        }
+        let cut = self.held();
+        self.kill();
+        // Whether they were gone in time changes nothing: the process ends now.
+        let _ = tokio::time::timeout(KILL_GRACE, self.drained()).await;
+        Drained::Cut(cut)
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let later = *phase < to;
+            *phase = to.max(*phase);
+            later
+        });
+    }
+}
+
+impl Shutdown {
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Whether connections should finish: no new request after the present one.
+    pub fn is_draining(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// Returns once the phase is `at_least` this far. Never returns when the [`Drain`] is gone before.
+    pub async fn reached(&mut self, at_least: Phase) {
+        if self.phase.wait_for(|phase| *phase >= at_least).await.is_err() {
+            // Nobody is left who could move the phase.
+            std::future::pending().await
+        }
+    }
+
+    /// Holds the drain open.
+    pub fn token(&self) -> Token {
+        self.held.count.fetch_add(1, Ordering::AcqRel);
+        Token(Arc::clone(&self.held))
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[test]
+    fn the_phase_never_goes_back() {
+        let (drain, shutdown) = Drain::new();
+        assert_eq!(shutdown.phase(), Phase::Running);
+        assert!(!shutdown.is_draining());
+        drain.stop_accepting();
+        drain.begin();
+        assert_eq!(shutdown.phase(), Phase::Closed);
+        assert!(shutdown.is_draining());
+        drain.kill();
+        drain.stop_accepting();
+        assert_eq!(drain.shutdown().phase(), Phase::Killed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_with_the_last_token_and_not_later() {
+        let (drain, shutdown) = Drain::new();
+        let started = Instant::now();
+        let slow = [1, 3, 2].map(|seconds| {
+            let token = shutdown.token();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                drop(token);
+            })
+        });
+        assert_eq!(drain.finish(Duration::from_secs(30)).await, Drained::Clean);
+        assert_eq!(started.elapsed(), Duration::from_secs(3));
+        for task in slow {
+            assert!(task.await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_at_the_deadline_is_killed_and_counted() {
+        let (drain, shutdown) = Drain::new();
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (token, mut shutdown) = (shutdown.token(), shutdown.clone());
+                tokio::spawn(async move {
+                    shutdown.reached(Phase::Killed).await;
+                    drop(token);
+                })
+            })
+            .collect();
+        assert_eq!(drain.finish(Duration::from_secs(5)).await, Drained::Cut(3));
+        assert_eq!(started.elapsed(), Duration::from_secs(5));
+        assert_eq!(drain.held(), 0);
+        for task in tasks {
+            assert!(task.await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ignores_the_kill_does_not_hold_the_process() {
+        let (drain, shutdown) = Drain::new();
+        let token = shutdown.token();
+        let started = Instant::now();
+        assert_eq!(drain.finish(Duration::from_secs(5)).await, Drained::Cut(1));
+        assert_eq!(started.elapsed(), Duration::from_secs(5) + KILL_GRACE);
+        drop(token);
+    }
+
+    #[tokio::test]
+    async fn nothing_held_drains_at_once() {
+        let (drain, mut shutdown) = Drain::new();
+        assert_eq!(drain.finish(Duration::ZERO).await, Drained::Clean);
+        shutdown.reached(Phase::Closed).await;
+    }
+}

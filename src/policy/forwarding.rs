@@ -1,0 +1,433 @@
+//! Which fields a cell is sent: the client's, less what is for one hop and what only we may say, plus
+//! who asked and what was decided. All client copies go first, then ours are set once.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::facts::{RequestFacts, Upgrade};
+use super::gate;
+
+/// Entries of `X-Forwarded-For` that are looked at: more proxies in a row than anybody runs.
+const MAX_HOPS: usize = 16;
+
+/// Bytes of it that are looked at: 16 IPv6 addresses with separators are below 1 KiB.
+const MAX_FORWARDED_BYTES: usize = 1024;
+
+/// The client's address as cells see it.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `http` or `https`, as the client spoke.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The authority as the client wrote it.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The id that client, cell and log share.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C trace context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The account that was identified, or `-`.
+pub const X_CELLGATE_ACCOUNT: HeaderName = HeaderName::from_static("x-cellgate-account");
+/// The cell that the request is meant for.
+pub const X_CELLGATE_CELL: HeaderName = HeaderName::from_static("x-cellgate-cell");
+/// The snapshot that decided.
+pub const X_CELLGATE_GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
+
+/// Fields for one hop (RFC 9110 section 7.6.1), and trailers' announcement, which the engine does not
+/// carry over HTTP/1.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Fields that claim to know the client's address or the original target; only ours may.
+const CLAIMS: [HeaderName; 11] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-original-host"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// What was decided about the request, in words for the cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The client's address, from [`client_ip`].
+    pub client: IpAddr,
+    /// Account id, or `-`.
+    pub account: &'a str,
+    /// Cell name.
+    pub cell: &'a str,
+    /// Generation number.
+    pub generation: u64,
+    /// From [`request_id`].
+    pub request_id: &'a str,
+    /// For requests that bring none: 16 and 8 random bytes.
+    pub trace: (u128, u64),
+}
+
+/// The address that limits, logs and cells see: the peer, or, when the peer is a trusted proxy, the
+/// right-most address of `X-Forwarded-For` that is not one. What stands left of that was written by
+/// somebody we do not trust.
+pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut client = peer;
+    let mut bytes = 0;
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    for hop in hops.take(MAX_HOPS) {
+        bytes += hop.len() + 1;
+        if !is_trusted(client) || bytes > MAX_FORWARDED_BYTES {
+            break;
+        }
+        // A trusted proxy wrote something that is no address: it is the last we know.
+        let Some(address) = parse_address(hop) else { break };
+        client = address;
+    }
+    client
+}
+
+/// The client's request id when it is one that is safe to repeat in logs, else `fresh`.
+pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> String) -> String {
+    let well_formed = |value: &&str| {
+        // Long enough to be unique, short enough for a log line.
+        (8..=128).contains(&value.len())
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    let mut values = headers.get_all(X_REQUEST_ID).iter();
+    match (values.next().and_then(|value| value.to_str().ok()).filter(well_formed), values.next()) {
+        (Some(id), None) => id.to_owned(),
+        _ => fresh(),
+    }
+}
+
+/// The fields to send to the cell, without Host and framing, which the connection decides.
+pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
+    let mut edits = Edits::default();
+    remove_foreign(facts.headers, &mut edits);
+    edits.set(X_FORWARDED_FOR, &told.client.to_string());
+    edits.set(X_FORWARDED_PROTO, facts.connection.scheme.as_str());
+    edits.set(X_FORWARDED_HOST, facts.authority);
+    edits.set(X_REQUEST_ID, told.request_id);
+    edits.set(X_CELLGATE_ACCOUNT, told.account);
+    edits.set(X_CELLGATE_CELL, told.cell);
+    edits.set(X_CELLGATE_GENERATION, &told.generation.to_string());
+    edits.append(header::VIA, &format!("{} {}", via_version(facts), gate::VIA_NAME));
+    if !has_valid_traceparent(facts.headers) {
+        let (trace, span) = told.trace;
+        // Version 00, flags 00: recorded by nobody yet (W3C Trace Context section 3.2).
+        edits.set(TRACEPARENT, &format!("00-{:032x}-{:016x}-00", trace.max(1), span.max(1)));
+    }
+    if facts.is_grpc() && accepts_trailers(facts.headers) {
+        edits.set(header::TE, "trailers");
+    }
+    if facts.upgrade == Upgrade::WebSocket {
+        edits.set(header::CONNECTION, "Upgrade");
+        edits.set(header::UPGRADE, "websocket");
+    }
+    edits
+}
+
+/// Fields that a cell must not say to a client: for one hop, or ours. `upgraded` keeps those of a 101.
+pub fn incoming(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
+    let mut removed: Vec<HeaderName> = HOP_BY_HOP
+        .into_iter()
+        .filter(|name| !(upgraded && matches!(*name, header::CONNECTION | header::UPGRADE)))
+        .filter(|name| headers.contains_key(name))
+        .collect();
+    removed.extend(headers.keys().filter(|name| gate::is_routing_field(name.as_str().as_bytes())).cloned());
+    removed.extend(nominated(headers));
+    removed
+}
+
+/// Changes to a list of fields, in order: removals first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Remove every field of this name.
+    pub remove: Vec<HeaderName>,
+    /// Then set this field, once.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Then add this one to those that are there.
+    pub append: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Edits {
+    /// Sets a field. A value that cannot stand in a field is `-`: none of ours can be one.
+    pub fn set(&mut self, name: HeaderName, value: &str) {
+        self.set.push((name, value_of(value)));
+    }
+
+    fn append(&mut self, name: HeaderName, value: &str) {
+        self.append.push((name, value_of(value)));
+    }
+}
+
+fn value_of(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+fn remove_foreign(headers: &HeaderMap, edits: &mut Edits) {
+    edits.remove.extend(HOP_BY_HOP.into_iter().chain(CLAIMS).filter(|name| headers.contains_key(name)));
+    edits.remove.extend(nominated(headers));
+    let underscored = |name: &&HeaderName| {
+        let name = name.as_str();
+        gate::is_routing_field(name.as_bytes()) || (name.contains('_') && is_claim(&name.replace('_', "-")))
+    };
+    edits.remove.extend(headers.keys().filter(underscored).cloned());
+    // A cell must never see two; the well-formed one is set again.
+    edits.remove.push(X_REQUEST_ID);
+    if !has_valid_traceparent(headers) {
+        edits.remove.push(TRACEPARENT);
+    }
+}
+
+fn is_claim(name: &str) -> bool {
+    CLAIMS.iter().any(|claim| claim.as_str() == name)
+}
+
+/// Fields that `Connection` names. The gate has refused requests that name one which must stay.
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + '_ {
+    const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    gate::members(headers, &header::CONNECTION)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| headers.contains_key(name) && !KEPT.contains(name))
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    gate::members(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
+fn via_version(facts: &RequestFacts<'_>) -> &'static str {
+    use super::facts::WireVersion;
+    match facts.version {
+        WireVersion::Http10 => "1.0",
+        WireVersion::Http11 => "1.1",
+        WireVersion::Http2 => "2.0",
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, not all zero, exactly one.
+fn has_valid_traceparent(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let parts: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b'-').collect();
+    let hex = |part: &[u8], len: usize| {
+        part.len() == len && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    matches!(parts.as_slice(), [version, trace, span, flags]
+        if *version == b"00" && hex(trace, 32) && !zero(trace) && hex(span, 16) && !zero(span) && hex(flags, 2))
+}
+
+/// An address, with or without port, IPv6 with or without brackets.
+fn parse_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    if let Ok(address) = hop.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(address) = hop.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    let bare = hop.strip_prefix('[')?.strip_suffix(']')?;
+    bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::Method;
+
+    use super::super::facts::{ConnectionFacts, Scheme, WireVersion};
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn sent(fields: &[(&str, &str)]) -> HeaderMap {
+        let headers = headers(fields);
+        let facts = RequestFacts {
+            method: &Method::GET,
+            version: WireVersion::Http11,
+            host: "cloud.getdbt.com",
+            authority: "Cloud.getdbt.com:443",
+            target: "/",
+            headers: &headers,
+            upgrade: Upgrade::None,
+            connection: ConnectionFacts {
+                scheme: Scheme::Https,
+                peer: "192.0.2.1".parse().unwrap(),
+                certificate_names: None,
+            },
+        };
+        let told = Told {
+            client: "198.51.100.7".parse().unwrap(),
+            account: "12345",
+            cell: "cell-1",
+            generation: 7,
+            request_id: "req-0001",
+            trace: (1, 2),
+        };
+        let edits = outgoing(&facts, &told);
+        let mut sent = headers.clone();
+        for name in &edits.remove {
+            sent.remove(name);
+        }
+        for (name, value) in edits.set {
+            sent.insert(name, value);
+        }
+        for (name, value) in edits.append {
+            sent.append(name, value);
+        }
+        sent
+    }
+
+    #[test]
+    fn eight_ways_to_spoof_an_address() {
+        let trusted: [IpNet; 2] = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let check = |peer: &str, lines: &[&str], expected: &str| {
+            let fields: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            let client = client_ip(peer.parse().unwrap(), &headers(&fields), &trusted);
+            assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+        };
+        // 1. A client that is not a proxy says anything: not believed.
+        check("203.0.113.9", &["1.1.1.1"], "203.0.113.9");
+        // 2. A trusted proxy appends the client: believed.
+        check("10.0.0.1", &["198.51.100.7"], "198.51.100.7");
+        // 3. The client put a forged address in front: the right-most untrusted one counts.
+        check("10.0.0.1", &["1.1.1.1, 198.51.100.7"], "198.51.100.7");
+        // 4. A forged trusted address in front does not make the chain longer.
+        check("10.0.0.1", &["1.1.1.1, 10.9.9.9, 198.51.100.7"], "198.51.100.7");
+        // 5. Two trusted proxies in a row are walked through, over several lines.
+        check("10.0.0.1", &["1.1.1.1", "198.51.100.7", "10.0.0.2"], "198.51.100.7");
+        // 6. Rubbish ends the walk at the last known address.
+        check("10.0.0.1", &["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2");
+        // 7. Ports, brackets and mapped addresses are the same client.
+        check("10.0.0.1", &["198.51.100.7:4711"], "198.51.100.7");
+        check("fd00::1", &["[2001:db8::7]:4711"], "2001:db8::7");
+        check("10.0.0.1", &["::ffff:198.51.100.7"], "198.51.100.7");
+        // 8. A chain without end is cut.
+        let long = vec!["10.0.0.2"; 64].join(", ");
+        check("10.0.0.1", &[&long], "10.0.0.2");
+        check("10.0.0.1", &[], "10.0.0.1");
+    }
+
+    #[test]
+    fn what_only_we_may_say_is_said_once_and_by_us() {
+        let sent = sent(&[
+            ("x-cellgate-account", "1"),
+            ("X-Cellgate-Cell", "cell-9"),
+            ("x_cellgate_generation", "1"),
+            ("x-cellgate-admin", "yes"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-original-url", "/admin"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-request-id", "one"),
+            ("x-request-id", "two"),
+        ]);
+        let mut fields: Vec<String> =
+            sent.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        fields.sort();
+        assert_eq!(
+            fields,
+            [
+                "traceparent: 00-00000000000000000000000000000001-0000000000000002-00",
+                "via: 1.1 cellgate",
+                "x-cellgate-account: 12345",
+                "x-cellgate-cell: cell-1",
+                "x-cellgate-generation: 7",
+                "x-forwarded-for: 198.51.100.7",
+                "x-forwarded-host: Cloud.getdbt.com:443",
+                "x-forwarded-proto: https",
+                "x-request-id: req-0001",
+            ]
+        );
+    }
+
+    #[test]
+    fn fields_for_one_hop_stay_on_it() {
+        let sent = sent(&[
+            ("connection", "close, X-Secret-Hop"),
+            ("x-secret-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("authorization", "Token t"),
+            ("cookie", "a=b"),
+            ("content-length", "0"),
+        ]);
+        for name in ["connection", "x-secret-hop", "keep-alive", "te", "upgrade", "proxy-authorization"] {
+            assert!(!sent.contains_key(name), "{name}");
+        }
+        for name in ["authorization", "cookie", "content-length"] {
+            assert!(sent.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cell_cannot_speak_for_us() {
+        let response = headers(&[
+            ("x-cellgate-outcome", "not-forwarded"),
+            ("X_Cellgate_Cell", "x"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("content-type", "text/plain"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        let removed = incoming(&response, false);
+        for name in ["x-cellgate-outcome", "x_cellgate_cell", "connection", "x-hop"] {
+            assert!(removed.iter().any(|removed| removed == name), "{name}");
+        }
+        for name in ["content-type", "transfer-encoding"] {
+            assert!(!removed.iter().any(|removed| removed == name), "{name}");
+        }
+        let switching = headers(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
+        let kept = incoming(&switching, true);
+        assert!(!kept.contains(&header::CONNECTION), "{kept:?}");
+    }
+
+    #[test]
+    fn a_request_id_is_kept_only_when_it_is_safe_to_repeat() {
+        let check = |given: &[&str], expected: &str| {
+            let fields: Vec<_> = given.iter().map(|id| ("x-request-id", *id)).collect();
+            assert_eq!(request_id(&headers(&fields), || "fresh".into()), expected, "{given:?}");
+        };
+        check(&["0193c1aa-good.id_1"], "0193c1aa-good.id_1");
+        check(&[], "fresh");
+        check(&["short"], "fresh");
+        check(&["with space in it"], "fresh");
+        check(&["{\"json\":true}"], "fresh");
+        check(&[&"a".repeat(129)], "fresh");
+        check(&["0193c1aa-1", "0193c1aa-2"], "fresh");
+    }
+
+    #[test]
+    fn a_valid_trace_is_continued_and_another_is_replaced() {
+        let check = |given: &str, kept: bool| {
+            let sent = sent(&[("traceparent", given)]);
+            assert_eq!(sent["traceparent"] == given, kept, "{given}");
+        };
+        check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true);
+        check("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false);
+        check("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false);
+        check("rubbish", false);
+    }
+}

@@ -1,0 +1,33 @@
+//! Which endpoint of a cell an attempt goes to: the lowest priority that still has one, in turn.
+//!
+//! Health, capacity and zones join here when their state exists; the signature takes what was passed
+//! over in this request, so that an attempt never goes back to an endpoint that has just failed it.
+
+use super::snapshot::{Cell, Endpoint};
+
+/// A group and an endpoint in it, by position; meaningless without the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    group: usize,
+    endpoint: usize,
+}
+
+/// The endpoint for the next attempt; `ticket` is any number that grows from request to request.
+pub fn pick(cell: &Cell, ticket: u64, passed_over: &[Place]) -> Option<Place> {
+    let places = || {
+        let groups = cell.groups.iter().enumerate();
+        groups.flat_map(|(group, spec)| {
+            (0..spec.endpoints.len()).map(move |endpoint| (spec.priority, Place { group, endpoint }))
+        })
+    };
+    let open = || places().filter(|(_, place)| !passed_over.contains(place));
+    let priority = open().map(|(priority, _)| priority).min()?;
+    let candidates = || open().filter(|(other, _)| *other == priority).map(|(_, place)| place);
+    let turn = usize::try_from(ticket % candidates().count() as u64).expect("below a count of endpoints");
+    candidates().nth(turn)
+}
+
+/// The endpoint at a place that [`pick`] gave for this cell.
+pub fn endpoint(cell: &Cell, place: Place) -> &Endpoint {
+    &cell.groups[place.group].endpoints[place.endpoint]
+}

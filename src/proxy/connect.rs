@@ -1,0 +1,257 @@
+//! Connections to cells: resolve, TCP, TLS, HTTP/2 preface, under one deadline.
+//!
+//! TLS uses the cell's own client configuration, built once at compile: sessions resume, and no
+//! process-wide root store exists (pingora's connector rebuilds it per connection and shares roots).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::pool::Pool;
+use super::resolver::Resolver;
+use super::upstream::Upstream;
+use super::wire::Wire;
+use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
+
+/// Streams per HTTP/2 connection to a cell: what most servers allow (100 is the floor that RFC 9113
+/// section 6.5.2 recommends).
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// Bytes that one stream may have under way to us. One window bounds what a slow client makes us
+/// hold; 1 MiB carries 20 MB/s at 50 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes that one connection may have under way to us: sixteen busy streams.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Makes and reuses connections to cells.
+pub struct Connector {
+    pool: Pool,
+    resolver: Resolver,
+}
+
+/// Why there is no connection. Nothing of the request has been sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address, and never had one.
+    #[error("the name {name} does not resolve")]
+    Resolve {
+        /// The endpoint's name.
+        name: Box<str>,
+        #[source]
+        /// The resolver's reason.
+        source: io::Error,
+    },
+    /// TCP refused or unreachable.
+    #[error("cannot connect to {address}")]
+    Tcp {
+        /// The address tried last.
+        address: SocketAddr,
+        #[source]
+        /// The socket's reason.
+        source: io::Error,
+    },
+    /// TLS failed: wrong certificate, wrong roots, or no TLS at all.
+    #[error("TLS with {address} failed")]
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        #[source]
+        /// rustls' reason.
+        source: io::Error,
+    },
+    /// The cell does not speak HTTP/2 there.
+    #[error("HTTP/2 with {address} failed: {reason}")]
+    Http2 {
+        /// The address.
+        address: SocketAddr,
+        /// The engine's reason.
+        reason: String,
+    },
+    /// `timeouts.connect` is over.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+}
+
+/// What an exchange needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// HTTP/2 on the cell's side.
+    pub h2: bool,
+    /// Only a connection used this recently, or a new one: a request that must not be sent twice should
+    /// not meet a connection that the cell is just closing.
+    pub fresher_than: Duration,
+    /// Not from the pool: the last one from it had gone stale.
+    pub new: bool,
+}
+
+/// A connection for one exchange.
+pub struct Connected {
+    /// Ready for a request head.
+    pub upstream: Upstream,
+    /// It had carried requests before.
+    pub reused: bool,
+    /// Where it goes; unknown for a shared HTTP/2 connection to a name.
+    pub address: Option<SocketAddr>,
+}
+
+impl Connector {
+    /// With an empty pool.
+    pub fn new(resolver: Resolver) -> Self {
+        Self { pool: Pool::default(), resolver }
+    }
+
+    /// Idle connections, to give back to and to sweep.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// A connection to an endpoint of a cell.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing has been sent then.
+    pub async fn connect(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        need: Need,
+    ) -> Result<Connected, ConnectError> {
+        let limit = cell.timeouts.connect;
+        let connecting = async {
+            if need.h2 { self.h2(cell, endpoint).await } else { self.h1(cell, endpoint, need).await }
+        };
+        tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    async fn h1(&self, cell: &Cell, endpoint: &Endpoint, need: Need) -> Result<Connected, ConnectError> {
+        let address = match &endpoint.address {
+            EndpointAddress::Socket(address) => Some(*address),
+            EndpointAddress::Name(..) => None,
+        };
+        if !need.new
+            && let Some(wire) = self.pool.take(&endpoint.key, need.fresher_than.min(cell.timeouts.keep_alive))
+        {
+            return Ok(Connected { upstream: Upstream::h1(wire), reused: true, address });
+        }
+        let (tcp, address) = self.tcp(&endpoint.address).await?;
+        let id = tcp.as_raw_fd();
+        let wire = match &cell.tls {
+            Some(tls) => Wire::queued(secure(tls, tcp, address, Alpn::Http1).await?, id),
+            None => Wire::queued(tcp, id),
+        };
+        Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
+    }
+
+    async fn h2(&self, cell: &Cell, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
+        if let Some(upstream) = self.shared_stream(endpoint).await {
+            return Ok(Connected { upstream, reused: true, address: None });
+        }
+        let connecting = self.pool.connecting(&endpoint.key);
+        let _one_at_a_time = connecting.lock().await;
+        if let Some(upstream) = self.shared_stream(endpoint).await {
+            return Ok(Connected { upstream, reused: true, address: None });
+        }
+        let (connection, address) = self.h2_connection(cell, endpoint).await?;
+        let session = match connection.spawn_stream().await {
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                return Err(ConnectError::Http2 { address, reason: "the cell allows no stream".into() });
+            }
+            Err(error) => return Err(ConnectError::Http2 { address, reason: error.to_string() }),
+        };
+        self.pool.share(&endpoint.key, connection);
+        Ok(Connected { upstream: Upstream::h2(session), reused: false, address: Some(address) })
+    }
+
+    async fn shared_stream(&self, endpoint: &Endpoint) -> Option<Upstream> {
+        // Each failure marks its connection, so the loop ends with the last shared connection.
+        while let Some(connection) = self.pool.shared(&endpoint.key) {
+            match connection.spawn_stream().await {
+                Ok(Some(session)) => return Some(Upstream::h2(session)),
+                Ok(None) if connection.is_shutting_down() => {}
+                // Another request took the last slot in between.
+                Ok(None) => return None,
+                Err(_) => connection.mark_shutdown(),
+            }
+        }
+        None
+    }
+
+    async fn h2_connection(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+    ) -> Result<(ConnectionRef, SocketAddr), ConnectError> {
+        let (tcp, address) = self.tcp(&endpoint.address).await?;
+        let id = tcp.as_raw_fd();
+        let wire = match &cell.tls {
+            Some(tls) => Wire::direct(secure(tls, tcp, address, Alpn::Http2).await?, id),
+            None => Wire::direct(tcp, id),
+        };
+        let mut settings = H2HandshakeSettings::new();
+        settings.max_streams = STREAMS_PER_CONNECTION;
+        settings.stream_window_size = Some(STREAM_WINDOW);
+        settings.connection_window_size = Some(CONNECTION_WINDOW);
+        let connection = handshake(Box::new(wire), settings)
+            .await
+            .map_err(|error| ConnectError::Http2 { address, reason: error.to_string() })?;
+        Ok((connection, address))
+    }
+
+    /// Tries each address in turn; the deadline around it bounds the whole.
+    async fn tcp(&self, address: &EndpointAddress) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        let addresses = match address {
+            EndpointAddress::Socket(address) => vec![*address],
+            EndpointAddress::Name(name, port) => self
+                .resolver
+                .addresses(name, *port)
+                .await
+                .map_err(|source| ConnectError::Resolve { name: name.clone(), source })?,
+        };
+        let mut last = None;
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(tcp) => {
+                    // A head and its body must not wait for each other's acknowledgement.
+                    let _ = tcp.set_nodelay(true);
+                    return Ok((tcp, address));
+                }
+                Err(source) => last = Some(ConnectError::Tcp { address, source }),
+            }
+        }
+        Err(last.expect("the resolver never gives an empty list"))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Alpn {
+    Http1,
+    Http2,
+}
+
+async fn secure(
+    tls: &CellTls,
+    tcp: TcpStream,
+    address: SocketAddr,
+    alpn: Alpn,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+    let config = match alpn {
+        Alpn::Http1 => Arc::clone(&tls.http1),
+        Alpn::Http2 => Arc::clone(&tls.http2),
+    };
+    let connector = TlsConnector::from(config);
+    let stream = connector
+        .connect(tls.sni.clone(), tcp)
+        .await
+        .map_err(|source| ConnectError::Tls { address, source })?;
+    if matches!(alpn, Alpn::Http2) && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(ConnectError::Http2 { address, reason: "the cell did not choose h2 by ALPN".into() });
+    }
+    Ok(stream)
+}

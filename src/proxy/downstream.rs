@@ -1,0 +1,207 @@
+//! The client's side of one exchange: an HTTP/1 or HTTP/2 server session of the engine, seen alike.
+//!
+//! Two fields, so that reading and clearing can be polled side by side: `source` is the session, `sink`
+//! the way out. Nothing here waits for the client to read.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::v1::server::HttpSession as H1Session;
+use pingora::protocols::http::v2::server::HttpSession as H2Session;
+use pingora::{BError, Result};
+
+use super::sink::{Sink, StreamSink};
+use super::wire::WireHandle;
+
+/// The client's side of one exchange.
+pub struct Downstream {
+    /// Where the request body comes from.
+    pub source: Source,
+    /// Where the response body goes.
+    pub sink: Sink,
+    /// Status of the final head, once sent.
+    pub status: Option<StatusCode>,
+    /// Response body bytes sent.
+    pub bytes_out: u64,
+    /// Request body bytes received.
+    pub bytes_in: u64,
+}
+
+/// The session that owns the connection, or the stream.
+pub enum Source {
+    /// HTTP/1.0 or 1.1.
+    H1(Box<H1Session>),
+    /// HTTP/2.
+    H2(Box<H2Session>),
+}
+
+impl Downstream {
+    /// Over an HTTP/1 session whose head has been read.
+    pub fn h1(session: H1Session, wire: WireHandle) -> Self {
+        Self::new(Source::H1(Box::new(session)), Sink::Wire(wire))
+    }
+
+    /// Over one stream of an HTTP/2 connection.
+    pub fn h2(session: H2Session) -> Self {
+        Self::new(Source::H2(Box::new(session)), Sink::Idle)
+    }
+
+    /// The request head as the engine read it.
+    pub fn request(&self) -> &RequestHeader {
+        match &self.source {
+            Source::H1(session) => session.req_header(),
+            Source::H2(session) => session.req_header(),
+        }
+    }
+
+    /// Sends a 1xx head. HTTP/2 sessions of the engine cannot, and HTTP/1.0 clients must not see one
+    /// (RFC 9110 section 15.2): then it is dropped.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn inform(&mut self, head: Box<ResponseHeader>) -> Result<()> {
+        match &mut self.source {
+            Source::H1(session) if session.req_header().version == Version::HTTP_11 => {
+                session.write_response_header(head).await
+            }
+            Source::H1(_) | Source::H2(_) => Ok(()),
+        }
+    }
+
+    /// Sends the final head; `end` when no body follows.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.status = Some(head.status);
+        match &mut self.source {
+            Source::H1(session) => {
+                frame_for_h1(session, &mut head)?;
+                session.write_response_header(head).await
+            }
+            Source::H2(session) => {
+                session.write_response_header(head, end)?;
+                if let Some(stream) = session.take_response_body_writer() {
+                    self.sink = if end { Sink::Idle } else { Sink::Stream(StreamSink::new(stream)) };
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a chunk of the response body. Call only when the sink is clear.
+    ///
+    /// # Errors
+    /// The client is gone, or the chunk exceeds the promised length.
+    pub async fn body(&mut self, chunk: Bytes) -> Result<()> {
+        self.bytes_out += chunk.len() as u64;
+        match (&mut self.source, &mut self.sink) {
+            (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),
+            (Source::H2(_), Sink::Stream(stream)) => {
+                stream.send(chunk);
+                Ok(())
+            }
+            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
+        }
+    }
+
+    /// Ends the response body whole. Trailers reach HTTP/2 clients only.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
+        match (&mut self.source, &mut self.sink) {
+            (Source::H1(session), _) => session.finish_body().await.map(|_| ()),
+            (Source::H2(_), Sink::Stream(stream)) => {
+                stream.finish(trailers);
+                Ok(())
+            }
+            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
+        }
+    }
+
+    /// Breaks the response off so that the client sees it is not whole: HTTP/1 closes before the
+    /// promised end, HTTP/2 resets the stream.
+    pub async fn break_off(&mut self) {
+        match (&mut self.source, &mut self.sink) {
+            (Source::H1(session), _) => {
+                session.set_server_keepalive(None);
+                session.shutdown().await;
+            }
+            (Source::H2(_), Sink::Stream(stream)) => stream.reset(h2::Reason::INTERNAL_ERROR),
+            (Source::H2(session), Sink::Wire(_) | Sink::Idle) => session.shutdown(),
+        }
+    }
+
+    /// Whether the whole request body has been read.
+    pub fn request_done(&mut self) -> bool {
+        self.source.is_done()
+    }
+
+    fn new(source: Source, sink: Sink) -> Self {
+        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0 }
+    }
+}
+
+impl Source {
+    /// Whether nothing more of the request body comes.
+    pub fn is_done(&mut self) -> bool {
+        match self {
+            Self::H1(session) => session.is_body_done(),
+            Self::H2(session) => session.is_body_done(),
+        }
+    }
+
+    /// The next chunk of the request body; `None` at its end. Nothing is lost when it is pending.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        match self {
+            Self::H1(session) => pin!(session.read_body_bytes()).poll(cx),
+            Self::H2(session) => pin!(session.read_body_bytes()).poll(cx),
+        }
+    }
+
+    /// Ready when the client has gone away. For use while no request body is expected; what an HTTP/1
+    /// client sends meanwhile is kept for its next request.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        match self {
+            Self::H1(session) => match pin!(session.read_body_or_idle(true)).poll(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(error),
+                Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+            },
+            // After the head the sink holds the stream, and its reset is watched there.
+            Self::H2(session) if session.response_written().is_some() => Poll::Pending,
+            Self::H2(session) => pin!(session.idle()).poll(cx).map(|reason| {
+                let reason = reason.map_or_else(|error| error.to_string(), |reason| reason.to_string());
+                pingora::Error::explain(pingora::ErrorType::ConnectionClosed, reason)
+            }),
+        }
+    }
+}
+
+/// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
+/// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
+fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader) -> Result<()> {
+    let request = session.req_header();
+    let old_client = request.version == Version::HTTP_10;
+    let bodiless = request.method == http::Method::HEAD
+        || head.status.is_informational()
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    head.set_version(Version::HTTP_11);
+    if old_client {
+        head.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let framed = head.headers.contains_key(header::CONTENT_LENGTH)
+        || head.headers.contains_key(header::TRANSFER_ENCODING);
+    if bodiless || framed {
+        return Ok(());
+    }
+    if old_client {
+        session.set_server_keepalive(None);
+        return Ok(());
+    }
+    head.insert_header(header::TRANSFER_ENCODING, "chunked")
+}

@@ -1,0 +1,179 @@
+//! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and hands it to
+//! the engine only after `policy::gate` has found it unambiguous.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use pingora::protocols::http::v1::server::HttpSession;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::downstream::{Downstream, Source};
+use super::exchange::Peer;
+use super::service::Service;
+use super::wire::Wire;
+use crate::listen::drain::Phase;
+use crate::policy::gate::{self, HeadStatus};
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::RequestLimits;
+
+/// First read of a head; most heads fit, and the buffer lives only while a request does.
+const HEAD_BUFFER: usize = 4 * 1024;
+
+/// How long a client that is still sending may go on after an early answer, so that our close does not
+/// become a reset that destroys the answer (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many bytes it may go on for.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves one connection to its end.
+pub async fn serve(service: &Service, peer: &Arc<Peer>, wire: Wire) {
+    let mut connection = Some(Ready { stream: Box::new(wire), buffered: BytesMut::new() });
+    let born = Instant::now();
+    let mut served = 0u32;
+    while let Some(ready) = connection.take() {
+        let first = served == 0;
+        let limits = service.limits();
+        let last = served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
+        connection = one_request(service, peer, ready, first, last).await;
+        served = served.saturating_add(1);
+    }
+}
+
+/// A connection between two requests.
+struct Ready {
+    stream: Stream,
+    /// What the client has sent of its next request already.
+    buffered: BytesMut,
+}
+
+async fn one_request(service: &Service, peer: &Arc<Peer>, ready: Ready, first: bool, last: bool) -> Option<Ready> {
+    let mut ready = ready;
+    let snapshot = service.pin();
+    let limits = snapshot.limits;
+    match read_head(service, &mut ready, &limits, first).await {
+        Head::Complete => {}
+        Head::Closed => return None,
+        Head::Refused(refusal) => {
+            let reply = service.refuse_unread(peer, snapshot, refusal);
+            return say_and_close(ready.stream, &reply).await;
+        }
+    }
+    let wire = wire_of(&ready.stream)?;
+    let mut session = HttpSession::new(ready.stream);
+    session.set_pipelined_prefix(ready.buffered);
+    session.set_pipelining_enabled(true);
+    // Every deadline is the forward loop's.
+    session.set_read_timeout(None);
+    session.set_total_drain_timeout(Some(LINGER));
+    match session.read_request().await {
+        Ok(Some(_)) => {}
+        // The gate and the engine disagree: refuse, so that only what both read alike is forwarded.
+        Ok(None) | Err(_) => {
+            let reply = service.refuse_unread(
+                peer,
+                snapshot,
+                Refusal::BadRequest(crate::policy::refusal::BadRequest::HeaderLine),
+            );
+            return say_and_close(session.into_inner(), &reply).await;
+        }
+    }
+    if last || service.is_draining() {
+        session.set_server_keepalive(None);
+    }
+    let mut down = Downstream::h1(session, wire);
+    service.exchange(peer, snapshot, &mut down).await;
+    after(down).await
+}
+
+/// What remains of the connection after an exchange.
+async fn after(mut down: Downstream) -> Option<Ready> {
+    let unread = !down.request_done();
+    let Source::H1(session) = down.source else { return None };
+    if unread || !session.will_keepalive() {
+        linger(session.into_inner(), unread).await;
+        return None;
+    }
+    let (stream, buffered) = session.reuse().await.ok().flatten()?.into_parts();
+    Some(Ready { stream, buffered: buffered.unwrap_or_default() })
+}
+
+enum Head {
+    Complete,
+    Closed,
+    Refused(Refusal),
+}
+
+/// Reads until the gate has a whole head. Silence between requests ends the connection without a word;
+/// a head that has begun must be complete within the head deadline, in total.
+async fn read_head(service: &Service, ready: &mut Ready, limits: &RequestLimits, first: bool) -> Head {
+    let times = service.limits();
+    let mut shutdown = service.shutdown();
+    let between = if first { times.head_timeout } else { times.keep_alive_timeout };
+    let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
+    loop {
+        match gate::read_head(&ready.buffered, limits) {
+            Ok(HeadStatus::Complete(head)) => {
+                // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
+                let _ = ready.buffered.split_to(head.skipped);
+                return Head::Complete;
+            }
+            Ok(HeadStatus::Partial) => {}
+            Err(refusal) => return Head::Refused(refusal),
+        }
+        let begun = !ready.buffered.is_empty();
+        if !begun {
+            ready.buffered.reserve(HEAD_BUFFER);
+        }
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout_at(deadline, ready.stream.read_buf(&mut ready.buffered)) => read,
+            () = shutdown.reached(Phase::Draining), if !begun && !first => return Head::Closed,
+        };
+        match read {
+            Ok(Ok(0)) | Ok(Err(_)) => return Head::Closed,
+            Ok(Ok(_)) if !begun => deadline = Instant::now() + times.head_timeout,
+            Ok(Ok(_)) => {}
+            Err(_) if begun => return Head::Refused(Refusal::ClientTimeout),
+            Err(_) => return Head::Closed,
+        }
+    }
+}
+
+async fn say_and_close(mut stream: Stream, reply: &super::reply::Reply) -> Option<Ready> {
+    let said = async {
+        stream.write_all(&reply.to_closing_bytes()).await?;
+        stream.flush().await
+    };
+    // Whoever sends malformed requests and does not read the answer misses nothing.
+    if said.await.is_ok() {
+        linger(stream, true).await;
+    }
+    None
+}
+
+/// Closes our half, then lets the client finish for a bounded while.
+async fn linger(mut stream: Stream, sending: bool) {
+    let close = async {
+        if stream.shutdown().await.is_err() || !sending {
+            return;
+        }
+        let mut sink = vec![0u8; 16 * 1024];
+        let mut total = 0;
+        while total < LINGER_BYTES {
+            match stream.read(&mut sink).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => total += read,
+            }
+        }
+    };
+    // Either it is closed or the time is up: both end here.
+    let _ = tokio::time::timeout(LINGER, close).await;
+}
+
+fn wire_of(stream: &Stream) -> Option<super::wire::WireHandle> {
+    stream.as_any().downcast_ref::<Wire>().map(Wire::handle)
+}

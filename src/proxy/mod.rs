@@ -1,0 +1,13 @@
+//! The shell around the engine: takes a connection, reads requests, asks `policy`, forwards, answers,
+//! and tells `telemetry` how it ended. It has no opinions of its own.
+
+pub mod connect;
+pub mod downstream;
+pub mod forward;
+pub mod pool;
+pub mod pump;
+pub mod reply;
+pub mod resolver;
+pub mod sink;
+pub mod upstream;
+pub mod wire;

@@ -1,0 +1,190 @@
+//! Idle connections to cells, by endpoint key. The key holds everything that decides whom TLS trusts
+//! (cell, address, name, roots, client certificate), so two cells can never share a connection.
+//!
+//! Why not pingora's pool: its key leaves out the roots (facts: a peer with the wrong CA got a
+//! connection that another CA had authenticated), it spawns a task per idle connection, and its
+//! HTTP/2 pool opens a connection per cold request.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pingora::connectors::http::v2::ConnectionRef;
+use tokio::time::Instant;
+
+use super::wire::Wire;
+use crate::policy::snapshot::EndpointKey;
+
+/// Most idle HTTP/1 connections kept per endpoint: above the in-flight peak that one replica sees of
+/// one endpoint in the benchmark (256), so that a burst does not reconnect.
+const IDLE_PER_ENDPOINT: usize = 512;
+
+/// Idle connections of all endpoints.
+#[derive(Default)]
+pub struct Pool {
+    endpoints: Mutex<HashMap<EndpointKey, Endpoint>>,
+}
+
+#[derive(Default)]
+struct Endpoint {
+    /// Newest last, so that the rest can age and go.
+    h1: VecDeque<Idle>,
+    h2: Vec<ConnectionRef>,
+    /// Held while an HTTP/2 connection is made, so that a burst makes one.
+    connecting: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Idle {
+    wire: Wire,
+    since: Instant,
+}
+
+impl Pool {
+    /// The freshest idle HTTP/1 connection that is still quiet and was used within `within`.
+    pub fn take(&self, key: &EndpointKey, within: Duration) -> Option<Wire> {
+        loop {
+            // Probed outside the lock: a probe is a system call.
+            let mut idle = lock(&self.endpoints).get_mut(key)?.h1.pop_back()?;
+            if idle.since.elapsed() >= within {
+                // The others are older still; they stay for requests that may use them.
+                lock(&self.endpoints).get_mut(key)?.h1.push_back(idle);
+                return None;
+            }
+            if idle.wire.is_quiet() {
+                return Some(idle.wire);
+            }
+        }
+    }
+
+    /// Keeps an HTTP/1 connection for the next request.
+    pub fn put(&self, key: &EndpointKey, wire: Wire) {
+        let idle = Idle { wire, since: Instant::now() };
+        let mut endpoints = lock(&self.endpoints);
+        let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
+        let oldest = if h1.len() >= IDLE_PER_ENDPOINT { h1.pop_front() } else { None };
+        h1.push_back(idle);
+        drop(endpoints);
+        // Closing is a system call too.
+        drop(oldest);
+    }
+
+    /// HTTP/2 connections that may take another stream.
+    pub fn shared(&self, key: &EndpointKey) -> Option<ConnectionRef> {
+        let mut endpoints = lock(&self.endpoints);
+        let h2 = &mut endpoints.get_mut(key)?.h2;
+        h2.retain(|connection| !connection.is_closed() && !connection.is_shutting_down());
+        h2.iter().find(|connection| connection.can_accept_streams(1)).cloned()
+    }
+
+    /// Adds an HTTP/2 connection.
+    pub fn share(&self, key: &EndpointKey, connection: ConnectionRef) {
+        lock(&self.endpoints).entry(key.clone()).or_default().h2.push(connection);
+    }
+
+    /// The lock that makes one HTTP/2 connection at a time to an endpoint.
+    pub fn connecting(&self, key: &EndpointKey) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&lock(&self.endpoints).entry(key.clone()).or_default().connecting)
+    }
+
+    /// Closes what has been idle for longer than its endpoint's `keep_alive` says; endpoints that
+    /// `keep_alive` does not know (a reload removed them) go whole. Called once a second.
+    pub fn sweep(&self, keep_alive: impl Fn(&EndpointKey) -> Option<Duration>) {
+        let mut closed = Vec::new();
+        lock(&self.endpoints).retain(|key, endpoint| {
+            let Some(limit) = keep_alive(key) else {
+                closed.extend(endpoint.h1.drain(..));
+                return endpoint.h2.iter().any(|connection| !connection.is_idle());
+            };
+            while endpoint.h1.front().is_some_and(|idle| idle.since.elapsed() >= limit) {
+                closed.extend(endpoint.h1.pop_front());
+            }
+            endpoint.h2.retain(|connection| !connection.is_closed() && !connection.is_shutting_down());
+            true
+        });
+        drop(closed);
+    }
+
+    /// How many idle HTTP/1 connections an endpoint has.
+    pub fn idle(&self, key: &EndpointKey) -> usize {
+        lock(&self.endpoints).get(key).map_or(0, |endpoint| endpoint.h1.len())
+    }
+}
+
+/// A poisoned lock means that another holder panicked between two whole operations.
+fn lock(endpoints: &Mutex<HashMap<EndpointKey, Endpoint>>) -> MutexGuard<'_, HashMap<EndpointKey, Endpoint>> {
+    endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    fn key(text: &str) -> EndpointKey {
+        EndpointKey(text.into())
+    }
+
+    fn connection() -> (Wire, DuplexStream) {
+        let (near, far) = duplex(64);
+        (Wire::queued(near, 0), far)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn endpoints_never_share() {
+        let pool = Pool::default();
+        let (wire, _far) = connection();
+        pool.put(&key("cell-1|127.0.0.1:1|ca=a"), wire);
+        assert!(pool.take(&key("cell-1|127.0.0.1:1|ca=b"), LONG).is_none());
+        assert!(pool.take(&key("cell-1|127.0.0.1:1|ca=a"), LONG).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_spoke_or_closed_is_not_used_again() {
+        let pool = Pool::default();
+        let (wire, mut far) = connection();
+        pool.put(&key("a"), wire);
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        assert!(pool.take(&key("a"), LONG).is_none());
+        let (wire, far) = connection();
+        pool.put(&key("a"), wire);
+        drop(far);
+        assert!(pool.take(&key("a"), LONG).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_too_long_is_closed() {
+        let pool = Pool::default();
+        let (wire, _far) = connection();
+        pool.put(&key("a"), wire);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        pool.sweep(|_| Some(LONG));
+        assert_eq!(pool.idle(&key("a")), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.sweep(|_| Some(LONG));
+        assert_eq!(pool.idle(&key("a")), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_ask_for_a_fresher_connection_than_another() {
+        let pool = Pool::default();
+        let (wire, _far) = connection();
+        pool.put(&key("a"), wire);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(pool.take(&key("a"), Duration::from_secs(1)).is_none());
+        assert!(pool.take(&key("a"), LONG).is_some());
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_a_reload_removed_are_closed() {
+        let pool = Pool::default();
+        let (wire, _far) = connection();
+        pool.put(&key("a"), wire);
+        pool.sweep(|_| None);
+        assert_eq!(pool.idle(&key("a")), 0);
+    }
+}

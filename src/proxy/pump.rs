@@ -1,0 +1,339 @@
+//! The forward loop of one exchange: request body up, response down, both at once, each held back by
+//! the other side's sink and by nothing else.
+//!
+//! One task, no channel, no spawn. `step` looks at everything that can move and returns the first
+//! thing that did; the caller acts on it. Every poll it makes can be dropped and made again without
+//! losing a byte.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pingora::BError;
+use pingora::http::ResponseHeader;
+use tokio::time::{Instant, Sleep};
+
+use super::downstream::Downstream;
+use super::sink::Sink;
+use super::upstream::{Event, Upstream};
+
+/// Why an exchange did not end whole.
+#[derive(Debug)]
+pub enum Broken {
+    /// The client went away.
+    ClientGone,
+    /// The client's body broke its own framing.
+    ClientBody(BError),
+    /// The client stopped sending its body.
+    ClientSlow,
+    /// The client stopped reading the response.
+    ClientStalled,
+    /// The cell closed, reset, or sent what is not HTTP.
+    Cell(BError),
+    /// The cell kept silent.
+    CellSlow,
+}
+
+/// Time limits of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Silence before the response head, while nothing of the request moves.
+    pub response_head: Duration,
+    /// Silence after it.
+    pub idle: Duration,
+    /// Silence in a tunnel.
+    pub tunnel_idle: Duration,
+    /// Silence of a client that still owes body bytes, before the response head.
+    pub client_body: Duration,
+}
+
+/// The state of one exchange between a client and a cell.
+pub struct Pump<'a> {
+    down: &'a mut Downstream,
+    up: &'a mut Upstream,
+    limits: Limits,
+    progress: Progress,
+    timer: Pin<Box<Sleep>>,
+    /// Who is looked at first alternates, so that neither direction can starve the other.
+    response_first: bool,
+}
+
+/// How far both directions are; lives from the request head to the end, across two pumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    request: Request,
+    response: Response,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// Body bytes may come.
+    Open,
+    /// The cell has been told the end.
+    Done,
+    /// The cell takes no more of it; what it answers still counts. What the client goes on sending is
+    /// neither read here nor taken for its next request.
+    Abandoned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Response {
+    /// No final head yet.
+    Head,
+    /// Head sent or being decided on; body may come.
+    Body,
+    /// The client has been told the end.
+    Done,
+    /// After a 101: bytes both ways until either side closes.
+    Tunnel,
+}
+
+enum Step {
+    RequestBody(Option<Bytes>),
+    Response(Event),
+    Moved,
+    Finished,
+}
+
+impl Progress {
+    /// Before anything has moved but the request head; `bodiless` when no request body comes.
+    pub fn start(bodiless: bool) -> Self {
+        let request = if bodiless { Request::Done } else { Request::Open };
+        Self { request, response: Response::Head }
+    }
+
+    /// Whether the cell has had the whole request and has answered it whole: only then can its
+    /// connection carry another.
+    pub fn is_whole(self) -> bool {
+        self.request == Request::Done && self.response == Response::Done
+    }
+
+    /// Whether the connection has become a tunnel.
+    pub fn is_tunnel(self) -> bool {
+        self.response == Response::Tunnel
+    }
+}
+
+impl<'a> Pump<'a> {
+    /// For an exchange whose request head has been sent.
+    pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits, progress: Progress) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.response_head));
+        Self { down, up, limits, progress, timer, response_first: false }
+    }
+
+    /// How far it is now, for the next pump or for what happens to the connections.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Moves the request body up and 1xx heads down until the cell's final head is there.
+    ///
+    /// # Errors
+    /// [`Broken`]; the client has not been sent a final head.
+    pub async fn head(&mut self) -> Result<(Box<ResponseHeader>, bool), Broken> {
+        loop {
+            match self.step().await? {
+                Step::RequestBody(chunk) => self.request_body(chunk).await?,
+                Step::Response(Event::Informational(head)) => {
+                    self.down.inform(head).await.map_err(|_| Broken::ClientGone)?;
+                }
+                Step::Response(Event::Head { head, end }) => {
+                    self.progress.response = match head.status {
+                        StatusCode::SWITCHING_PROTOCOLS => Response::Tunnel,
+                        _ if end => Response::Done,
+                        _ => Response::Body,
+                    };
+                    return Ok((head, end));
+                }
+                Step::Response(Event::Body(_) | Event::End(_)) | Step::Finished => {
+                    unreachable!("a body is polled only after its head")
+                }
+                Step::Moved => {}
+            }
+            self.restart_timer();
+        }
+    }
+
+    /// After the caller has sent the head: moves both bodies to their ends.
+    ///
+    /// # Errors
+    /// [`Broken`]; the client has been sent a head, so the response must be broken off.
+    pub async fn body(&mut self) -> Result<(), Broken> {
+        if self.progress.response == Response::Tunnel {
+            self.up.become_tunnel();
+            self.progress.request = Request::Open;
+        }
+        self.restart_timer();
+        loop {
+            match self.step().await? {
+                Step::RequestBody(None) if self.progress.response == Response::Tunnel => {
+                    return self.close_tunnel().await;
+                }
+                Step::RequestBody(chunk) => self.request_body(chunk).await?,
+                Step::Response(Event::Body(chunk)) => {
+                    self.down.body(chunk).await.map_err(|_| Broken::ClientGone)?;
+                }
+                Step::Response(Event::End(trailers)) => self.response_end(trailers).await?,
+                Step::Response(Event::Head { .. } | Event::Informational(_)) => {
+                    unreachable!("a head is polled only before the body")
+                }
+                Step::Moved => {}
+                Step::Finished => return Ok(()),
+            }
+            self.restart_timer();
+        }
+    }
+
+    async fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
+        let sent = match chunk {
+            Some(chunk) => {
+                self.down.bytes_in += chunk.len() as u64;
+                self.up.body(chunk).await
+            }
+            None => {
+                self.progress.request = Request::Done;
+                self.up.finish().await
+            }
+        };
+        match sent {
+            Err(error) if self.progress.response == Response::Tunnel => Err(Broken::Cell(error)),
+            Err(_) => {
+                self.abandon_request();
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The cell has closed its reading side. It may have answered before: the answer decides.
+    fn abandon_request(&mut self) {
+        self.progress.request = Request::Abandoned;
+        self.up.sink = Sink::Idle;
+    }
+
+    async fn response_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+        if self.progress.response == Response::Tunnel {
+            return self.close_tunnel().await.map(|()| self.progress.response = Response::Done);
+        }
+        self.progress.response = Response::Done;
+        self.down.finish(trailers).await.map_err(|_| Broken::ClientGone)
+    }
+
+    /// One side of a tunnel has closed: hand over what waits and close the other.
+    async fn close_tunnel(&mut self) -> Result<(), Broken> {
+        self.progress.request = Request::Done;
+        self.progress.response = Response::Done;
+        let _ = self.up.finish().await;
+        self.down.finish(None).await.map_err(|_| Broken::ClientGone)?;
+        while !matches!(self.step().await?, Step::Finished) {}
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<Step, Broken> {
+        std::future::poll_fn(|cx| self.poll_step(cx)).await
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        if let Poll::Ready(moved) = self.poll_sinks(cx) {
+            return Poll::Ready(moved);
+        }
+        if self.progress.response == Response::Done && self.down.sink.is_clear() {
+            return Poll::Ready(Ok(Step::Finished));
+        }
+        self.response_first = !self.response_first;
+        let polls: [fn(&mut Self, &mut Context<'_>) -> Poll<Result<Step, Broken>>; 2] = if self.response_first
+        {
+            [Self::poll_response, Self::poll_request]
+        } else {
+            [Self::poll_request, Self::poll_response]
+        };
+        for poll in polls {
+            if let Poll::Ready(step) = poll(self, cx) {
+                return Poll::Ready(step);
+            }
+        }
+        match self.timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(self.who_is_slow())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_sinks(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        if !self.down.sink.is_clear()
+            && let Poll::Ready(cleared) = self.down.sink.poll_clear(cx)
+        {
+            return Poll::Ready(cleared.map(|()| Step::Moved).map_err(|_| Broken::ClientGone));
+        }
+        if !self.up.sink.is_clear()
+            && let Poll::Ready(cleared) = self.up.sink.poll_clear(cx)
+        {
+            return match cleared {
+                Ok(()) => Poll::Ready(Ok(Step::Moved)),
+                Err(_) => {
+                    self.abandon_request();
+                    Poll::Ready(Ok(Step::Moved))
+                }
+            };
+        }
+        Poll::Pending
+    }
+
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        let event = match self.progress.response {
+            Response::Head => self.up.poll_head(cx),
+            Response::Body | Response::Tunnel if self.down.sink.is_clear() => self.up.poll_body(cx),
+            Response::Body | Response::Tunnel | Response::Done => return Poll::Pending,
+        };
+        event.map(|event| event.map(Step::Response).map_err(Broken::Cell))
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        if self.down.sink.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Broken::ClientGone));
+        }
+        match self.progress.request {
+            Request::Open if self.up.sink.is_clear() => match self.down.source.poll_body(cx) {
+                Poll::Ready(Ok(chunk)) => Poll::Ready(Ok(Step::RequestBody(chunk))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(client_broke(error))),
+                Poll::Pending => Poll::Pending,
+            },
+            Request::Open | Request::Abandoned => Poll::Pending,
+            Request::Done => self.down.source.poll_gone(cx).map(|_| Err(Broken::ClientGone)),
+        }
+    }
+
+    fn restart_timer(&mut self) {
+        let limit = match self.progress.response {
+            Response::Head if self.progress.request == Request::Open && self.up.sink.is_clear() => {
+                self.limits.client_body
+            }
+            Response::Head => self.limits.response_head,
+            Response::Body | Response::Done => self.limits.idle,
+            Response::Tunnel => self.limits.tunnel_idle,
+        };
+        self.timer.as_mut().reset(Instant::now() + limit);
+    }
+
+    fn who_is_slow(&self) -> Broken {
+        if !self.down.sink.is_clear() {
+            return Broken::ClientStalled;
+        }
+        let owes_body = self.progress.request == Request::Open && self.up.sink.is_clear();
+        match self.progress.response {
+            Response::Head if owes_body => Broken::ClientSlow,
+            Response::Head | Response::Body | Response::Done | Response::Tunnel => Broken::CellSlow,
+        }
+    }
+}
+
+fn client_broke(error: BError) -> Broken {
+    use pingora::ErrorType::{ConnectionClosed, Custom, H2Error, ReadError};
+    match error.etype() {
+        // The engine's PREMATURE_BODY_END: the connection closed before the promised length.
+        ConnectionClosed | ReadError | H2Error | Custom("PrematureBodyEnd") => Broken::ClientGone,
+        _ => Broken::ClientBody(error),
+    }
+}

@@ -1,0 +1,130 @@
+//! What every connection of the data plane shares, and the hand-over from `listen`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::connect::Connector;
+use super::exchange::Peer;
+use super::reply::Reply;
+use super::wire::Wire;
+use super::{h1, h2};
+use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
+use crate::listen::drain::Shutdown;
+use crate::live::Live;
+use crate::policy::learned::LearnedTable;
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+
+/// Time and count limits of client connections; a part of what cannot be reloaded.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// From the first byte of a request head to its last, in total.
+    pub head_timeout: Duration,
+    /// Between two requests.
+    pub keep_alive_timeout: Duration,
+    /// Silence of a client that still owes body bytes.
+    pub body_timeout: Duration,
+    /// After this a connection is closed at the next chance, so that balancers can rebalance.
+    pub connection_lifetime: Duration,
+    /// Likewise after this many requests.
+    pub requests_per_connection: u32,
+}
+
+/// The data plane.
+pub struct Service {
+    live: Arc<Live>,
+    /// Connections to cells.
+    pub(super) connector: Arc<Connector>,
+    /// Credentials learned from answers.
+    pub(super) learned: Arc<LearnedTable>,
+    telemetry: Arc<Telemetry>,
+    limits: ClientLimits,
+    shutdown: Shutdown,
+    /// Numbers requests, to spread them over endpoints.
+    tickets: AtomicU64,
+}
+
+impl Service {
+    /// Puts the parts together; nothing starts.
+    pub fn new(
+        live: Arc<Live>,
+        connector: Arc<Connector>,
+        learned: Arc<LearnedTable>,
+        telemetry: Arc<Telemetry>,
+        limits: ClientLimits,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { live, connector, learned, telemetry, limits, shutdown, tickets: AtomicU64::new(0) }
+    }
+
+    /// The snapshot for one request.
+    pub fn pin(&self) -> Arc<Snapshot> {
+        self.live.pin()
+    }
+
+    /// Limits of client connections.
+    pub fn limits(&self) -> ClientLimits {
+        self.limits
+    }
+
+    /// Whether connections should end after their present request.
+    pub fn is_draining(&self) -> bool {
+        self.shutdown.is_draining()
+    }
+
+    /// The phase of the process, to wait on.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// The answer to a request whose head could not be read, and its event.
+    pub fn refuse_unread(&self, peer: &Peer, snapshot: Arc<Snapshot>, refusal: Refusal) -> Reply {
+        let (reply, event) = super::exchange::refuse_unread(peer, snapshot, refusal, fresh_id());
+        self.telemetry.record(event);
+        reply
+    }
+
+    /// The engine refused an HTTP/2 stream before it became a request.
+    pub fn rejected_stream(&self, peer: &Peer) {
+        let malformed = Refusal::BadRequest(crate::policy::refusal::BadRequest::HeaderLine);
+        let _ = self.refuse_unread(peer, self.pin(), malformed);
+    }
+
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    pub(super) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Handler for ServiceHandle {
+    async fn handle(&self, connection: Connection) {
+        let Connection { stream, facts, guard } = connection;
+        let fd = facts.fd;
+        let http = facts.wire;
+        let peer = Arc::new(Peer { facts });
+        match http {
+            HttpWire::Http1 => h1::serve(&self.0, &peer, Wire::queued(stream, fd)).await,
+            HttpWire::Http2 => h2::serve(&self.0, &peer, Wire::direct(stream, fd)).await,
+        }
+        drop(guard);
+    }
+}
+
+/// The service as `listen` takes it.
+#[derive(Clone)]
+pub struct ServiceHandle(pub Arc<Service>);
+
+/// A request id nobody else has: 128 random bits.
+pub(super) fn fresh_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}

@@ -1,0 +1,124 @@
+//! Where body bytes go: a queued HTTP/1 connection or an HTTP/2 stream, seen alike. A sink takes one
+//! chunk at a time; when it is clear again, the next may come.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::HeaderMap;
+
+use super::wire::WireHandle;
+
+/// The way out of one direction of an exchange.
+#[derive(Debug)]
+pub enum Sink {
+    /// HTTP/1: the session writes, the wire queues.
+    Wire(WireHandle),
+    /// HTTP/2: bytes go to the stream as its window allows.
+    Stream(StreamSink),
+    /// HTTP/2 before the response head, or an exchange without a body in this direction.
+    Idle,
+}
+
+/// One HTTP/2 stream's sending half, with at most one chunk that waits for window.
+#[derive(Debug)]
+pub struct StreamSink {
+    stream: SendStream<Bytes>,
+    waiting: Bytes,
+    finish: Finish,
+}
+
+#[derive(Debug)]
+enum Finish {
+    Open,
+    /// End the stream once nothing waits, with trailers where there are any.
+    Asked(Option<HeaderMap>),
+    Done,
+}
+
+impl Sink {
+    /// Whether the next chunk may come.
+    pub fn is_clear(&self) -> bool {
+        match self {
+            Self::Wire(wire) => wire.is_settled(),
+            Self::Stream(stream) => stream.is_clear(),
+            Self::Idle => true,
+        }
+    }
+
+    /// Moves what waits; ready when the sink is clear.
+    pub fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Wire(wire) => wire.poll_settled(cx),
+            Self::Stream(stream) => stream.poll_clear(cx),
+            Self::Idle => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready when the peer has reset the stream. A wire never is: its reading half tells.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Stream(StreamSink { stream, finish: Finish::Open | Finish::Asked(_), .. }) => {
+                stream.poll_reset(cx).map(|_| ())
+            }
+            Self::Stream(_) | Self::Wire(_) | Self::Idle => Poll::Pending,
+        }
+    }
+}
+
+impl StreamSink {
+    /// Over the sending half of a stream whose head has been sent.
+    pub fn new(stream: SendStream<Bytes>) -> Self {
+        Self { stream, waiting: Bytes::new(), finish: Finish::Open }
+    }
+
+    /// Takes a chunk. Call only when the sink is clear.
+    pub fn send(&mut self, chunk: Bytes) {
+        debug_assert!(self.waiting.is_empty(), "one chunk at a time");
+        self.waiting = chunk;
+    }
+
+    /// Ends the stream after what waits.
+    pub fn finish(&mut self, trailers: Option<HeaderMap>) {
+        if matches!(self.finish, Finish::Open) {
+            self.finish = Finish::Asked(trailers);
+        }
+    }
+
+    /// Breaks the stream off: the peer sees that the body is not whole.
+    pub fn reset(&mut self, reason: h2::Reason) {
+        self.waiting = Bytes::new();
+        self.finish = Finish::Done;
+        self.stream.send_reset(reason);
+    }
+
+    fn is_clear(&self) -> bool {
+        self.waiting.is_empty() && !matches!(self.finish, Finish::Asked(_))
+    }
+
+    fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            self.stream.reserve_capacity(self.waiting.len());
+            let window = match ready!(self.stream.poll_capacity(cx)) {
+                Some(window) => window.map_err(io::Error::other)?,
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            };
+            let part = self.waiting.split_to(window.min(self.waiting.len()));
+            let end = self.waiting.is_empty() && matches!(self.finish, Finish::Asked(None));
+            self.stream.send_data(part, end).map_err(io::Error::other)?;
+            if end {
+                self.finish = Finish::Done;
+            }
+        }
+        match std::mem::replace(&mut self.finish, Finish::Done) {
+            Finish::Asked(Some(trailers)) => self.stream.send_trailers(trailers).map_err(io::Error::other)?,
+            Finish::Asked(None) => {
+                self.stream.send_data(Bytes::new(), true).map_err(io::Error::other)?;
+            }
+            Finish::Open => self.finish = Finish::Open,
+            Finish::Done => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,171 @@
+//! The cell's side of one exchange: an HTTP/1 or HTTP/2 client session of the engine, seen alike.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
+use pingora::protocols::http::v1::client::HttpSession as H1Session;
+use pingora::protocols::http::v2::client::Http2Session as H2Session;
+
+use super::sink::{Sink, StreamSink};
+use super::wire::{Wire, WireHandle};
+
+/// The cell's side of one exchange.
+pub struct Upstream {
+    source: Source,
+    /// Where the request body goes.
+    pub sink: Sink,
+}
+
+enum Source {
+    H1(Box<H1Session>),
+    H2(Box<H2Session>),
+}
+
+/// What a cell sends, in order: heads below 200, one head, body, end.
+#[derive(Debug)]
+pub enum Event {
+    /// 100, 102, 103.
+    Informational(Box<ResponseHeader>),
+    /// The final head; `end` when no body follows.
+    Head {
+        /// Status and fields.
+        head: Box<ResponseHeader>,
+        /// No body follows.
+        end: bool,
+    },
+    /// Some of the body.
+    Body(Bytes),
+    /// The body is whole.
+    End(Option<HeaderMap>),
+}
+
+impl Upstream {
+    /// Over an HTTP/1 connection, fresh or from the pool.
+    pub fn h1(wire: Wire) -> Self {
+        let handle: WireHandle = wire.handle();
+        let session = H1Session::new(Box::new(wire) as Stream);
+        Self { source: Source::H1(Box::new(session)), sink: Sink::Wire(handle) }
+    }
+
+    /// Over a new stream of an HTTP/2 connection.
+    pub fn h2(session: H2Session) -> Self {
+        Self { source: Source::H2(Box::new(session)), sink: Sink::Idle }
+    }
+
+    /// Whether the request head must be written for HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        matches!(self.source, Source::H2(_))
+    }
+
+    /// Sends the request head; `end` when no body follows.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn request(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
+        match &mut self.source {
+            Source::H1(session) => session.write_request_header(head).await.map(|_| ()),
+            Source::H2(session) => {
+                session.write_request_header(head, end)?;
+                if let Some(stream) = session.take_request_body_writer() {
+                    self.sink = if end { Sink::Idle } else { Sink::Stream(StreamSink::new(stream)) };
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a chunk of the request body. Call only when the sink is clear.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn body(&mut self, chunk: Bytes) -> Result<()> {
+        match (&mut self.source, &mut self.sink) {
+            (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),
+            (Source::H2(_), Sink::Stream(stream)) => {
+                stream.send(chunk);
+                Ok(())
+            }
+            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
+        }
+    }
+
+    /// Ends the request body whole.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn finish(&mut self) -> Result<()> {
+        match (&mut self.source, &mut self.sink) {
+            (Source::H1(session), _) => session.finish_body().await.map(|_| ()),
+            (Source::H2(_), Sink::Stream(stream)) => {
+                stream.finish(None);
+                Ok(())
+            }
+            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
+        }
+    }
+
+    /// After a 101: from here on the request body is whatever the client sends.
+    pub fn become_tunnel(&mut self) {
+        if let Source::H1(session) = &mut self.source {
+            session.maybe_upgrade_body_writer();
+        }
+    }
+
+    /// The next head. Nothing is lost when it is pending.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
+        match &mut self.source {
+            Source::H1(session) => {
+                ready!(pin!(session.read_response()).poll(cx))?;
+                let head = Box::new(session.resp_header().expect("read_response has just read it").clone());
+                if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(Ok(Event::Informational(head)));
+                }
+                let end = session.is_body_done();
+                Poll::Ready(Ok(Event::Head { head, end }))
+            }
+            Source::H2(session) => {
+                ready!(pin!(session.read_response_header()).poll(cx))?;
+                let head = Box::new(session.response_header().expect("just read").clone());
+                let end = session.check_response_end_or_error()?;
+                Poll::Ready(Ok(Event::Head { head, end }))
+            }
+        }
+    }
+
+    /// The next part of the body. Nothing is lost when it is pending.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
+        match &mut self.source {
+            Source::H1(session) => {
+                let body = ready!(pin!(session.read_body_bytes()).poll(cx))?;
+                Poll::Ready(Ok(body.map_or(Event::End(None), Event::Body)))
+            }
+            Source::H2(session) => {
+                let chunk = ready!(pin!(session.read_response_body()).poll(cx))?;
+                if let Some(chunk) = chunk {
+                    return Poll::Ready(Ok(Event::Body(chunk)));
+                }
+                let trailers = ready!(pin!(session.read_trailers()).poll(cx))?;
+                Poll::Ready(Ok(Event::End(trailers)))
+            }
+        }
+    }
+
+    /// The connection for the pool, when the exchange ended whole on both sides and the cell keeps it
+    /// open. Anything else is closed here. An HTTP/2 connection stays in its pool by itself.
+    pub async fn into_reusable(self) -> Option<Wire> {
+        match self.source {
+            Source::H1(mut session) => {
+                session.respect_keepalive();
+                let stream = session.reuse().await?;
+                stream.into_any().downcast::<Wire>().ok().map(|wire| *wire)
+            }
+            Source::H2(_) => None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! How a reload ends, and how others ask for one. The vocabulary between the task that owns reloading
+//! and everybody who asks it or shows what it did; nothing here can change a configuration.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::policy::ids::Generation;
+use crate::telemetry::labels::Reload;
+
+/// How a reload ended. Only `Applied` has changed anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The files say what is in force already.
+    Unchanged,
+    /// The files have problems: all of them.
+    Rejected(Vec<ProblemView>),
+    /// The files are well formed, and guards object to the change.
+    Refused(Vec<Objection>),
+    /// The change touches fields that only a restart can change, by path.
+    NeedsRestart(Vec<String>),
+    /// A new generation is in force.
+    Applied {
+        /// Its number.
+        generation: Generation,
+    },
+}
+
+/// One problem of the files as it is shown to people; `config` has its own type for finding them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProblemView {
+    /// File, relative to the configuration folder.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<u64>,
+    /// Column, from 1.
+    pub column: Option<u64>,
+    /// Where in the structure: `cells.us1.groups[0].endpoints`.
+    pub path: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// What was expected instead.
+    pub expected: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// Why a guard does not let a change through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Name of the guard.
+    pub guard: String,
+    /// What it objects to.
+    pub what: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// Who asked for a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The start of the process.
+    Start,
+    /// A file has changed.
+    FileChange,
+    /// SIGHUP.
+    Signal,
+    /// An admin call.
+    Admin,
+}
+
+/// The last reload, as the admin plane shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// Who asked.
+    pub trigger: Trigger,
+    /// When it ended.
+    pub at: SystemTime,
+    /// How it ended.
+    pub outcome: ReloadOutcome,
+    /// When the generation in force was put in force, by this reload or an earlier one.
+    pub loaded_at: SystemTime,
+}
+
+/// An admin call's wish for a reload.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// The generation that the caller means to replace; the task compares, so that two callers cannot
+    /// both replace the same one. `None` is whatever is in force.
+    pub expected: Option<Generation>,
+    /// Where the answer goes. A caller who has gone away does not stop the reload.
+    pub reply: oneshot::Sender<Result<ReloadOutcome, StaleGeneration>>,
+}
+
+/// Another generation is in force than the caller meant to replace; nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("generation {current} is in force, not the one that was to be replaced")]
+pub struct StaleGeneration {
+    /// What is in force.
+    pub current: Generation,
+}
+
+/// Places in the queue of wishes: reloads take well below a second, and a caller who finds the queue
+/// full is told to come back.
+pub const QUEUED_REQUESTS: usize = 8;
+
+/// What the admin plane holds of the reload task: it can ask and look, and cannot swap.
+#[derive(Clone, Debug)]
+pub struct ReloadHandle {
+    /// Asks.
+    pub requests: mpsc::Sender<ReloadRequest>,
+    /// Looks.
+    pub last: watch::Receiver<Arc<ReloadReport>>,
+}
+
+/// The reload task's own ends of a [`ReloadHandle`].
+#[derive(Debug)]
+pub struct ReloadInbox {
+    /// Wishes.
+    pub requests: mpsc::Receiver<ReloadRequest>,
+    /// Where the task puts its last report.
+    pub last: watch::Sender<Arc<ReloadReport>>,
+}
+
+/// A connected pair; `start` reports how the configuration of the start came in force.
+pub fn handles(start: ReloadReport) -> (ReloadHandle, ReloadInbox) {
+    let (request_sender, request_receiver) = mpsc::channel(QUEUED_REQUESTS);
+    let (last_sender, last_receiver) = watch::channel(Arc::new(start));
+    (
+        ReloadHandle { requests: request_sender, last: last_receiver },
+        ReloadInbox { requests: request_receiver, last: last_sender },
+    )
+}
+
+impl ReloadOutcome {
+    /// The closed value that is counted.
+    pub const fn label(&self) -> Reload {
+        match self {
+            Self::Unchanged => Reload::Unchanged,
+            Self::Rejected(_) => Reload::Rejected,
+            Self::Refused(_) => Reload::Refused,
+            Self::NeedsRestart(_) => Reload::NeedsRestart,
+            Self::Applied { .. } => Reload::Applied,
+        }
+    }
+}
+
+impl Trigger {
+    /// Log and JSON value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::FileChange => "file_change",
+            Self::Signal => "signal",
+            Self::Admin => "admin",
+        }
+    }
+}

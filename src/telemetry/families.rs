@@ -1,0 +1,165 @@
+//! Every metric family: its name, its kind and the help text of the exposition page. Names are part of
+//! the operator's interface: dashboards and alerts break when one changes.
+
+/// One metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name on the page; `_total` ends counters, base units end the others.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// `# HELP`.
+    pub help: &'static str,
+}
+
+/// The kind of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts at 0 with the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts in buckets.
+    Histogram,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, help }
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $name:literal $help:literal;)+) => {
+        $(#[doc = $help] pub const $constant: Family = $kind($name, $help);)+
+
+        /// All of them, in the order of the documentation.
+        pub const ALL: &[Family] = &[$($constant),+];
+    };
+}
+
+families! {
+    REQUESTS = counter "cellgate_requests_total"
+        "Requests finished, by cell (none: answered here), surface and status class.";
+    REQUESTS_BY_METHOD = counter "cellgate_requests_by_method_total"
+        "Requests finished, by role of the host, method and client wire version.";
+    REQUEST_DURATION = histogram "cellgate_request_duration_seconds"
+        "From the complete request head to the end of the response, by cell; tunnels are left out.";
+    UPSTREAM_FIRST_BYTE = histogram "cellgate_upstream_first_byte_seconds"
+        "From the complete request head to the first byte of the cell's response head, by cell.";
+    REQUEST_ENDS = counter "cellgate_request_ends_total"
+        "How exchanges ended: complete, client_gone, cell_gone, timed_out.";
+    REQUEST_BYTES = counter "cellgate_request_body_bytes_total"
+        "Body bytes from clients, by cell.";
+    RESPONSE_BYTES = counter "cellgate_response_body_bytes_total"
+        "Body bytes to clients, by cell.";
+    REFUSALS = counter "cellgate_refusals_total"
+        "Requests that cellgate answered itself with a refusal, by reason.";
+    REDIRECTS = counter "cellgate_redirects_total"
+        "Browser navigations redirected to the account's own address.";
+    RESOLUTIONS = counter "cellgate_resolutions_total"
+        "Requests forwarded, by cell and by why that cell: a row, an id range, a configured fallback.";
+    IDENTIFY = counter "cellgate_identify_total"
+        "Requests by the source that named the account, and role of the host.";
+    CONFLICTS = counter "cellgate_conflicts_total"
+        "Requests in which two sources named different accounts: the one followed, the one not.";
+    MISORDERED_HOSTS = counter "cellgate_misordered_hosts_total"
+        "Requests to a host whose labels stood in the wrong order; served nevertheless.";
+    LEGACY_REQUESTS = counter "cellgate_legacy_requests_total"
+        "Requests to legacy hosts, by cell, surface and client family. Who they are stands in the report.";
+    UPSTREAM_DEPRECATED = counter "cellgate_upstream_deprecated_total"
+        "Responses in which the cell itself announced a deprecation, by cell.";
+    IN_FLIGHT = gauge "cellgate_in_flight_requests"
+        "Requests that hold a permit of the cell now.";
+    IN_FLIGHT_LIMIT = gauge "cellgate_in_flight_limit"
+        "Permits of the cell; at this number new requests get 503.";
+    UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
+        "Attempts to connect to a cell, by cell and result.";
+    UPSTREAM_REUSE = counter "cellgate_upstream_requests_total"
+        "Requests sent to a cell, by cell and whether their connection was reused or new.";
+    UPSTREAM_RETRIES = counter "cellgate_upstream_retries_total"
+        "Second and later attempts for one request, by cell.";
+    CONNECTIONS = counter "cellgate_connections_total"
+        "Client connections accepted.";
+    CONNECTIONS_OPEN = gauge "cellgate_connections_open"
+        "Client connections open now.";
+    CONNECTIONS_REFUSED = counter "cellgate_connections_refused_total"
+        "Client connections closed before a request was read, by reason.";
+    HANDSHAKES = counter "cellgate_tls_handshakes_total"
+        "TLS handshakes with clients, by result.";
+    UNKNOWN_SNI = counter "cellgate_unknown_sni_total"
+        "ClientHellos whose server name no certificate covers, by kind of name.";
+    RELOADS = counter "cellgate_reloads_total"
+        "Reloads, by outcome.";
+    CONFIG_GENERATION = gauge "cellgate_config_generation"
+        "Number of the configuration generation in force.";
+    CONFIG_LAST_SUCCESS = gauge "cellgate_config_last_success_timestamp_seconds"
+        "When a configuration was last applied or found unchanged, Unix time.";
+    CONFIG_LAST_OK = gauge "cellgate_config_last_reload_successful"
+        "1 when the last reload was applied or found nothing to change, 0 when it was turned down.";
+    LAST_GOOD_AGE = gauge "cellgate_last_good_age_seconds"
+        "Age of the last good configuration while it is served in place of the files; 0 otherwise.";
+    ACCOUNTS = gauge "cellgate_accounts"
+        "Rows of the account table in force.";
+    CERTIFICATE_NOT_AFTER = gauge "cellgate_certificate_not_after_seconds"
+        "End of validity of a server certificate, Unix time, by its first name; NaN when no longer used.";
+    LEARNED_CREDENTIALS = gauge "cellgate_learned_credentials"
+        "Entries of the learned credential table, by state.";
+    LEARNED_EVICTIONS = counter "cellgate_learned_credential_evictions_total"
+        "Learned credentials pushed out by a limit of the table.";
+    ACCESS_LOG_LINES = counter "cellgate_access_log_lines_total"
+        "Access log lines written.";
+    ACCESS_LOG_DROPPED = counter "cellgate_access_log_dropped_total"
+        "Access log lines lost: the queue was full, or the file could not be written.";
+    BOOKS_DROPPED = counter "cellgate_books_dropped_total"
+        "Legacy requests that the books miss (queue, lost) or count without detail (overflow).";
+    BOOKS_FLUSHES = counter "cellgate_books_flushes_total"
+        "Attempts to write a window of the books to disk, by result.";
+    BOOKS_LAST_FLUSH = gauge "cellgate_books_last_flush_timestamp_seconds"
+        "When the books were last written to disk, Unix time.";
+    PANICS = counter "cellgate_panics_total"
+        "Defects of cellgate that ended a task. Always worth a report.";
+    BUILD_INFO = gauge "cellgate_build_info"
+        "1, with the version as label.";
+}
+
+/// Bucket bounds of both duration histograms, in seconds.
+///
+/// 0.5 ms doubled 18 times: what the proxy adds itself is seen in the first two, and the last,
+/// 0.5 ms * 2^18 = 131 s, lies just above the two minutes of a long poll or a large upload.
+pub fn duration_buckets() -> Vec<f64> {
+    (0..=18).map(|doubling| 0.0005 * f64::from(1u32 << doubling)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = HashSet::new();
+        for family in ALL {
+            assert!(seen.insert(family.name), "{} stands twice", family.name);
+            assert!(family.name.starts_with("cellgate_"), "{}", family.name);
+            assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
+            assert!(family.help.ends_with('.'), "{}", family.name);
+        }
+        assert!(seen.len() > 30);
+    }
+
+    #[test]
+    fn the_last_bucket_is_above_two_minutes() {
+        let buckets = duration_buckets();
+        assert_eq!(buckets.len(), 19);
+        assert_eq!(buckets[1], 0.001);
+        assert_eq!(buckets.last(), Some(&131.072));
+    }
+}
