@@ -121,6 +121,8 @@ pub struct Drain {
 pub mod default {
     use std::time::Duration;
 
+    /// Beside the configuration folder: what cellgate writes never triggers a reload.
+    pub const STATE_DIR: &str = "../state";
     /// One thread for each core.
     pub const WORKERS: u64 = 0;
     /// The port of https (RFC 9110 section 4.2.2).
@@ -137,9 +139,9 @@ pub mod default {
     pub const ACCESS_LOG: &str = "-";
     /// [`ACCESS_LOG`] as the reference shows it.
     pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
-    /// 32 KiB for a slow connection make 320 MiB, a third of a small machine; Debian's limit of open files for
-    /// services is 524,288.
-    pub const CONNECTIONS: u32 = 10_000;
+    /// As in [`ConnectionLimits`](crate::listen::spec::ConnectionLimits): 2 GB at 100 kB each, and two descriptors
+    /// for each stay below the usual hard limit of 65,536.
+    pub const CONNECTIONS: u32 = 20_000;
     /// HAProxy and Envoy cut slow heads at 10 s; no honest handshake takes as long.
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// As above: a whole head is smaller than one TCP window.
@@ -176,15 +178,15 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100).
 /// Longest drain: a day, for those who wait for the last tunnel.
 const DRAINS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 
-/// Reads `boot.yaml`. `None` only together with a report.
-pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Option<Boot> {
+/// Reads `boot.yaml`. What it makes of a wrong file is worth nothing, and the report says so.
+pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let mut raw = at.open(raw);
     super::version(raw.version(at));
-    let state_dir = raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).required();
+    let state_dir = raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
     let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
     let listeners = listeners(raw.listeners(at));
     let admin_at = at.key("admin");
-    let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, state_dir.as_deref());
+    let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
     let log_at = at.key("access_log");
     let access_log = access_log(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
     let limits_at = at.key("limits");
@@ -192,7 +194,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Option<Boot> {
     let drain_at = at.key("drain");
     let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
     let workers = NonZeroUsize::new(workers);
-    Some(Boot { state_dir: state_dir?, workers, listeners, admin: admin?, access_log, limits, drain })
+    Boot { state_dir, workers, listeners, admin, access_log, limits, drain }
 }
 
 /// The fields in which two boots differ, by their path in the file; `listeners` by name.
@@ -324,7 +326,7 @@ pub(super) fn networks(slots: Vec<Slot<'_, String>>) -> Vec<IpNet> {
     networks
 }
 
-fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: Option<&Path>) -> Option<Admin> {
+fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: &Path) -> Admin {
     let mut raw = at.open(raw);
     let unix = raw.unix(at).parse(PATH, |path| path_in(folder, &path)).optional();
     let mode = raw.unix_mode(at).parse("a file mode in octal and in quotes, such as \"0660\"", |text| {
@@ -347,8 +349,8 @@ fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: Option<&Path>) 
     } else {
         default::ADMIN_HOSTS.map(Into::into).to_vec()
     };
-    let unix = unix.or_else(|| state_dir.map(|folder| folder.join(default::ADMIN_SOCKET)))?;
-    Some(Admin { unix, unix_mode, loopback, allowed_hosts })
+    let unix = unix.unwrap_or_else(|| state_dir.join(default::ADMIN_SOCKET));
+    Admin { unix, unix_mode, loopback, allowed_hosts }
 }
 
 fn access_log(raw: raw::AccessLog, at: &At<'_>, folder: &Path) -> AccessLog {

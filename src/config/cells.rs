@@ -59,6 +59,8 @@ pub mod default {
     pub const RESPONSE_HEAD: Duration = Duration::from_secs(60);
     /// Streams of queries send nothing for minutes.
     pub const IDLE: Duration = Duration::from_secs(300);
+    /// An editor left open over lunch; a client that has gone without a word costs two descriptors this long.
+    pub const TUNNEL_IDLE: Duration = Duration::from_secs(3_600);
     /// Below the 75 s (nginx) and 60 s (load balancers) after which the other side closes, so that we rarely
     /// send into a closing connection.
     pub const KEEP_ALIVE: Duration = Duration::from_secs(50);
@@ -106,7 +108,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
     let protocol = raw.protocol(at).word(&words).or(CellProtocol::Http1);
     let tls_slot = raw.tls(at);
     let tls_at = tls_slot.at.clone();
-    let client = tls_slot.optional().and_then(|raw| cell_tls(raw, &tls_at, protocol, sources, tls));
+    let client = tls_slot.optional().and_then(|raw| cell_tls(raw, &tls_at, sources, tls));
     let identity = client.as_ref().map_or("plain", |client| &*client.identity);
     // Without a readable name the key would be wrong, and the report is not empty.
     let owner = name.as_ref().map_or("", Label::as_str).to_owned();
@@ -120,7 +122,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
     let seal_slot = raw.seal(at);
     let seal_at = seal_slot.at.clone();
     let seal = seal_slot.optional().and_then(|raw| seal(raw, &seal_at, sources));
-    let tls = client.map(|client| CellTls { sni: client.sni, config: client.config });
+    let tls = client.map(|client| client.tls);
     Some(CellConfig {
         name: name?,
         shared,
@@ -197,17 +199,12 @@ fn timeouts(raw: raw::CellTimeouts, at: &At<'_>) -> CellTimeouts {
         connect: raw.connect(at).duration(TIMES).or(default::CONNECT),
         response_head: raw.response_head(at).duration(TIMES).or(default::RESPONSE_HEAD),
         idle: raw.idle(at).duration(TIMES).or(default::IDLE),
+        tunnel_idle: raw.tunnel_idle(at).duration(TIMES).or(default::TUNNEL_IDLE),
         keep_alive: raw.keep_alive(at).duration(TIMES).or(default::KEEP_ALIVE),
     }
 }
 
-fn cell_tls(
-    raw: raw::CellTls,
-    at: &At<'_>,
-    protocol: CellProtocol,
-    sources: &Sources,
-    tls: &Tls,
-) -> Option<ClientTls> {
+fn cell_tls(raw: raw::CellTls, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<ClientTls> {
     let mut raw = at.open(raw);
     raw.allow_readable(at).or(false);
     let ca = raw.ca(at);
@@ -234,7 +231,7 @@ fn cell_tls(
         None => None,
         Some((cert, key, at)) => Some(tls.pair(cert, key, &at)?),
     };
-    tls.client(roots, sni?, client, protocol, at)
+    tls.client(roots, sni?, client, at)
 }
 
 /// The bytes of the file that a slot names, where it names one, and the slot's place.

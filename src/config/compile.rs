@@ -16,7 +16,7 @@ use crate::policy::snapshot::{Cell, IdRange, Snapshot};
 /// of cells, and TLS towards cells whose trust did not change, so that sessions resume. Takes the
 /// configuration by value, because a table of millions must not be there twice.
 pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
-    let surfaces = config.surfaces.iter().cloned().zip((0..).map(SurfaceIndex)).collect();
+    let surfaces = config.surfaces.iter().map(|surface| surface.name.clone()).zip((0..).map(SurfaceIndex)).collect();
     let hosts = config.hosts.into_iter().map(|host| (host.labels, host.name, host.rule));
     let mut identify = config.identify;
     enable_ranges(&mut identify.id_ranges, &config.accounts);
@@ -56,7 +56,8 @@ fn cells(cells: Vec<CellConfig>, previous: Option<&Snapshot>) -> Vec<Cell> {
         if let Some((tls, old)) = tls.as_mut().zip(before.and_then(|before| before.tls.as_ref())) {
             let known = before.map_or_else(Vec::new, |before| keys(&before.groups));
             if keys(&cell.groups).iter().any(|key| known.contains(key)) {
-                tls.config = Arc::clone(&old.config);
+                tls.http1 = Arc::clone(&old.http1);
+                tls.http2 = Arc::clone(&old.http2);
             }
         }
         Cell {

@@ -1,7 +1,7 @@
 //! What a new configuration changes, as data: for the log line of a reload, for the audit, and for the
 //! guards that may refuse it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::routing::Config;
@@ -250,14 +250,14 @@ fn changes<'a, T: PartialEq>(
 }
 
 fn dates(before: &[Schedule], after: &[Schedule]) -> Vec<DateChange> {
-    let of = |schedules: &[Schedule]| -> BTreeMap<Box<str>, (i64, i64)> {
-        schedules.iter().map(|s| (s.name.as_str().into(), (s.deprecated_since, s.sunset_at))).collect()
-    };
+    fn of(schedules: &[Schedule]) -> BTreeMap<&str, (i64, i64)> {
+        schedules.iter().map(|s| (s.name.as_str(), (s.deprecated_since, s.sunset_at))).collect()
+    }
     let (before, after) = (of(before), of(after));
-    let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let change = |name: &Box<str>| {
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let change = |name: &str| {
         let (before, after) = (before.get(name).copied(), after.get(name).copied());
-        (before != after).then(|| DateChange { schedule: name.clone(), before, after })
+        (before != after).then(|| DateChange { schedule: name.into(), before, after })
     };
     names.into_iter().filter_map(change).collect()
 }

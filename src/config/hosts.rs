@@ -2,13 +2,14 @@
 
 use super::names::{Names, URL, dns_name, url};
 use super::problem::quoted;
-use super::raw::{self, Field};
+use super::raw;
 use super::slot::{At, Slot};
 use super::time::{parse_moment, show_moment};
 use crate::policy::accounts::ScheduleIndex;
 use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
-use crate::policy::ids::{CellIndex, Label, SurfaceIndex};
-use crate::policy::snapshot::{Merge, Schedule};
+use crate::policy::envelope::ErrorShape;
+use crate::policy::ids::{CellIndex, SurfaceIndex};
+use crate::policy::snapshot::{Merge, Schedule, Surface};
 
 /// Most host rules, far below the 2^16 that the table can number.
 pub(super) const MAX_HOSTS: usize = 4_096;
@@ -50,17 +51,17 @@ impl HostEntry {
 }
 
 /// Reads the surfaces.
-pub(super) fn surfaces(slot: Slot<'_, Vec<Field<String>>>) -> Vec<Label> {
-    let mut surfaces = Vec::new();
-    for slot in slot.some_items(MAX_SURFACES) {
+pub(super) fn surfaces(slots: Vec<Slot<'_, raw::Surface>>) -> Vec<Surface> {
+    let read = |slot: Slot<'_, raw::Surface>| {
         let at = slot.at.clone();
-        let Some(surface) = slot.label().required() else { continue };
-        if surfaces.contains(&surface) {
-            at.refuse(format!("the surface {} stands twice", quoted(surface.as_str())), "each surface once");
-        }
-        surfaces.push(surface);
-    }
-    surfaces
+        let mut raw = at.open(slot.required()?);
+        let name = raw.name(&at).label().required();
+        let words =
+            [("problem", ErrorShape::Problem), ("status", ErrorShape::Status), ("graphql", ErrorShape::GraphQl)];
+        let errors = raw.errors(&at).word(&words).or(ErrorShape::default());
+        Some(Surface { name: name?, errors })
+    };
+    slots.into_iter().filter_map(read).collect()
 }
 
 /// Reads the hosts, each with the place of its pattern.

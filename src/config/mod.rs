@@ -73,7 +73,7 @@ fn finish<T>(value: Option<T>, report: Report) -> Result<T, Vec<Problem>> {
 
 fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
     let (document, raw) = document(BOOT_FILE, text(BOOT_FILE, &sources.boot, report)?, report)?;
-    boot::read(raw, &At::root(&document), &sources.folder)
+    Some(boot::read(raw, &At::root(&document), &sources.folder))
 }
 
 fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {

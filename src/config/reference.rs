@@ -21,7 +21,7 @@ pub fn reference() -> String {
     }
     text.push_str(TABLES);
     let reserved: Vec<String> = RESERVED_PREFIXES.iter().map(|label| format!("`{label}`")).collect();
-    let _ = write!(text, "{PREFIXES}{}.\n", reserved.join(", "));
+    let _ = writeln!(text, "{PREFIXES}{}.", reserved.join(", "));
     text
 }
 

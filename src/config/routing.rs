@@ -20,8 +20,8 @@ use super::{clients, document};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::hosts::Labels;
-use crate::policy::ids::{AccountId, EntityId, Label};
-use crate::policy::snapshot::{ClientFamily, IdentifyRules, RequestLimits, Schedule};
+use crate::policy::ids::{AccountId, EntityId};
+use crate::policy::snapshot::{ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Config {
     /// SHA-256 over the routing configuration and the files it names, lower-case hex.
     pub hash: Box<str>,
     /// Products with a host label of their own.
-    pub surfaces: Vec<Label>,
+    pub surfaces: Vec<Surface>,
     /// Which hosts are served.
     pub hosts: Vec<HostEntry>,
     /// Every cell.
@@ -73,13 +73,14 @@ pub(super) fn read(
     super::version(raw.version(at));
     let tls = Tls::new(now);
     let guide = raw.guide(at).parse(URL, |text| url(&text)).required();
-    let surfaces = hosts::surfaces(raw.surfaces(at));
+    let surfaces = raw.surfaces(at).some_items(hosts::MAX_SURFACES);
     let schedules = raw.schedules(at).items();
     let schedules = at.key("schedules").at_most(schedules, hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
     let schedule_names = Names::of("schedule", &schedules, |schedule| &schedule.name);
     let cell_names = Names::of("cell", &cells, |cell| &cell.name);
-    let surface_names = Names::new("surface", surfaces.iter().map(|label| label.to_string()).collect());
+    let surface_names = Names::of("surface", &surfaces, |surface| &surface.name);
+    let surfaces = hosts::surfaces(surfaces);
     let domains = domains(&cells);
     let targets = Targets {
         surfaces: &surface_names,

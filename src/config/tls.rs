@@ -20,7 +20,7 @@ use super::time::show_moment;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::facts::CertificateNames;
 use crate::policy::hosts::Labels;
-use crate::policy::snapshot::CellProtocol;
+use crate::policy::snapshot::CellTls;
 
 /// Most server certificates; every one is probed with every host.
 const MAX_CERTIFICATES: usize = 1_000;
@@ -43,8 +43,7 @@ pub(super) struct Pair {
 
 /// TLS towards a cell.
 pub(super) struct ClientTls {
-    pub(super) sni: ServerName<'static>,
-    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) tls: CellTls,
     /// Everything that decides whom this trusts and who we are, as text for pool keys.
     pub(super) identity: String,
 }
@@ -96,7 +95,6 @@ impl Tls {
         roots: Roots,
         sni: ServerName<'static>,
         pair: Option<Pair>,
-        protocol: CellProtocol,
         at: &At<'_>,
     ) -> Option<ClientTls> {
         let own = pair.as_ref().map_or_else(|| "-".to_owned(), |pair| short_digest(&pair.chain[0]));
@@ -114,12 +112,13 @@ impl Tls {
                 .refuse("the key does not belong to the certificate", "the key of client_cert");
             return None;
         };
-        config.alpn_protocols = match protocol {
-            CellProtocol::Http1 => vec![b"http/1.1".to_vec()],
-            CellProtocol::Http2 => vec![b"h2".to_vec()],
-            CellProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        };
-        Some(ClientTls { sni, config: Arc::new(config), identity })
+        let mut http2 = config.clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        http2.alpn_protocols = vec![b"h2".to_vec()];
+        // Tickets of the one must not resume the other: each has its own store.
+        http2.resumption = rustls::client::Resumption::default();
+        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2) };
+        Some(ClientTls { tls, identity })
     }
 
     /// One server certificate.

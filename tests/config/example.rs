@@ -8,7 +8,7 @@ use cellgate::policy::snapshot::Snapshot;
 use super::{NOW, example, example_folder, lines};
 
 fn snapshot() -> (Boot, Snapshot) {
-    let (boot, config) = parse_all(&example(), NOW).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    let (boot, config) = parse_all(&example(), NOW).map_err(|problems| lines(&problems)).unwrap();
     (boot, compile(config, None))
 }
 
@@ -75,7 +75,7 @@ fn the_hosts_of_the_example_have_their_roles() {
     let (_, snapshot) = snapshot();
     let check = |host: &str, expect: Option<(Role, &str, Option<&str>)>| {
         let found = snapshot.hosts.find(host).map(|found| {
-            (found.rule.role, snapshot.surfaces[usize::from(found.surface.0)].as_str(), found.prefix)
+            (found.rule.role, snapshot.surface(found.surface).name.as_str(), found.prefix)
         });
         assert_eq!(found, expect, "{host}");
     };

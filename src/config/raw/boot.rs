@@ -11,7 +11,7 @@ mapping! {
         version: u64 = REQUIRED;
         /// Folder for what cellgate writes: last good configuration, books, learned credentials. Nobody else may
         /// be able to write there.
-        state_dir: String = REQUIRED;
+        state_dir: String = default::STATE_DIR;
         /// Threads that serve requests; 0 is one for each core.
         workers: u64 = default::WORKERS;
         /// Where clients connect; at least one.

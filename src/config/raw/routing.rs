@@ -13,7 +13,7 @@ mapping! {
         /// Version of the format; only `1` exists.
         version: u64 = REQUIRED;
         /// Products with a host label of their own. The first is the one meant by hosts that do not say.
-        surfaces: Vec<Field<String>> = REQUIRED;
+        surfaces: Vec<Field<Surface>> = REQUIRED;
         /// Host names that are served; everything else is answered with 421.
         hosts: Vec<Field<Host>> = REQUIRED;
         /// Dates of deprecated addresses.
@@ -38,6 +38,16 @@ mapping! {
         guide: String = REQUIRED;
         /// Path prefixes that are never redirected, for browsers neither: OAuth and SAML callbacks.
         redirect_exceptions: Vec<Field<String>> = NONE;
+    }
+}
+
+mapping! {
+    /// A product with a host label of its own.
+    Surface {
+        /// Unique label, as it stands in hosts.
+        name: String = REQUIRED;
+        /// How its clients expect an error: `problem` (RFC 9457), `status` (dbt's REST envelope) or `graphql`.
+        errors: String = "problem";
     }
 }
 
@@ -169,8 +179,10 @@ mapping! {
         connect: String = show_duration(cell::CONNECT);
         /// From the end of the request to the head of the response.
         response_head: String = show_duration(cell::RESPONSE_HEAD);
-        /// Silence in the middle of a response, or in both directions of a tunnel.
+        /// Silence in the middle of a response.
         idle: String = show_duration(cell::IDLE);
+        /// Silence in both directions of a WebSocket.
+        tunnel_idle: String = show_duration(cell::TUNNEL_IDLE);
         /// How long an unused connection is kept.
         keep_alive: String = show_duration(cell::KEEP_ALIVE);
     }
