@@ -142,7 +142,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         data.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
     }
     data.spawn(sweep(Arc::clone(&connector), Arc::clone(&live)));
-    data.spawn(keep_learned(Arc::clone(&learned), boot.state_dir.clone(), Arc::clone(&metrics)));
+    data.spawn(keep_learned(Arc::clone(&learned), Arc::clone(&live), boot.state_dir.clone(), Arc::clone(&metrics)));
     if fallback.is_none() {
         let good = start::to_last_good(&sources, &snapshot.hash, unix(now));
         last_good::save(&boot.state_dir, &good).context("saving the last good configuration")?;
@@ -203,7 +203,7 @@ impl Running {
     }
 
     fn close(&mut self, data: Runtime) {
-        if let Err(error) = learned_file::save(&self.boot.state_dir, &self.learned) {
+        if let Err(error) = learned_file::save(&self.boot.state_dir, &self.learned, &self.live.pin()) {
             tracing::warn!(%error, "learned credentials not saved; they will be learned again");
         }
         if !self.telemetry.close(CLOSE_WITHIN) {
@@ -380,7 +380,7 @@ async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
     }
 }
 
-async fn keep_learned(learned: Arc<LearnedTable>, state_dir: PathBuf, metrics: Arc<Metrics>) {
+async fn keep_learned(learned: Arc<LearnedTable>, live: Arc<Live>, state_dir: PathBuf, metrics: Arc<Metrics>) {
     let mut turns = tokio::time::interval(SAVE_LEARNED_EVERY);
     let mut saved = learned.epoch();
     loop {
@@ -391,8 +391,9 @@ async fn keep_learned(learned: Arc<LearnedTable>, state_dir: PathBuf, metrics: A
             continue;
         }
         saved = learned.epoch();
-        let (learned, state_dir) = (Arc::clone(&learned), state_dir.clone());
-        let written = tokio::task::spawn_blocking(move || learned_file::save(&state_dir, &learned)).await;
+        let (learned, state_dir, snapshot) = (Arc::clone(&learned), state_dir.clone(), live.pin());
+        let written =
+            tokio::task::spawn_blocking(move || learned_file::save(&state_dir, &learned, &snapshot)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "learned credentials not saved; they serve from memory");
         }

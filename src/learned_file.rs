@@ -59,11 +59,12 @@ pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
 ///
 /// # Errors
 /// The state folder cannot be written; the old file is still there.
-pub fn save(state_dir: &Path, table: &LearnedTable, key: &str) -> io::Result<()> {
+pub fn save(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot) -> io::Result<()> {
+    let Some(key) = snapshot.identify.credentials.keys.first() else { return Ok(()) };
     let path = state_dir.join(FILE_NAME);
     let part = state_dir.join(format!("{FILE_NAME}.part"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    file.write_all(&encode(&table.export(), key))?;
+    file.write_all(&encode(&table.export(), &key.id))?;
     file.sync_all()?;
     fs::rename(&part, &path)?;
     File::open(state_dir)?.sync_all()

@@ -29,7 +29,7 @@ pub fn own_address<'a>(
     let prefix = account.prefixes.first()?;
     let domain = &*snapshot.cell(account.cell).domain;
     let surface = match snapshot.hosts.own_address_labels(domain, surface)? {
-        Labels::PrefixSurface => Some(&snapshot.surfaces[usize::from(surface.0)]),
+        Labels::PrefixSurface => Some(&snapshot.surface(surface).name),
         Labels::Prefix | Labels::Exact => None,
     };
     Some(OwnAddress { prefix, surface, domain })

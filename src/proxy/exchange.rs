@@ -15,15 +15,16 @@ use super::pump::{Broken, Pump};
 use super::reply::{self, Reply};
 use super::service::{Service, fresh_id, unix_now};
 use crate::listen::connection::Facts;
-use crate::policy::decide::{Decision, Source as Named, Verdict, decide, own_address};
+use crate::policy::address::own_address;
+use crate::policy::decide::{Decision, Verdict, decide};
 use crate::policy::envelope::{ErrorShape, Said};
-use crate::policy::facts::{RequestFacts, Upgrade, WireVersion};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
+use crate::policy::hosts::Role;
 use crate::policy::ids::CellIndex;
 use crate::policy::location;
-use crate::policy::refusal::{Outcome, Refusal};
-use crate::policy::seal;
+use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
 use crate::policy::{annotate, pick};
 use crate::telemetry::event::{End, RequestEvent, Timings};
@@ -41,6 +42,7 @@ pub struct Peer {
 struct Read {
     decision: Decision,
     version: WireVersion,
+    scheme: Scheme,
     method: Method,
     host: Box<str>,
     authority: Box<str>,
@@ -105,7 +107,7 @@ impl Service {
         };
         let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
         let target = std::str::from_utf8(head.raw_path())
-            .map_err(|_| Refusal::BadRequest(crate::policy::refusal::BadRequest::RequestLine))?;
+            .map_err(|_| Refusal::BadRequest(BadRequest::RequestLine))?;
         let parsed = ParsedHead {
             method: &head.method,
             version,
@@ -125,6 +127,7 @@ impl Service {
         };
         Ok(Read {
             version,
+            scheme: facts.connection.scheme,
             method: facts.method.clone(),
             host: facts.host.into(),
             authority: facts.authority.into(),
@@ -162,7 +165,7 @@ impl Service {
         let outgoing = self.outgoing(snapshot, read, cell, down.request());
         match forward::forward(&self.connector, cell, &outgoing, down, &mut ended.trace).await {
             Ok(answer) => {
-                self.learn(read, answer.head.status);
+                self.learn(snapshot, &read.decision, answer.head.status);
                 self.relay(snapshot, read, cell, &outgoing, answer, down, ended).await;
             }
             Err(Failed::Refused(refusal, outcome)) => {
@@ -232,17 +235,16 @@ impl Service {
         if !head.headers.contains_key(reply::REQUEST_ID) {
             set(head, reply::REQUEST_ID, &read.request_id);
         }
-        if !read.navigation
-            && let Some(location) = location::rewrite(snapshot, &read.decision, &read.authority, &head.headers)
+        let own = own_host(snapshot, &read.decision);
+        if read.decision.role == Some(Role::Legacy)
+            && !read.navigation
+            && let Some(own) = &own
+            && let Some(location) = location::rewrite(&head.headers, own, read.scheme.as_str(), &read.authority)
         {
             set(head, header::LOCATION, &location);
         }
         let shown = head.status.is_success() || read.decision.credential_known;
-        let successor = read.decision.account.filter(|_| shown).and_then(|account| {
-            let surface = read.decision.surface?;
-            let address = own_address(snapshot, account, surface)?;
-            Some(format!("https://{address}{}", read.target))
-        });
+        let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", read.target));
         let mut fields = head.headers.clone();
         let said = deprecate(snapshot, &read.decision, successor.as_deref(), &mut fields);
         if read.decision.schedule.is_some() {
@@ -252,12 +254,11 @@ impl Service {
     }
 
     fn outgoing(&self, snapshot: &Snapshot, read: &Read, cell: &Cell, head: &RequestHeader) -> Outgoing {
-        let authority = match (cell.host, read.decision.account, read.decision.surface) {
-            (UpstreamHost::Account, Some(account), Some(surface)) => {
-                own_address(snapshot, account, surface).unwrap_or_else(|| read.authority.to_string())
-            }
-            _ => read.authority.to_string(),
+        let own = match cell.host {
+            UpstreamHost::Account => own_host(snapshot, &read.decision),
+            UpstreamHost::Preserve => None,
         };
+        let authority = own.unwrap_or_else(|| read.authority.to_string());
         let mut head = head.clone();
         if let Some(edits) = &read.edits {
             apply(&mut head, edits);
@@ -273,34 +274,22 @@ impl Service {
             set_request(&mut head, header::SEC_WEBSOCKET_KEY, &key);
         }
         head.set_raw_path(read.target.as_bytes()).expect("the gate has read this target");
-        if let Some(key) = &cell.seal {
-            let sealed = seal::Sealed {
-                cell: cell.name.as_str(),
-                decision: &read.decision,
-                generation: &snapshot.hash,
-                method: head.method.as_str(),
-                authority: &authority,
-                target: &read.target,
-                request_id: &read.request_id,
-                unix_time: unix_now(),
-            };
-            set_request(&mut head, seal::HEADER, &seal::seal(key, &sealed));
-        }
         let client_body = self.limits().body_timeout;
         Outgoing { head, authority, upgrade: read.upgrade, grpc: read.grpc, ticket: self.ticket(), client_body }
     }
 
     /// What an answer teaches about the credential.
-    fn learn(&self, read: &Read, status: StatusCode) {
-        let Some(fingerprint) = read.decision.fingerprint else { return };
-        if read.decision.may_learn
-            && matches!(status.as_u16(), 200..=204)
-            && let (Some(account), Some(bounds)) = (read.decision.account, read.decision.learning)
+    fn learn(&self, snapshot: &Snapshot, decision: &Decision, status: StatusCode) {
+        if let Some((fingerprint, account)) = decision.lesson(status.as_u16())
+            && let Some(bounds) = &snapshot.identify.credentials.learning
         {
-            self.learned.teach(fingerprint, account, &bounds, unix_now());
+            self.learned.teach(fingerprint, account, bounds, unix_now());
         }
-        if read.decision.source == Named::Credential && status == StatusCode::UNAUTHORIZED {
-            self.learned.rejected(fingerprint, unix_now(), false);
+        let Some(routed_by) = decision.routed_by() else { return };
+        if status == StatusCode::UNAUTHORIZED {
+            self.learned.rejected(routed_by, unix_now(), false);
+        } else if status.is_success() {
+            self.learned.accepted(routed_by, unix_now());
         }
     }
 
@@ -464,6 +453,12 @@ fn edits(
         trace: (fastrand::u128(..), fastrand::u64(..)),
     };
     forwarding::outgoing(facts, &told)
+}
+
+/// The account's own address on the surface of the request, where the table knows one.
+fn own_host(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
+    let account = snapshot.accounts.by_id(decision.account?)?;
+    own_address(snapshot, account, decision.surface?).map(|address| address.to_string())
 }
 
 /// Deprecation headers on a final response of a legacy host. Says whether the cell sent its own.
