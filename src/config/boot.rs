@@ -182,7 +182,8 @@ const DRAINS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::fr
 pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let mut raw = at.open(raw);
     super::version(raw.version(at));
-    let state_dir = raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
+    let state_dir =
+        raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
     let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
     let listeners = listeners(raw.listeners(at));
     let admin_at = at.key("admin");

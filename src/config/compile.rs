@@ -16,7 +16,8 @@ use crate::policy::snapshot::{Cell, IdRange, Snapshot};
 /// of cells, and TLS towards cells whose trust did not change, so that sessions resume. Takes the
 /// configuration by value, because a table of millions must not be there twice.
 pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
-    let surfaces = config.surfaces.iter().map(|surface| surface.name.clone()).zip((0..).map(SurfaceIndex)).collect();
+    let surfaces =
+        config.surfaces.iter().map(|surface| surface.name.clone()).zip((0..).map(SurfaceIndex)).collect();
     let hosts = config.hosts.into_iter().map(|host| (host.labels, host.name, host.rule));
     let mut identify = config.identify;
     enable_ranges(&mut identify.id_ranges, &config.accounts);

@@ -6,8 +6,8 @@ use super::raw;
 use super::slot::{At, Slot};
 use super::time::{parse_moment, show_moment};
 use crate::policy::accounts::ScheduleIndex;
-use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
 use crate::policy::envelope::ErrorShape;
+use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
 use crate::policy::ids::{CellIndex, SurfaceIndex};
 use crate::policy::snapshot::{Merge, Schedule, Surface};
 
@@ -56,8 +56,11 @@ pub(super) fn surfaces(slots: Vec<Slot<'_, raw::Surface>>) -> Vec<Surface> {
         let at = slot.at.clone();
         let mut raw = at.open(slot.required()?);
         let name = raw.name(&at).label().required();
-        let words =
-            [("problem", ErrorShape::Problem), ("status", ErrorShape::Status), ("graphql", ErrorShape::GraphQl)];
+        let words = [
+            ("problem", ErrorShape::Problem),
+            ("status", ErrorShape::Status),
+            ("graphql", ErrorShape::GraphQl),
+        ];
         let errors = raw.errors(&at).word(&words).or(ErrorShape::default());
         Some(Surface { name: name?, errors })
     };

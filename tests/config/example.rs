@@ -74,9 +74,10 @@ fn the_example_holds_what_the_request_shapes_name() {
 fn the_hosts_of_the_example_have_their_roles() {
     let (_, snapshot) = snapshot();
     let check = |host: &str, expect: Option<(Role, &str, Option<&str>)>| {
-        let found = snapshot.hosts.find(host).map(|found| {
-            (found.rule.role, snapshot.surface(found.surface).name.as_str(), found.prefix)
-        });
+        let found = snapshot
+            .hosts
+            .find(host)
+            .map(|found| (found.rule.role, snapshot.surface(found.surface).name.as_str(), found.prefix));
         assert_eq!(found, expect, "{host}");
     };
     check("cloud.getdbt.com", Some((Role::Legacy, "app", None)));
