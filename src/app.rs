@@ -99,7 +99,9 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let (drain, shutdown) = Drain::new();
     let connector = {
         let _data = data.enter();
-        Arc::new(Connector::new(Resolver::system().context("reading the resolver configuration (/etc/resolv.conf)")?))
+        Arc::new(Connector::new(
+            Resolver::system().context("reading the resolver configuration (/etc/resolv.conf)")?,
+        ))
     };
     let service = ServiceHandle(Arc::new(Service::new(
         Arc::clone(&live),
@@ -125,8 +127,12 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         readiness.note(Reason::LastGood { written: fallback.written, cause: first(&fallback.problems) })
     });
     let (reload, inbox) = handles(start_report(&fallback, &snapshot, now));
-    let admin_state =
-        AdminState { live: source(&live), metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness), reload };
+    let admin_state = AdminState {
+        live: source(&live),
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        reload,
+    };
     let admin = Admin::start(&admin_settings(&boot), admin_state)?;
     let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
     let reloader = Reloader {
@@ -142,7 +148,12 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         data.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
     }
     data.spawn(sweep(Arc::clone(&connector), Arc::clone(&live)));
-    data.spawn(keep_learned(Arc::clone(&learned), Arc::clone(&live), boot.state_dir.clone(), Arc::clone(&metrics)));
+    data.spawn(keep_learned(
+        Arc::clone(&learned),
+        Arc::clone(&live),
+        boot.state_dir.clone(),
+        Arc::clone(&metrics),
+    ));
     if fallback.is_none() {
         let good = start::to_last_good(&sources, &snapshot.hash, unix(now));
         last_good::save(&boot.state_dir, &good).context("saving the last good configuration")?;
@@ -271,8 +282,10 @@ fn control_thread(
     signals: mpsc::Receiver<()>,
     watched: Vec<PathBuf>,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control thread")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control thread")?;
     let state_dir = reloader.boot.state_dir.clone();
     let run = move || {
         runtime.block_on(async {
@@ -380,7 +393,12 @@ async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
     }
 }
 
-async fn keep_learned(learned: Arc<LearnedTable>, live: Arc<Live>, state_dir: PathBuf, metrics: Arc<Metrics>) {
+async fn keep_learned(
+    learned: Arc<LearnedTable>,
+    live: Arc<Live>,
+    state_dir: PathBuf,
+    metrics: Arc<Metrics>,
+) {
     let mut turns = tokio::time::interval(SAVE_LEARNED_EVERY);
     let mut saved = learned.epoch();
     loop {

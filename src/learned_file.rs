@@ -80,7 +80,8 @@ fn encode(export: &LearnedExport, key: &str) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
-    let line: Line = serde_json::from_slice(bytes).map_err(|error| format!("the file is damaged: {error}"))?;
+    let line: Line =
+        serde_json::from_slice(bytes).map_err(|error| format!("the file is damaged: {error}"))?;
     if line.key != key {
         return Err(format!("they were made under key {:?}, and {key:?} is the newest now", line.key));
     }

@@ -21,5 +21,7 @@ pub mod reload;
 pub mod start;
 
 pub mod admin;
+pub mod explain;
 
 pub mod app;
+pub mod cli;

@@ -50,7 +50,9 @@ impl Observer for Observed {
             Ok(HandshakeKind::Resumed) => labels::Handshake::Resumed,
             Err(HandshakeFailure::UnknownName) => labels::Handshake::UnknownName,
             Err(HandshakeFailure::Timeout) => labels::Handshake::TimedOut,
-            Err(HandshakeFailure::Disconnected | HandshakeFailure::ClientAlert) => labels::Handshake::ClientGone,
+            Err(HandshakeFailure::Disconnected | HandshakeFailure::ClientAlert) => {
+                labels::Handshake::ClientGone
+            }
             Err(
                 HandshakeFailure::NotTls
                 | HandshakeFailure::Incompatible

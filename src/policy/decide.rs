@@ -167,6 +167,17 @@ impl Decision {
     }
 }
 
+impl Why {
+    /// Log value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::IdRange => "id_range",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
 impl Source {
     /// The stable name of the source, as `explain`, logs, metrics and signatures show it.
     pub const fn as_str(self) -> &'static str {

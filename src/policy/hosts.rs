@@ -76,6 +76,16 @@ pub struct HostTable {
     surfaces: HashMap<Label, SurfaceIndex>,
 }
 
+impl Role {
+    /// Metric label and log value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Cell => "cell",
+        }
+    }
+}
+
 impl HostTable {
     /// `rules` with the fixed part of their pattern and what stands before it; `surfaces` by label.
     /// A later rule with the same pattern replaces the earlier one; `config` reports that before.

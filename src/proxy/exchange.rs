@@ -43,7 +43,6 @@ struct Read {
     decision: Decision,
     version: WireVersion,
     scheme: Scheme,
-    method: Method,
     host: Box<str>,
     authority: Box<str>,
     target: Box<str>,
@@ -106,8 +105,8 @@ impl Service {
             _ => WireVersion::Http11,
         };
         let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
-        let target = std::str::from_utf8(head.raw_path())
-            .map_err(|_| Refusal::BadRequest(BadRequest::RequestLine))?;
+        let target =
+            std::str::from_utf8(head.raw_path()).map_err(|_| Refusal::BadRequest(BadRequest::RequestLine))?;
         let parsed = ParsedHead {
             method: &head.method,
             version,
@@ -122,13 +121,14 @@ impl Service {
         let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
         let request_id = forwarding::request_id(facts.headers, fresh_id);
         let edits = match &decision.verdict {
-            Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
+            Verdict::Forward { cell, .. } => {
+                Some(edits(snapshot, &facts, &decision, *cell, client, &request_id))
+            }
             Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
         };
         Ok(Read {
             version,
             scheme: facts.connection.scheme,
-            method: facts.method.clone(),
             host: facts.host.into(),
             authority: facts.authority.into(),
             target: facts.target.into(),
@@ -157,10 +157,19 @@ impl Service {
         }
     }
 
-    async fn forward(&self, snapshot: &Snapshot, read: &Read, index: CellIndex, down: &mut Downstream, ended: &mut Ended) {
+    async fn forward(
+        &self,
+        snapshot: &Snapshot,
+        read: &Read,
+        index: CellIndex,
+        down: &mut Downstream,
+        ended: &mut Ended,
+    ) {
         let cell = snapshot.cell(index);
         let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
-            return self.refuse(snapshot, Some(read), Refusal::CellFull, Outcome::NotForwarded, down, ended).await;
+            return self
+                .refuse(snapshot, Some(read), Refusal::CellFull, Outcome::NotForwarded, down, ended)
+                .await;
         };
         let outgoing = self.outgoing(snapshot, read, cell, down.request());
         match forward::forward(&self.connector, cell, &outgoing, down, &mut ended.trace).await {
@@ -193,7 +202,9 @@ impl Service {
         let tunnel = progress.is_tunnel();
         if tunnel && read.upgrade != Upgrade::WebSocket {
             // A cell that switches protocols unasked would own the client's connection.
-            return self.refuse(snapshot, Some(read), Refusal::CellBroken, Outcome::Unknown, down, ended).await;
+            return self
+                .refuse(snapshot, Some(read), Refusal::CellBroken, Outcome::Unknown, down, ended)
+                .await;
         }
         ended.upstream_deprecated = self.dress(snapshot, read, tunnel, &mut head);
         if down.head(head, end).await.is_err() {
@@ -239,7 +250,8 @@ impl Service {
         if read.decision.role == Some(Role::Legacy)
             && !read.navigation
             && let Some(own) = &own
-            && let Some(location) = location::rewrite(&head.headers, own, read.scheme.as_str(), &read.authority)
+            && let Some(location) =
+                location::rewrite(&head.headers, own, read.scheme.as_str(), &read.authority)
         {
             set(head, header::LOCATION, &location);
         }
@@ -270,12 +282,20 @@ impl Service {
         }
         if read.upgrade == Upgrade::WebSocket && read.version == WireVersion::Http2 {
             head.set_method(Method::GET);
-            let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes());
+            let key =
+                base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes());
             set_request(&mut head, header::SEC_WEBSOCKET_KEY, &key);
         }
         head.set_raw_path(read.target.as_bytes()).expect("the gate has read this target");
         let client_body = self.limits().body_timeout;
-        Outgoing { head, authority, upgrade: read.upgrade, grpc: read.grpc, ticket: self.ticket(), client_body }
+        Outgoing {
+            head,
+            authority,
+            upgrade: read.upgrade,
+            grpc: read.grpc,
+            ticket: self.ticket(),
+            client_body,
+        }
     }
 
     /// What an answer teaches about the credential.
@@ -378,7 +398,8 @@ fn event(
 ) -> RequestEvent {
     let since = |moment: Option<Instant>| moment.map(|moment| moment.duration_since(clock));
     let request = down.request();
-    let (path, _) = read.as_ref().map_or(("", ""), |read| read.target.split_once('?').unwrap_or((&read.target, "")));
+    let (path, _) =
+        read.as_ref().map_or(("", ""), |read| read.target.split_once('?').unwrap_or((&read.target, "")));
     // 499 as nginx has it: the client closed before there was a status to send.
     let status = down.status.map_or(499, |status| status.as_u16());
     RequestEvent {
@@ -426,9 +447,9 @@ async fn answer(down: &mut Downstream, reply: Reply, ended: &mut Ended) {
             down.body(reply.body).await?;
         }
         down.finish(None).await?;
-        std::future::poll_fn(|cx| down.sink.poll_clear(cx)).await.map_err(|error| {
-            pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error)
-        })
+        std::future::poll_fn(|cx| down.sink.poll_clear(cx))
+            .await
+            .map_err(|error| pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error))
     };
     // Whoever does not read a short answer for this long is not reading.
     let sent = tokio::time::timeout(std::time::Duration::from_secs(10), send).await;
@@ -462,10 +483,15 @@ fn own_host(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
 }
 
 /// Deprecation headers on a final response of a legacy host. Says whether the cell sent its own.
-fn deprecate(snapshot: &Snapshot, decision: &Decision, successor: Option<&str>, headers: &mut HeaderMap) -> bool {
-    decision.schedule.is_some_and(|schedule| {
-        annotate::annotate(snapshot.schedule(schedule), successor, headers).any()
-    })
+fn deprecate(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    successor: Option<&str>,
+    headers: &mut HeaderMap,
+) -> bool {
+    decision
+        .schedule
+        .is_some_and(|schedule| annotate::annotate(snapshot.schedule(schedule), successor, headers).any())
 }
 
 fn apply(head: &mut RequestHeader, edits: &Edits) {
@@ -482,8 +508,7 @@ fn apply(head: &mut RequestHeader, edits: &Edits) {
 
 /// The fields that annotation may have changed, back into the engine's header.
 fn replace_fields(head: &mut ResponseHeader, fields: &HeaderMap) {
-    for name in
-        [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS]
+    for name in [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS]
     {
         head.remove_header(&name);
         for value in fields.get_all(&name) {
@@ -494,7 +519,8 @@ fn replace_fields(head: &mut ResponseHeader, fields: &HeaderMap) {
 
 /// HTTP/2 clients may send each cookie as a field of its own; HTTP/1.1 has one (RFC 9113 section 8.2.3).
 fn merge_cookies(head: &mut RequestHeader) {
-    let cookies: Vec<&[u8]> = head.headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
+    let cookies: Vec<&[u8]> =
+        head.headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
     if cookies.len() < 2 {
         return;
     }

@@ -36,7 +36,8 @@ pub async fn serve(service: &Service, peer: &Arc<Peer>, wire: Wire) {
     while let Some(ready) = connection.take() {
         let first = served == 0;
         let limits = service.limits();
-        let last = served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
+        let last =
+            served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
         connection = one_request(service, peer, ready, first, last).await;
         served = served.saturating_add(1);
     }
@@ -49,7 +50,13 @@ struct Ready {
     buffered: BytesMut,
 }
 
-async fn one_request(service: &Service, peer: &Arc<Peer>, ready: Ready, first: bool, last: bool) -> Option<Ready> {
+async fn one_request(
+    service: &Service,
+    peer: &Arc<Peer>,
+    ready: Ready,
+    first: bool,
+    last: bool,
+) -> Option<Ready> {
     let mut ready = ready;
     let read = read_head(service, &mut ready, first).await;
     // Pinned when the head is complete: a connection that was idle over a reload serves the new one.

@@ -94,7 +94,8 @@ impl Reloader {
             Ok(Prepared::Not(outcome)) => (outcome, inbox.last.borrow().loaded_at),
             Err(_) => {
                 self.metrics.panicked();
-                let what = "cellgate failed while it read the configuration; report this with the files".to_owned();
+                let what =
+                    "cellgate failed while it read the configuration; report this with the files".to_owned();
                 let view = ProblemView { what, ..ProblemView::default() };
                 (ReloadOutcome::Rejected(vec![view]), inbox.last.borrow().loaded_at)
             }
@@ -146,10 +147,16 @@ fn prepare(folder: &std::path::Path, boot: &Boot, live: &Snapshot) -> Prepared {
 
 fn log(trigger: Trigger, outcome: &ReloadOutcome) {
     match outcome {
-        ReloadOutcome::Applied { generation } => tracing::info!(?trigger, %generation, "configuration applied"),
+        ReloadOutcome::Applied { generation } => {
+            tracing::info!(?trigger, %generation, "configuration applied")
+        }
         ReloadOutcome::Unchanged => tracing::info!(?trigger, "configuration unchanged"),
         ReloadOutcome::NeedsRestart(fields) => {
-            tracing::warn!(?trigger, ?fields, "configuration not applied: these fields of boot.yaml need a restart");
+            tracing::warn!(
+                ?trigger,
+                ?fields,
+                "configuration not applied: these fields of boot.yaml need a restart"
+            );
         }
         ReloadOutcome::Refused(objections) => {
             tracing::error!(?trigger, ?objections, "configuration refused: the one before goes on serving");
@@ -178,5 +185,6 @@ pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
 
 /// Seconds since the Unix epoch.
 pub fn unix(time: SystemTime) -> i64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
