@@ -7,10 +7,12 @@
 pub mod accounts;
 pub mod address;
 pub mod admit;
+pub mod annotate;
 pub mod certificates;
 pub mod client;
 pub mod credential;
 pub mod decide;
+pub mod edit;
 pub mod facts;
 pub mod gate;
 pub mod hosts;
@@ -19,4 +21,5 @@ pub mod ids;
 pub mod learned;
 pub mod path;
 pub mod refusal;
+pub mod schedule;
 pub mod snapshot;

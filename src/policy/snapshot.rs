@@ -15,6 +15,7 @@ use super::accounts::AccountTable;
 use super::admit::CellLoad;
 use super::hosts::HostTable;
 use super::ids::{AccountId, CellIndex, EntityId, Generation, Label};
+pub use super::schedule::{Dates, Merge, Schedule, ScheduleError, ScheduleParts};
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -172,35 +173,6 @@ impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SealKey").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// The dates of one deprecated address. `deprecated_since` is RFC 9745's Deprecation, `sunset_at` is
-/// RFC 8594's Sunset (what most product pages call "the deprecation date").
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// Unique name in the configuration.
-    pub name: Label,
-    /// Seconds since the Unix epoch.
-    pub deprecated_since: i64,
-    /// Seconds since the Unix epoch; never before `deprecated_since` (RFC 9745 section 4).
-    pub sunset_at: i64,
-    /// Human documentation, `rel="deprecation"`.
-    pub guide: Box<str>,
-    /// Retirement policy, `rel="sunset"`, where there is one.
-    pub policy: Option<Box<str>>,
-    /// What to do when the cell sends dates of its own.
-    pub merge: Merge,
-}
-
-/// Whose dates win when the cell sends Deprecation or Sunset itself (facts: migration 1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Merge {
-    /// The earlier of both.
-    Earliest,
-    /// Ours.
-    Ours,
-    /// The cell's.
-    Upstream,
 }
 
 /// The rules of the identify order.
