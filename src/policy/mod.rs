@@ -22,6 +22,8 @@ pub mod ids;
 pub mod learned;
 pub mod location;
 pub mod path;
+pub mod pick;
 pub mod refusal;
 pub mod schedule;
+pub mod seal;
 pub mod snapshot;
