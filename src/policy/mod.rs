@@ -24,4 +24,5 @@ pub mod location;
 pub mod path;
 pub mod pick;
 pub mod refusal;
+pub mod seal;
 pub mod snapshot;

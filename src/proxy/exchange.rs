@@ -24,6 +24,7 @@ use crate::policy::gate::{self, ParsedHead};
 use crate::policy::hosts::Role;
 use crate::policy::ids::CellIndex;
 use crate::policy::location;
+use crate::policy::seal;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
 use crate::policy::{annotate, pick};
@@ -287,6 +288,9 @@ impl Service {
             set_request(&mut head, header::SEC_WEBSOCKET_KEY, &key);
         }
         head.set_raw_path(read.target.as_bytes()).expect("the gate has read this target");
+        if let Some(signature) = signature(snapshot, read, cell, &authority, &head) {
+            head.insert_header(seal::HEADER, signature).expect("a built value is a valid field");
+        }
         let client_body = self.limits().body_timeout;
         Outgoing {
             head,
@@ -474,6 +478,30 @@ fn edits(
         trace: (fastrand::u128(..), fastrand::u64(..)),
     };
     forwarding::outgoing(facts, &told)
+}
+
+/// The signed verdict, for a cell that has a key.
+fn signature(
+    snapshot: &Snapshot,
+    read: &Read,
+    cell: &Cell,
+    authority: &str,
+    head: &RequestHeader,
+) -> Option<http::HeaderValue> {
+    let sealed = seal::Sealed {
+        cell: cell.name.as_str(),
+        account: read.decision.account,
+        source: read.decision.source,
+        generation: &snapshot.hash,
+        // No account has been moved by cellgate yet; moves bring the count.
+        epoch: 0,
+        method: head.method.as_str(),
+        authority,
+        target: &read.target,
+        request_id: &read.request_id,
+        time: unix_now(),
+    };
+    seal::sign(cell.seal.as_ref()?, &sealed)
 }
 
 /// The account's own address on the surface of the request, where the table knows one.

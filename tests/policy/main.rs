@@ -5,3 +5,5 @@
 mod snapshot;
 
 mod decide;
+mod pick;
+mod seal;

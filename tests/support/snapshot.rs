@@ -18,9 +18,9 @@ use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::snapshot::{
-    Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
-    Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
-    UpstreamHost,
+    Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Dates, Endpoint, EndpointAddress,
+    EndpointKey, Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule,
+    ScheduleParts, Segment, Snapshot, UpstreamHost,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -128,14 +128,14 @@ impl SnapshotBuilder {
     }
 
     pub fn schedule(mut self, name: &str, deprecated_since: i64, sunset_at: i64) -> Self {
-        self.snapshot.schedules.push(Schedule {
+        let parts = ScheduleParts {
             name: label(name),
-            deprecated_since,
-            sunset_at,
+            dates: Dates { deprecated_since, sunset_at },
             guide: "https://docs.example.com/url-migration".into(),
             policy: None,
             merge: Merge::Earliest,
-        });
+        };
+        self.snapshot.schedules.push(Schedule::new(parts).unwrap());
         self
     }
 
