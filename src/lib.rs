@@ -4,6 +4,8 @@
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
 pub mod admin;
+pub mod audit;
+pub mod cli;
 pub mod policy;
 pub mod readiness;
 pub mod reload;
