@@ -5,6 +5,7 @@
 //! [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
 
 pub mod books;
+pub mod json;
 pub mod render;
 pub mod report;
 mod store;

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::audit::render;
 use crate::audit::report::{Question, read};
+use crate::audit::{json, render};
 use crate::policy::ids::AccountId;
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -63,7 +63,7 @@ fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     let report = read(&args.state, question)?;
     match args.output {
         Output::Table => Ok(render::table(&report, now).into_bytes()),
-        Output::Json => Ok(render::json(&report).context("writing JSON")?.into_bytes()),
+        Output::Json => Ok(json::print(&report).context("writing JSON")?.into_bytes()),
         Output::Csv => render::csv(&report).context("writing CSV"),
     }
 }
