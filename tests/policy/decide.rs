@@ -275,7 +275,7 @@ fn a_schedule_is_the_accounts_own_or_the_hosts() {
     let snapshot = example().build();
     let schedule = |request: Request| {
         let decision = request.decide(&snapshot, &LearnedTable::default());
-        decision.schedule.map(|index| snapshot.schedules[usize::from(index.0)].name().to_string())
+        decision.schedule.map(|index| snapshot.schedules[usize::from(index.0)].name.to_string())
     };
     assert_eq!(schedule(get("cloud.getdbt.com/deploy/12345/")).as_deref(), Some("legacy"));
     assert_eq!(schedule(get("cloud.getdbt.com/deploy/70471823417825/")).as_deref(), Some("enterprise"));

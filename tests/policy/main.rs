@@ -5,5 +5,4 @@
 mod snapshot;
 
 mod decide;
-mod pick;
 mod seal;
