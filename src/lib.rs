@@ -3,13 +3,25 @@
 //! The modules, in reading order. Arrows point down this list: `policy` names nobody, `config` names
 //! `policy`, and only `app` sees everything (`tests/tidy.rs` holds that).
 
-pub mod config;
-pub mod last_good;
-pub mod listen;
-pub mod live;
-pub mod load;
 pub mod policy;
-pub mod proxy;
+
+pub mod config;
+
+pub mod live;
 pub mod readiness;
-pub mod reload;
 pub mod telemetry;
+
+pub mod listen;
+pub mod proxy;
+
+pub mod last_good;
+pub mod learned_file;
+pub mod load;
+pub mod reload;
+pub mod start;
+
+pub mod admin;
+pub mod explain;
+
+pub mod app;
+pub mod cli;

@@ -1,3 +1,14 @@
-//! The `cellgate` command.
+//! The `cellgate` command: parse, call, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+// The allocator of the release and of every measurement; glibc's arenas keep memory that thousands of
+// slow connections once used (facts: security 0).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cellgate::cli::Cli::parse().run()
+}

@@ -65,10 +65,7 @@ impl fmt::Display for Reason {
 /// authority first.
 pub fn refresh(folder: &Path, now: SystemTime) -> Result<Vec<Step>> {
     fs::create_dir_all(folder).with_context(|| {
-        format!(
-            "creating {}: is its parent a folder you may write to?",
-            folder.display()
-        )
+        format!("creating {}: is its parent a folder you may write to?", folder.display())
     })?;
     let (authority, first) = authority(folder, now)?;
     let mut steps = vec![first];
@@ -112,12 +109,7 @@ const WANTED: &[Wanted] = &[
     },
     Wanted {
         file: "us1",
-        names: &[
-            "us1.dbt.com",
-            "*.us1.dbt.com",
-            "*.metadata.us1.dbt.com",
-            "*.semantic-layer.us1.dbt.com",
-        ],
+        names: &["us1.dbt.com", "*.us1.dbt.com", "*.metadata.us1.dbt.com", "*.semantic-layer.us1.dbt.com"],
         usage: Usage::Server,
     },
     Wanted {
@@ -133,11 +125,7 @@ const WANTED: &[Wanted] = &[
         ],
         usage: Usage::Server,
     },
-    Wanted {
-        file: "edge",
-        names: &["cellgate"],
-        usage: Usage::Client,
-    },
+    Wanted { file: "edge", names: &["cellgate"], usage: Usage::Client },
 ];
 
 /// The authority's files, without ending.
@@ -155,10 +143,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(7 * DAY);
 const DAY: u64 = 86_400;
 
 fn authority(folder: &Path, now: SystemTime) -> Result<(Authority, Step)> {
-    let validity = Validity {
-        not_before: now - BACKDATED,
-        not_after: now + HOLDS,
-    };
+    let validity = Validity { not_before: now - BACKDATED, not_after: now + HOLDS };
     let path = folder.join(AUTHORITY).with_extension("pem");
     let reason = match read_pair(folder, AUTHORITY)? {
         None => Reason::Absent,
@@ -171,10 +156,7 @@ fn authority(folder: &Path, now: SystemTime) -> Result<(Authority, Step)> {
     };
     let authority = Authority::with_validity("cellgate development authority", validity)
         .context("making the development authority")?;
-    let pair = Pair {
-        cert_pem: authority.ca_pem().to_owned(),
-        key_pem: authority.key_pem(),
-    };
+    let pair = Pair { cert_pem: authority.ca_pem().to_owned(), key_pem: authority.key_pem() };
     write_pair(folder, AUTHORITY, &pair)?;
     Ok((authority, Step::Made(path, reason)))
 }
@@ -190,9 +172,7 @@ fn flaw(folder: &Path, wanted: &Wanted, ca_pem: &str, now: SystemTime) -> Result
         (!names_are(&pair.cert_pem, wanted.names), Reason::OtherNames),
         (!signed_by(&pair.cert_pem, ca_pem), Reason::OtherAuthority),
     ];
-    Ok(checks
-        .into_iter()
-        .find_map(|(flawed, reason)| flawed.then_some(reason)))
+    Ok(checks.into_iter().find_map(|(flawed, reason)| flawed.then_some(reason)))
 }
 
 /// Runs `look` on the certificate, or returns none if `pem` is no certificate.
@@ -211,37 +191,26 @@ fn belong_together(pair: &Pair) -> bool {
 }
 
 fn expiring(cert_pem: &str, now: SystemTime) -> bool {
-    let until = with_cert(cert_pem, |cert| {
-        SystemTime::from(cert.validity().not_after.to_datetime())
-    });
+    let until = with_cert(cert_pem, |cert| SystemTime::from(cert.validity().not_after.to_datetime()));
     until.is_none_or(|until| until < now + RENEW_BEFORE)
 }
 
 fn names_are(cert_pem: &str, wanted: &[&str]) -> bool {
     let names = with_cert(cert_pem, |cert| {
         let san = cert.subject_alternative_name().ok().flatten();
-        san.map(|san| san.value.general_names.iter().map(name_text).collect())
-            .unwrap_or_default()
+        san.map(|san| san.value.general_names.iter().map(name_text).collect()).unwrap_or_default()
     });
-    names
-        == Some(
-            wanted
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect::<BTreeSet<_>>(),
-        )
+    names == Some(wanted.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>())
 }
 
 fn name_text(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::DNSName(name) => (*name).to_owned(),
-        GeneralName::IPAddress(bytes) => {
-            match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
-                (Ok(v4), _) => std::net::Ipv4Addr::from(v4).to_string(),
-                (_, Ok(v6)) => std::net::Ipv6Addr::from(v6).to_string(),
-                _ => format!("{bytes:?}"),
-            }
-        }
+        GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+            (Ok(v4), _) => std::net::Ipv4Addr::from(v4).to_string(),
+            (_, Ok(v6)) => std::net::Ipv6Addr::from(v6).to_string(),
+            _ => format!("{bytes:?}"),
+        },
         other => other.to_string(),
     }
 }
@@ -249,27 +218,20 @@ fn name_text(name: &GeneralName<'_>) -> String {
 /// By key identifier (RFC 5280 section 4.2.1.1): enough to see that the authority was made anew.
 fn signed_by(cert_pem: &str, ca_pem: &str) -> bool {
     let names = |cert: &X509Certificate<'_>| {
-        cert.extensions()
-            .iter()
-            .find_map(|ext| match ext.parsed_extension() {
-                ParsedExtension::AuthorityKeyIdentifier(aki) => {
-                    aki.key_identifier.as_ref().map(|id| id.0.to_vec())
-                }
-                _ => None,
-            })
+        cert.extensions().iter().find_map(|ext| match ext.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(aki) => {
+                aki.key_identifier.as_ref().map(|id| id.0.to_vec())
+            }
+            _ => None,
+        })
     };
     let owns = |cert: &X509Certificate<'_>| {
-        cert.extensions()
-            .iter()
-            .find_map(|ext| match ext.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-                _ => None,
-            })
+        cert.extensions().iter().find_map(|ext| match ext.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        })
     };
-    let (named, owned) = (
-        with_cert(cert_pem, names).flatten(),
-        with_cert(ca_pem, owns).flatten(),
-    );
+    let (named, owned) = (with_cert(cert_pem, names).flatten(), with_cert(ca_pem, owns).flatten());
     named.is_some() && named == owned
 }
 
@@ -277,9 +239,7 @@ fn signed_by(cert_pem: &str, ca_pem: &str) -> bool {
 fn read_pair(folder: &Path, file: &str) -> Result<Option<Pair>> {
     let cert = read(&folder.join(file).with_extension("pem"))?;
     let key = read(&folder.join(file).with_extension("key"))?;
-    Ok(cert
-        .zip(key)
-        .map(|(cert_pem, key_pem)| Pair { cert_pem, key_pem }))
+    Ok(cert.zip(key).map(|(cert_pem, key_pem)| Pair { cert_pem, key_pem }))
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
@@ -294,26 +254,13 @@ fn read(path: &Path) -> Result<Option<String>> {
 
 /// The key first: a certificate that is there always has its key.
 fn write_pair(folder: &Path, file: &str, pair: &Pair) -> Result<()> {
-    write(
-        &folder.join(file).with_extension("key"),
-        &pair.key_pem,
-        0o600,
-    )?;
-    write(
-        &folder.join(file).with_extension("pem"),
-        &pair.cert_pem,
-        0o644,
-    )
+    write(&folder.join(file).with_extension("key"), &pair.key_pem, 0o600)?;
+    write(&folder.join(file).with_extension("pem"), &pair.cert_pem, 0o644)
 }
 
 /// Replaces the file in one step, so that a server reloading it never reads half of it.
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
-    let doing = || {
-        format!(
-            "writing {}: may you write to this folder, and is there space?",
-            path.display()
-        )
-    };
+    let doing = || format!("writing {}: may you write to this folder, and is there space?", path.display());
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -323,12 +270,8 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     {
         return Err(error).with_context(doing);
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)
-        .with_context(doing)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).with_context(doing)?;
     file.write_all(text.as_bytes()).with_context(doing)?;
     file.sync_all().with_context(doing)?;
     fs::rename(&new, path).with_context(doing)
@@ -359,10 +302,7 @@ mod tests {
     }
 
     fn all(what: &str) -> Vec<String> {
-        ["ca", "legacy", "us1", "cell", "edge"]
-            .iter()
-            .map(|file| format!("{file}.pem: {what}"))
-            .collect()
+        ["ca", "legacy", "us1", "cell", "edge"].iter().map(|file| format!("{file}.pem: {what}")).collect()
     }
 
     #[test]
@@ -399,11 +339,7 @@ mod tests {
         refresh(dir.path(), now()).unwrap();
         spoil(dir.path());
         let steps = told(&refresh(dir.path(), now()).unwrap());
-        assert_eq!(
-            told(&refresh(dir.path(), now()).unwrap()),
-            all("kept"),
-            "mended"
-        );
+        assert_eq!(told(&refresh(dir.path(), now()).unwrap()), all("kept"), "mended");
         steps
     }
 
@@ -411,10 +347,7 @@ mod tests {
     fn one_lost_key_costs_one_certificate() {
         let steps = after(|dir| fs::remove_file(dir.join("us1.key")).unwrap());
         assert_eq!(steps[2], "us1.pem: Absent");
-        assert_eq!(
-            steps.iter().filter(|step| step.ends_with("kept")).count(),
-            4
-        );
+        assert_eq!(steps.iter().filter(|step| step.ends_with("kept")).count(), 4);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use time::OffsetDateTime;
 
@@ -44,10 +44,7 @@ pub struct Pair {
 /// Shows the certificate and hides the key.
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair")
-            .field("cert_pem", &self.cert_pem)
-            .field("key_pem", &"[private]")
-            .finish()
+        f.debug_struct("Pair").field("cert_pem", &self.cert_pem).field("key_pem", &"[private]").finish()
     }
 }
 
@@ -84,11 +81,7 @@ impl Authority {
     /// The authority that an earlier run wrote down; what it issues from now on holds for `validity`.
     pub fn from_pem(ca_pem: &str, key_pem: &str, validity: Validity) -> Result<Self, Error> {
         let issuer = Issuer::from_ca_cert_pem(ca_pem, KeyPair::from_pem(key_pem)?)?;
-        Ok(Self {
-            issuer,
-            validity: Some(validity),
-            ca_pem: ca_pem.to_owned(),
-        })
+        Ok(Self { issuer, validity: Some(validity), ca_pem: ca_pem.to_owned() })
     }
 
     /// Issues a certificate for `names`: DNS names, wildcard names (`*.example.com`) and IP addresses
@@ -109,10 +102,7 @@ impl Authority {
 
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
-        Ok(Pair {
-            cert_pem: cert.pem(),
-            key_pem: key.serialize_pem(),
-        })
+        Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
 
     /// The authority's own certificate: what a client is told to trust.
@@ -136,11 +126,7 @@ impl Authority {
         // The library's default algorithm is ECDSA on P-256 with SHA-256: accepted by every client we test with.
         let key = KeyPair::generate()?;
         let ca_pem = params.self_signed(&key)?.pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            validity,
-            ca_pem,
-        })
+        Ok(Self { issuer: Issuer::new(params, key), validity, ca_pem })
     }
 }
 
@@ -151,11 +137,7 @@ fn subject(common_name: &str) -> DistinguishedName {
 }
 
 fn hold_for(params: &mut CertificateParams, validity: Option<Validity>) {
-    if let Some(Validity {
-        not_before,
-        not_after,
-    }) = validity
-    {
+    if let Some(Validity { not_before, not_after }) = validity {
         params.not_before = OffsetDateTime::from(not_before);
         params.not_after = OffsetDateTime::from(not_after);
     }
@@ -191,13 +173,7 @@ mod tests {
             names: cert
                 .subject_alternative_name()
                 .unwrap()
-                .map(|ext| {
-                    ext.value
-                        .general_names
-                        .iter()
-                        .map(|n| n.to_string())
-                        .collect()
-                })
+                .map(|ext| ext.value.general_names.iter().map(|n| n.to_string()).collect())
                 .unwrap_or_default(),
             server: usage.is_some_and(|u| u.server_auth),
             client: usage.is_some_and(|u| u.client_auth),
@@ -208,12 +184,7 @@ mod tests {
     #[test]
     fn a_server_certificate_carries_all_its_names_and_its_issuer() {
         let authority = Authority::new("test authority").unwrap();
-        let pair = authority
-            .issue(
-                &["us1.dbt.com", "*.us1.dbt.com", "127.0.0.1"],
-                Usage::Server,
-            )
-            .unwrap();
+        let pair = authority.issue(&["us1.dbt.com", "*.us1.dbt.com", "127.0.0.1"], Usage::Server).unwrap();
         assert_eq!(
             seen(&pair.cert_pem),
             Seen {
@@ -249,19 +220,13 @@ mod tests {
     #[test]
     fn a_certificate_without_a_name_is_refused() {
         let authority = Authority::new("test authority").unwrap();
-        assert!(matches!(
-            authority.issue(&[], Usage::Server),
-            Err(Error::NoName)
-        ));
+        assert!(matches!(authority.issue(&[], Usage::Server), Err(Error::NoName)));
     }
 
     #[test]
     fn a_name_that_is_not_ascii_is_refused() {
         let authority = Authority::new("test authority").unwrap();
-        assert!(matches!(
-            authority.issue(&["zürich.example"], Usage::Server),
-            Err(Error::X509(_))
-        ));
+        assert!(matches!(authority.issue(&["zürich.example"], Usage::Server), Err(Error::X509(_))));
     }
 
     #[test]

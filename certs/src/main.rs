@@ -17,9 +17,7 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let (Some(folder), None) = (args.next().map(PathBuf::from), args.next()) else {
-        eprintln!(
-            "devcerts: expected one argument, the folder to write to; try: devcerts certs/dev"
-        );
+        eprintln!("devcerts: expected one argument, the folder to write to; try: devcerts certs/dev");
         return ExitCode::from(USAGE);
     };
     match refresh(&folder, SystemTime::now()) {

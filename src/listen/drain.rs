@@ -97,9 +97,8 @@ impl Drain {
     /// does not return while connections may still be accepted.
     pub async fn drained(&self) {
         loop {
-            // Enrolled before the count is read: a drop between the two still wakes us.
-            let mut none = std::pin::pin!(self.held.none.notified());
-            none.as_mut().enable();
+            // Made before the count is read: a drop between the two still wakes us.
+            let none = self.held.none.notified();
             if self.held() == 0 {
                 return;
             }

@@ -664,7 +664,8 @@ mod tests {
         let mut plain = proxied(&world, Protocol::Http, "127.0.0.0/8");
         let mut tls = proxied(&world, Protocol::Https(Alpn::H2AndHttp1), "127.0.0.0/8");
         let version_2 = v2(0x21, &[203, 0, 113, 9, 198, 51, 100, 1, 0x15, 0xb3, 0x01, 0xbb]);
-        let cases: [(&[u8], Option<(&str, &str)>); 4] = [
+        type Expected = Option<(&'static str, &'static str)>;
+        let cases: [(&[u8], Expected); 4] = [
             (
                 b"PROXY TCP4 203.0.113.9 198.51.100.1 5555 443\r\n",
                 Some(("203.0.113.9:5555", "198.51.100.1:443")),

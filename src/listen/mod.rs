@@ -10,7 +10,7 @@
 pub mod bind;
 pub mod connection;
 pub mod drain;
-pub mod handshake;
+mod handshake;
 pub mod limits;
 mod log_budget;
 pub mod observe;

@@ -483,6 +483,21 @@ mod tests {
         door.0.into_inner().unwrap()
     }
 
+    #[test]
+    fn the_error_numbers_are_those_of_this_system() {
+        let names = [
+            (errno::EMFILE, "Too many open files"),
+            (errno::ENFILE, "Too many open files in system"),
+            (errno::ENOMEM, "Cannot allocate memory"),
+            (errno::ENOBUFS, "No buffer space available"),
+            (errno::OF_THE_CONNECTION[7], "Software caused connection abort"),
+            (errno::OF_THE_CONNECTION[2], "Protocol error"),
+        ];
+        for (code, name) in names {
+            assert_eq!(io::Error::from_raw_os_error(code).to_string(), format!("{name} (os error {code})"));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn out_of_descriptors_backs_off_and_is_counted() {
         let failures = run_for(10, Failing { codes: Mutex::default(), then: Some(errno::EMFILE) }).await;

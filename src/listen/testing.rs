@@ -177,8 +177,7 @@ impl Recorder {
     /// would fire as soon as every task waits for a socket.
     pub(super) async fn until(&self, event: &str, times: usize) {
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
+            let changed = self.changed.notified();
             if self.count(event) >= times {
                 return;
             }

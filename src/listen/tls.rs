@@ -214,6 +214,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&legacy, &of("cloud.getdbt.com", Alpn::Http1)));
         assert!(Arc::ptr_eq(&legacy.ticketer, &region.ticketer));
         assert!(Arc::ptr_eq(&legacy.session_storage, &region.session_storage));
+        assert!(legacy.ticketer.enabled());
         assert_eq!(legacy.max_early_data_size, 0);
         assert_eq!(size(), 3);
         for _ in 0..10 {

@@ -88,7 +88,8 @@ impl CredentialRules {
 }
 
 impl TokenShape {
-    fn fits(&self, token: &[u8]) -> bool {
+    /// Whether a token begins and measures as this shape says.
+    pub fn fits(&self, token: &[u8]) -> bool {
         (self.min_len..=self.max_len).contains(&token.len()) && token.starts_with(self.prefix.as_bytes())
     }
 }

@@ -1,11 +1,17 @@
 //! The verdict on a request: everything the shell needs to act, and everything a log line, a metric
-//! or `explain` says about why.
+//! or `explain` says about why. [`decide`] makes it.
+
+mod weigh;
 
 use super::accounts::ScheduleIndex;
+use super::client;
 use super::credential::Fingerprint;
-use super::hosts::Role;
+use super::facts::RequestFacts;
+use super::hosts::{HostMatch, Role};
 use super::ids::{AccountId, CellIndex, SurfaceIndex};
+use super::learned::LearnedTable;
 use super::refusal::Refusal;
+use super::snapshot::Snapshot;
 
 /// Which source named the account (or the cell).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,9 +97,99 @@ pub struct Decision {
     /// The credential tables know this credential for exactly this account, so the account's own
     /// address may be shown even where the cell does not answer 2xx.
     pub credential_known: bool,
-    /// A 2xx answer may teach the credential: path or host named the account, no conflict, the route is
-    /// marked `authenticated`, the cell is the account's own by row.
+    /// A 2xx answer may teach the credential: path or host named the account, the route is marked
+    /// `authenticated` and is not GraphQL, the cell is the account's own by row, and nothing disagrees
+    /// but a learned credential (which the lesson can only make ambiguous, never move).
     pub may_learn: bool,
     /// Position in `Snapshot::clients`; `None` is an unknown client.
     pub client: Option<u16>,
+}
+
+/// Decides about a request. A plain function: an equal request under an equal snapshot and an equal
+/// learned table gives an equal decision.
+pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<'_>) -> Decision {
+    let client = client::family(&snapshot.clients, facts.headers);
+    let Some(host) = snapshot.hosts.find(facts.host) else {
+        return Decision { client, ..Decision::refused(Refusal::Misdirected) };
+    };
+    let mut decision = Decision { client, ..Decision::on(&host) };
+    decision.verdict = match weigh::weigh(snapshot, learned, facts, &host, &mut decision) {
+        Ok(verdict) => verdict,
+        Err(refusal) => Verdict::Refuse(refusal),
+    };
+    decision
+}
+
+impl Decision {
+    /// A refusal of a request of which nothing else is known.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self {
+            verdict: Verdict::Refuse(refusal),
+            account: None,
+            source: Source::None,
+            conflicts: Vec::new(),
+            role: None,
+            surface: None,
+            misordered_host: false,
+            schedule: None,
+            fingerprint: None,
+            credential_known: false,
+            may_learn: false,
+            client: None,
+        }
+    }
+
+    /// What the answer of the cell teaches: this token belongs to this account. 200 to 204 prove that
+    /// the cell accepted it; 206 and the like come from caches and file stores too.
+    pub fn lesson(&self, status: u16) -> Option<(Fingerprint, AccountId)> {
+        let proven = self.may_learn && matches!(status, 200..=204);
+        self.fingerprint.zip(self.account).filter(|_| proven)
+    }
+
+    /// The credential that alone decided where the request goes: a 401 from the cell counts against
+    /// it, any 2xx for it.
+    pub fn routed_by(&self) -> Option<Fingerprint> {
+        let forwarded = matches!(self.verdict, Verdict::Forward { .. });
+        let by_token = matches!(self.source, Source::Credential | Source::Cookie) && self.credential_known;
+        self.fingerprint.filter(|_| forwarded && by_token)
+    }
+
+    /// The beginning of a decision about a request on a served host: refused, until it is decided.
+    fn on(host: &HostMatch<'_>) -> Self {
+        Self {
+            role: Some(host.rule.role),
+            surface: Some(host.surface),
+            misordered_host: host.misordered,
+            // Never on cell hosts, whatever their rule says.
+            schedule: host.rule.schedule.filter(|_| host.rule.role == Role::Legacy),
+            ..Self::refused(Refusal::Internal)
+        }
+    }
+}
+
+impl Why {
+    /// Log value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::IdRange => "id_range",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+impl Source {
+    /// The stable name of the source, as `explain`, logs, metrics and signatures show it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HostPrefix => "host_prefix",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+            Self::Credential => "credential",
+            Self::Cookie => "cookie",
+            Self::IdRange => "id_range",
+            Self::None => "none",
+        }
+    }
 }

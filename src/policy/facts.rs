@@ -78,6 +78,12 @@ impl<'a> RequestFacts<'a> {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
+    /// Whether a browser opens a page, as opposed to a program that calls an API.
+    pub fn is_navigation(&self) -> bool {
+        self.method == Method::GET
+            && self.headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
+    }
+
     /// Whether the client speaks gRPC and must be answered in its manner.
     pub fn is_grpc(&self) -> bool {
         self.headers

@@ -76,6 +76,16 @@ pub struct HostTable {
     surfaces: HashMap<Label, SurfaceIndex>,
 }
 
+impl Role {
+    /// Metric label and log value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Cell => "cell",
+        }
+    }
+}
+
 impl HostTable {
     /// `rules` with the fixed part of their pattern and what stands before it; `surfaces` by label.
     /// A later rule with the same pattern replaces the earlier one; `config` reports that before.
@@ -119,6 +129,16 @@ impl HostTable {
                 Some(HostMatch { rule, surface: *surface, prefix: Some(second), misordered: true, domain })
             }
             (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    /// How the own address of an account on a surface is formed under a domain; `None` where no cell
+    /// host rule serves it.
+    pub fn own_address_labels(&self, domain: &str, surface: SurfaceIndex) -> Option<Labels> {
+        let cell_rule = |names| self.rule(names, domain).filter(|(rule, _)| rule.role == Role::Cell);
+        match cell_rule(&self.after_prefix) {
+            Some((rule, _)) if rule.surface == surface => Some(Labels::Prefix),
+            _ => cell_rule(&self.after_prefix_surface).map(|_| Labels::PrefixSurface),
         }
     }
 

@@ -8,9 +8,9 @@ use http::header::{HeaderMap, LOCATION};
 /// and `authority` are those of the request.
 pub fn rewrite(headers: &HeaderMap, own_address: &str, scheme: &str, authority: &str) -> Option<String> {
     let location = headers.get(LOCATION)?.to_str().ok()?;
-    let (_, rest) = location.split_once("://").filter(|(scheme, _)| {
-        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-    })?;
+    let (_, rest) = location
+        .split_once("://")
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (target_authority, rest) = rest.split_at(end);
     let host = target_authority.rsplit_once(':').map_or(target_authority, |(host, _)| host);
@@ -30,7 +30,10 @@ mod tests {
             let rewritten = rewrite(&headers, "ab123.us1.dbt.com", "https", "cloud.getdbt.com");
             assert_eq!(rewritten.as_deref(), expected, "{location}");
         };
-        check("https://ab123.us1.dbt.com/api/v2/x/?a=[1]#f", Some("https://cloud.getdbt.com/api/v2/x/?a=[1]#f"));
+        check(
+            "https://ab123.us1.dbt.com/api/v2/x/?a=[1]#f",
+            Some("https://cloud.getdbt.com/api/v2/x/?a=[1]#f"),
+        );
         check("HTTPS://AB123.us1.dbt.com:443/x", Some("https://cloud.getdbt.com/x"));
         check("http://ab123.us1.dbt.com", Some("https://cloud.getdbt.com"));
         check("/api/v2/x/", None);

@@ -5,9 +5,11 @@
 //! decision is in the wrong room.
 
 pub mod accounts;
+pub mod address;
 pub mod admit;
 pub mod annotate;
 pub mod certificates;
+pub mod client;
 pub mod credential;
 pub mod decide;
 pub mod envelope;
@@ -15,9 +17,12 @@ pub mod facts;
 pub mod forwarding;
 pub mod gate;
 pub mod hosts;
+pub mod identify;
 pub mod ids;
 pub mod learned;
 pub mod location;
+pub mod path;
 pub mod pick;
 pub mod refusal;
+pub mod seal;
 pub mod snapshot;

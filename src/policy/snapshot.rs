@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::accounts::AccountTable;
+use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
 use super::envelope::ErrorShape;
 use super::hosts::HostTable;
@@ -331,6 +331,11 @@ impl Snapshot {
     /// The cell at an index that this snapshot made.
     pub fn cell(&self, index: CellIndex) -> &Cell {
         &self.cells[usize::from(index.0)]
+    }
+
+    /// The schedule at an index that this snapshot made.
+    pub fn schedule(&self, index: ScheduleIndex) -> &Schedule {
+        &self.schedules[usize::from(index.0)]
     }
 
     /// The surface at an index that this snapshot made.

@@ -15,15 +15,17 @@ use super::pump::{Broken, Pump};
 use super::reply::{self, Reply};
 use super::service::{Service, fresh_id, unix_now};
 use crate::listen::connection::Facts;
-use crate::policy::decide::{Decision, Source as Named, Verdict, decide, own_address};
+use crate::policy::address::own_address;
+use crate::policy::decide::{Decision, Verdict, decide};
 use crate::policy::envelope::{ErrorShape, Said};
-use crate::policy::facts::{RequestFacts, Upgrade, WireVersion};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
+use crate::policy::hosts::Role;
 use crate::policy::ids::CellIndex;
 use crate::policy::location;
-use crate::policy::refusal::{Outcome, Refusal};
 use crate::policy::seal;
+use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
 use crate::policy::{annotate, pick};
 use crate::telemetry::event::{End, RequestEvent, Timings};
@@ -41,7 +43,7 @@ pub struct Peer {
 struct Read {
     decision: Decision,
     version: WireVersion,
-    method: Method,
+    scheme: Scheme,
     host: Box<str>,
     authority: Box<str>,
     target: Box<str>,
@@ -104,8 +106,8 @@ impl Service {
             _ => WireVersion::Http11,
         };
         let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
-        let target = std::str::from_utf8(head.raw_path())
-            .map_err(|_| Refusal::BadRequest(crate::policy::refusal::BadRequest::RequestLine))?;
+        let target =
+            std::str::from_utf8(head.raw_path()).map_err(|_| Refusal::BadRequest(BadRequest::RequestLine))?;
         let parsed = ParsedHead {
             method: &head.method,
             version,
@@ -120,12 +122,14 @@ impl Service {
         let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
         let request_id = forwarding::request_id(facts.headers, fresh_id);
         let edits = match &decision.verdict {
-            Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
+            Verdict::Forward { cell, .. } => {
+                Some(edits(snapshot, &facts, &decision, *cell, client, &request_id))
+            }
             Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
         };
         Ok(Read {
             version,
-            method: facts.method.clone(),
+            scheme: facts.connection.scheme,
             host: facts.host.into(),
             authority: facts.authority.into(),
             target: facts.target.into(),
@@ -154,15 +158,24 @@ impl Service {
         }
     }
 
-    async fn forward(&self, snapshot: &Snapshot, read: &Read, index: CellIndex, down: &mut Downstream, ended: &mut Ended) {
+    async fn forward(
+        &self,
+        snapshot: &Snapshot,
+        read: &Read,
+        index: CellIndex,
+        down: &mut Downstream,
+        ended: &mut Ended,
+    ) {
         let cell = snapshot.cell(index);
         let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
-            return self.refuse(snapshot, Some(read), Refusal::CellFull, Outcome::NotForwarded, down, ended).await;
+            return self
+                .refuse(snapshot, Some(read), Refusal::CellFull, Outcome::NotForwarded, down, ended)
+                .await;
         };
         let outgoing = self.outgoing(snapshot, read, cell, down.request());
         match forward::forward(&self.connector, cell, &outgoing, down, &mut ended.trace).await {
             Ok(answer) => {
-                self.learn(read, answer.head.status);
+                self.learn(snapshot, &read.decision, answer.head.status);
                 self.relay(snapshot, read, cell, &outgoing, answer, down, ended).await;
             }
             Err(Failed::Refused(refusal, outcome)) => {
@@ -190,7 +203,9 @@ impl Service {
         let tunnel = progress.is_tunnel();
         if tunnel && read.upgrade != Upgrade::WebSocket {
             // A cell that switches protocols unasked would own the client's connection.
-            return self.refuse(snapshot, Some(read), Refusal::CellBroken, Outcome::Unknown, down, ended).await;
+            return self
+                .refuse(snapshot, Some(read), Refusal::CellBroken, Outcome::Unknown, down, ended)
+                .await;
         }
         ended.upstream_deprecated = self.dress(snapshot, read, tunnel, &mut head);
         if down.head(head, end).await.is_err() {
@@ -232,17 +247,17 @@ impl Service {
         if !head.headers.contains_key(reply::REQUEST_ID) {
             set(head, reply::REQUEST_ID, &read.request_id);
         }
-        if !read.navigation
-            && let Some(location) = location::rewrite(snapshot, &read.decision, &read.authority, &head.headers)
+        let own = own_host(snapshot, &read.decision);
+        if read.decision.role == Some(Role::Legacy)
+            && !read.navigation
+            && let Some(own) = &own
+            && let Some(location) =
+                location::rewrite(&head.headers, own, read.scheme.as_str(), &read.authority)
         {
             set(head, header::LOCATION, &location);
         }
         let shown = head.status.is_success() || read.decision.credential_known;
-        let successor = read.decision.account.filter(|_| shown).and_then(|account| {
-            let surface = read.decision.surface?;
-            let address = own_address(snapshot, account, surface)?;
-            Some(format!("https://{address}{}", read.target))
-        });
+        let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", read.target));
         let mut fields = head.headers.clone();
         let said = deprecate(snapshot, &read.decision, successor.as_deref(), &mut fields);
         if read.decision.schedule.is_some() {
@@ -252,12 +267,11 @@ impl Service {
     }
 
     fn outgoing(&self, snapshot: &Snapshot, read: &Read, cell: &Cell, head: &RequestHeader) -> Outgoing {
-        let authority = match (cell.host, read.decision.account, read.decision.surface) {
-            (UpstreamHost::Account, Some(account), Some(surface)) => {
-                own_address(snapshot, account, surface).unwrap_or_else(|| read.authority.to_string())
-            }
-            _ => read.authority.to_string(),
+        let own = match cell.host {
+            UpstreamHost::Account => own_host(snapshot, &read.decision),
+            UpstreamHost::Preserve => None,
         };
+        let authority = own.unwrap_or_else(|| read.authority.to_string());
         let mut head = head.clone();
         if let Some(edits) = &read.edits {
             apply(&mut head, edits);
@@ -269,38 +283,37 @@ impl Service {
         }
         if read.upgrade == Upgrade::WebSocket && read.version == WireVersion::Http2 {
             head.set_method(Method::GET);
-            let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes());
+            let key =
+                base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes());
             set_request(&mut head, header::SEC_WEBSOCKET_KEY, &key);
         }
         head.set_raw_path(read.target.as_bytes()).expect("the gate has read this target");
-        if let Some(key) = &cell.seal {
-            let sealed = seal::Sealed {
-                cell: cell.name.as_str(),
-                decision: &read.decision,
-                generation: &snapshot.hash,
-                method: head.method.as_str(),
-                authority: &authority,
-                target: &read.target,
-                request_id: &read.request_id,
-                unix_time: unix_now(),
-            };
-            set_request(&mut head, seal::HEADER, &seal::seal(key, &sealed));
+        if let Some(signature) = signature(snapshot, read, cell, &authority, &head) {
+            head.insert_header(seal::HEADER, signature).expect("a built value is a valid field");
         }
         let client_body = self.limits().body_timeout;
-        Outgoing { head, authority, upgrade: read.upgrade, grpc: read.grpc, ticket: self.ticket(), client_body }
+        Outgoing {
+            head,
+            authority,
+            upgrade: read.upgrade,
+            grpc: read.grpc,
+            ticket: self.ticket(),
+            client_body,
+        }
     }
 
     /// What an answer teaches about the credential.
-    fn learn(&self, read: &Read, status: StatusCode) {
-        let Some(fingerprint) = read.decision.fingerprint else { return };
-        if read.decision.may_learn
-            && matches!(status.as_u16(), 200..=204)
-            && let (Some(account), Some(bounds)) = (read.decision.account, read.decision.learning)
+    fn learn(&self, snapshot: &Snapshot, decision: &Decision, status: StatusCode) {
+        if let Some((fingerprint, account)) = decision.lesson(status.as_u16())
+            && let Some(bounds) = &snapshot.identify.credentials.learning
         {
-            self.learned.teach(fingerprint, account, &bounds, unix_now());
+            self.learned.teach(fingerprint, account, bounds, unix_now());
         }
-        if read.decision.source == Named::Credential && status == StatusCode::UNAUTHORIZED {
-            self.learned.rejected(fingerprint, unix_now(), false);
+        let Some(routed_by) = decision.routed_by() else { return };
+        if status == StatusCode::UNAUTHORIZED {
+            self.learned.rejected(routed_by, unix_now(), false);
+        } else if status.is_success() {
+            self.learned.accepted(routed_by, unix_now());
         }
     }
 
@@ -389,7 +402,8 @@ fn event(
 ) -> RequestEvent {
     let since = |moment: Option<Instant>| moment.map(|moment| moment.duration_since(clock));
     let request = down.request();
-    let (path, _) = read.as_ref().map_or(("", ""), |read| read.target.split_once('?').unwrap_or((&read.target, "")));
+    let (path, _) =
+        read.as_ref().map_or(("", ""), |read| read.target.split_once('?').unwrap_or((&read.target, "")));
     // 499 as nginx has it: the client closed before there was a status to send.
     let status = down.status.map_or(499, |status| status.as_u16());
     RequestEvent {
@@ -437,9 +451,9 @@ async fn answer(down: &mut Downstream, reply: Reply, ended: &mut Ended) {
             down.body(reply.body).await?;
         }
         down.finish(None).await?;
-        std::future::poll_fn(|cx| down.sink.poll_clear(cx)).await.map_err(|error| {
-            pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error)
-        })
+        std::future::poll_fn(|cx| down.sink.poll_clear(cx))
+            .await
+            .map_err(|error| pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error))
     };
     // Whoever does not read a short answer for this long is not reading.
     let sent = tokio::time::timeout(std::time::Duration::from_secs(10), send).await;
@@ -466,11 +480,46 @@ fn edits(
     forwarding::outgoing(facts, &told)
 }
 
+/// The signed verdict, for a cell that has a key.
+fn signature(
+    snapshot: &Snapshot,
+    read: &Read,
+    cell: &Cell,
+    authority: &str,
+    head: &RequestHeader,
+) -> Option<http::HeaderValue> {
+    let sealed = seal::Sealed {
+        cell: cell.name.as_str(),
+        account: read.decision.account,
+        source: read.decision.source,
+        generation: &snapshot.hash,
+        // No account has been moved by cellgate yet; moves bring the count.
+        epoch: 0,
+        method: head.method.as_str(),
+        authority,
+        target: &read.target,
+        request_id: &read.request_id,
+        time: unix_now(),
+    };
+    seal::sign(cell.seal.as_ref()?, &sealed)
+}
+
+/// The account's own address on the surface of the request, where the table knows one.
+fn own_host(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
+    let account = snapshot.accounts.by_id(decision.account?)?;
+    own_address(snapshot, account, decision.surface?).map(|address| address.to_string())
+}
+
 /// Deprecation headers on a final response of a legacy host. Says whether the cell sent its own.
-fn deprecate(snapshot: &Snapshot, decision: &Decision, successor: Option<&str>, headers: &mut HeaderMap) -> bool {
-    decision.schedule.is_some_and(|schedule| {
-        annotate::annotate(snapshot.schedule(schedule), successor, headers).any()
-    })
+fn deprecate(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    successor: Option<&str>,
+    headers: &mut HeaderMap,
+) -> bool {
+    decision
+        .schedule
+        .is_some_and(|schedule| annotate::annotate(snapshot.schedule(schedule), successor, headers).any())
 }
 
 fn apply(head: &mut RequestHeader, edits: &Edits) {
@@ -487,8 +536,7 @@ fn apply(head: &mut RequestHeader, edits: &Edits) {
 
 /// The fields that annotation may have changed, back into the engine's header.
 fn replace_fields(head: &mut ResponseHeader, fields: &HeaderMap) {
-    for name in
-        [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS]
+    for name in [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS]
     {
         head.remove_header(&name);
         for value in fields.get_all(&name) {
@@ -499,7 +547,8 @@ fn replace_fields(head: &mut ResponseHeader, fields: &HeaderMap) {
 
 /// HTTP/2 clients may send each cookie as a field of its own; HTTP/1.1 has one (RFC 9113 section 8.2.3).
 fn merge_cookies(head: &mut RequestHeader) {
-    let cookies: Vec<&[u8]> = head.headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
+    let cookies: Vec<&[u8]> =
+        head.headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
     if cookies.len() < 2 {
         return;
     }

@@ -119,8 +119,10 @@ pub async fn forward(
                 trace.first_byte = Some(Instant::now());
                 return Ok(Answer { head, end, upstream, place, progress });
             }
-            Err(Broken::Cell(error)) if connected.reused && !last && may_repeat(outgoing, down) => {
-                tracing::debug!(cell = %cell.name, %error, "a pooled connection had gone stale");
+            Err(Broken::Cell(error))
+                if !last && (was_not_processed(&error, down) || connected.reused && may_repeat(outgoing, down)) =>
+            {
+                tracing::debug!(cell = %cell.name, %error, "a connection that had gone stale");
                 new = true;
             }
             Err(broken) => return Err(blame(broken)),
@@ -212,6 +214,17 @@ fn freshness(head: &RequestHeader) -> Duration {
 /// has been taken from the client.
 fn may_repeat(outgoing: &Outgoing, down: &Downstream) -> bool {
     is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None && down.bytes_in == 0
+}
+
+/// Whether the cell itself says that it has not looked at the request: REFUSED_STREAM, or GOAWAY with a
+/// last stream below this one (RFC 9113 section 8.7). Then any method may go again.
+fn was_not_processed(error: &pingora::Error, down: &Downstream) -> bool {
+    let said = |error: &h2::Error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let leaving = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (refused || leaving)
+    };
+    down.bytes_in == 0 && error.root_cause().downcast_ref::<h2::Error>().is_some_and(said)
 }
 
 fn is_idempotent(method: &Method) -> bool {

@@ -15,9 +15,8 @@ use super::exchange::Peer;
 use super::service::Service;
 use super::wire::Wire;
 use crate::listen::drain::Phase;
-use crate::policy::gate::{self, HeadStatus};
-use crate::policy::refusal::Refusal;
-use crate::policy::snapshot::RequestLimits;
+use crate::policy::gate::{Head, HeadReader, HeadStatus};
+use crate::policy::refusal::{BadRequest, Refusal};
 
 /// First read of a head; most heads fit, and the buffer lives only while a request does.
 const HEAD_BUFFER: usize = 4 * 1024;
@@ -37,7 +36,8 @@ pub async fn serve(service: &Service, peer: &Arc<Peer>, wire: Wire) {
     while let Some(ready) = connection.take() {
         let first = served == 0;
         let limits = service.limits();
-        let last = served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
+        let last =
+            served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
         connection = one_request(service, peer, ready, first, last).await;
         served = served.saturating_add(1);
     }
@@ -50,20 +50,31 @@ struct Ready {
     buffered: BytesMut,
 }
 
-async fn one_request(service: &Service, peer: &Arc<Peer>, ready: Ready, first: bool, last: bool) -> Option<Ready> {
+async fn one_request(
+    service: &Service,
+    peer: &Arc<Peer>,
+    ready: Ready,
+    first: bool,
+    last: bool,
+) -> Option<Ready> {
     let mut ready = ready;
+    let read = read_head(service, &mut ready, first).await;
+    // Pinned when the head is complete: a connection that was idle over a reload serves the new one.
     let snapshot = service.pin();
-    let limits = snapshot.limits;
-    match read_head(service, &mut ready, &limits, first).await {
-        Head::Complete => {}
-        Head::Closed => return None,
-        Head::Refused(refusal) => {
+    let head = match read {
+        HeadRead::Complete(head) => head,
+        HeadRead::Closed => return None,
+        HeadRead::Refused(refusal) => {
             let reply = service.refuse_unread(peer, snapshot, refusal);
             return say_and_close(ready.stream, &reply).await;
         }
-    }
+    };
+    let absolute = head.authority(&ready.buffered).map(str::to_owned);
+    let target = head.origin_target(&ready.buffered).into_owned();
     let wire = wire_of(&ready.stream)?;
     let mut session = HttpSession::new(ready.stream);
+    // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
+    let _ = ready.buffered.split_to(head.skipped);
     session.set_pipelined_prefix(ready.buffered);
     session.set_pipelining_enabled(true);
     // Every deadline is the forward loop's.
@@ -73,19 +84,22 @@ async fn one_request(service: &Service, peer: &Arc<Peer>, ready: Ready, first: b
         Ok(Some(_)) => {}
         // The gate and the engine disagree: refuse, so that only what both read alike is forwarded.
         Ok(None) | Err(_) => {
-            let reply = service.refuse_unread(
-                peer,
-                snapshot,
-                Refusal::BadRequest(crate::policy::refusal::BadRequest::HeaderLine),
-            );
+            let reply = service.refuse_unread(peer, snapshot, BadRequest::HeaderLine.into());
             return say_and_close(session.into_inner(), &reply).await;
         }
+    }
+    if absolute.is_some() && session.req_header_mut().set_raw_path(target.as_bytes()).is_err()
+        || session.req_header().raw_path() != target.as_bytes()
+    {
+        // What the engine would forward is not what was read.
+        let reply = service.refuse_unread(peer, snapshot, BadRequest::RequestLine.into());
+        return say_and_close(session.into_inner(), &reply).await;
     }
     if last || service.is_draining() {
         session.set_server_keepalive(None);
     }
     let mut down = Downstream::h1(session, wire);
-    service.exchange(peer, snapshot, &mut down).await;
+    service.exchange(peer, snapshot, &mut down, absolute.as_deref()).await;
     after(down).await
 }
 
@@ -101,28 +115,26 @@ async fn after(mut down: Downstream) -> Option<Ready> {
     Some(Ready { stream, buffered: buffered.unwrap_or_default() })
 }
 
-enum Head {
-    Complete,
+enum HeadRead {
+    Complete(Head),
     Closed,
     Refused(Refusal),
 }
 
 /// Reads until the gate has a whole head. Silence between requests ends the connection without a word;
 /// a head that has begun must be complete within the head deadline, in total.
-async fn read_head(service: &Service, ready: &mut Ready, limits: &RequestLimits, first: bool) -> Head {
+async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRead {
     let times = service.limits();
+    let limits = service.pin().limits;
+    let mut reader = HeadReader::default();
     let mut shutdown = service.shutdown();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
     let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
     loop {
-        match gate::read_head(&ready.buffered, limits) {
-            Ok(HeadStatus::Complete(head)) => {
-                // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
-                let _ = ready.buffered.split_to(head.skipped);
-                return Head::Complete;
-            }
+        match reader.read(&ready.buffered, &limits) {
+            Ok(HeadStatus::Complete(head)) => return HeadRead::Complete(head),
             Ok(HeadStatus::Partial) => {}
-            Err(refusal) => return Head::Refused(refusal),
+            Err(refusal) => return HeadRead::Refused(refusal),
         }
         let begun = !ready.buffered.is_empty();
         if !begun {
@@ -131,14 +143,14 @@ async fn read_head(service: &Service, ready: &mut Ready, limits: &RequestLimits,
         let read = tokio::select! {
             biased;
             read = tokio::time::timeout_at(deadline, ready.stream.read_buf(&mut ready.buffered)) => read,
-            () = shutdown.reached(Phase::Draining), if !begun && !first => return Head::Closed,
+            () = shutdown.reached(Phase::Draining), if !begun && !first => return HeadRead::Closed,
         };
         match read {
-            Ok(Ok(0)) | Ok(Err(_)) => return Head::Closed,
+            Ok(Ok(0)) | Ok(Err(_)) => return HeadRead::Closed,
             Ok(Ok(_)) if !begun => deadline = Instant::now() + times.head_timeout,
             Ok(Ok(_)) => {}
-            Err(_) if begun => return Head::Refused(Refusal::ClientTimeout),
-            Err(_) => return Head::Closed,
+            Err(_) if begun => return HeadRead::Refused(Refusal::ClientTimeout),
+            Err(_) => return HeadRead::Closed,
         }
     }
 }

@@ -22,9 +22,6 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for a whole connection: four busy uploads.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Streams at once on one connection; the floor that RFC 9113 section 6.5.2 recommends.
-const MAX_STREAMS: u32 = 100;
-
 /// Malformed requests on one connection before it is closed: a client library makes none, a scanner
 /// many. The engine's own budget has the same size but is not shared across calls.
 const MALFORMED_BUDGET: usize = 32;
@@ -35,7 +32,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Serves one connection to its end.
 pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
     let limits = service.limits();
-    let options = options(service.pin().limits.head_bytes);
+    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection);
     let handshake = handshake(Box::new(wire), Some(options));
     let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head_timeout, handshake).await else { return };
     let digest = Arc::new(Digest::default());
@@ -80,7 +77,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
             }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
-                service.rejected_stream();
+                service.rejected_stream(peer);
                 if malformed >= MALFORMED_BUDGET {
                     return;
                 }
@@ -93,15 +90,15 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
 async fn stream(service: Arc<Service>, peer: Arc<Peer>, session: HttpSession, _active: Entered) {
     let snapshot = service.pin();
     let mut down = Downstream::h2(session);
-    service.exchange(&peer, snapshot, &mut down).await;
+    service.exchange(&peer, snapshot, &mut down, None).await;
 }
 
-fn options(head_bytes: usize) -> H2Options {
+fn options(head_bytes: usize, streams: u32) -> H2Options {
     let mut options = default_h2_options();
     options
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         // RFC 8441: WebSocket over HTTP/2.
         .enable_connect_protocol();

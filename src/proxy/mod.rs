@@ -3,11 +3,15 @@
 
 pub mod connect;
 pub mod downstream;
+mod exchange;
 pub mod forward;
+mod h1;
+mod h2;
 pub mod pool;
 pub mod pump;
 pub mod reply;
 pub mod resolver;
+pub mod service;
 pub mod sink;
 pub mod upstream;
 pub mod wire;

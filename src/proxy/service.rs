@@ -30,6 +30,8 @@ pub struct ClientLimits {
     pub connection_lifetime: Duration,
     /// Likewise after this many requests.
     pub requests_per_connection: u32,
+    /// HTTP/2 streams open at once.
+    pub streams_per_connection: u32,
 }
 
 /// The data plane.

@@ -1,3 +1,190 @@
 //! One task owns reloading: file change, signal and admin call are events to it.
+//!
+//! `read -> parse -> diff -> compile -> write intent -> swap -> outcome`. Everything before the swap
+//! can fail and changes nothing; nothing after it can.
 
 pub mod outcome;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+
+use crate::config::{self, Boot, Problem, Sources};
+use crate::last_good;
+use crate::live::Live;
+use crate::load;
+use crate::policy::snapshot::Snapshot;
+use crate::readiness::NoteReady;
+use crate::start;
+use crate::telemetry::metrics::Metrics;
+use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
+pub use watch::Watch;
+
+/// A deployment writes several files; the reload waits until they have been quiet for this long.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// But no longer than this: a folder in which something writes all the time is reloaded anyway.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Signals waiting to be acted on; more than one says nothing new.
+pub const QUEUED_SIGNALS: usize = 1;
+
+/// The task's state.
+pub struct Reloader {
+    /// The configuration folder.
+    pub folder: PathBuf,
+    /// What the process was started with; a difference needs a restart.
+    pub boot: Boot,
+    /// Where the swap happens.
+    pub live: Arc<Live>,
+    /// Where outcomes are counted.
+    pub metrics: Arc<Metrics>,
+    /// Held while the last good configuration serves instead of the files.
+    pub fallback: Option<NoteReady>,
+}
+
+impl Reloader {
+    /// Serves events until every sender is gone.
+    pub async fn run(mut self, mut inbox: ReloadInbox, mut signals: mpsc::Receiver<()>, mut watch: Watch) {
+        loop {
+            tokio::select! {
+                request = inbox.requests.recv() => {
+                    let Some(request) = request else { return };
+                    let current = self.live.pin().generation;
+                    if request.expected.is_some_and(|expected| expected != current) {
+                        // A caller who has gone away does not want the answer.
+                        let _ = request.reply.send(Err(StaleGeneration { current }));
+                        continue;
+                    }
+                    let outcome = self.reload(Trigger::Admin, &inbox).await;
+                    let _ = request.reply.send(Ok(outcome));
+                }
+                signal = signals.recv() => {
+                    if signal.is_none() { return }
+                    self.reload(Trigger::Signal, &inbox).await;
+                }
+                () = watch.changed() => {
+                    watch.settled(SETTLE, SETTLE_AT_MOST).await;
+                    self.reload(Trigger::FileChange, &inbox).await;
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, trigger: Trigger, inbox: &ReloadInbox) -> ReloadOutcome {
+        let folder = self.folder.clone();
+        let (boot, live) = (self.boot.clone(), self.live.pin());
+        // A million rows take a while to parse, and this thread also answers signals.
+        let prepared = tokio::task::spawn_blocking(move || prepare(&folder, &boot, &live)).await;
+        let now = SystemTime::now();
+        let (outcome, loaded_at) = match prepared {
+            Ok(Prepared::Ready { next, sources, summary }) => {
+                let generation = next.generation;
+                tracing::info!(%generation, hash = %next.hash, ?trigger, %summary, "configuration changes");
+                self.metrics.prepare(&next);
+                let hash = next.hash.clone();
+                self.live.replace(next);
+                self.fallback = None;
+                self.save(&sources, &hash);
+                (ReloadOutcome::Applied { generation }, now)
+            }
+            Ok(Prepared::Not(outcome)) => (outcome, inbox.last.borrow().loaded_at),
+            Err(_) => {
+                self.metrics.panicked();
+                let what =
+                    "cellgate failed while it read the configuration; report this with the files".to_owned();
+                let view = ProblemView { what, ..ProblemView::default() };
+                (ReloadOutcome::Rejected(vec![view]), inbox.last.borrow().loaded_at)
+            }
+        };
+        if outcome == ReloadOutcome::Unchanged && trigger == Trigger::FileChange {
+            // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
+            return outcome;
+        }
+        log(trigger, &outcome);
+        self.metrics.reload(outcome.label(), now);
+        let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
+        // Receivers live in the admin plane; without one nobody looks.
+        let _ = inbox.last.send(Arc::new(report));
+        outcome
+    }
+
+    fn save(&self, sources: &Sources, hash: &str) {
+        let last_good = start::to_last_good(sources, hash, unix(SystemTime::now()));
+        if let Err(error) = last_good::save(&self.boot.state_dir, &last_good) {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
+        }
+    }
+}
+
+enum Prepared {
+    Ready { next: Arc<Snapshot>, sources: Sources, summary: String },
+    Not(ReloadOutcome),
+}
+
+fn prepare(folder: &std::path::Path, boot: &Boot, live: &Snapshot) -> Prepared {
+    let sources = load::load(folder);
+    let (mut new_boot, config) = match config::parse_all(&sources, unix(SystemTime::now())) {
+        Ok(parsed) => parsed,
+        Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
+    };
+    // The command line may have chosen another state folder; the file cannot change it back.
+    new_boot.state_dir.clone_from(&boot.state_dir);
+    let changed = config::boot_changes(boot, &new_boot);
+    if !changed.is_empty() {
+        return Prepared::Not(ReloadOutcome::NeedsRestart(changed));
+    }
+    if config.hash == live.hash {
+        return Prepared::Not(ReloadOutcome::Unchanged);
+    }
+    let summary = config::diff(live, &config).to_string();
+    Prepared::Ready { next: Arc::new(config::compile(config, Some(live))), sources, summary }
+}
+
+fn log(trigger: Trigger, outcome: &ReloadOutcome) {
+    match outcome {
+        ReloadOutcome::Applied { generation } => {
+            tracing::info!(?trigger, %generation, "configuration applied")
+        }
+        ReloadOutcome::Unchanged => tracing::info!(?trigger, "configuration unchanged"),
+        ReloadOutcome::NeedsRestart(fields) => {
+            tracing::warn!(
+                ?trigger,
+                ?fields,
+                "configuration not applied: these fields of boot.yaml need a restart"
+            );
+        }
+        ReloadOutcome::Refused(objections) => {
+            tracing::error!(?trigger, ?objections, "configuration refused: the one before goes on serving");
+        }
+        ReloadOutcome::Rejected(problems) => {
+            for problem in problems {
+                tracing::error!(?trigger, %problem, "configuration rejected: the one before goes on serving");
+            }
+        }
+    }
+}
+
+/// Problems as the admin plane and the log show them.
+pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
+    let view = |problem: &Problem| ProblemView {
+        file: Some(problem.file.to_string()),
+        line: problem.line.map(u64::from),
+        column: problem.column.map(u64::from),
+        path: (!problem.path.is_empty()).then(|| problem.path.to_string()),
+        what: problem.what.to_string(),
+        expected: (!problem.expected.is_empty()).then(|| problem.expected.to_string()),
+        hint: problem.hint.as_ref().map(ToString::to_string),
+    };
+    problems.iter().map(view).collect()
+}
+
+/// Seconds since the Unix epoch.
+pub fn unix(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,6 +1,7 @@
 //! How a reload ends, and how others ask for one. The vocabulary between the task that owns reloading
 //! and everybody who asks it or shows what it did; nothing here can change a configuration.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -44,6 +45,29 @@ pub struct ProblemView {
     pub expected: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl fmt::Display for ProblemView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            f.write_str(file)?;
+            for number in [self.line, self.column].into_iter().flatten() {
+                write!(f, ":{number}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "; expected {expected}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a guard does not let a change through.

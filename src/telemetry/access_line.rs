@@ -106,7 +106,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
         conflicts: decision.map_or(Vec::new(), conflict_lines),
         cell: cell.map(|cell| cell.name.as_str()),
         why: decision.and_then(why),
-        surface: surface.map(|surface| surface.as_str()),
+        surface: surface.map(|surface| surface.name.as_str()),
         role: role_label(event.role()),
         generation: snapshot.generation.0,
         client: client.map(|client| &*client.name),

@@ -37,10 +37,10 @@ macro_rules! label_enum {
 label_enum! {
     /// How a TLS handshake with a client ended.
     Handshake {
-        /// Done, TLS 1.3.
-        Tls13 => "tls13",
-        /// Done, TLS 1.2.
-        Tls12 => "tls12",
+        /// Done, with certificate and signature.
+        Full => "full",
+        /// Done, from a ticket or a cached session.
+        Resumed => "resumed",
         /// No certificate covers the server name.
         UnknownName => "unknown_name",
         /// Not finished in time.

@@ -206,7 +206,7 @@ fn legacy_len(snapshot: &Snapshot) -> usize {
 }
 
 fn surface_name(snapshot: &Snapshot, position: usize) -> &str {
-    snapshot.surfaces.get(position).map_or(NONE, |surface| surface.as_str())
+    snapshot.surfaces.get(position).map_or(NONE, |surface| surface.name.as_str())
 }
 
 /// Positions come from closed lists; one beyond the end can only be of a snapshot that these handles

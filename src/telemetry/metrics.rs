@@ -52,11 +52,6 @@ pub struct Metrics {
     scraped: Mutex<Scraped>,
 }
 
-/// One client connection, from accept to close.
-#[derive(Debug)]
-#[must_use = "dropping it counts the connection as closed"]
-pub struct OpenConnection(Gauge);
-
 /// Handles of the access log: lines written, lost because the queue was full, lost on writing.
 #[derive(Clone, Debug)]
 pub struct AccessLogMeters {
@@ -188,11 +183,16 @@ impl Metrics {
         }
     }
 
-    /// Counts a connection as open until the guard is dropped.
-    pub fn connection_opened(&self) -> OpenConnection {
+    /// Counts a connection as open until [`connection_closed`](Self::connection_closed). The guard that
+    /// pairs the two is `listen`'s.
+    pub fn connection_opened(&self) {
         self.connections.increment(1);
         self.connections_open.increment(1.0);
-        OpenConnection(self.connections_open.clone())
+    }
+
+    /// Counts a connection as gone.
+    pub fn connection_closed(&self) {
+        self.connections_open.decrement(1.0);
     }
 
     /// Counts a connection that was closed before a request was read.
@@ -330,12 +330,6 @@ pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }
 
@@ -586,10 +580,11 @@ mod tests {
     #[test]
     fn connections_handshakes_and_reloads_are_counted() {
         let metrics = Metrics::new();
-        let open = metrics.connection_opened();
-        drop(metrics.connection_opened());
+        metrics.connection_opened();
+        metrics.connection_opened();
+        metrics.connection_closed();
         metrics.connection_refused(ConnectionRefused::Limit);
-        metrics.handshake(Handshake::Tls12);
+        metrics.handshake(Handshake::Full);
         metrics.unknown_sni(UnknownSni::Misordered);
         metrics.reload(Reload::Applied, NOW + Duration::from_secs(5));
         metrics.reload(Reload::Rejected, NOW + Duration::from_secs(9));
@@ -602,8 +597,8 @@ mod tests {
                 ("cellgate_connections_open", "1"),
                 ("cellgate_connections_total", "2"),
                 (r#"cellgate_connections_refused_total{reason="limit"}"#, "1"),
-                (r#"cellgate_tls_handshakes_total{result="tls12"}"#, "1"),
-                (r#"cellgate_tls_handshakes_total{result="tls13"}"#, "0"),
+                (r#"cellgate_tls_handshakes_total{result="full"}"#, "1"),
+                (r#"cellgate_tls_handshakes_total{result="resumed"}"#, "0"),
                 (r#"cellgate_unknown_sni_total{kind="misordered"}"#, "1"),
                 (r#"cellgate_reloads_total{outcome="rejected"}"#, "1"),
                 ("cellgate_config_last_reload_successful", "0"),
@@ -613,7 +608,7 @@ mod tests {
                 ("cellgate_panics_total", "1"),
             ],
         );
-        drop(open);
+        metrics.connection_closed();
         assert_values(&metrics, &[("cellgate_connections_open", "0")]);
     }
 

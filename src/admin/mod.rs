@@ -1,0 +1,164 @@
+//! The admin plane: what people and machines may look at, and the one thing that they may ask for.
+//!
+//! It lives on a thread and a runtime of its own, so that it answers when the data plane is at 100 %
+//! CPU. It can look at the live snapshot and ask the reload task; it cannot swap anything. Two doors:
+//! a unix socket for the operator's own user, with everything, and a loopback port that is read-only
+//! until roles exist.
+
+mod host;
+mod listen;
+mod page;
+mod routes;
+mod socket;
+mod views;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+use crate::policy::snapshot::Snapshot;
+use crate::readiness::Readiness;
+use crate::reload::outcome::ReloadHandle;
+use crate::telemetry::metrics::Metrics;
+
+use host::AllowedHosts;
+use listen::Doors;
+use socket::bind_socket;
+
+/// Where the admin plane listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// The read-only door; only a loopback address. Port 0 takes any free port.
+    pub loopback: Option<SocketAddr>,
+    /// Host names beyond `localhost` and loopback addresses under which the loopback door may be
+    /// called, without port.
+    pub allowed_hosts: Vec<String>,
+    /// The door with everything: path of a unix socket, made with mode 0600.
+    pub socket: Option<PathBuf>,
+}
+
+/// What the admin plane may look at and whom it may ask.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The snapshot in force.
+    pub live: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// The metrics page.
+    pub metrics: Arc<Metrics>,
+    /// `/readyz`.
+    pub readiness: Arc<Readiness>,
+    /// `POST /reload` and the outcome of the last reload.
+    pub reload: ReloadHandle,
+}
+
+/// A running admin plane. It ends with [`Admin::stop`] or when it is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    loopback: Option<SocketAddr>,
+    socket: Option<PathBuf>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why the admin plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Anybody in the network could look.
+    #[error(
+        "admin address {0} is not a loopback address: use 127.0.0.1 or [::1], and reach it from \
+         elsewhere through a tunnel (ssh -L)"
+    )]
+    NotLoopback(SocketAddr),
+    /// The port is taken or the address does not exist here.
+    #[error("cannot listen on admin address {0}: choose another port or end the process that holds it")]
+    Loopback(SocketAddr, #[source] io::Error),
+    /// Another process answers on the socket.
+    #[error("another process answers on admin socket {0}: end it, or choose another path")]
+    SocketInUse(PathBuf),
+    /// The path is taken by something that is not ours to delete.
+    #[error("{0} exists and is not a socket: move it away, or choose another path for the admin socket")]
+    NotASocket(PathBuf),
+    /// The folder is missing, not writable, or the path too long.
+    #[error(
+        "cannot make admin socket {0}: its folder must exist and be writable, and the path be shorter \
+         than 90 bytes"
+    )]
+    Socket(PathBuf, #[source] io::Error),
+    /// No thread or no runtime.
+    #[error("cannot start the admin thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Admin {
+    /// Binds both doors and starts the thread. When it returns, calls are answered.
+    ///
+    /// # Errors
+    /// A door cannot be bound, or the thread not be started; nothing is left behind then.
+    pub fn start(settings: &AdminSettings, state: AdminState) -> Result<Self, AdminError> {
+        let tcp = settings.loopback.map(bind_loopback).transpose()?;
+        let unix = settings.socket.as_deref().map(bind_socket).transpose()?;
+        let loopback = tcp.as_ref().map(|(_, address)| *address);
+        let socket = settings.socket.clone();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+        let doors = Doors {
+            open: routes::everything(state.clone(), socket.as_deref()),
+            read_only: routes::read_only(
+                state,
+                socket.as_deref(),
+                AllowedHosts::new(&settings.allowed_hosts),
+            ),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || runtime.block_on(listen::serve(tcp.map(|(tcp, _)| tcp), unix, doors, stopped)))
+            .map_err(AdminError::Thread)?;
+        Ok(Self { loopback, socket, stop, thread: Some(thread) })
+    }
+
+    /// The real address of the loopback door.
+    pub fn loopback(&self) -> Option<SocketAddr> {
+        self.loopback
+    }
+
+    /// The path of the unix socket.
+    pub fn socket(&self) -> Option<&std::path::Path> {
+        self.socket.as_deref()
+    }
+
+    /// Takes no more calls, lets those in progress end for a moment, and removes the socket file.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the admin thread ended with a panic; report it with the log of before");
+        }
+    }
+}
+
+fn bind_loopback(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AdminError> {
+    if !address.ip().is_loopback() {
+        return Err(AdminError::NotLoopback(address));
+    }
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|error| AdminError::Loopback(address, error))
+}
+
+#[cfg(test)]
+mod tests;

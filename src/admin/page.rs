@@ -1,0 +1,48 @@
+//! The page at `/`: what can be seen here, one line each. No script, no asset from elsewhere.
+
+use std::path::Path;
+
+const PAGE: &str = include_str!("index.html");
+
+/// The page, with the path of the unix socket where there is one.
+pub(super) fn index(socket: Option<&Path>) -> String {
+    let socket = socket.map_or_else(
+        || "No admin socket is configured (<code>admin.socket</code>); SIGHUP reloads.".to_owned(),
+        |path| {
+            let path = escape(&path.display().to_string());
+            format!("<code>curl --unix-socket {path} -X POST http://admin/reload</code>")
+        },
+    );
+    PAGE.replace("{{socket}}", &socket).replace("{{version}}", env!("CARGO_PKG_VERSION"))
+}
+
+fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut made, character| {
+        match character {
+            '&' => made.push_str("&amp;"),
+            '<' => made.push_str("&lt;"),
+            '>' => made.push_str("&gt;"),
+            '"' => made.push_str("&quot;"),
+            '\'' => made.push_str("&#39;"),
+            other => made.push(other),
+        }
+        made
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = index(Some(Path::new("/run/<a>&'b'/admin.sock")));
+        assert!(page.contains("/run/&lt;a&gt;&amp;&#39;b&#39;/admin.sock"), "{page}");
+        for banned in ["src=", "http-equiv", "<script", "@import", "url(", "{{"] {
+            assert!(!page.contains(banned), "{banned}");
+        }
+        for path in ["/healthz", "/readyz", "/metrics", "/config", "/cells"] {
+            assert!(page.contains(&format!("href=\"{path}\"")), "{path}");
+        }
+    }
+}

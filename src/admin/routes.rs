@@ -1,0 +1,225 @@
+//! What each door answers. Reading is the same on both; whatever changes something exists on the unix
+//! socket alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{self, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_MATCH, REFERRER_POLICY, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use crate::policy::ids::{AccountId, Generation};
+use crate::reload::outcome::{ReloadOutcome, ReloadRequest};
+
+use super::AdminState;
+use super::host::AllowedHosts;
+use super::page;
+use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, Trouble};
+
+/// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
+/// system its time. The reload goes on when the caller has gone.
+pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Largest body (facts: security row 16). No call has a body today; what is sent is read and ignored.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// The index page has one inline style and nothing else.
+const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                   frame-ancestors 'none'";
+
+/// The unix socket's routes.
+pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
+    reading(socket)
+        .route("/accounts/{id}", get(account))
+        .route("/reload", post(reload))
+        .fallback(not_found)
+        .layer(middleware::map_response(harden))
+        .with_state(state)
+}
+
+/// The loopback port's routes: reading, under an allowed name.
+pub(super) fn read_only(state: AdminState, socket: Option<&Path>, hosts: AllowedHosts) -> Router {
+    reading(socket)
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::new(hosts), guard))
+        .layer(middleware::map_response(harden))
+        .with_state(state)
+}
+
+fn reading(socket: Option<&Path>) -> Router<AdminState> {
+    let index = page::index(socket);
+    Router::new()
+        .route("/", get(|| async { axum::response::Html(index) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/config", get(config))
+        .route("/cells", get(cells))
+}
+
+async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
+    if !hosts.allow(request.uri(), request.headers()) {
+        let what = "This port answers only under the names localhost, 127.0.0.1 and [::1].";
+        let next = "Call it under one of them, or add the name to admin.allowed_hosts.";
+        return trouble(StatusCode::FORBIDDEN, "host_not_allowed", what, next);
+    }
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let what = "This port is read-only: nothing here can be changed.";
+        return trouble(StatusCode::NOT_FOUND, "read_only", what, "Use the admin socket (see /).");
+    }
+    next.run(request).await
+}
+
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, CSP),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn not_found() -> Response {
+    trouble(StatusCode::NOT_FOUND, "not_found", "There is no such page.", "See / for what there is.")
+}
+
+async fn readyz(State(state): State<AdminState>) -> Response {
+    let view = ReadyView::new(&state.readiness, &(state.live)(), SystemTime::now());
+    let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(view)).into_response()
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    let text = state.metrics.render(&(state.live)(), SystemTime::now());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn config(State(state): State<AdminState>) -> Response {
+    let live = (state.live)();
+    let report = state.reload.last.borrow().clone();
+    ([(ETAG, etag(live.generation))], Json(ConfigView::new(&live, &report))).into_response()
+}
+
+async fn cells(State(state): State<AdminState>) -> Response {
+    Json(CellsView::new(&(state.live)())).into_response()
+}
+
+async fn account(State(state): State<AdminState>, extract::Path(id): extract::Path<String>) -> Response {
+    let id = match AccountId::parse(id.as_bytes()) {
+        Ok(id) => id,
+        Err(error) => {
+            let what = format!("The account id {error}.");
+            return trouble(StatusCode::BAD_REQUEST, "bad_account", what, "Write it as it stands in a URL.");
+        }
+    };
+    let live = (state.live)();
+    match live.accounts.by_id(id) {
+        Some(row) => Json(AccountView::new(&live, row)).into_response(),
+        None => {
+            let what = format!("Account {id} has no row in generation {}.", live.generation);
+            let next = "Check the account table; requests that name it are refused.";
+            trouble(StatusCode::NOT_FOUND, "unmapped_account", what, next)
+        }
+    }
+}
+
+async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body) -> Response {
+    if to_bytes(body, MAX_BODY).await.is_err() {
+        let what = "The body is larger than 1 MiB or broke off.";
+        return trouble(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", what, "Send no body.");
+    }
+    let Ok(expected) = expected(&headers) else {
+        let what = "If-Match is not a generation number.";
+        let next = "Send the number that /config shows, or no If-Match.";
+        return trouble(StatusCode::BAD_REQUEST, "bad_if_match", what, next);
+    };
+    let (reply, answer) = oneshot::channel();
+    if let Err(error) = state.reload.requests.try_send(ReloadRequest { expected, reply }) {
+        return not_taken(&error);
+    }
+    match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
+        Ok(Ok(Ok(outcome))) => answered(&outcome),
+        Ok(Ok(Err(stale))) => {
+            let next = "Look at /config, and decide again whether to reload.";
+            let mut response =
+                trouble(StatusCode::PRECONDITION_FAILED, "stale_generation", format!("{stale}."), next);
+            response.headers_mut().insert(ETAG, etag(stale.current));
+            response
+        }
+        Ok(Err(_)) => {
+            let what = "The process is ending; the reload was not done.";
+            trouble(StatusCode::SERVICE_UNAVAILABLE, "ending", what, "Start it again: it reads the files.")
+        }
+        Err(_) => {
+            let what = "The reload takes longer than a minute. It goes on.";
+            trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, "Look at /config for its outcome.")
+        }
+    }
+}
+
+fn answered(outcome: &ReloadOutcome) -> Response {
+    let status = match outcome {
+        ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => StatusCode::OK,
+        ReloadOutcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadOutcome::Refused(_) | ReloadOutcome::NeedsRestart(_) => StatusCode::CONFLICT,
+    };
+    (status, Json(OutcomeView::new(outcome))).into_response()
+}
+
+fn not_taken(error: &TrySendError<ReloadRequest>) -> Response {
+    match error {
+        TrySendError::Full(_) => {
+            let what = "Too many reloads are waiting already.";
+            let next = "Try again in a second; the waiting ones read the same files.";
+            let mut response = trouble(StatusCode::SERVICE_UNAVAILABLE, "busy", what, next);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        TrySendError::Closed(_) => {
+            let what = "The process is ending and reloads nothing any more.";
+            trouble(StatusCode::SERVICE_UNAVAILABLE, "ending", what, "Start it again: it reads the files.")
+        }
+    }
+}
+
+/// The generation of `If-Match`: plain, or quoted like the ETag of `/config`; none and `*` are any.
+fn expected(headers: &HeaderMap) -> Result<Option<Generation>, ()> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(());
+    }
+    let text = value.to_str().map_err(drop)?.trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(());
+    }
+    number.parse().map(|number| Some(Generation(number))).map_err(drop)
+}
+
+fn etag(generation: Generation) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{generation}\"")).expect("digits in quotes are a header value")
+}
+
+fn trouble(status: StatusCode, error: &'static str, what: impl Into<String>, next: &str) -> Response {
+    (status, Json(Trouble { error, what: what.into(), next: next.to_owned() })).into_response()
+}

@@ -1,0 +1,162 @@
+//! The unix socket: made with its final mode, taking the place of a dead one and of nothing else, and
+//! open to this process's own user and root.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Type};
+
+use super::AdminError;
+
+/// The socket's mode: its owner and nobody else.
+const SOCKET_MODE: u32 = 0o600;
+
+/// A bound socket. Its file goes when this is dropped, unless somebody else has replaced it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// Non-blocking, listening.
+    pub listener: UnixListener,
+    /// The user that this process runs as.
+    pub owner: u32,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Binds the socket. It is made in a private folder beside its place and moved there when it has its
+/// mode, so that nobody can connect in between, and without touching the umask of the process.
+pub(super) fn bind_socket(path: &Path) -> Result<Socket, AdminError> {
+    make_room(path)?;
+    bind_beside(path).map_err(|error| AdminError::Socket(path.into(), error))
+}
+
+/// Whether a peer may talk to us.
+pub(super) fn may_connect(owner: u32, peer: u32) -> bool {
+    const ROOT: u32 = 0;
+    peer == owner || peer == ROOT
+}
+
+fn make_room(path: &Path) -> Result<(), AdminError> {
+    let failed = |error| AdminError::Socket(path.into(), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(AdminError::NotASocket(path.into())),
+        Ok(_) => {}
+    }
+    let caller = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    // A process that hangs has a full queue; a blocking connect would wait for it.
+    caller.set_nonblocking(true).map_err(failed)?;
+    match caller.connect(&SockAddr::unix(path).map_err(failed)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Err(AdminError::SocketInUse(path.into())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(AdminError::SocketInUse(path.into())),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn bind_beside(path: &Path) -> io::Result<Socket> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = PrivateFolder::create(parent.join(format!(".cg{}", std::process::id())))?;
+    let beside = folder.0.join("s");
+    let listener = UnixListener::bind(&beside)?;
+    listener.set_nonblocking(true)?;
+    fs::set_permissions(&beside, Permissions::from_mode(SOCKET_MODE))?;
+    let made = fs::symlink_metadata(&beside)?;
+    fs::rename(&beside, path)?;
+    Ok(Socket { listener, owner: made.uid(), path: path.into(), inode: made.ino() })
+}
+
+/// A folder that only we can enter, and that goes when it is dropped.
+struct PrivateFolder(PathBuf);
+
+impl PrivateFolder {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        // Left by a process of the same id that was killed in the middle.
+        let _ = fs::remove_file(path.join("s"));
+        let _ = fs::remove_dir(&path);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0.join("s"));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_private_from_the_start_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let socket = bind_socket(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the socket");
+        drop(socket);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        // What a killed process leaves: std does not remove the file.
+        drop(UnixListener::bind(&path).unwrap());
+        let live = bind_socket(&path).unwrap();
+        assert!(matches!(bind_socket(&path), Err(AdminError::SocketInUse(_))));
+        assert!(path.exists());
+        drop(live);
+        assert!(bind_socket(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        fs::write(&path, "precious").unwrap();
+        let error = bind_socket(&path).unwrap_err();
+        assert!(matches!(error, AdminError::NotASocket(_)), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let missing = folder.path().join("no/folder/admin.sock");
+        assert!(matches!(bind_socket(&missing), Err(AdminError::Socket(..))));
+    }
+
+    #[test]
+    fn a_socket_that_replaced_ours_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let ours = bind_socket(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let theirs = bind_socket(&path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+        drop(theirs);
+    }
+
+    #[test]
+    fn the_own_user_and_root_may_connect() {
+        for (owner, peer, expect) in
+            [(1000, 1000, true), (1000, 0, true), (1000, 1001, false), (0, 0, true), (0, 1000, false)]
+        {
+            assert_eq!(may_connect(owner, peer), expect, "{owner} {peer}");
+        }
+    }
+}

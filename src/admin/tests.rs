@@ -1,0 +1,461 @@
+//! The admin plane over real sockets.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::policy::certificates::{CertificateTable, ServerCertificate};
+use crate::policy::facts::CertificateNames;
+use crate::policy::ids::Generation;
+use crate::readiness::Reason;
+use crate::reload::outcome::{
+    Objection, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, ReloadRequest, StaleGeneration,
+    Trigger, handles,
+};
+use crate::telemetry::fixture;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Running {
+    admin: Admin,
+    readiness: Arc<Readiness>,
+    reload: ReloadHandle,
+    inbox: Option<ReloadInbox>,
+    _folder: tempfile::TempDir,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn report(outcome: ReloadOutcome) -> ReloadReport {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_168_800);
+    ReloadReport { trigger: Trigger::Start, at, outcome, loaded_at: at }
+}
+
+fn start() -> Running {
+    start_with(fixture::snapshot(1))
+}
+
+fn start_with(live: Arc<Snapshot>) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let (reload, inbox) = handles(report(ReloadOutcome::Applied { generation: Generation(1) }));
+    let readiness = Arc::new(Readiness::default());
+    let state = AdminState {
+        live: Arc::new(move || Arc::clone(&live)),
+        metrics: Arc::new(Metrics::new()),
+        readiness: Arc::clone(&readiness),
+        reload: reload.clone(),
+    };
+    let settings = AdminSettings {
+        loopback: Some(([127, 0, 0, 1], 0).into()),
+        allowed_hosts: Vec::new(),
+        socket: Some(folder.path().join("admin.sock")),
+    };
+    let admin = Admin::start(&settings, state).unwrap();
+    Running { admin, readiness, reload, inbox: Some(inbox), _folder: folder }
+}
+
+impl Running {
+    fn tcp(&self, request: &str) -> Answer {
+        let stream = TcpStream::connect(self.admin.loopback().unwrap()).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        exchange(stream, request.as_bytes())
+    }
+
+    fn unix(&self, request: &str) -> Answer {
+        let stream = UnixStream::connect(self.admin.socket().unwrap()).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        exchange(stream, request.as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.tcp(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
+    fn post_reload(&self, headers: &str) -> Answer {
+        self.unix(&format!("POST /reload HTTP/1.1\r\nHost: admin\r\n{headers}Content-Length: 0\r\n\r\n"))
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &[u8]) -> Answer {
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(request);
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer with a head");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// Plays the reload task: gives `answer` to every wish.
+fn play(
+    mut inbox: ReloadInbox,
+    answer: impl Fn(&ReloadRequest) -> Result<ReloadOutcome, StaleGeneration> + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        while let Some(request) = inbox.requests.blocking_recv() {
+            let answer = answer(&request);
+            if let Ok(outcome) = &answer {
+                inbox.last.send_replace(Arc::new(report(outcome.clone())));
+            }
+            let _ = request.reply.send(answer);
+        }
+    })
+}
+
+#[test]
+fn every_page_is_on_both_doors() {
+    let running = start();
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/config", "/cells"] {
+        for answer in [running.get(path), running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))] {
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(!answer.body.is_empty(), "{path}");
+            for header in
+                ["content-security-policy: default-src 'none'", "cache-control: no-store", "nosniff"]
+            {
+                assert!(answer.head.contains(header), "{path}: {header} in {}", answer.head);
+            }
+        }
+    }
+    assert_eq!(running.get("/nothing").json()["error"], "not_found");
+    let head = running.tcp("HEAD /config HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(running.get("/metrics").body.contains("cellgate_in_flight_limit{cell=\"mt\"} 20\n"));
+}
+
+#[test]
+fn cells_and_config_say_what_is_in_force() {
+    let running = start();
+    assert_eq!(
+        running.get("/cells").json(),
+        json!({"generation": 1, "cells": [
+            {"name": "us1", "shared": false, "domain": "us1.dbt.com", "protocol": "http1", "tls": false,
+             "in_flight": 0, "max_in_flight": 10,
+             "groups": [{"zone": "a", "priority": 0, "endpoints": ["us1.internal:443"]}]},
+            {"name": "mt", "shared": true, "domain": "mt.dbt.com", "protocol": "http1", "tls": false,
+             "in_flight": 0, "max_in_flight": 20,
+             "groups": [{"zone": "a", "priority": 0, "endpoints": ["mt.internal:443"]}]},
+        ]})
+    );
+    let config = running.get("/config");
+    assert!(config.head.contains("etag: \"1\""), "{}", config.head);
+    assert_eq!(
+        config.json(),
+        json!({"generation": 1, "hash": "c0ffee", "loaded_at": "2026-11-20T10:00:00Z",
+               "accounts": 2, "cells": 2,
+               "last_reload": {"at": "2026-11-20T10:00:00Z", "trigger": "start", "outcome": "applied",
+                               "generation": 1}})
+    );
+}
+
+#[test]
+fn strangers_names_and_changing_methods_get_nothing_on_loopback() {
+    let running = start();
+    let check = |request: &str, status: u16, error: &str| {
+        let answer = running.tcp(request);
+        assert_eq!(answer.status, status, "{request:?}: {}", answer.body);
+        assert_eq!(answer.json()["error"], error, "{request:?}");
+        assert!(answer.json()["next"].as_str().is_some_and(|next| !next.is_empty()), "{request:?}");
+    };
+    for host in [
+        "Host: evil.example",
+        "Host: evil.example:80",
+        "Host: 127.0.0.1.evil.example",
+        "Host: localhost.evil.example",
+        "Host: 10.0.0.1",
+        "Host: ",
+        "Host: localhost\r\nHost: evil.example",
+        "X-Forwarded-Host: localhost",
+    ] {
+        check(&format!("GET /config HTTP/1.1\r\n{host}\r\n\r\n"), 403, "host_not_allowed");
+    }
+    check("GET http://evil.example/config HTTP/1.1\r\nHost: localhost\r\n\r\n", 403, "host_not_allowed");
+    check(
+        "POST /reload HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n",
+        403,
+        "host_not_allowed",
+    );
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+        check(
+            &format!("{method} /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"),
+            404,
+            "read_only",
+        );
+        check(
+            &format!("{method} /config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"),
+            404,
+            "read_only",
+        );
+    }
+    check("GET /reload HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
+    check("GET /accounts/1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
+    let queued = running.inbox.unwrap().requests.try_recv();
+    assert!(queued.is_err(), "nothing has reached the reload task");
+}
+
+#[test]
+fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
+    let expired = certificate("ab123.us1.dbt.com", 1_000_000_000);
+    let valid = certificate("cloud.getdbt.com", i64::MAX);
+    let mut live = Arc::into_inner(fixture::snapshot(1)).unwrap();
+    live.certificates = CertificateTable::new([expired, valid]);
+    let running = start_with(Arc::new(live));
+    let check = |status: u16, expect: &[(&str, bool)]| {
+        let answer = running.get("/readyz");
+        assert_eq!(answer.status, status, "{}", answer.body);
+        let answer = answer.json();
+        assert_eq!(answer["ready"], status == 200);
+        let reasons = answer["reasons"].as_array().unwrap();
+        let seen: Vec<_> =
+            reasons.iter().map(|r| (r["reason"].as_str().unwrap(), r["blocks"].as_bool().unwrap())).collect();
+        assert_eq!(seen, expect, "{answer}");
+        assert!(reasons.iter().all(|reason| reason["detail"].as_str().is_some_and(|text| text.len() > 20)));
+    };
+    check(200, &[("certificate_expired", false)]);
+    let starting = running.readiness.block(Reason::Starting);
+    check(503, &[("starting", true), ("certificate_expired", false)]);
+    drop(starting);
+    let written = SystemTime::now() - Duration::from_secs(7200);
+    let note = running.readiness.note(Reason::LastGood { written, cause: "cells.yaml line 3".into() });
+    check(200, &[("last_good", false), ("certificate_expired", false)]);
+    let shown = running.get("/readyz").json();
+    let age = shown["reasons"][0]["age_seconds"].as_u64().unwrap();
+    assert!((7200..7300).contains(&age), "{shown}");
+    assert!(shown["reasons"][0]["detail"].as_str().unwrap().contains("cells.yaml line 3"), "{shown}");
+    let draining = running.readiness.block(Reason::Draining);
+    check(503, &[("last_good", false), ("draining", true), ("certificate_expired", false)]);
+    drop((note, draining));
+    check(200, &[("certificate_expired", false)]);
+}
+
+#[test]
+fn a_reload_answers_with_its_outcome() {
+    let problem = ProblemView {
+        file: Some("cells.yaml".into()),
+        line: Some(3),
+        path: Some("cells.us1".into()),
+        what: "unknown key 'endpoint'".into(),
+        expected: Some("endpoints".into()),
+        ..ProblemView::default()
+    };
+    let objection = Objection { guard: "shrink".into(), what: "half of the accounts go".into(), hint: None };
+    let shown_problem = json!({"file": "cells.yaml", "line": 3, "path": "cells.us1",
+                               "what": "unknown key 'endpoint'", "expected": "endpoints"});
+    for (outcome, status, expect) in [
+        (ReloadOutcome::Unchanged, 200, json!({"outcome": "unchanged"})),
+        (
+            ReloadOutcome::Applied { generation: Generation(2) },
+            200,
+            json!({"outcome": "applied", "generation": 2}),
+        ),
+        (
+            ReloadOutcome::Rejected(vec![problem.clone(), problem]),
+            422,
+            json!({"outcome": "rejected", "problems": [shown_problem.clone(), shown_problem]}),
+        ),
+        (
+            ReloadOutcome::Refused(vec![objection]),
+            409,
+            json!({"outcome": "refused",
+                   "objections": [{"guard": "shrink", "what": "half of the accounts go"}]}),
+        ),
+        (
+            ReloadOutcome::NeedsRestart(vec!["listeners[0].address".into()]),
+            409,
+            json!({"outcome": "needs_restart", "fields": ["listeners[0].address"]}),
+        ),
+    ] {
+        let mut running = start();
+        let task = play(running.inbox.take().unwrap(), move |_| Ok(outcome.clone()));
+        let answer = running.post_reload("");
+        assert_eq!((answer.status, answer.json()), (status, expect.clone()));
+        // The same is seen later on /config.
+        let mut last = running.get("/config").json()["last_reload"].take();
+        for extra in ["at", "trigger"] {
+            assert!(last.as_object_mut().unwrap().remove(extra).is_some());
+        }
+        assert_eq!(last, expect);
+        drop(running);
+        task.join().unwrap();
+    }
+}
+
+#[test]
+fn a_caller_names_the_generation_it_means_to_replace() {
+    let mut running = start();
+    let task = play(running.inbox.take().unwrap(), |request| match request.expected {
+        None | Some(Generation(7)) => Ok(ReloadOutcome::Unchanged),
+        Some(_) => Err(StaleGeneration { current: Generation(7) }),
+    });
+    for (header, status, error) in [
+        ("", 200, None),
+        ("If-Match: 7\r\n", 200, None),
+        ("If-Match: \"7\"\r\n", 200, None),
+        ("If-Match: *\r\n", 200, None),
+        ("If-Match: \"6\"\r\n", 412, Some("stale_generation")),
+        ("If-Match: seven\r\n", 400, Some("bad_if_match")),
+        ("If-Match: +7\r\n", 400, Some("bad_if_match")),
+        ("If-Match: \r\n", 400, Some("bad_if_match")),
+        ("If-Match: 99999999999999999999\r\n", 400, Some("bad_if_match")),
+        ("If-Match: 7\r\nIf-Match: 7\r\n", 400, Some("bad_if_match")),
+    ] {
+        let answer = running.post_reload(header);
+        assert_eq!(answer.status, status, "{header:?}");
+        assert_eq!(answer.json()["error"].as_str(), error, "{header:?}");
+        assert_eq!(answer.head.contains("etag: \"7\""), status == 412, "{header:?}");
+    }
+    drop(running);
+    task.join().unwrap();
+}
+
+#[test]
+fn of_eight_callers_who_replace_the_same_generation_one_succeeds() {
+    let mut running = start();
+    let current = AtomicU64::new(1);
+    let task = play(running.inbox.take().unwrap(), move |request| {
+        let now = current.load(Ordering::Relaxed);
+        match request.expected {
+            Some(expected) if expected.0 == now => {
+                current.store(now + 1, Ordering::Relaxed);
+                Ok(ReloadOutcome::Applied { generation: Generation(now + 1) })
+            }
+            _ => Err(StaleGeneration { current: Generation(now) }),
+        }
+    });
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| running.post_reload("If-Match: 1\r\n").status)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 7, "{statuses:?}");
+    drop(running);
+    task.join().unwrap();
+}
+
+#[test]
+fn a_full_queue_and_an_ending_process_are_told_apart() {
+    let mut running = start();
+    let mut answers = Vec::new();
+    while let (reply, answer) = tokio::sync::oneshot::channel()
+        && running.reload.requests.try_send(ReloadRequest { expected: None, reply }).is_ok()
+    {
+        answers.push(answer);
+    }
+    let busy = running.post_reload("");
+    assert_eq!((busy.status, busy.json()["error"].as_str()), (503, Some("busy")));
+    assert!(busy.head.contains("retry-after: 1"), "{}", busy.head);
+    running.inbox = None;
+    let ending = running.post_reload("");
+    assert_eq!((ending.status, ending.json()["error"].as_str()), (503, Some("ending")));
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_not_read_to_its_end() {
+    let running = start();
+    let size = 1024 * 1024 + 1;
+    let head = format!("POST /reload HTTP/1.1\r\nHost: admin\r\nContent-Length: {size}\r\n\r\n");
+    let mut request = head.into_bytes();
+    request.resize(request.len() + size, b'x');
+    let stream = UnixStream::connect(running.admin.socket().unwrap()).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let answer = exchange(stream, &request);
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (413, Some("body_too_large")));
+    assert!(running.inbox.unwrap().requests.try_recv().is_err());
+}
+
+#[test]
+fn accounts_are_shown_on_the_socket() {
+    let running = start();
+    let get = |id: &str| running.unix(&format!("GET /accounts/{id} HTTP/1.1\r\nHost: admin\r\n\r\n"));
+    assert_eq!(
+        get("2").json(),
+        json!({"generation": 1, "account": 2, "prefixes": ["cd456"], "cell": "mt",
+               "redirect_browsers": false})
+    );
+    for (id, status, error) in [("3", 404, "unmapped_account"), ("03", 400, "bad_account")] {
+        let answer = get(id);
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(error)));
+    }
+}
+
+#[test]
+fn silent_callers_hold_their_places_for_five_seconds_and_only_those_of_their_door() {
+    let running = start();
+    let address = running.admin.loopback().unwrap();
+    let silent: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let begun = Instant::now();
+    assert_eq!(running.unix("GET /healthz HTTP/1.1\r\nHost: admin\r\n\r\n").status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(4), "the other door is not affected");
+    assert_eq!(running.get("/healthz").status, 200, "a place has come free");
+    assert!(begun.elapsed() > Duration::from_secs(4), "until then there was none");
+    drop(silent);
+}
+
+#[test]
+fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
+    let running = start();
+    let state = || AdminState {
+        live: Arc::new(|| fixture::snapshot(1)),
+        metrics: Arc::new(Metrics::new()),
+        readiness: Arc::new(Readiness::default()),
+        reload: running.reload.clone(),
+    };
+    let check = |settings: AdminSettings, expect: &str| {
+        let error = Admin::start(&settings, state()).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    let loopback = |address| AdminSettings { loopback: Some(address), ..AdminSettings::default() };
+    check(loopback(([0, 0, 0, 0], 0).into()), "is not a loopback address: use 127.0.0.1");
+    check(loopback(running.admin.loopback().unwrap()), "choose another port");
+    let taken = AdminSettings { socket: running.admin.socket().map(Into::into), ..AdminSettings::default() };
+    check(taken, "another process answers on admin socket");
+}
+
+#[test]
+fn after_the_end_the_doors_are_closed_and_the_socket_file_is_gone() {
+    let running = start();
+    let (address, socket) = (running.admin.loopback().unwrap(), running.admin.socket().unwrap().to_owned());
+    running.admin.stop();
+    assert!(TcpStream::connect(address).is_err());
+    assert!(!socket.exists());
+}
+
+#[derive(Debug)]
+struct NoKey;
+
+impl SigningKey for NoKey {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        None
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ED25519
+    }
+}
+
+fn certificate(name: &str, not_after: i64) -> ServerCertificate {
+    ServerCertificate {
+        key: Arc::new(CertifiedKey::new(Vec::new(), Arc::new(NoKey))),
+        names: CertificateNames::new([name]),
+        not_after,
+    }
+}

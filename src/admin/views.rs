@@ -1,0 +1,299 @@
+//! What the admin plane prints: views of other modules' values, made for reading. Nothing here is read
+//! back, and no secret has a field.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::policy::accounts::Account;
+use crate::policy::snapshot::{Cell, CellProtocol, EndpointAddress, Snapshot};
+use crate::readiness::{Readiness, Reason};
+use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport};
+use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
+
+/// Something went wrong with a call: what, and what to do next.
+#[derive(Debug, Serialize)]
+pub(super) struct Trouble {
+    pub error: &'static str,
+    pub what: String,
+    pub next: String,
+}
+
+/// `/readyz`.
+#[derive(Debug, Serialize)]
+pub(super) struct ReadyView {
+    pub ready: bool,
+    generation: u64,
+    reasons: Vec<ReasonView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReasonView {
+    reason: &'static str,
+    blocks: bool,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
+}
+
+/// `/config`.
+#[derive(Debug, Serialize)]
+pub(super) struct ConfigView {
+    generation: u64,
+    hash: String,
+    loaded_at: String,
+    accounts: usize,
+    cells: usize,
+    last_reload: ReportView,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportView {
+    at: String,
+    trigger: &'static str,
+    #[serde(flatten)]
+    outcome: OutcomeView,
+}
+
+/// The answer to `POST /reload`, and a part of `/config`.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct OutcomeView {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<ProblemLine>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    objections: Vec<ObjectionLine>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ObjectionLine {
+    guard: String,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// `/cells`.
+#[derive(Debug, Serialize)]
+pub(super) struct CellsView {
+    generation: u64,
+    cells: Vec<CellView>,
+}
+
+#[derive(Debug, Serialize)]
+struct CellView {
+    name: String,
+    shared: bool,
+    domain: String,
+    protocol: &'static str,
+    tls: bool,
+    in_flight: u32,
+    max_in_flight: u32,
+    groups: Vec<GroupView>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupView {
+    zone: String,
+    priority: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity_rps: Option<u32>,
+    endpoints: Vec<String>,
+}
+
+/// `/accounts/{id}`.
+#[derive(Debug, Serialize)]
+pub(super) struct AccountView {
+    generation: u64,
+    account: u64,
+    prefixes: Vec<String>,
+    cell: String,
+    redirect_browsers: bool,
+}
+
+impl ReadyView {
+    /// At `now`: the reasons in force, and certificates whose time is over.
+    pub fn new(readiness: &Readiness, live: &Snapshot, now: SystemTime) -> Self {
+        let standing = readiness.reasons();
+        let mut reasons: Vec<ReasonView> = Vec::with_capacity(standing.len());
+        for one in &standing {
+            let (detail, written) = explain(&one.reason);
+            reasons.push(ReasonView {
+                reason: one.reason.as_str(),
+                blocks: one.blocks,
+                detail,
+                age_seconds: written.map(|since| age(now, since)),
+            });
+        }
+        for certificate in live.certificates.iter() {
+            let end = from_unix_seconds(certificate.not_after);
+            if end <= now {
+                let names: Vec<_> = certificate.names.iter().collect();
+                reasons.push(ReasonView {
+                    reason: "certificate_expired",
+                    blocks: false,
+                    detail: format!(
+                        "The certificate of {} expired at {}. Install a new one and reload.",
+                        names.join(", "),
+                        Seconds(end)
+                    ),
+                    age_seconds: Some(age(now, end)),
+                });
+            }
+        }
+        // From the same look: an answer must not say ready and give a blocking reason.
+        let ready = !standing.iter().any(|one| one.blocks);
+        Self { ready, generation: live.generation.0, reasons }
+    }
+}
+
+fn explain(reason: &Reason) -> (String, Option<SystemTime>) {
+    match reason {
+        Reason::Starting => ("The configuration is being loaded and listeners are being bound.".into(), None),
+        Reason::Draining => ("The process is ending: requests in flight are being finished.".into(), None),
+        Reason::LastGood { written, cause } => {
+            let detail = format!(
+                "The configuration files cannot be used: {cause}. The last good configuration, written \
+                 at {}, is served. Correct the files and reload.",
+                Seconds(*written)
+            );
+            (detail, Some(*written))
+        }
+        Reason::LastGoodTooOld { written } => {
+            let detail = format!(
+                "The last good configuration was written at {} and is older than max_last_good_age. \
+                 Correct the files and reload.",
+                Seconds(*written)
+            );
+            (detail, Some(*written))
+        }
+    }
+}
+
+fn age(now: SystemTime, since: SystemTime) -> u64 {
+    now.duration_since(since).map_or(0, |age| age.as_secs())
+}
+
+impl ConfigView {
+    /// What is in force and how the last reload ended.
+    pub fn new(live: &Snapshot, report: &ReloadReport) -> Self {
+        Self {
+            generation: live.generation.0,
+            hash: live.hash.to_string(),
+            loaded_at: Seconds(report.loaded_at).to_string(),
+            accounts: live.accounts.len(),
+            cells: live.cells.len(),
+            last_reload: ReportView {
+                at: Seconds(report.at).to_string(),
+                trigger: report.trigger.as_str(),
+                outcome: OutcomeView::new(&report.outcome),
+            },
+        }
+    }
+}
+
+impl OutcomeView {
+    /// The outcome with everything that it carries.
+    pub fn new(outcome: &ReloadOutcome) -> Self {
+        let mut view = Self { outcome: outcome.label().as_str(), ..Self::default() };
+        match outcome {
+            ReloadOutcome::Unchanged => {}
+            ReloadOutcome::Rejected(problems) => {
+                view.problems = problems.iter().map(ProblemLine::new).collect();
+            }
+            ReloadOutcome::Refused(objections) => {
+                view.objections = objections.iter().map(ObjectionLine::new).collect();
+            }
+            ReloadOutcome::NeedsRestart(fields) => view.fields.clone_from(fields),
+            ReloadOutcome::Applied { generation } => view.generation = Some(generation.0),
+        }
+        view
+    }
+}
+
+impl ProblemLine {
+    fn new(problem: &ProblemView) -> Self {
+        let ProblemView { file, line, column, path, what, expected, hint } = problem.clone();
+        Self { file, line, column, path, what, expected, hint }
+    }
+}
+
+impl ObjectionLine {
+    fn new(objection: &Objection) -> Self {
+        let Objection { guard, what, hint } = objection.clone();
+        Self { guard, what, hint }
+    }
+}
+
+impl CellsView {
+    /// Every cell of the snapshot with its live load.
+    pub fn new(live: &Snapshot) -> Self {
+        Self { generation: live.generation.0, cells: live.cells.iter().map(CellView::new).collect() }
+    }
+}
+
+impl CellView {
+    fn new(cell: &Cell) -> Self {
+        let groups = cell.groups.iter().map(|group| GroupView {
+            zone: group.zone.to_string(),
+            priority: group.priority,
+            capacity_rps: group.capacity_rps,
+            endpoints: group.endpoints.iter().map(|endpoint| address(&endpoint.address)).collect(),
+        });
+        Self {
+            name: cell.name.to_string(),
+            shared: cell.shared,
+            domain: cell.domain.to_string(),
+            protocol: match cell.protocol {
+                CellProtocol::Http1 => "http1",
+                CellProtocol::Http2 => "http2",
+                CellProtocol::Auto => "auto",
+            },
+            tls: cell.tls.is_some(),
+            in_flight: cell.load.in_flight(),
+            max_in_flight: cell.max_in_flight,
+            groups: groups.collect(),
+        }
+    }
+}
+
+fn address(address: &EndpointAddress) -> String {
+    match address {
+        EndpointAddress::Socket(address) => address.to_string(),
+        EndpointAddress::Name(name, port) => format!("{name}:{port}"),
+    }
+}
+
+impl AccountView {
+    /// A row of the account table.
+    pub fn new(live: &Snapshot, account: &Account) -> Self {
+        Self {
+            generation: live.generation.0,
+            account: account.id.value(),
+            prefixes: account.prefixes.iter().map(ToString::to_string).collect(),
+            cell: live.cell(account.cell).name.to_string(),
+            redirect_browsers: account.redirect_browsers,
+        }
+    }
+}

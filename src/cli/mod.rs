@@ -1,0 +1,92 @@
+//! The command line: one file a command. Arguments are parsed here, decisions are made elsewhere, and
+//! what a person reads is printed here and nowhere else.
+
+// The one module that talks to a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod check;
+mod explain;
+mod fingerprint;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Everything is well.
+pub const OK: u8 = 0;
+/// It failed while running.
+pub const FAILED: u8 = 1;
+/// The command line or the configuration is wrong (`EX_USAGE` of sysexits.h).
+pub const USAGE: u8 = 64;
+
+/// Edge proxy that takes every request to its account's own cell.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C
+    Serve(serve::Args),
+    /// Read the configuration and report every problem in it
+    Check(check::Args),
+    /// Say what would happen to a request, and why
+    Explain(explain::Args),
+    /// Print the fingerprint of a token read from standard input, for credentials.csv
+    Fingerprint(fingerprint::Args),
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigFolder {
+    /// Configuration folder, with boot.yaml and cellgate.yaml
+    #[arg(long = "config", value_name = "DIR", default_value = "config")]
+    pub folder: PathBuf,
+}
+
+impl Cli {
+    /// Runs the command and says how it ended, in words on standard error and as exit code.
+    pub fn run(self) -> ExitCode {
+        let ended = match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Explain(args) => explain::run(&args),
+            Command::Fingerprint(args) => fingerprint::run(&args),
+        };
+        ended.unwrap_or_else(|error| {
+            eprintln!("cellgate: {error:#}");
+            ExitCode::from(FAILED)
+        })
+    }
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> i64 {
+    crate::reload::unix(std::time::SystemTime::now())
+}
+
+/// Prints problems, one a line, and how many there are.
+fn print_problems(problems: &[crate::config::Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    match problems.len() {
+        1 => eprintln!("1 problem. Nothing was changed."),
+        count => eprintln!("{count} problems. Nothing was changed."),
+    }
+}

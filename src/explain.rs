@@ -1,0 +1,219 @@
+//! An explanation: a decision in words. The deciding is `policy`'s; here it is only told.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Value, json};
+
+use crate::policy::address::own_address;
+use crate::policy::annotate;
+use crate::policy::decide::{Decision, Source, Verdict, decide};
+use crate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
+use crate::policy::forwarding::{self, Told};
+use crate::policy::gate::{self, ParsedHead};
+use crate::policy::hosts::Role;
+use crate::policy::learned::LearnedTable;
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::Snapshot;
+
+/// Documentation address (RFC 5737) that stands for the client.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A request to explain.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Method.
+    pub method: Method,
+    /// Host header, with or without port.
+    pub host: String,
+    /// Path and query.
+    pub target: String,
+    /// Further fields.
+    pub headers: HeaderMap,
+    /// The client speaks TLS.
+    pub tls: bool,
+}
+
+/// What would happen, and why.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    verdict: String,
+    refusal: Option<Refusal>,
+    account: Option<u64>,
+    own_address: Option<String>,
+    source: Source,
+    cell: Option<String>,
+    why: Option<&'static str>,
+    conflicts: Vec<(Source, Source)>,
+    generation: u64,
+    hash: String,
+    role: Option<Role>,
+    surface: Option<String>,
+    misordered_host: bool,
+    client: Option<String>,
+    /// Fields that the cell would get from us.
+    to_cell: Vec<(String, String)>,
+    /// Fields that a 200 of the cell would get from us.
+    to_client: Vec<(String, String)>,
+}
+
+/// Explains a request under a snapshot, with no learned credential.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+    let mut headers = question.headers.clone();
+    if let Ok(host) = HeaderValue::from_str(&question.host) {
+        headers.insert(header::HOST, host);
+    }
+    let head = ParsedHead {
+        method: &question.method,
+        version: WireVersion::Http11,
+        authority: None,
+        target: &question.target,
+        protocol: None,
+        headers: &headers,
+    };
+    let scheme = if question.tls { Scheme::Https } else { Scheme::Http };
+    let connection = ConnectionFacts { scheme, peer: CLIENT, certificate_names: None };
+    let mut scratch = String::new();
+    match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
+        Ok(facts) => decided(snapshot, &facts, decide(snapshot, &LearnedTable::default(), &facts)),
+        Err(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
+    }
+}
+
+fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) -> Explanation {
+    let mut explanation = from_decision(snapshot, &decision);
+    if let Verdict::Forward { cell, .. } = decision.verdict {
+        let account = decision.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
+        let told = Told {
+            client: forwarding::client_ip(CLIENT, facts.headers, &snapshot.trusted_proxies),
+            account: &account,
+            cell: snapshot.cell(cell).name.as_str(),
+            generation: snapshot.generation.0,
+            request_id: &forwarding::request_id(facts.headers, || "(new)".into()),
+            trace: (1, 1),
+        };
+        let edits = forwarding::outgoing(facts, &told);
+        explanation.to_cell =
+            fields(edits.set.iter().chain(&edits.append).map(|(name, value)| (name, value)));
+    }
+    if let Some(schedule) = decision.schedule {
+        let mut answer = HeaderMap::new();
+        let successor = explanation.own_address.as_ref().map(|own| format!("https://{own}{}", facts.target));
+        annotate::annotate(snapshot.schedule(schedule), successor.as_deref(), &mut answer);
+        explanation.to_client = fields(answer.iter());
+    }
+    explanation
+}
+
+fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
+    let (verdict, refusal, cell, why) = match &decision.verdict {
+        Verdict::Forward { cell, why } => {
+            ("forward".to_owned(), None, Some(snapshot.cell(*cell).name.to_string()), Some(why.as_str()))
+        }
+        Verdict::Redirect { location } => (format!("redirect to {location}"), None, None, None),
+        Verdict::Refuse(refusal) => ("refuse".to_owned(), Some(*refusal), None, None),
+    };
+    let row = decision.account.and_then(|account| snapshot.accounts.by_id(account));
+    let surface = decision.surface.map(|surface| snapshot.surface(surface).name.to_string());
+    Explanation {
+        verdict,
+        refusal,
+        account: decision.account.map(|account| account.value()),
+        own_address: row
+            .zip(decision.surface)
+            .and_then(|(row, surface)| own_address(snapshot, row, surface))
+            .map(|address| address.to_string()),
+        source: decision.source,
+        cell,
+        why,
+        conflicts: decision.conflicts.iter().map(|conflict| (conflict.followed, conflict.against)).collect(),
+        generation: snapshot.generation.0,
+        hash: snapshot.hash.to_string(),
+        role: decision.role,
+        surface,
+        misordered_host: decision.misordered_host,
+        client: decision.client.map(|client| snapshot.clients[usize::from(client)].name.to_string()),
+        to_cell: Vec::new(),
+        to_client: Vec::new(),
+    }
+}
+
+impl Explanation {
+    /// For programs: one object; fields only ever get added.
+    pub fn to_json(&self) -> Value {
+        let conflicts: Vec<Value> = self
+            .conflicts
+            .iter()
+            .map(|(followed, against)| json!({ "followed": followed.as_str(), "against": against.as_str() }))
+            .collect();
+        json!({
+            "verdict": self.verdict,
+            "account": self.account,
+            "source": self.source.as_str(),
+            "cell": self.cell,
+            "why": self.why,
+            "conflicts": conflicts,
+            "generation": self.generation,
+            "hash": self.hash,
+            "headers": { "to_cell": pairs(&self.to_cell), "to_client": pairs(&self.to_client) },
+            "refusal": self.refusal.map(|refusal| json!({
+                "reason": refusal.label(), "status": refusal.status(), "advice": refusal.advice(),
+            })),
+            "role": self.role.map(Role::as_str),
+            "surface": self.surface,
+            "misordered_host": self.misordered_host,
+            "own_address": self.own_address,
+            "client": self.client,
+        })
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        let account = self.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
+        writeln!(f, "verdict     {}", self.verdict)?;
+        if let Some(refusal) = self.refusal {
+            writeln!(f, "refusal     {} {}: {}", refusal.status(), refusal.label(), refusal.advice())?;
+        }
+        writeln!(f, "account     {account} (source: {})", self.source.as_str())?;
+        writeln!(
+            f,
+            "cell        {}{}",
+            text(&self.cell),
+            self.why.map_or_else(String::new, |why| format!(" ({why})"))
+        )?;
+        for (followed, against) in &self.conflicts {
+            writeln!(f, "conflict    {} disagrees with {}", against.as_str(), followed.as_str())?;
+        }
+        let role = self.role.map_or("not served", Role::as_str);
+        let misordered = if self.misordered_host { ", labels in the wrong order" } else { "" };
+        writeln!(f, "host        {role}, surface {}{misordered}", text(&self.surface))?;
+        writeln!(f, "address     {}", text(&self.own_address))?;
+        writeln!(f, "client      {}", self.client.as_deref().unwrap_or("unknown"))?;
+        writeln!(f, "generation  {} ({})", self.generation, &self.hash[..self.hash.len().min(12)])?;
+        for (title, fields) in [("to the cell", &self.to_cell), ("to the client, on a 200", &self.to_client)]
+        {
+            if !fields.is_empty() {
+                writeln!(f, "{title}:")?;
+            }
+            for (name, value) in fields {
+                writeln!(f, "  {name}: {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fields<'a>(
+    fields: impl Iterator<Item = (&'a http::HeaderName, &'a HeaderValue)>,
+) -> Vec<(String, String)> {
+    fields
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
+}
+
+fn pairs(fields: &[(String, String)]) -> Value {
+    fields.iter().map(|(name, value)| json!([name, value])).collect()
+}

@@ -1,0 +1,144 @@
+//! Learned credentials across a restart: the table's export as a file in the state folder. It holds
+//! keyed fingerprints and account ids, never a token. Losing it costs lessons, not correctness, so a
+//! damaged file is reported and learned anew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::credential::Fingerprint;
+use crate::policy::ids::AccountId;
+use crate::policy::learned::{LearnedEntry, LearnedExport, LearnedTable};
+use crate::policy::snapshot::Snapshot;
+
+/// Name of the file in the state folder.
+pub const FILE_NAME: &str = "learned.json";
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    version: u16,
+    /// Under which key the fingerprints were made: another key makes them meaningless.
+    key: String,
+    entries: Vec<Row>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row(String, u64, bool, u64);
+
+/// The table to start with: what was saved under the snapshot's newest key, within its bounds.
+pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
+    let table = LearnedTable::default();
+    let path = state_dir.join(FILE_NAME);
+    let rules = &snapshot.identify.credentials;
+    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return table };
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return table,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "learned credentials cannot be read; they are learned anew");
+            return table;
+        }
+    };
+    let known = decode(&bytes, &key.id).and_then(|export| {
+        let now = u64::try_from(now).unwrap_or(0);
+        table.import(&export, bounds, now).map_err(|error| error.to_string())
+    });
+    match known {
+        Ok(entries) => tracing::info!(entries, "learned credentials read"),
+        Err(reason) => {
+            tracing::warn!(path = %path.display(), reason, "learned credentials not used; they are learned anew");
+        }
+    }
+    table
+}
+
+/// Writes the table beside the old file and renames it into place.
+///
+/// # Errors
+/// The state folder cannot be written; the old file is still there.
+pub fn save(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot) -> io::Result<()> {
+    let Some(key) = snapshot.identify.credentials.keys.first() else { return Ok(()) };
+    let path = state_dir.join(FILE_NAME);
+    let part = state_dir.join(format!("{FILE_NAME}.part"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(&encode(&table.export(), &key.id))?;
+    file.sync_all()?;
+    fs::rename(&part, &path)?;
+    File::open(state_dir)?.sync_all()
+}
+
+fn encode(export: &LearnedExport, key: &str) -> Vec<u8> {
+    let row = |entry: &LearnedEntry| {
+        Row(format!("{:?}", entry.fingerprint), entry.account.value(), entry.ambiguous, entry.confirmed)
+    };
+    let entries = export.entries.iter().map(row).collect();
+    let line = Line { version: export.version, key: key.to_owned(), entries };
+    serde_json::to_vec(&line).expect("strings and numbers always serialise")
+}
+
+fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
+    let line: Line =
+        serde_json::from_slice(bytes).map_err(|error| format!("the file is damaged: {error}"))?;
+    if line.key != key {
+        return Err(format!("they were made under key {:?}, and {key:?} is the newest now", line.key));
+    }
+    let entry = |Row(fingerprint, account, ambiguous, confirmed): &Row| {
+        let account = AccountId::parse(account.to_string().as_bytes()).ok()?;
+        Some(LearnedEntry {
+            fingerprint: parse_fingerprint(fingerprint)?,
+            account,
+            ambiguous: *ambiguous,
+            confirmed: *confirmed,
+        })
+    };
+    let entries = line.entries.iter().map(entry).collect::<Option<Vec<_>>>();
+    Ok(LearnedExport { version: line.version, entries: entries.ok_or("an entry is damaged")? })
+}
+
+fn parse_fingerprint(hex: &str) -> Option<Fingerprint> {
+    let mut bytes = [0u8; 16];
+    if hex.len() != 2 * bytes.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(Fingerprint(bytes))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn export() -> LearnedExport {
+        let entry = |byte, account, ambiguous| LearnedEntry {
+            fingerprint: Fingerprint([byte; 16]),
+            account: AccountId::parse(account).unwrap(),
+            ambiguous,
+            confirmed: 1_770_000_000,
+        };
+        LearnedExport { version: 1, entries: vec![entry(1, b"12345", false), entry(0xfe, b"7", true)] }
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_under_the_same_key_only() {
+        let bytes = encode(&export(), "k1");
+        assert_eq!(decode(&bytes, "k1").unwrap(), export());
+        assert!(decode(&bytes, "k2").is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_panic() {
+        let bytes = encode(&export(), "k1");
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes[..cut], "k1").is_err(), "cut at {cut}");
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(decode(text.replace("01010101", "zz010101").as_bytes(), "k1").is_err());
+        assert!(decode(text.replace(",7,", ",0,").as_bytes(), "k1").is_err());
+    }
+}

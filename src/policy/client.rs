@@ -1,0 +1,93 @@
+//! Which program a client is, by its headers. For the books only: nothing is decided by it.
+
+use http::HeaderMap;
+use http::header::USER_AGENT;
+
+use super::snapshot::{ClientFamily, ClientMatch};
+
+/// Longest part of a User-Agent that is looked at; the program's name stands at its beginning.
+const MAX_USER_AGENT: usize = 256;
+
+/// The position of the first family whose conditions all hold.
+pub fn family(families: &[ClientFamily], headers: &HeaderMap) -> Option<u16> {
+    let mut buffer = [0; MAX_USER_AGENT];
+    let agent = headers.get(USER_AGENT).map(|value| {
+        let bytes = value.as_bytes();
+        let lower = &mut buffer[..bytes.len().min(MAX_USER_AGENT)];
+        lower.copy_from_slice(&bytes[..lower.len()]);
+        lower.make_ascii_lowercase();
+        &*lower
+    });
+    let position = families.iter().position(|family| {
+        !family.matches.is_empty() && family.matches.iter().all(|condition| condition.holds(agent, headers))
+    })?;
+    u16::try_from(position).ok()
+}
+
+impl ClientMatch {
+    /// `agent` is the User-Agent in lower case.
+    fn holds(&self, agent: Option<&[u8]>, headers: &HeaderMap) -> bool {
+        match self {
+            Self::UserAgentPrefix(prefix) => agent.is_some_and(|agent| agent.starts_with(prefix.as_bytes())),
+            Self::UserAgentContains(text) => agent.is_some_and(|agent| contains(agent, text.as_bytes())),
+            Self::Header(name, value) => headers
+                .get_all(name)
+                .iter()
+                .any(|sent| sent.as_bytes().eq_ignore_ascii_case(value.as_bytes())),
+            Self::NoUserAgent => agent.is_none(),
+        }
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    match part {
+        [] => true,
+        [first, ..] => {
+            // Most places are ruled out by their first byte.
+            let mut places = text.iter().enumerate().filter(|(_, byte)| *byte == first);
+            places.any(|(place, _)| text[place..].starts_with(part))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_family_whose_conditions_hold_is_the_client() {
+        let families = [
+            (vec![ClientMatch::UserAgentPrefix("terraform-provider-dbtcloud/".into())], 0),
+            (
+                vec![
+                    ClientMatch::UserAgentPrefix("python-httpx/".into()),
+                    ClientMatch::Header(
+                        http::HeaderName::from_static("x-dbt-partner-source"),
+                        "dbt-mcp".into(),
+                    ),
+                ],
+                1,
+            ),
+            (vec![ClientMatch::UserAgentContains("chrome/".into())], 2),
+            (vec![ClientMatch::NoUserAgent], 3),
+            (vec![], 4),
+        ];
+        let families = families
+            .map(|(matches, number)| ClientFamily { name: format!("family {number}").into(), matches });
+        let check = |fields: &[(&'static str, &str)], expect: Option<u16>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, value.parse().expect("a header value"));
+            }
+            assert_eq!(family(&families, &headers), expect, "{fields:?}");
+        };
+        check(&[("user-agent", "Terraform-Provider-dbtcloud/1.9.1")], Some(0));
+        check(&[("user-agent", "x terraform-provider-dbtcloud/1.9.1")], None);
+        check(&[("user-agent", "python-httpx/0.28"), ("x-dbt-partner-source", "DBT-MCP")], Some(1));
+        check(&[("user-agent", "python-httpx/0.28")], None);
+        check(&[("user-agent", "Mozilla/5.0 cchrome Chrome/140.0 Safari")], Some(2));
+        check(&[("user-agent", &format!("{}chrome/", "x".repeat(250)))], None);
+        check(&[], Some(3));
+        check(&[("user-agent", "")], None);
+    }
+}

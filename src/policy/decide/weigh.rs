@@ -1,0 +1,249 @@
+//! Weighing what a request says: which source is followed, which cell that means, and whether a
+//! browser is shown the way instead.
+
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
+use http::{HeaderMap, Method};
+
+use super::{Conflict, Decision, Source, Verdict, Why};
+use crate::policy::accounts::Account;
+use crate::policy::address::own_address;
+use crate::policy::facts::{RequestFacts, Upgrade};
+use crate::policy::hosts::{Fallback, HostMatch, Role};
+use crate::policy::identify::{self, Birth, Cookies, Explicit, Known};
+use crate::policy::ids::AccountId;
+use crate::policy::learned::LearnedTable;
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::Snapshot;
+
+/// Fills in who is asking and returns what happens.
+pub(super) fn weigh(
+    snapshot: &Snapshot,
+    learned: &LearnedTable,
+    facts: &RequestFacts<'_>,
+    host: &HostMatch<'_>,
+    decision: &mut Decision,
+) -> Result<Verdict, Refusal> {
+    let explicit = identify::explicit(snapshot, facts, host.rule.role)?;
+    let cookies = identify::cookies(snapshot, facts.headers);
+    if needs_credential(snapshot, facts, host, &explicit, &cookies) {
+        // Nothing of the account table has been touched, and nothing of it is shown.
+        decision.account = explicit.path.account;
+        decision.source = explicit.path.account.map_or(Source::None, |_| Source::Path);
+        return Err(Refusal::CredentialRequired);
+    }
+    let rules = &snapshot.identify;
+    let token = identify::token(rules, facts.headers);
+    let known = identify::known(&rules.credentials, learned, token.or(cookies.token));
+    decision.fingerprint = known.fingerprint;
+    let said = Said::new(&explicit, &cookies, &known, token.is_some());
+
+    let verdict = match host.rule.role {
+        Role::Cell => on_cell_host(snapshot, host, &said, decision),
+        Role::Legacy => on_legacy_host(snapshot, host, &explicit, &said, decision)?,
+    }?;
+    decision.credential_known = known.account.is_some() && known.account == decision.account;
+    decision.may_learn = may_learn(snapshot, facts, &explicit, &known, &verdict, decision);
+    Ok(redirect(snapshot, facts, host, decision).unwrap_or(verdict))
+}
+
+/// The accounts that the sources behind the host name, in the identify order.
+struct Said {
+    explicit: [(Source, Option<AccountId>); 3],
+    implicit: [(Source, Option<AccountId>); 2],
+}
+
+impl Said {
+    fn new(explicit: &Explicit<'_>, cookies: &Cookies<'_>, known: &Known, token_in_header: bool) -> Self {
+        // A token out of a cookie is the cookie's word.
+        let (credential, cookie) = match token_in_header {
+            true => (known.account, cookies.account),
+            false => (None, cookies.account.or(known.account)),
+        };
+        Self {
+            explicit: [
+                (Source::Path, explicit.path.account),
+                (Source::Query, explicit.query),
+                (Source::Header, explicit.header),
+            ],
+            implicit: [(Source::Credential, credential), (Source::Cookie, cookie)],
+        }
+    }
+
+    fn first(&self) -> Option<(Source, AccountId)> {
+        self.all().find_map(|(source, account)| Some((*source, (*account)?)))
+    }
+
+    /// Every source that names another account than the one that is followed.
+    fn conflicts(&self, followed: Source, account: AccountId) -> Vec<Conflict> {
+        let against = self.all().filter(|(_, other)| other.is_some_and(|other| other != account));
+        against.map(|(against, _)| Conflict { followed, against: *against }).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(Source, Option<AccountId>)> {
+        self.explicit.iter().chain(&self.implicit)
+    }
+}
+
+/// On a cell host the prefix decides; nothing else may change the account.
+fn on_cell_host(
+    snapshot: &Snapshot,
+    host: &HostMatch<'_>,
+    said: &Said,
+    decision: &mut Decision,
+) -> Result<Verdict, Refusal> {
+    let Some(prefix) = host.prefix else {
+        return fall_back(host.rule.no_account, Refusal::NoAccount);
+    };
+    decision.source = Source::HostPrefix;
+    let Some(account) = snapshot.accounts.by_prefix(prefix) else {
+        return fall_back(host.rule.unmapped_account, Refusal::UnmappedAccount);
+    };
+    decision.account = Some(account.id);
+    decision.conflicts = said.conflicts(Source::HostPrefix, account.id);
+    // The address of another region: its certificate and its users are not this account's.
+    if *snapshot.cell(account.cell).domain != *host.domain {
+        return fall_back(host.rule.unmapped_account, Refusal::UnmappedAccount);
+    }
+    Ok(Verdict::Forward { cell: account.cell, why: Why::Mapped })
+}
+
+/// On a legacy host the first source in the identify order decides. The outer error is a refusal that
+/// no fallback may answer.
+fn on_legacy_host(
+    snapshot: &Snapshot,
+    host: &HostMatch<'_>,
+    explicit: &Explicit<'_>,
+    said: &Said,
+    decision: &mut Decision,
+) -> Result<Result<Verdict, Refusal>, Refusal> {
+    let by_prefix = host.prefix.map(|prefix| snapshot.accounts.by_prefix(prefix));
+    let named = match by_prefix {
+        Some(None) => {
+            decision.source = Source::HostPrefix;
+            return Ok(fall_back(host.rule.unmapped_account, Refusal::UnmappedAccount));
+        }
+        Some(Some(account)) => Some((Source::HostPrefix, account.id)),
+        None => said.first(),
+    };
+    let Some((source, account)) = named else {
+        return Ok(without_account(host, explicit.born, decision));
+    };
+    decision.source = source;
+    decision.account = Some(account);
+    decision.conflicts = said.conflicts(source, account);
+    let by_another = |source| matches!(source, Source::Path | Source::Query | Source::Header);
+    if decision.conflicts.iter().any(|conflict| by_another(conflict.against)) {
+        return Err(Refusal::ConflictingAccounts);
+    }
+    let Some(account) = snapshot.accounts.by_id(account) else {
+        return Ok(fall_back(host.rule.unmapped_account, Refusal::UnmappedAccount));
+    };
+    decision.schedule = account.schedule.or(decision.schedule);
+    Ok(Ok(Verdict::Forward { cell: account.cell, why: Why::Mapped }))
+}
+
+fn without_account(host: &HostMatch<'_>, born: Birth, decision: &mut Decision) -> Result<Verdict, Refusal> {
+    match born {
+        Birth::Cell(cell) => {
+            decision.source = Source::IdRange;
+            Ok(Verdict::Forward { cell, why: Why::IdRange })
+        }
+        Birth::Conflicting => {
+            decision.conflicts.push(Conflict { followed: Source::None, against: Source::IdRange });
+            fall_back(host.rule.no_account, Refusal::NoAccount)
+        }
+        Birth::Unknown => fall_back(host.rule.no_account, Refusal::NoAccount),
+    }
+}
+
+fn fall_back(fallback: Fallback, refusal: Refusal) -> Result<Verdict, Refusal> {
+    match fallback {
+        Fallback::Refuse => Err(refusal),
+        Fallback::Cell(cell) => Ok(Verdict::Forward { cell, why: Why::Fallback }),
+    }
+}
+
+/// Whether a route asks for a credential and the request has none. Asked before any table, so that
+/// walking ids without a token teaches nothing. Browsers send neither credentials with a CORS
+/// preflight nor headers with a WebSocket.
+fn needs_credential(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    host: &HostMatch<'_>,
+    explicit: &Explicit<'_>,
+    cookies: &Cookies<'_>,
+) -> bool {
+    let preflight =
+        *facts.method == Method::OPTIONS && facts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    host.rule.role == Role::Legacy
+        && explicit.path.template.is_some_and(|template| template.authenticated)
+        && facts.upgrade == Upgrade::None
+        && !preflight
+        && !identify::has_credential(&snapshot.identify, facts.headers, cookies)
+}
+
+/// See [`Decision::may_learn`].
+fn may_learn(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    explicit: &Explicit<'_>,
+    known: &Known,
+    verdict: &Verdict,
+    decision: &Decision,
+) -> bool {
+    let agrees = |conflict: &Conflict| {
+        matches!(conflict.against, Source::Credential | Source::Cookie) && known.learned
+    };
+    snapshot.identify.credentials.learning.is_some()
+        && decision.fingerprint.is_some()
+        && matches!(verdict, Verdict::Forward { why: Why::Mapped, .. })
+        && matches!(decision.source, Source::HostPrefix | Source::Path)
+        && explicit.path.template.is_some_and(|template| template.authenticated)
+        // GraphQL answers 200 to a token that it refuses.
+        && facts.path().trim_end_matches('/').rsplit('/').next() != Some("graphql")
+        && decision.conflicts.iter().all(agrees)
+}
+
+/// Where a browser that navigates on the legacy host is sent, if the account's row says so. Everything
+/// else is never redirected: common clients drop or leak their credentials on the way.
+fn redirect(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    host: &HostMatch<'_>,
+    decision: &Decision,
+) -> Option<Verdict> {
+    let account = snapshot.accounts.by_id(decision.account?)?;
+    let wanted = account.redirect_browsers
+        && host.rule.role == Role::Legacy
+        && navigates(facts)
+        && !snapshot.redirect_exceptions.iter().any(|start| facts.path().starts_with(&**start));
+    // A target of `//host` or `/\host` would be read as another host by whoever joins it to a base.
+    let plain = facts.target.starts_with('/') && !facts.target[1..].starts_with(['/', '\\']);
+    if !wanted || !plain {
+        return None;
+    }
+    location(snapshot, account, host, facts.target).map(|location| Verdict::Redirect { location })
+}
+
+/// Only where the address has no surface label: that is where people click, the other surfaces are
+/// for programs.
+fn location(snapshot: &Snapshot, account: &Account, host: &HostMatch<'_>, target: &str) -> Option<String> {
+    let address = own_address(snapshot, account, host.surface)?;
+    address.surface.is_none().then(|| format!("https://{address}{target}"))
+}
+
+/// Whether a person's browser is about to show the answer as a page (Fetch, section 3.2.2).
+fn navigates(facts: &RequestFacts<'_>) -> bool {
+    let is = |name: &str, value: &str| facts.headers.get(name).is_some_and(|sent| sent == value);
+    *facts.method == Method::GET
+        && facts.upgrade == Upgrade::None
+        && is("sec-fetch-mode", "navigate")
+        && !facts.headers.contains_key("sec-purpose")
+        && !facts.headers.contains_key(AUTHORIZATION)
+        && accepts_html(facts.headers)
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let html = |value: &http::HeaderValue| value.as_bytes().windows(9).any(|text| text == b"text/html");
+    headers.get_all(ACCEPT).iter().any(html)
+}

@@ -1,0 +1,9 @@
+//! The policy from the outside: requests through the gate and the decision, under snapshots built by
+//! hand.
+
+#[path = "../support/snapshot.rs"]
+mod snapshot;
+
+mod decide;
+mod pick;
+mod seal;
