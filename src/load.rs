@@ -23,9 +23,7 @@ pub fn load(folder: &Path) -> Sources {
     let real = folder_problem(folder);
     let read = |name: &str| match &real {
         Err(unreadable) => Err(unreadable.clone()),
-        Ok(real) => {
-            inside(real, name).and_then(|path| guarded(&path, MAX_YAML_BYTES as u64, FileKind::Table))
-        }
+        Ok(real) => inside(real, name).and_then(|path| guarded(&path, &Bound::Yaml, FileKind::Table)),
     };
     let mut sources = Sources {
         folder: folder.to_owned(),
@@ -66,10 +64,8 @@ fn referenced(folder: &Path, path: &str, kind: FileKind, left: u64) -> FileText 
         FileKind::Table if !stays_inside(path) => {
             Err(refused("is outside", "a file in the configuration folder"))
         }
-        FileKind::Table => guarded(&inside(folder, path)?, left, kind),
-        FileKind::Certificate | FileKind::Secret { .. } => {
-            guarded(&folder.join(path), MAX_PEM_BYTES.min(left), kind)
-        }
+        FileKind::Table => guarded(&inside(folder, path)?, &Bound::Left(left), kind),
+        FileKind::Certificate | FileKind::Secret { .. } => guarded(&folder.join(path), &Bound::Pem, kind),
     }
 }
 
@@ -83,16 +79,45 @@ fn inside(folder: &Path, path: &str) -> Result<PathBuf, Unreadable> {
     }
 }
 
+/// How large a file may be.
+enum Bound {
+    /// As `scan` wants it.
+    Yaml,
+    /// [`MAX_PEM_BYTES`].
+    Pem,
+    /// What is left of `limits.max_config_bytes`.
+    Left(u64),
+}
+
+impl Bound {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Yaml => MAX_YAML_BYTES as u64,
+            Self::Pem => MAX_PEM_BYTES,
+            Self::Left(bytes) => *bytes,
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Yaml | Self::Pem => format!("at most {}", self.bytes()),
+            Self::Left(bytes) => format!("at most {bytes}, what is left of limits.max_config_bytes"),
+        }
+    }
+}
+
 const READABLE: &str = "a file that cellgate can read";
 
 /// Reads a file that nobody else may change and, if it is secret, nobody else may read.
-fn guarded(path: &Path, most: u64, kind: FileKind) -> FileText {
-    let open = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-    let (file, metadata) = open.map_err(|error| unreadable(&error, READABLE))?;
-    // Of what is open, not of the name: the name may mean another file by now.
-    if !metadata.is_file() {
+fn guarded(path: &Path, most: &Bound, kind: FileKind) -> FileText {
+    let failed = |error: io::Error| unreadable(&error, READABLE);
+    // Before it is opened: to open a pipe is to wait for its other end.
+    if !path.metadata().map_err(failed)?.is_file() {
         return Err(refused("is no ordinary file", READABLE));
     }
+    let file = File::open(path).map_err(failed)?;
+    // Of what is open, not of the name: the name may mean another file by now.
+    let metadata = file.metadata().map_err(failed)?;
     writable(&metadata, "can be written by everybody", "chmod o-w on it")?;
     if let FileKind::Secret { allow_readable: false } = kind
         && metadata.mode() & 0o044 != 0
@@ -100,15 +125,16 @@ fn guarded(path: &Path, most: u64, kind: FileKind) -> FileText {
         let what = format!("has mode {:04o}, so that others can read the key", metadata.mode() & 0o7777);
         return Err(refused(&what, "mode 0600 or 0400 (or allow_readable: true beside it)"));
     }
-    if metadata.len() > most {
-        return Err(refused(
-            &format!("has {} bytes", metadata.len()),
-            &format!("at most {most} (limits.max_config_bytes)"),
-        ));
+    if metadata.len() > most.bytes() {
+        return Err(refused(&format!("has {} bytes", metadata.len()), &most.expected()));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    // The file may grow while it is read.
-    file.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(&error, READABLE))?;
+    (&file).take(most.bytes()).read_to_end(&mut bytes).map_err(failed)?;
+    let after = file.metadata().map_err(failed)?;
+    let whole = bytes.len() as u64 == after.len();
+    if !whole || (metadata.mtime(), metadata.mtime_nsec()) != (after.mtime(), after.mtime_nsec()) {
+        return Err(refused("was written to while it was read", "a new file that is renamed into its place"));
+    }
     Ok(bytes)
 }
 
@@ -117,7 +143,7 @@ fn writable(metadata: &Metadata, what: &str, expected: &str) -> Result<(), Unrea
 }
 
 fn unreadable(error: &io::Error, expected: &str) -> Unreadable {
-    refused(&format!("cannot be read: {}", error.kind()), expected)
+    refused(&format!("cannot be read: {error}"), expected)
 }
 
 fn refused(what: &str, expected: &str) -> Unreadable {

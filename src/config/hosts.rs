@@ -40,16 +40,6 @@ pub(super) struct Targets<'a> {
     pub(super) domains: &'a [String],
 }
 
-impl HostEntry {
-    /// Whether this is a rule for `{prefix}.{surface}.` hosts that also covers those of `other`.
-    fn covers(&self, other: &Self, surfaces: &Names) -> bool {
-        let inner = other.name.split_once('.').filter(|(label, _)| surfaces.find(label).is_some());
-        self.labels == Labels::PrefixSurface
-            && other.labels == Labels::Prefix
-            && inner.is_some_and(|(_, rest)| *rest == *self.name)
-    }
-}
-
 /// Reads the surfaces.
 pub(super) fn surfaces(slots: Vec<Slot<'_, raw::Surface>>) -> Vec<Surface> {
     let read = |slot: Slot<'_, raw::Surface>| {
@@ -69,23 +59,37 @@ pub(super) fn surfaces(slots: Vec<Slot<'_, raw::Surface>>) -> Vec<Surface> {
 
 /// Reads the hosts, each with the place of its pattern.
 pub(super) fn hosts<'a>(slots: Vec<Slot<'a, raw::Host>>, targets: &Targets<'_>) -> Vec<(At<'a>, HostEntry)> {
-    let mut hosts: Vec<(At<'a>, HostEntry)> = Vec::new();
+    let mut patterns: Vec<(At<'a>, Labels, Box<str>)> = Vec::new();
+    let mut hosts = Vec::new();
     for slot in slots {
         let at = slot.at.clone();
-        let Some(entry) = slot.required().and_then(|raw| host(raw, &at, targets)) else { continue };
-        let at = at.key("pattern");
-        let overlaps = |other: &HostEntry| {
-            (other.labels == entry.labels && other.name == entry.name)
-                || other.covers(&entry, targets.surfaces)
-                || entry.covers(other, targets.surfaces)
-        };
-        if let Some((first, other)) = hosts.iter().find(|(_, other)| overlaps(other)) {
-            let what = format!("the same hosts as {} in line {}", quoted(&other.rule.pattern), first.line());
-            at.refuse(what, "each host under one pattern");
+        let pattern_at = at.key("pattern");
+        if let Some(raw::Field::Given(text)) = slot.peek().map(|raw| &raw.pattern)
+            && let Some((labels, name)) = pattern(text)
+        {
+            let overlaps = |other: &&(At<'_>, Labels, Box<str>)| {
+                (other.1 == labels && other.2 == name)
+                    || covers((labels, &name), (other.1, &other.2), targets.surfaces)
+                    || covers((other.1, &other.2), (labels, &name), targets.surfaces)
+            };
+            if let Some((first, ..)) = patterns.iter().find(overlaps) {
+                let what = format!("it matches hosts that the pattern in line {} matches too", first.line());
+                pattern_at.refuse(what, "each host under one pattern");
+            }
+            patterns.push((pattern_at.clone(), labels, name));
         }
-        hosts.push((at, entry));
+        let host = slot.required().and_then(|raw| host(raw, &at, targets));
+        hosts.extend(host.map(|host| (pattern_at, host)));
     }
     hosts
+}
+
+/// Whether `{prefix}.{surface}.us1.dbt.com` is one and `{prefix}.metadata.us1.dbt.com` the other.
+fn covers(one: (Labels, &str), other: (Labels, &str), surfaces: &Names) -> bool {
+    let inner = other.1.split_once('.').filter(|(label, _)| surfaces.find(label).is_some());
+    one.0 == Labels::PrefixSurface
+        && other.0 == Labels::Prefix
+        && inner.is_some_and(|(_, rest)| *rest == *one.1)
 }
 
 fn host(raw: raw::Host, at: &At<'_>, targets: &Targets<'_>) -> Option<HostEntry> {

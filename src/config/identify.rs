@@ -11,9 +11,9 @@ use super::names::Names;
 use super::problem::quoted;
 use super::raw::{self, Field};
 use super::secret;
-use super::slot::{At, LABEL, Slot};
+use super::slot::{At, Slot};
 use crate::policy::credential::{CredentialRules, FingerprintKey, Learning, TokenShape};
-use crate::policy::ids::{CellIndex, Label};
+use crate::policy::ids::CellIndex;
 use crate::policy::snapshot::{IdRange, IdentifyRules, Names as Naming, PathTemplate, Segment};
 
 /// The values of keys that are absent, each with its reason.
@@ -41,7 +41,7 @@ pub(super) fn read(
     at: &At<'_>,
     cells: &Names,
     sources: &Sources,
-) -> (IdentifyRules, Option<TablePath>) {
+) -> (IdentifyRules, Option<KnownCredentials>) {
     let mut raw = at.open(raw);
     let paths = paths(bounded(raw.paths(at)));
     let key = |text: String| is_token(&text).then(|| text.into());
@@ -60,8 +60,13 @@ pub(super) fn read(
     (IdentifyRules { paths, query_keys, headers, cookies, credentials, id_ranges }, table)
 }
 
-/// The path of the credential table.
-pub(super) type TablePath = String;
+/// What is needed to read the credential table.
+pub(super) struct KnownCredentials {
+    /// The path of the file.
+    pub(super) path: String,
+    /// The ids of the fingerprint keys, those included whose files could not be read.
+    pub(super) keys: Names,
+}
 
 fn bounded<T: raw::Shape>(slot: Slot<'_, Vec<Field<T>>>) -> Vec<Slot<'_, T>> {
     let at = slot.at.clone();
@@ -221,7 +226,7 @@ fn read_credentials(
     raw: raw::Credentials,
     at: &At<'_>,
     sources: &Sources,
-) -> (CredentialRules, Option<TablePath>) {
+) -> (CredentialRules, Option<KnownCredentials>) {
     let mut raw = at.open(raw);
     let schemes = raw.schemes(at);
     let schemes = if schemes.is_there() {
@@ -234,8 +239,10 @@ fn read_credentials(
         default::SCHEMES.map(Into::into).to_vec()
     };
     let shapes = shapes(raw.shapes(at).some_items(MAX_RULES));
-    let keys = keys(raw.keys(at).some_items(MAX_RULES), sources);
-    let table = raw.table(at).optional();
+    let key_items = raw.keys(at).some_items(MAX_RULES);
+    let key_ids = Names::of("fingerprint key", "id", &key_items, |key| &key.id);
+    let keys = keys(key_items, sources);
+    let table = raw.table(at).optional().map(|path| KnownCredentials { path, keys: key_ids });
     let learn = raw.learn(at);
     let learn_at = learn.at.clone();
     let learning = learn.optional().map(|raw| learning(raw, &learn_at));
@@ -262,21 +269,15 @@ fn shapes(slots: Vec<Slot<'_, raw::TokenShape>>) -> Vec<TokenShape> {
 }
 
 fn keys(slots: Vec<Slot<'_, raw::FingerprintKey>>, sources: &Sources) -> Vec<FingerprintKey> {
-    let mut keys: Vec<FingerprintKey> = Vec::new();
-    for slot in slots {
+    let read = |slot: Slot<'_, raw::FingerprintKey>| {
         let at = slot.at.clone();
-        let Some(raw) = slot.required() else { continue };
-        let mut raw = at.open(raw);
+        let mut raw = at.open(slot.required()?);
         raw.allow_readable(&at).or(false);
-        let id = raw.id(&at).parse(LABEL, |text| Label::parse(&text).ok()).required();
+        let id = raw.id(&at).label().required();
         let key = secret::read(raw.file(&at), sources);
-        let (Some(id), Some(key)) = (id, key) else { continue };
-        if keys.iter().any(|other| *other.id == *id.as_str()) {
-            at.key("id").refuse(format!("the key {} stands twice", quoted(id.as_str())), "an id of its own");
-        }
-        keys.push(FingerprintKey { id: id.as_str().into(), key });
-    }
-    keys
+        Some(FingerprintKey { id: id?.as_str().into(), key: key? })
+    };
+    slots.into_iter().filter_map(read).collect()
 }
 
 fn learning(raw: raw::Learn, at: &At<'_>) -> Learning {

@@ -13,15 +13,11 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Names as they are.
-    pub(super) fn new(kind: &'static str, names: Vec<String>) -> Self {
-        Self { kind, names }
-    }
-
-    /// The names of a list's items; reports those that stand twice. An item without a readable name keeps its
+    /// The names that a list's items have under `key`; reports those that stand twice. An item without a readable name keeps its
     /// place, so that what points at its neighbours still does.
     pub(super) fn of<T>(
         kind: &'static str,
+        key: &str,
         items: &[Slot<'_, T>],
         name: impl Fn(&T) -> &Field<String>,
     ) -> Self {
@@ -34,7 +30,7 @@ impl Names {
             if let Some(first) = names.iter().position(|name| name == written) {
                 let what =
                     format!("the {kind} {} is already in line {}", quoted(written), items[first].at.line());
-                item.at.key("name").refuse(what, "a name of its own");
+                item.at.key(key).refuse(what, format!("a {key} of its own"));
             }
             names.push(written.clone());
         }

@@ -9,7 +9,7 @@ use super::boot::{Boot, ListenerProtocol, MAX_NETWORKS, networks};
 use super::cells::{self, CellConfig};
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
-use super::identify::{self, TablePath};
+use super::identify::{self, KnownCredentials};
 use super::names::{Names, URL, url};
 use super::problem::Report;
 use super::raw::{self, Field};
@@ -77,9 +77,9 @@ pub(super) fn read(
     let schedules = raw.schedules(at).items();
     let schedules = at.key("schedules").at_most(schedules, hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
-    let schedule_names = Names::of("schedule", &schedules, |schedule| &schedule.name);
-    let cell_names = Names::of("cell", &cells, |cell| &cell.name);
-    let surface_names = Names::of("surface", &surfaces, |surface| &surface.name);
+    let schedule_names = Names::of("schedule", "name", &schedules, |schedule| &schedule.name);
+    let cell_names = Names::of("cell", "name", &cells, |cell| &cell.name);
+    let surface_names = Names::of("surface", "name", &surfaces, |surface| &surface.name);
     let surfaces = hosts::surfaces(surfaces);
     let domains = domains(&cells);
     let targets = Targets {
@@ -99,7 +99,7 @@ pub(super) fn read(
     let lookup = Lookup { cells: &cell_names, schedules: &schedule_names, reserved: &reserved };
     let accounts = accounts(raw.accounts(at), sources, &lookup, report);
     let environments = environments(raw.environments(at), sources, &accounts, report);
-    identify.credentials.table = credentials(table, &identify_at, &identify, sources, &accounts, report);
+    identify.credentials.table = credentials(table, &identify_at, sources, &accounts, report);
     let clients = client_families(raw.clients(at), sources, report);
 
     let https = boot.is_some_and(|boot| boot.listeners.iter().any(|l| l.protocol == ListenerProtocol::Https));
@@ -203,9 +203,8 @@ fn accounts(
         slot.at.refuse("missing", "a mapping with file, the name of the account table");
     }
     let Some((path, at)) = table_file(slot) else { return KnownAccounts::Unknown };
-    let (Some(format), Some(text)) = (format(&path, &at), sources.table(&at, &path)) else {
-        return KnownAccounts::Unknown;
-    };
+    let Some(format) = format(&path, &at) else { return KnownAccounts::Unknown };
+    let Some(text) = sources.table(&at, &path) else { return KnownAccounts::Unknown };
     match format {
         Format::Csv => tables::accounts_csv(&path, text, lookup, report),
         Format::Yaml => match document(&path, text, report) {
@@ -235,18 +234,16 @@ fn environments(
 }
 
 fn credentials(
-    table: Option<TablePath>,
+    table: Option<KnownCredentials>,
     at: &At<'_>,
-    rules: &IdentifyRules,
     sources: &Sources,
     accounts: &KnownAccounts,
     report: &Report,
 ) -> HashMap<crate::policy::credential::Fingerprint, AccountId> {
-    let Some(path) = table else { return HashMap::new() };
+    let Some(KnownCredentials { path, keys }) = table else { return HashMap::new() };
     let at = at.key("credentials").key("table");
     let Some(text) = sources.table(&at, &path) else { return HashMap::new() };
-    let keys = rules.credentials.keys.iter().map(|key| key.id.to_string()).collect();
-    tables::credentials_csv(&path, text, &Names::new("fingerprint key", keys), accounts, report)
+    tables::credentials_csv(&path, text, &keys, accounts, report)
 }
 
 fn client_families(slot: Slot<'_, raw::Table>, sources: &Sources, report: &Report) -> Vec<ClientFamily> {

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Problem, Report, quoted};
 
@@ -53,10 +53,7 @@ pub fn scan<'t>(file: &str, bytes: &'t [u8], report: &Report) -> Option<(&'t str
     while let Some(event) = parser.next_event() {
         let go_on = match event {
             Ok((event, span)) => scan.event(event, span),
-            Err(error) => {
-                let place = (to_u32(error.marker().line()), to_u32(error.marker().col() + 1));
-                scan.refuse(place, format!("not readable as YAML: {}", error.info()), "well-formed YAML")
-            }
+            Err(error) => scan.unreadable(&error),
         };
         if !go_on {
             return None;
@@ -126,6 +123,20 @@ impl Scan<'_> {
         }
     }
 
+    /// Reports text that is no YAML.
+    fn unreadable(&mut self, error: &ScanError) -> bool {
+        let place = (to_u32(error.marker().line()), to_u32(error.marker().col() + 1));
+        // The parser looks ahead, so that its own limit can be reached before ours.
+        if error.info().contains("recursion limit") {
+            return self.too_deep(place);
+        }
+        self.refuse(place, format!("not readable as YAML: {}", error.info()), "well-formed YAML")
+    }
+
+    fn too_deep(&mut self, place: (u32, u32)) -> bool {
+        self.refuse(place, "nested too deeply".to_owned(), &format!("at most {MAX_DEPTH} levels"))
+    }
+
     /// Reports something that does not keep the rest of the file from being read.
     fn note(&self, place: (u32, u32), what: String, expected: &str) {
         let problem = Problem::in_file(self.file, what, expected);
@@ -187,8 +198,7 @@ impl Scan<'_> {
             return self.refuse(place, "found a mapping or list as a key".to_owned(), "a plain key");
         }
         if self.frames.len() == MAX_DEPTH {
-            let expected = format!("at most {MAX_DEPTH} levels");
-            return self.refuse(place, "nested too deeply".to_owned(), &expected);
+            return self.too_deep(place);
         }
         let go_on = self.node(place);
         self.frames.push(Frame { path_len: self.path.len(), inside });

@@ -8,11 +8,14 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::problem::{Problem, Report, did_you_mean, quoted};
-use super::raw::{Field, Keys, Outline, Shape, Shown};
+use super::problem::{Problem, Report, did_you_mean, one_of, quoted};
+use super::raw::{Field, Key, Keys, Outline, Shape, Shown};
 use super::scan::Places;
 use super::time::{parse_duration, show_duration};
 use crate::policy::ids::Label;
+
+/// Most unknown keys of one mapping that are reported one by one: more is not a slip but another file.
+const MAX_UNKNOWN_KEYS: usize = 50;
 
 /// A file that is being read.
 #[derive(Debug)]
@@ -89,11 +92,15 @@ impl<'a> At<'a> {
 
     /// Opens a mapping that stands here: reports its unknown keys and hands it on.
     pub fn open<T: Keys>(&self, mut mapping: T) -> T {
-        for key in mapping.take_unknown() {
-            let names = T::KEYS.iter().map(|key| key.name);
-            let expected = super::problem::one_of(names.clone());
-            let what = format!("unknown key {}", quoted(&key));
-            self.key(&key).refuse_with(what, expected, did_you_mean(&key, names));
+        let names = || T::KEYS.iter().map(|key| key.name);
+        let expected = one_of(names());
+        let unknown = mapping.take_unknown();
+        for key in unknown.iter().take(MAX_UNKNOWN_KEYS) {
+            let what = format!("unknown key {}", quoted(key));
+            self.key(key).refuse_with(what, expected.as_str(), did_you_mean(key, names()));
+        }
+        if unknown.len() > MAX_UNKNOWN_KEYS {
+            self.refuse(format!("{} unknown keys in all", unknown.len()), expected);
         }
         mapping
     }
@@ -216,7 +223,7 @@ impl<'a> Slot<'a, String> {
     /// One of a few words.
     pub fn word<T: Copy>(self, words: &[(&str, T)]) -> Parsed<'a, T> {
         let names = words.iter().map(|(name, _)| *name);
-        self.parse(super::problem::one_of(names), |text| {
+        self.parse(one_of(names), |text| {
             words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
         })
     }
@@ -280,18 +287,16 @@ impl At<'_> {
 /// What a label is, for problems.
 pub const LABEL: &str = "a label of a-z, 0-9 and inner hyphens, at most 63 characters";
 
+/// What stands where this does, for problems.
 fn kind(outline: &Outline) -> String {
     match outline {
-        Outline::Leaf(name) => format!("a value of the kind {name}"),
+        Outline::Leaf(name) => (*name).to_owned(),
         Outline::List(_) => "a list".to_owned(),
-        Outline::Mapping(keys) => {
-            format!("a mapping with {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))
-        }
-        Outline::WordOr(word, keys) => {
-            format!(
-                "{word}, or a mapping with {}",
-                keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
-            )
-        }
+        Outline::Mapping(keys) => format!("a mapping with the keys {}", names(keys)),
+        Outline::WordOr(word, keys) => format!("{word}, or a mapping with the key {}", names(keys)),
     }
+}
+
+fn names(keys: &[Key]) -> String {
+    keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
 }

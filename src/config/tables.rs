@@ -221,8 +221,11 @@ impl<'a> Accounts<'a> {
     }
 
     fn finish(self, file: &str, report: &Report) -> KnownAccounts {
-        if !self.sound {
+        if !self.sound && !self.ids.is_empty() {
             return KnownAccounts::Partial(self.ids);
+        }
+        if !self.sound {
+            return KnownAccounts::Unknown;
         }
         if self.rows.is_empty() {
             let hint = Some("if accounts are missing, the file was truncated on its way here".to_owned());
@@ -436,8 +439,8 @@ fn read_csv<const N: usize>(
         match reader.read_record(&mut record) {
             Ok(false) => return sound,
             Ok(true) => {
-                let line = record.position().map_or(0, |position| position.line());
-                let row = Row::Csv { file, line: u32::try_from(line).unwrap_or(u32::MAX), report };
+                let row =
+                    Row::Csv { file, line: record.position().map_or(0, |at| line_of(text, at)), report };
                 each(
                     row,
                     positions.map(|position| position.and_then(|at| record.get(at)).unwrap_or_default()),
@@ -445,7 +448,7 @@ fn read_csv<const N: usize>(
             }
             Err(error) => {
                 sound = false;
-                report.push(row_problem(file, &error));
+                report.push(row_problem(file, text, &error));
             }
         }
         rows += 1;
@@ -475,7 +478,7 @@ fn header<const N: usize>(
             return None;
         }
         Err(error) => {
-            report.push(row_problem(file, &error));
+            report.push(row_problem(file, &[], &error));
             return None;
         }
     };
@@ -506,8 +509,20 @@ fn header<const N: usize>(
     sound.then_some(positions)
 }
 
-fn row_problem(file: &str, error: &csv::Error) -> Problem {
-    let line = error.position().map(|position| u32::try_from(position.line()).unwrap_or(u32::MAX));
+/// The line of a record. Its position is that of the comments and blank lines before it.
+fn line_of(text: &[u8], position: &csv::Position) -> u32 {
+    let mut line = position.line();
+    let mut rest = usize::try_from(position.byte()).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    while let Some(b'#' | b'\n' | b'\r') = rest.first() {
+        let Some(end) = rest.iter().position(|b| *b == b'\n') else { break };
+        rest = &rest[end + 1..];
+        line += 1;
+    }
+    u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+fn row_problem(file: &str, text: &[u8], error: &csv::Error) -> Problem {
+    let line = error.position().map(|position| line_of(text, position));
     let (what, expected) = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => {
             ("found bytes that are not UTF-8".to_owned(), "text in UTF-8".to_owned())

@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod hostile;
+mod loading;
+mod mistakes;
+mod reference;
+mod reloads;
 
 use std::collections::BTreeMap;
 use std::path::Path;

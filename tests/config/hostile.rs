@@ -1,0 +1,135 @@
+//! Files that are meant to hurt: each is refused fast, with a line that says why.
+
+use std::time::{Duration, Instant};
+
+use cellgate::config::parse_all;
+use cellgate::config::scan::{MAX_DEPTH, MAX_NODES, MAX_YAML_BYTES};
+
+use super::{NOW, example, lines};
+
+/// What one file may take. serde_yaml alone needs 18 s for the worst of these; unoptimised code on a busy
+/// machine needs a tenth of this.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Parses the example with another routing file; one of its problems must contain `expect`.
+fn check(name: &str, text: impl Into<Vec<u8>>, expect: &str) {
+    let mut sources = example();
+    sources.routing = Ok(text.into());
+    let started = Instant::now();
+    let problems = parse_all(&sources, NOW).err().unwrap_or_default();
+    let took = started.elapsed();
+    assert!(took < SOON, "{name} took {took:?}");
+    let lines = lines(&problems);
+    let found = lines.lines().any(|line| line.contains(expect));
+    assert!(found, "{name}: expected a problem with {expect:?}, found\n{}", &lines[..lines.len().min(2_000)]);
+    let longest = lines.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 600, "{name}: a problem is a line for people, found one of {longest} bytes");
+}
+
+#[test]
+fn text_that_is_no_text() {
+    check("empty", "", "cellgate.yaml: the file is empty; expected a mapping");
+    check("blank", " \n\n", "the file is empty");
+    check("only a comment", "# nothing\n", "the file is empty");
+    check("only a marker", "---\n", "found nothing; expected a mapping");
+    check("byte order mark", b"\xef\xbb\xbf".as_slice(), "the file is empty");
+    check("NUL", "version: 1\nguide: a\0b\n", "cellgate.yaml:2:9: found the control character U+0000");
+    check("escape", "version: 1\n# \u{1b}[2J\n", "cellgate.yaml:2:3: found the control character U+001B");
+    check(
+        "not UTF-8",
+        b"version: 1\nguide: \xff\xfe\n".as_slice(),
+        "cellgate.yaml:2:8: found bytes that are not UTF-8",
+    );
+    check("UTF-16", "version: 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(), "U+0000");
+    check(
+        "tabs",
+        "version: 1\nhosts:\n\t- pattern: a\n",
+        "cellgate.yaml:3:1: found a tab in the indentation",
+    );
+    check("binary", (0..=255u8).collect::<Vec<_>>(), "cellgate.yaml:");
+    check(
+        "too large",
+        "a: b\n".repeat(MAX_YAML_BYTES / 4),
+        "the file has 1310720 bytes; expected at most 1048576",
+    );
+    check("a list", "- version: 1\n", "found a list; expected a mapping");
+    check("a word", "version\n", "found \"version\"; expected a mapping");
+}
+
+#[test]
+fn bombs() {
+    let laughs = |n: usize| {
+        let levels =
+            (1..n).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(", ")));
+        format!("a0: &a0 lol\n{}", levels.collect::<String>())
+    };
+    check("billion laughs", laughs(10), "cellgate.yaml:1:5: a0: found an anchor (&name)");
+    check("self reference", "a: &a [*a]\n", "found an anchor");
+    check("merge key", "a: {b: c}\nd:\n  <<: {b: c}\n", "cellgate.yaml:3:3: d.<<: found a merge key (<<)");
+    check("tag", "version: !!python/object:os.system 1\n", "cellgate.yaml:1:10: version: found a tag");
+    check("local tag", "version: !one 1\n", "found a tag");
+    check(
+        "flow depth",
+        "[".repeat(200_000),
+        &format!("nested too deeply; expected at most {MAX_DEPTH} levels"),
+    );
+    check("flow depth, mappings", "{a: ".repeat(100_000), "nested too deeply");
+    check(
+        "block depth",
+        (0..2_000).map(|i| format!("{}a:\n", " ".repeat(i))).take(500).collect::<String>(),
+        "nested too deeply",
+    );
+    check("dashes", "- ".repeat(200_000), "nested too deeply");
+    check("wide list", format!("a: [{}]\n", "1,".repeat(MAX_NODES + 1)), "too many values");
+    check("wide mapping", (0..100_000).map(|i| format!("k{i}: 1\n")).collect::<String>(), "unknown key");
+    check(
+        "long text",
+        format!("guide: {}\n", "x".repeat(1_000_000)),
+        "cellgate.yaml:1:8: guide: found a text of 1000000 bytes",
+    );
+    check("long key", format!("{}: 1\n", "x".repeat(1_000_000)), "cellgate.yaml:");
+    check("open quote", format!("guide: \"{}", "x".repeat(1_000_000)), "not readable as YAML");
+    check("open quote, lines", format!("guide: \"{}", "x\n".repeat(500_000)), "not readable as YAML");
+    check("open brackets", "{".repeat(1_000_000), "cellgate.yaml:1:");
+    check("question marks", "? ".repeat(500_000), "cellgate.yaml:1:");
+    check("colons", ": ".repeat(500_000), "cellgate.yaml:1:");
+    check("exclamation marks", "!".repeat(1_000_000), "not readable as YAML");
+    check("ampersands", "&a ".repeat(300_000), "not readable as YAML");
+    check("directives", "%YAML 1.2\n".repeat(100_000), "not readable as YAML");
+    check("comments", "#\n".repeat(500_000), "the file is empty");
+    check("documents", "--- a\n".repeat(150_000), "cellgate.yaml:2:1: a second document begins");
+    check("block scalar", format!("guide: |\n{}", "  x\n".repeat(250_000)), "found a text of");
+    check("plain lines", format!("guide: a\n{}", " b\n".repeat(300_000)), "found a text of");
+    check("carriage returns", "a: b\r".repeat(200_000), "cellgate.yaml:");
+    check("percent signs", "%".repeat(1_000_000), "cellgate.yaml:");
+}
+
+#[test]
+fn what_parsers_disagree_about() {
+    check(
+        "key twice",
+        "version: 1\nguide: a\nversion: 1\n",
+        "cellgate.yaml:3:1: version: key \"version\" stands twice, first in line 1",
+    );
+    check("quoted key twice", "version: 1\n'version': 1\n", "stands twice, first in line 1");
+    check(
+        "Norway",
+        "version: 1\nsurfaces: [{name: no}]\n",
+        "surfaces[0].name: found no without quotes, which YAML 1.1 reads as false",
+    );
+    check("yes", "version: yes\n", "which YAML 1.1 reads as true");
+    check("octal", "version: 010\n", "found 010 without quotes, which YAML 1.1 reads as an octal number");
+    check("octal, 1.2", "version: 0o10\n", "which YAML 1.1 reads as a number that is not decimal");
+    check("hexadecimal", "version: 0x1\n", "a number that is not decimal");
+    check("underscores", "version: 1_000\n", "a number without its underscores");
+    check("base 60", "version: 12:30:45\n", "a number to base 60");
+    check("complex key", "? [a, b]\n: c\n", "cellgate.yaml:1:3: found a mapping or list as a key");
+    check("number as key", "version: 1\n1: 2\n", "cellgate.yaml:2:1: 1: unknown key");
+    check(
+        "huge number",
+        "version: 99999999999999999999999999\n",
+        "version: found 99999999999999999999999999; expected 1",
+    );
+    check("infinite", "version: .inf\n", "version: found inf; expected 1");
+    check("nothing", "version: ~\n", "version: found nothing; expected 1");
+}

@@ -1,0 +1,217 @@
+//! From one configuration to the next: what is carried over, what is told, and that equal files are equal.
+
+use std::sync::Arc;
+
+use cellgate::config::{Config, Diff, Sources, boot_changes, compile, diff, parse_all, parse_boot};
+use cellgate::policy::snapshot::Snapshot;
+
+use super::{NOW, authority, example, lines, replace};
+
+fn config(change: impl FnOnce(&mut Sources)) -> Config {
+    let mut sources = example();
+    change(&mut sources);
+    parse_all(&sources, NOW).map(|(_, config)| config).map_err(|problems| lines(&problems)).unwrap()
+}
+
+fn accounts(change: impl FnOnce(&mut cellgate::config::FileText)) -> Config {
+    config(|sources| change(sources.files.get_mut("accounts.csv").unwrap()))
+}
+
+#[test]
+fn generations_count_up_and_counters_live_on() {
+    let first = compile(config(|_| {}), None);
+    let load = |snapshot: &Snapshot, cell: usize| Arc::clone(&snapshot.cells[cell].load);
+    let permit = load(&first, 2).try_acquire(10).unwrap();
+    // The cell moves up one place: it is carried over by name.
+    let group = "    groups:\n      - zone: local\n        endpoints: [127.0.0.1:7102]\n";
+    let second = config(|sources| {
+        replace(
+            &mut sources.routing,
+            &format!("  - name: cell-2\n    domain: us1.dbt.com\n    protocol: auto\n{group}"),
+            "",
+        );
+        replace(
+            &mut sources.routing,
+            "    - { cell: cell-2, first: 70437463654400, last: 70471823392767 }\n",
+            "",
+        );
+        for table in ["accounts.csv"] {
+            let text = sources.files.get_mut(table).unwrap();
+            *text = Ok(String::from_utf8(text.clone().unwrap())
+                .unwrap()
+                .replace("cell-2", "cell-1")
+                .into_bytes());
+        }
+    });
+    let second = compile(second, Some(&first));
+    assert_eq!((first.generation.0, second.generation.0), (1, 2));
+    assert_eq!(second.cells[1].name.as_str(), "cell-3");
+    assert_eq!(load(&second, 1).in_flight(), 1);
+    assert_eq!(load(&second, 0).in_flight(), 0);
+    drop(permit);
+    assert_eq!(load(&second, 1).in_flight(), 0);
+    let third = compile(config(|_| {}), Some(&second));
+    assert_eq!(third.generation.0, 3);
+    assert!(Arc::ptr_eq(&load(&third, 2), &load(&first, 2)), "cell-3 is the same cell after two reloads");
+    assert!(
+        !Arc::ptr_eq(&load(&third, 1), &load(&first, 1)),
+        "cell-2 was gone in between and starts at nothing"
+    );
+}
+
+#[test]
+fn tls_sessions_resume_across_reloads_while_trust_is_the_same() {
+    let with = |sni: &str| {
+        config(|sources| {
+            let cell = "- name: cell-1\n    domain: us1.dbt.com\n";
+            replace(&mut sources.routing, cell, &format!("{cell}    tls: {{ ca: ca.pem, sni: {sni} }}\n"));
+            sources.files.insert("ca.pem".into(), Ok(authority().ca_pem().into()));
+        })
+    };
+    let tls = |snapshot: &Snapshot| snapshot.cells[0].tls.clone().unwrap();
+    let first = compile(with("a.internal"), None);
+    let same = compile(with("a.internal"), Some(&first));
+    assert!(
+        Arc::ptr_eq(&tls(&first).http1, &tls(&same).http1)
+            && Arc::ptr_eq(&tls(&first).http2, &tls(&same).http2)
+    );
+    let other = compile(with("b.internal"), Some(&same));
+    assert!(!Arc::ptr_eq(&tls(&same).http1, &tls(&other).http1));
+}
+
+#[test]
+fn id_ranges_end_when_an_account_moves_out() {
+    let enabled = |config: Config| -> Vec<bool> {
+        compile(config, None).identify.id_ranges.iter().map(|range| range.enabled).collect()
+    };
+    assert_eq!(enabled(config(|_| {})), [true, true, true]);
+    let moved = accounts(|text| {
+        replace(text, "70437463654557,cd456 globex,cell-2", "70437463654557,cd456 globex,cell-3")
+    });
+    assert_eq!(enabled(moved), [true, false, true]);
+    let at_the_edge =
+        |id: u64| accounts(|text| replace(text, "41007,hj210,cell-1", &format!("{id},hj210,shared")));
+    assert_eq!(enabled(at_the_edge(70_403_103_916_031)), [true, true, true]);
+    assert_eq!(enabled(at_the_edge(70_403_103_916_032)), [false, true, true]);
+    assert_eq!(enabled(at_the_edge(70_437_463_654_399)), [false, true, true]);
+    assert_eq!(enabled(at_the_edge(70_437_463_654_400)), [true, false, true]);
+}
+
+#[test]
+fn equal_files_have_equal_hashes_and_others_do_not() {
+    let hash = |change: &dyn Fn(&mut Sources)| config(|sources| change(sources)).hash;
+    let first = hash(&|_| {});
+    assert_eq!(first, hash(&|_| {}));
+    assert_eq!(
+        first,
+        hash(&|sources| replace(&mut sources.boot, "127.0.0.1:8080", "127.0.0.1:8081")),
+        "boot.yaml is not in it"
+    );
+    assert_ne!(
+        first,
+        hash(&|sources| replace(&mut sources.routing, "# The demonstration", "# A demonstration"))
+    );
+    for file in
+        ["accounts.csv", "clients.yaml", "environments.csv", "credentials.csv", "keys/demo-fingerprint.key"]
+    {
+        let changed = hash(&|sources| sources.files.get_mut(file).unwrap().as_mut().unwrap().extend(b"\n"));
+        assert_ne!(first, changed, "{file}");
+    }
+}
+
+#[test]
+fn a_diff_says_what_changes_for_whom() {
+    let before = config(|_| {});
+    let check = |after: &Config, expect: &str| assert_eq!(diff(&before, after).to_string(), expect);
+    check(&config(|_| {}), "no change of accounts, cells, hosts or dates");
+    check(
+        &accounts(|text| replace(text, "1001,mt001,shared", "1001,mt001,cell-1")),
+        "1 accounts moved from shared to cell-1",
+    );
+    check(
+        &accounts(|text| {
+            replace(text, "9002,,shared,,extended\n", "77,new,cell-3,,\n78,,cell-3,,\n");
+            replace(text, "2044,mt044 hooli,shared,,", "2044,hooli,shared,true,");
+        }),
+        "2 accounts added to cell-3; 1 accounts removed from shared; 1 accounts changed",
+    );
+    check(
+        &config(|sources| {
+            replace(&mut sources.routing, "127.0.0.1:7103", "127.0.0.1:7109");
+            replace(
+                &mut sources.routing,
+                "sunset_at: 2027-03-31T00:00:00Z",
+                "sunset_at: 2027-06-30T00:00:00Z",
+            );
+            replace(
+                &mut sources.routing,
+                "  - pattern: \"{prefix}.cloud.getdbt.com\"\n    role: legacy\n",
+                "  - pattern: old.getdbt.com\n    role: legacy\n",
+            );
+            replace(
+                &mut sources.routing,
+                "    role: cell\n    surface: app\n",
+                "    role: cell\n    surface: app\n    no_account: { cell: shared }\n",
+            );
+            replace(&mut sources.boot, "protocol: https", "protocol: http");
+        }),
+        "cells changed: cell-3; hosts added: old.getdbt.com; hosts removed: {prefix}.cloud.getdbt.com; hosts changed: \
+         {prefix}.us1.dbt.com; schedule extended: 2026-02-01T00:00:00Z to 2027-03-31T00:00:00Z -> \
+         2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z",
+    );
+    let running = compile(config(|_| {}), None);
+    assert_eq!(diff(&running, &before), Diff::default());
+}
+
+#[test]
+fn changes_that_need_a_restart_are_named_by_field() {
+    let boot = |change: &dyn Fn(&mut cellgate::config::FileText)| {
+        let mut sources = example();
+        change(&mut sources.boot);
+        parse_boot(&sources).map_err(|problems| lines(&problems)).unwrap()
+    };
+    let before = boot(&|_| {});
+    let check = |from: &str, to: &str, expect: &[&str]| {
+        assert_eq!(boot_changes(&before, &boot(&|text| replace(text, from, to))), expect, "{to}");
+    };
+    check("version: 1", "version: 1", &[]);
+    check("127.0.0.1:8443", "127.0.0.1:8444", &["listeners[https]"]);
+    check("name: https", "name: tls", &["listeners[https]", "listeners[tls]"]);
+    check("state_dir: ../state\n", "state_dir: ../other\nworkers: 4\n", &["state_dir", "workers"]);
+    check("127.0.0.1:9900", "127.0.0.1:9901\n  unix_mode: '0660'", &["admin.unix_mode", "admin.loopback"]);
+    check(
+        "version: 1",
+        "version: 1\nlimits: { head_timeout: 5s, connections: 7 }\ndrain: { grace: 0s }",
+        &["limits.connections", "limits.head_timeout", "drain.grace"],
+    );
+    check("version: 1", "version: 1\naccess_log: { path: a.log }", &["access_log.path"]);
+}
+
+#[test]
+fn listeners_say_how_clients_spoke() {
+    let boot = |listener: &str| {
+        let mut sources = example();
+        let text = format!("version: 1\nlisteners:\n  - {listener}\n");
+        sources.boot = Ok(text.into_bytes());
+        parse_boot(&sources).map_err(|problems| lines(&problems)).unwrap().listeners.remove(0)
+    };
+    let check = |options: &str, expect: &str| {
+        assert_eq!(
+            boot(&format!("{{ name: a, address: '[::]:0', {options} }}")).scheme.as_str(),
+            expect,
+            "{options}"
+        );
+    };
+    check("protocol: http", "http");
+    check("protocol: https", "https");
+    check("protocol: h2c", "http");
+    check("protocol: http, forwarded_scheme: https", "https");
+    let redirect =
+        boot("{ name: a, address: 127.0.0.1:0, protocol: http, redirect_to_https: true, https_port: 8443 }");
+    assert_eq!(redirect.redirect_to_https, Some(8443));
+    let behind = boot(
+        "{ name: a, address: 127.0.0.1:0, protocol: http, proxy_protocol: { trusted: [10.0.0.0/8, '::1'] } }",
+    );
+    let networks = behind.proxy_protocol.unwrap();
+    assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+}
