@@ -6,4 +6,6 @@ mod snapshot;
 
 mod decide;
 mod pick;
+mod properties;
 mod seal;
+mod shapes;
