@@ -18,9 +18,12 @@ const MAX_READINGS: usize = 64;
 /// that of a few passes over it.
 const MAX_BYTES: usize = 64 * 1024;
 
+/// What a server does to a path; `None` where that changes nothing.
+type Operation = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// Everything that servers do to paths. Each gives a shorter path, or one with fewer backslashes, so
-/// that the closure is finite; `None` where nothing would change.
-const OPERATIONS: [fn(&[u8]) -> Option<Vec<u8>>; 9] = [
+/// that the closure is finite.
+const OPERATIONS: [Operation; 9] = [
     decode,
     decode_in_segments,
     decode_unreserved,
