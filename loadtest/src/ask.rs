@@ -39,11 +39,7 @@ impl Ask {
 
     /// A POST of these bytes.
     pub fn post(host: &str, path: &str, body: impl Into<Bytes>) -> Self {
-        Self {
-            method: Method::POST,
-            body: body.into(),
-            ..Self::get(host, path)
-        }
+        Self { method: Method::POST, body: body.into(), ..Self::get(host, path) }
     }
 
     /// With another method.
@@ -79,11 +75,8 @@ impl Ask {
             Http::H1 => self.path.clone(),
             Http::H2 => format!("{scheme}://{}{}", self.host, self.path),
         };
-        let mut request = Request::builder()
-            .method(self.method.clone())
-            .uri(uri)
-            .body(body)
-            .map_err(|e| unusable(&e))?;
+        let mut request =
+            Request::builder().method(self.method.clone()).uri(uri).body(body).map_err(|e| unusable(&e))?;
         let headers = request.headers_mut();
         if http == Http::H1 {
             let host = HeaderValue::from_str(&self.host).map_err(|e| unusable(&e))?;

@@ -94,11 +94,7 @@ where
 }
 
 /// `total` bytes of the pattern in pieces of `piece`, a pause of `every` before each but the first.
-pub(crate) fn pattern_pieces(
-    total: u64,
-    piece: usize,
-    every: Duration,
-) -> impl Stream<Item = Bytes> + Send {
+pub(crate) fn pattern_pieces(total: u64, piece: usize, every: Duration) -> impl Stream<Item = Bytes> + Send {
     let piece = piece.max(1);
     stream::unfold(0u64, move |at| async move {
         if at >= total {
@@ -143,13 +139,7 @@ mod tests {
     fn the_pattern_is_the_same_however_it_is_cut() {
         let whole = pattern(0, 200_000);
         assert_eq!(whole.len(), 200_000);
-        for (offset, len) in [
-            (0, 1),
-            (1, 250),
-            (251, 251),
-            (65_535, 65_536),
-            (100_000, 100_000),
-        ] {
+        for (offset, len) in [(0, 1), (1, 250), (251, 251), (65_535, 65_536), (100_000, 100_000)] {
             let piece = pattern(offset as u64, len);
             assert_eq!(piece, whole.slice(offset..offset + len), "{offset}+{len}");
             assert!(is_pattern(offset as u64, &piece), "{offset}+{len}");
@@ -168,14 +158,8 @@ mod tests {
     #[test]
     fn checksums_are_sha_256() {
         // FIPS 180-4, the empty message and "abc".
-        assert_eq!(
-            sha256_hex(b""),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-        assert_eq!(
-            sha256_hex(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[tokio::test]

@@ -30,12 +30,7 @@ pub struct CallReply {
 impl CallReply {
     /// `grpc-status`, if it came and is a number.
     pub fn status(&self) -> Option<u32> {
-        self.ending()
-            .get("grpc-status")?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
+        self.ending().get("grpc-status")?.to_str().ok()?.parse().ok()
     }
 
     /// `grpc-message`, as it came (percent-encoded).
@@ -49,11 +44,7 @@ impl CallReply {
     }
 
     fn ending(&self) -> &HeaderMap {
-        if self.trailers_only {
-            &self.headers
-        } else {
-            &self.trailers
-        }
+        if self.trailers_only { &self.headers } else { &self.trailers }
     }
 
     /// Reads the frames of a whole answer.
@@ -89,9 +80,7 @@ pub enum CallError {
 /// The request of a call with these messages, for [`Line::ask`] or a load template.
 pub fn call(host: &str, path: &str, messages: &[&[u8]]) -> Ask {
     let body: Vec<Bytes> = messages.iter().map(|message| framed(message)).collect();
-    Ask::post(host, path, body.concat())
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
+    Ask::post(host, path, body.concat()).header("content-type", "application/grpc").header("te", "trailers")
 }
 
 /// Makes a call and waits for its end: unary with one message, or a server stream.
@@ -157,9 +146,7 @@ impl Bidi {
             };
             match frame.map_err(SendError::Body)?.into_data() {
                 Ok(data) => self.deframer.push(&data),
-                Err(other) => self
-                    .trailers
-                    .extend(other.into_trailers().unwrap_or_default()),
+                Err(other) => self.trailers.extend(other.into_trailers().unwrap_or_default()),
             }
         }
     }

@@ -120,27 +120,22 @@ pub enum CellError {
         source: TlsError,
     },
     /// Its name cannot stand in a response header.
-    #[error(
-        "cell name {0:?}: expected visible ASCII, since it is sent as the header {CELL_HEADER}"
-    )]
+    #[error("cell name {0:?}: expected visible ASCII, since it is sent as the header {CELL_HEADER}")]
     Name(String),
 }
 
 impl RunningCell {
     /// Binds and starts on the current runtime; it answers when this returns.
     pub async fn start(options: CellOptions) -> Result<Self, CellError> {
-        let name_value = HeaderValue::from_str(&options.name)
-            .map_err(|_| CellError::Name(options.name.clone()))?;
-        let wire =
-            match &options.tls {
-                None => Wire::H1,
-                Some(tls) => Wire::Tls(tls.acceptor(&["h2", "http/1.1"]).map_err(|source| {
-                    CellError::Tls {
-                        cell: options.name.clone(),
-                        source,
-                    }
-                })?),
-            };
+        let name_value =
+            HeaderValue::from_str(&options.name).map_err(|_| CellError::Name(options.name.clone()))?;
+        let wire = match &options.tls {
+            None => Wire::H1,
+            Some(tls) => Wire::Tls(
+                tls.acceptor(&["h2", "http/1.1"])
+                    .map_err(|source| CellError::Tls { cell: options.name.clone(), source })?,
+            ),
+        };
         let shared = Arc::new(Shared {
             name: options.name,
             name_value,
@@ -159,12 +154,7 @@ impl RunningCell {
             listeners.push(second);
             h2c_address = Some(address);
         }
-        Ok(Self {
-            shared,
-            address,
-            h2c_address,
-            listeners,
-        })
+        Ok(Self { shared, address, h2c_address, listeners })
     }
 
     /// The real address of its main port.
@@ -279,11 +269,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(
-        shared: &Arc<Shared>,
-        wanted: SocketAddr,
-        wire: Wire,
-    ) -> Result<(Self, SocketAddr), CellError> {
+    fn start(shared: &Arc<Shared>, wanted: SocketAddr, wire: Wire) -> Result<(Self, SocketAddr), CellError> {
         let (door, address) = Door::open(wanted).map_err(|source| CellError::Listen {
             cell: shared.name.clone(),
             address: wanted,

@@ -46,11 +46,7 @@ pub struct Client {
 impl Client {
     /// A client for `target`, without TLS.
     pub fn new(target: SocketAddr, http: Http) -> Self {
-        Self {
-            target,
-            http,
-            tls: None,
-        }
+        Self { target, http, tls: None }
     }
 
     /// A client for `target` over TLS; each line names its host in SNI.
@@ -59,11 +55,7 @@ impl Client {
             Http::H1 => "http/1.1",
             Http::H2 => "h2",
         };
-        Ok(Self {
-            target,
-            http,
-            tls: Some(tls.connector(&[alpn])?),
-        })
+        Ok(Self { target, http, tls: Some(tls.connector(&[alpn])?) })
     }
 
     /// The protocol that its lines speak.
@@ -83,9 +75,7 @@ impl Client {
     }
 
     async fn dial(&self, host: &str) -> Result<Line, SendError> {
-        let stream = TcpStream::connect(self.target)
-            .await
-            .map_err(SendError::Connect)?;
+        let stream = TcpStream::connect(self.target).await.map_err(SendError::Connect)?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         let Some(tls) = &self.tls else {
             return Line::over(stream, self.http, false).await;
@@ -149,18 +139,11 @@ impl Line {
                     .await?;
                 let (allowed, extended_connect) = watch::channel(false);
                 let driver = tokio::spawn(drive_h2(connection, allowed));
-                let sender = Sender::H2 {
-                    sender,
-                    extended_connect,
-                };
+                let sender = Sender::H2 { sender, extended_connect };
                 (sender, driver)
             }
         };
-        Ok(Self {
-            sender,
-            tls,
-            driver: Arc::new(Driver(driver)),
-        })
+        Ok(Self { sender, tls, driver: Arc::new(Driver(driver)) })
     }
 
     /// The protocol spoken.
@@ -215,17 +198,12 @@ impl Line {
 
     /// Waits until the server has allowed extended CONNECT (RFC 8441 section 3), which it does in its first frame.
     pub(crate) async fn allows_extended_connect(&self, within: Duration) -> bool {
-        let Sender::H2 {
-            extended_connect, ..
-        } = &self.sender
-        else {
+        let Sender::H2 { extended_connect, .. } = &self.sender else {
             return false;
         };
         let mut allowed = extended_connect.clone();
         let allowed = allowed.wait_for(|allowed| *allowed);
-        tokio::time::timeout(within, allowed)
-            .await
-            .is_ok_and(|said| said.is_ok())
+        tokio::time::timeout(within, allowed).await.is_ok_and(|said| said.is_ok())
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -233,10 +211,7 @@ impl Line {
     }
 
     /// Sends a request of the HTTP library.
-    pub(crate) async fn send(
-        &self,
-        request: Request<AnyBody>,
-    ) -> Result<Response<Incoming>, SendError> {
+    pub(crate) async fn send(&self, request: Request<AnyBody>) -> Result<Response<Incoming>, SendError> {
         match &self.sender {
             Sender::H1(sender) => {
                 let answer = {

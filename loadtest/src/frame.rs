@@ -44,11 +44,7 @@ impl Deframer {
 
     /// Takes the next whole message out, if there is one.
     pub fn next_message(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some((&flag, mut length)) = self
-            .buffered
-            .get(..HEAD)
-            .and_then(|head| head.split_first())
-        else {
+        let Some((&flag, mut length)) = self.buffered.get(..HEAD).and_then(|head| head.split_first()) else {
             return Ok(None);
         };
         if flag != 0 {

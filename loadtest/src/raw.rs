@@ -53,11 +53,7 @@ impl RawScript {
 
     /// Answers these bytes to every head, on a connection that is kept alive.
     pub fn keep_answering(bytes: impl Into<Bytes>) -> Self {
-        Self::new([
-            RawStep::ReadHead,
-            RawStep::Send(bytes.into()),
-            RawStep::Repeat,
-        ])
+        Self::new([RawStep::ReadHead, RawStep::Send(bytes.into()), RawStep::Repeat])
     }
 
     /// Announces 100 bytes of body, sends 10, and closes.
@@ -142,9 +138,7 @@ impl RawScript {
     pub fn stale_after(idle: Duration) -> Self {
         Self::new([
             RawStep::ReadHead,
-            RawStep::Send(Bytes::from_static(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-            )),
+            RawStep::Send(Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")),
             RawStep::Pause(idle),
             RawStep::Reset,
         ])
@@ -187,11 +181,7 @@ impl RawCell {
         let seen = Arc::new(watch::Sender::new(Vec::new()));
         let scripts: Vec<RawScript> = scripts.into_iter().collect();
         let task = tokio::spawn(accept(listener, scripts, seen.clone()));
-        Ok(Self {
-            address,
-            seen,
-            task,
-        })
+        Ok(Self { address, seen, task })
     }
 
     /// Its real address.
@@ -239,9 +229,8 @@ impl SilentPort {
         // The shortest queue there is; Linux still lets one connection more than this wait.
         listener.listen(0)?;
         let local = listener.local_addr()?;
-        let address = local
-            .as_socket()
-            .ok_or_else(|| io::Error::other("a socket bound to an IP address has none"))?;
+        let address =
+            local.as_socket().ok_or_else(|| io::Error::other("a socket bound to an IP address has none"))?;
         let mut waiting = Vec::new();
         for _ in 0..QUEUE_FILL {
             let socket = stream_socket()?;
@@ -251,11 +240,7 @@ impl SilentPort {
                 _ => waiting.push(socket),
             }
         }
-        Ok(Self {
-            address,
-            _listener: listener,
-            _waiting: waiting,
-        })
+        Ok(Self { address, _listener: listener, _waiting: waiting })
     }
 
     /// The address.
@@ -277,11 +262,7 @@ fn stream_socket() -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
 }
 
-async fn accept(
-    listener: TcpListener,
-    scripts: Vec<RawScript>,
-    seen: Arc<watch::Sender<Vec<RawSeen>>>,
-) {
+async fn accept(listener: TcpListener, scripts: Vec<RawScript>, seen: Arc<watch::Sender<Vec<RawSeen>>>) {
     let mut connections = JoinSet::new();
     let mut number = 0;
     loop {
@@ -290,17 +271,8 @@ async fn accept(
             continue;
         };
         seen.send_modify(|all| all.push(RawSeen::default()));
-        let script = scripts
-            .get(number)
-            .or(scripts.last())
-            .cloned()
-            .unwrap_or_default();
-        let mut line = Line {
-            stream,
-            unread: Vec::new(),
-            number,
-            seen: seen.clone(),
-        };
+        let script = scripts.get(number).or(scripts.last()).cloned().unwrap_or_default();
+        let mut line = Line { stream, unread: Vec::new(), number, seen: seen.clone() };
         connections.spawn(async move {
             // However the connection ends, the script is over.
             let _ = line.play(&script.0).await;
@@ -348,9 +320,7 @@ impl Line {
             while self.more().await? > 0 {}
             io::Result::Ok(())
         };
-        tokio::time::timeout(LINGER, drained)
-            .await
-            .unwrap_or(Ok(()))
+        tokio::time::timeout(LINGER, drained).await.unwrap_or(Ok(()))
     }
 
     async fn read_head(&mut self) -> io::Result<()> {
@@ -407,9 +377,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_its_bytes_and_keeps_those_it_got() {
         let cell = RawCell::start([RawScript::truncated_body()]).await.unwrap();
-        let answer = exchange(&cell, "GET /x HTTP/1.1\r\nHost:  a\r\n\r\n")
-            .await
-            .unwrap();
+        let answer = exchange(&cell, "GET /x HTTP/1.1\r\nHost:  a\r\n\r\n").await.unwrap();
         assert!(answer.ends_with(b"\r\n\r\n0123456789"));
         let seen = cell.until(SOON, |seen| seen[0].ended).await.unwrap();
         assert_eq!(seen[0].text(), "GET /x HTTP/1.1\r\nHost:  a\r\n\r\n");
@@ -417,9 +385,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_connection_gets_its_script_and_the_last_one_stays() {
-        let cell = RawCell::start([RawScript::answer("one"), RawScript::answer("two")])
-            .await
-            .unwrap();
+        let cell = RawCell::start([RawScript::answer("one"), RawScript::answer("two")]).await.unwrap();
         for expected in ["one", "two", "two"] {
             let answer = exchange(&cell, "\r\n\r\n").await.unwrap();
             assert_eq!(answer, expected.as_bytes());
@@ -429,9 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kept_connection_is_answered_again_and_again() {
-        let cell = RawCell::start([RawScript::keep_answering("ok")])
-            .await
-            .unwrap();
+        let cell = RawCell::start([RawScript::keep_answering("ok")]).await.unwrap();
         let mut stream = TcpStream::connect(cell.addr()).await.unwrap();
         for _ in 0..3 {
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();

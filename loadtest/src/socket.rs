@@ -80,10 +80,7 @@ pub async fn open_on(line: Line, ask: &Ask) -> Result<Socket, OpenError> {
             if !line.allows_extended_connect(ALLOW_MAX).await {
                 return Err(OpenError::NotAllowed);
             }
-            let ask = ask
-                .clone()
-                .method(Method::CONNECT)
-                .header(SEC_WEBSOCKET_VERSION.as_str(), "13");
+            let ask = ask.clone().method(Method::CONNECT).header(SEC_WEBSOCKET_VERSION.as_str(), "13");
             let mut request = ask.request(Http::H2, line.is_tls(), body::empty())?;
             let protocol = Protocol::from_static("websocket");
             request.extensions_mut().insert(protocol);
@@ -105,15 +102,9 @@ pub async fn open_on(line: Line, ask: &Ask) -> Result<Socket, OpenError> {
             return Err(OpenError::BadAccept(accept));
         }
     }
-    let upgraded = hyper::upgrade::on(response)
-        .await
-        .map_err(SendError::Http)?;
+    let upgraded = hyper::upgrade::on(response).await.map_err(SendError::Http)?;
     let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
-    Ok(Socket {
-        stream,
-        headers,
-        _line: line,
-    })
+    Ok(Socket { stream, headers, _line: line })
 }
 
 /// The key proves that the server read it, not that it is random; a fixed one makes failures repeatable.

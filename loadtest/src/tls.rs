@@ -54,10 +54,7 @@ pub struct ClientTls {
 impl ClientTls {
     /// A client that trusts `ca_pem` and shows no certificate.
     pub fn trusting(ca_pem: &str) -> Self {
-        Self {
-            ca_pem: ca_pem.to_owned(),
-            identity: None,
-        }
+        Self { ca_pem: ca_pem.to_owned(), identity: None }
     }
 
     /// Reads the texts; `alpn` are the protocols asked for, the preferred first.
@@ -67,9 +64,7 @@ impl ClientTls {
             .with_root_certificates(roots(&self.ca_pem)?);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some((cert_pem, key_pem)) => {
-                builder.with_client_auth_cert(chain(cert_pem)?, key(key_pem)?)?
-            }
+            Some((cert_pem, key_pem)) => builder.with_client_auth_cert(chain(cert_pem)?, key(key_pem)?)?,
         };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(TlsConnector::from(Arc::new(config)))
@@ -101,10 +96,7 @@ pub enum TlsError {
 fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certs = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsError::Pem {
-            what: "certificate",
-            source,
-        })?;
+        .map_err(|source| TlsError::Pem { what: "certificate", source })?;
     if certs.is_empty() {
         return Err(TlsError::NoCertificate);
     }
@@ -112,10 +104,8 @@ fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|source| TlsError::Pem {
-        what: "private key",
-        source,
-    })
+    PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|source| TlsError::Pem { what: "private key", source })
 }
 
 fn roots(pem: &str) -> Result<RootCertStore, TlsError> {

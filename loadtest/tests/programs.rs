@@ -16,17 +16,12 @@ struct SimCell {
 
 impl SimCell {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_simcell"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new(env!("CARGO_BIN_EXE_simcell")).args(args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        let pairs = line
-            .split_whitespace()
-            .filter_map(|word| word.split_once('='));
+        let pairs = line.split_whitespace().filter_map(|word| word.split_once('='));
         let told = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         Self { child, told }
     }
@@ -74,28 +69,16 @@ async fn simcell_obeys_its_admin_page() {
         let reply = admin.ask(&ask).await.unwrap();
         (reply.status.as_u16(), reply.text())
     };
-    assert_eq!(
-        tell("GET", "/behaviour", "").await,
-        (200, "delay 1\n".into())
-    );
+    assert_eq!(tell("GET", "/behaviour", "").await, (200, "delay 1\n".into()));
     assert_eq!(main.ask(&Ask::get("h", "/")).await.unwrap().status, 200);
 
     let down = "status 503 down";
-    assert_eq!(
-        tell("POST", "/behaviour", down).await,
-        (200, format!("{down}\n"))
-    );
+    assert_eq!(tell("POST", "/behaviour", down).await, (200, format!("{down}\n")));
     let reply = main.ask(&Ask::get("h", "/")).await.unwrap();
-    assert_eq!(
-        (reply.status.as_u16(), reply.text().as_str()),
-        (503, "down")
-    );
+    assert_eq!((reply.status.as_u16(), reply.text().as_str()), (503, "down"));
 
     let (status, text) = tell("POST", "/behaviour", "explode").await;
-    assert!(
-        status == 400 && text.contains("black-hole"),
-        "{status} {text}"
-    );
+    assert!(status == 400 && text.contains("black-hole"), "{status} {text}");
     assert_eq!(tell("GET", "/behaviour", "").await.1, format!("{down}\n"));
     assert_eq!(tell("GET", "/nothing", "").await.0, 404);
 
@@ -115,10 +98,7 @@ fn a_wrong_command_line_is_64_and_says_what_was_expected() {
         (vec!["--name", "c", "--token", "x"], "TOKEN=ACCOUNT"),
         (vec!["--name", "c", "--tls-cert", "x.pem"], "--tls-key"),
     ] {
-        let out = Command::new(env!("CARGO_BIN_EXE_simcell"))
-            .args(&args)
-            .output()
-            .unwrap();
+        let out = Command::new(env!("CARGO_BIN_EXE_simcell")).args(&args).output().unwrap();
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(64), "{args:?}: {text}");
         assert!(text.contains(expected), "{args:?}: {text}");
@@ -128,14 +108,7 @@ fn a_wrong_command_line_is_64_and_says_what_was_expected() {
 #[test]
 fn a_missing_file_is_named() {
     let out = Command::new(env!("CARGO_BIN_EXE_simcell"))
-        .args([
-            "--name",
-            "c",
-            "--tls-cert",
-            "/nowhere/a.pem",
-            "--tls-key",
-            "/nowhere/a.key",
-        ])
+        .args(["--name", "c", "--tls-cert", "/nowhere/a.pem", "--tls-key", "/nowhere/a.key"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -14,7 +14,7 @@ const AB123: u64 = 70_403_103_966_603;
 const CD456: u64 = 70_437_463_654_557;
 
 /// A decision in one line: `us1-c1 path 12345`, with `!query` for every source that disagrees.
-fn line(snapshot: &Snapshot, decision: &Decision) -> String {
+pub fn line(snapshot: &Snapshot, decision: &Decision) -> String {
     let mut line = match &decision.verdict {
         Verdict::Forward { cell, .. } => snapshot.cell(*cell).name.to_string(),
         Verdict::Redirect { location } => location.clone(),

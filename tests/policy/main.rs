@@ -5,4 +5,6 @@
 mod snapshot;
 
 mod decide;
+mod properties;
 mod seal;
+mod shapes;

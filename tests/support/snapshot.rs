@@ -321,6 +321,8 @@ pub struct Request {
     pub target: String,
     pub headers: HeaderMap,
     pub version: WireVersion,
+    /// `:protocol` of an extended CONNECT.
+    pub protocol: Option<&'static str>,
 }
 
 impl Request {
@@ -334,6 +336,7 @@ impl Request {
             target: target.into(),
             headers: HeaderMap::new(),
             version: WireVersion::Http11,
+            protocol: None,
         }
     }
 
@@ -353,7 +356,7 @@ impl Request {
             version: self.version,
             authority: Some(&self.host),
             target: &self.target,
-            protocol: None,
+            protocol: self.protocol,
             headers: &self.headers,
         };
         let connection = ConnectionFacts {

@@ -84,15 +84,12 @@ async fn run(args: Args, options: CellOptions) -> Result<()> {
     let cell = Arc::new(RunningCell::start(options).await?);
     let latency = args.latency_ms.map(Duration::from_millis);
     if let Some(behaviour) = args.behaviour.or(latency.map(Behaviour::Delay)) {
-        cell.behave(behaviour)
-            .await
-            .context("taking on the behaviour")?;
+        cell.behave(behaviour).await.context("taking on the behaviour")?;
     }
     let mut admin_address = None;
     if let Some(wanted) = args.admin {
-        let listener = TcpListener::bind(wanted)
-            .await
-            .with_context(|| format!("listening on {wanted} for --admin"))?;
+        let listener =
+            TcpListener::bind(wanted).await.with_context(|| format!("listening on {wanted} for --admin"))?;
         admin_address = Some(listener.local_addr().context("reading the admin address")?);
         tokio::spawn(admin::serve(listener, cell.clone()));
     }
@@ -142,9 +139,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 fn token(text: &str) -> Result<(String, String), String> {
-    let pair = text
-        .split_once('=')
-        .filter(|(token, account)| !token.is_empty() && !account.is_empty());
+    let pair = text.split_once('=').filter(|(token, account)| !token.is_empty() && !account.is_empty());
     let (token, account) = pair.ok_or("expected TOKEN=ACCOUNT")?;
     Ok((token.to_owned(), account.to_owned()))
 }

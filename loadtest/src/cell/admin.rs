@@ -39,9 +39,7 @@ pub async fn serve(listener: TcpListener, cell: Arc<RunningCell>) {
         });
         connections.spawn(async move {
             // A client that goes away early needs nothing more.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -89,8 +87,7 @@ async fn change(cell: &RunningCell, body: Incoming) -> Response<Full<Bytes>> {
 }
 
 fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
-    let mut text =
-        serde_json::to_string_pretty(value).expect("strings and numbers are always JSON");
+    let mut text = serde_json::to_string_pretty(value).expect("strings and numbers are always JSON");
     text.push('\n');
     reply(StatusCode::OK, text)
 }

@@ -89,8 +89,7 @@ async fn dispatch(
         (_, true) => seen,
         (true, _) => {
             let rest = request.into_body();
-            cell.tasks
-                .spawn(async move { read(rest).await.map_or((), drop) });
+            cell.tasks.spawn(async move { read(rest).await.map_or((), drop) });
             seen
         }
         _ => read_into(seen, request.into_body()).await?,
@@ -104,9 +103,7 @@ impl Shared {
     pub(crate) fn response(&self, status: StatusCode, body: AnyBody) -> Response<AnyBody> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(CELL_HEADER, self.name_value.clone());
+        response.headers_mut().insert(CELL_HEADER, self.name_value.clone());
         response
     }
 
@@ -121,9 +118,7 @@ impl Shared {
     /// Notes the account of a known credential; answers an unknown one the way dbt's API does.
     fn authenticate(&self, seen: &mut Seen) -> Option<Response<AnyBody>> {
         let tokens = self.tokens.as_ref()?;
-        let token = seen
-            .header("authorization")
-            .and_then(|value| value.split_once(' '));
+        let token = seen.header("authorization").and_then(|value| value.split_once(' '));
         let account = token.and_then(|(_scheme, token)| tokens.get(token.trim()));
         if let Some(account) = account {
             seen.authenticated = Some(account.clone());
@@ -226,10 +221,7 @@ fn normal(cell: &Shared, control: &Control, seen: &Seen, head: bool) -> Response
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if control.trailers {
-        headers.insert(
-            TRAILER,
-            HeaderValue::from_static("x-sim-trailer, x-sim-sha256"),
-        );
+        headers.insert(TRAILER, HeaderValue::from_static("x-sim-trailer, x-sim-sha256"));
     }
     response
 }
@@ -242,11 +234,7 @@ type Pieces = stream::BoxStream<'static, Bytes>;
 /// Media type, length if known beforehand, and bytes of a normal answer.
 fn content(control: &Control, seen: &Seen) -> (&'static str, Option<u64>, Pieces) {
     if let Some(events) = control.sse {
-        return (
-            "text/event-stream",
-            None,
-            sse(events, control.every).boxed(),
-        );
+        return ("text/event-stream", None, sse(events, control.every).boxed());
     }
     if let Some(total) = control.body {
         // Without a wish: what one DATA frame or a few TLS records hold.

@@ -104,10 +104,7 @@ pub(crate) struct Switch {
 
 impl Switch {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            turns: watch::Sender::new(Arc::new(Turn::new(0, Behaviour::Normal))),
-            rng: Mutex::new(seed),
-        }
+        Self { turns: watch::Sender::new(Arc::new(Turn::new(0, Behaviour::Normal))), rng: Mutex::new(seed) }
     }
 
     pub(crate) fn now(&self) -> Arc<Turn> {
@@ -132,10 +129,9 @@ impl Switch {
     pub(crate) async fn admit(&self) -> Admission {
         let turn = self.now();
         match &turn.behaviour {
-            Behaviour::Normal
-            | Behaviour::RefuseConnections
-            | Behaviour::Killed
-            | Behaviour::BlackHole => Admission::Serve,
+            Behaviour::Normal | Behaviour::RefuseConnections | Behaviour::Killed | Behaviour::BlackHole => {
+                Admission::Serve
+            }
             Behaviour::Delay(delay) => {
                 tokio::time::sleep(*delay).await;
                 Admission::Serve
@@ -169,25 +165,17 @@ const BUNCH: Duration = Duration::from_millis(100);
 impl Turn {
     fn new(number: u64, behaviour: Behaviour) -> Self {
         let slots = match &behaviour {
-            Behaviour::Capacity(Capacity {
-                limit: Limit::Concurrent { slots, .. },
-                ..
-            }) => (*slots).min(Semaphore::MAX_PERMITS),
+            Behaviour::Capacity(Capacity { limit: Limit::Concurrent { slots, .. }, .. }) => {
+                (*slots).min(Semaphore::MAX_PERMITS)
+            }
             _ => 0,
         };
-        Self {
-            number,
-            behaviour,
-            slots: Arc::new(Semaphore::new(slots)),
-            next_free: Mutex::new(None),
-        }
+        Self { number, behaviour, slots: Arc::new(Semaphore::new(slots)), next_free: Mutex::new(None) }
     }
 
     async fn within(&self, capacity: Capacity) -> Admission {
-        let full = Admission::Answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "above the configured capacity\n".to_owned(),
-        );
+        let full =
+            Admission::Answer(StatusCode::SERVICE_UNAVAILABLE, "above the configured capacity\n".to_owned());
         match capacity.limit {
             Limit::PerSecond(rate) => match self.queue(rate, capacity.above) {
                 Some(start) => tokio::time::sleep_until(start).await,
@@ -196,10 +184,9 @@ impl Turn {
             Limit::Concurrent { service, .. } => {
                 let slot = match capacity.above {
                     Above::Refuse => self.slots.try_acquire().ok(),
-                    Above::Wait => tokio::time::timeout(QUEUE_MAX, self.slots.acquire())
-                        .await
-                        .ok()
-                        .and_then(Result::ok),
+                    Above::Wait => {
+                        tokio::time::timeout(QUEUE_MAX, self.slots.acquire()).await.ok().and_then(Result::ok)
+                    }
                 };
                 let Some(_slot) = slot else { return full };
                 tokio::time::sleep(service).await;
@@ -301,16 +288,12 @@ fn read(text: &str) -> Option<Behaviour> {
         ("delay", ms) => Behaviour::Delay(Duration::from_millis(ms.parse().ok()?)),
         ("fail", ratio) => {
             let ratio = ratio.parse().ok()?;
-            (0.0..=1.0)
-                .contains(&ratio)
-                .then_some(Behaviour::FailRatio(ratio))?
+            (0.0..=1.0).contains(&ratio).then_some(Behaviour::FailRatio(ratio))?
         }
         ("status", rest) => {
             let (status, body) = rest.split_once(' ').unwrap_or((rest, ""));
             let status = status.parse().ok()?;
-            (200..1000)
-                .contains(&status)
-                .then(|| Behaviour::Status(status, body.to_owned()))?
+            (200..1000).contains(&status).then(|| Behaviour::Status(status, body.to_owned()))?
         }
         ("capacity", rest) => Behaviour::Capacity(read_capacity(rest)?),
         _ => return None,
@@ -335,10 +318,7 @@ fn read_capacity(text: &str) -> Option<Capacity> {
         (None, Some(slots), Some(service)) => Limit::Concurrent { slots, service },
         _ => return None,
     };
-    Some(Capacity {
-        limit,
-        above: above?,
-    })
+    Some(Capacity { limit, above: above? })
 }
 
 #[cfg(test)]
@@ -348,39 +328,24 @@ mod tests {
 
     #[test]
     fn every_behaviour_has_a_text_that_reads_back() {
-        let wait_at_ten = Capacity {
-            limit: Limit::PerSecond(10.5),
-            above: Above::Wait,
-        };
+        let wait_at_ten = Capacity { limit: Limit::PerSecond(10.5), above: Above::Wait };
         let four_slots = Capacity {
-            limit: Limit::Concurrent {
-                slots: 4,
-                service: Duration::from_millis(50),
-            },
+            limit: Limit::Concurrent { slots: 4, service: Duration::from_millis(50) },
             above: Above::Refuse,
         };
         for (behaviour, text) in [
             (Behaviour::Normal, "normal"),
             (Behaviour::Delay(Duration::from_secs(30)), "delay 30000"),
             (Behaviour::Status(502, String::new()), "status 502"),
-            (
-                Behaviour::Status(503, "not now".into()),
-                "status 503 not now",
-            ),
+            (Behaviour::Status(503, "not now".into()), "status 503 not now"),
             (Behaviour::RefuseConnections, "refuse"),
             (Behaviour::Killed, "killed"),
             (Behaviour::BlackHole, "black-hole"),
             (Behaviour::Hang, "hang"),
             (Behaviour::Abort, "abort"),
             (Behaviour::FailRatio(0.25), "fail 0.25"),
-            (
-                Behaviour::Capacity(wait_at_ten),
-                "capacity rps=10.5 above=wait",
-            ),
-            (
-                Behaviour::Capacity(four_slots),
-                "capacity slots=4 service_ms=50 above=refuse",
-            ),
+            (Behaviour::Capacity(wait_at_ten), "capacity rps=10.5 above=wait"),
+            (Behaviour::Capacity(four_slots), "capacity slots=4 service_ms=50 above=refuse"),
         ] {
             assert_eq!(behaviour.to_string(), text);
             assert_eq!(text.parse(), Ok(behaviour), "{text}");
@@ -446,10 +411,7 @@ mod tests {
         let text = "capacity rps=10 above=refuse";
         let answers = admitted(text.parse().unwrap(), 5).await;
         assert_eq!(served(&answers), [0, 100]);
-        assert!(matches!(
-            &answers[4].0,
-            Admission::Answer(StatusCode::SERVICE_UNAVAILABLE, _)
-        ));
+        assert!(matches!(&answers[4].0, Admission::Answer(StatusCode::SERVICE_UNAVAILABLE, _)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,15 +85,8 @@ impl Control {
     }
 
     fn read(&mut self, text: &str) -> Result<(), ControlError> {
-        for item in text
-            .split(';')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-        {
-            self.item(item).map_err(|expected| ControlError {
-                item: item.to_owned(),
-                expected,
-            })?;
+        for item in text.split(';').map(str::trim).filter(|item| !item.is_empty()) {
+            self.item(item).map_err(|expected| ControlError { item: item.to_owned(), expected })?;
         }
         Ok(())
     }
@@ -252,10 +245,7 @@ mod tests {
             ("chunk", "no item of this name stands alone"),
             ("status=abc", "expected a status from 200 to 999"),
             ("status=100", "expected a status from 200 to 999"),
-            (
-                "info=101",
-                "expected a status from 100 to 199 but 101, which would end HTTP",
-            ),
+            ("info=101", "expected a status from 100 to 199 but 101, which would end HTTP"),
             ("set=nocolon", "expected Name:Value, a header field"),
             ("set=bad name:1", "expected Name:Value, a header field"),
             ("body=%4", "expected two hexadecimal digits after each %"),

@@ -35,20 +35,10 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     control: Control,
 ) -> Response<AnyBody> {
-    let method = request
-        .uri()
-        .path()
-        .rsplit('/')
-        .next()
-        .unwrap_or("")
-        .to_owned();
+    let method = request.uri().path().rsplit('/').next().unwrap_or("").to_owned();
     let mut messages = Messages::new(request.into_body());
     if method == "Fail" {
-        return trailers_only(
-            &cell,
-            control.grpc_status.unwrap_or(NOT_FOUND),
-            "asked to fail",
-        );
+        return trailers_only(&cell, control.grpc_status.unwrap_or(NOT_FOUND), "asked to fail");
     }
     if control.hang {
         return started(&cell, body::frames(stream::pending()));
@@ -96,10 +86,7 @@ struct Messages {
 
 impl Messages {
     fn new(body: Incoming) -> Self {
-        Self {
-            body,
-            deframer: Deframer::default(),
-        }
+        Self { body, deframer: Deframer::default() }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, String> {

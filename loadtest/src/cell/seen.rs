@@ -94,9 +94,7 @@ pub(crate) struct Origin<'a> {
 pub(crate) fn describe<B>(origin: Origin<'_>, request: &Request<B>, raw: Option<RawHead>) -> Seen {
     let uri = request.uri();
     let parsed = pairs(request.headers());
-    let raw = raw.filter(|raw| {
-        raw.method == request.method().as_str() && same_fields(&raw.headers, &parsed)
-    });
+    let raw = raw.filter(|raw| raw.method == request.method().as_str() && same_fields(&raw.headers, &parsed));
     let target = match uri.path_and_query() {
         Some(path) if request.version() == Version::HTTP_2 => path.as_str().to_owned(),
         _ => uri.to_string(),
@@ -127,10 +125,7 @@ pub(crate) fn describe<B>(origin: Origin<'_>, request: &Request<B>, raw: Option<
 
 /// Fields as names and values, each byte of a value as the character of that number.
 pub(crate) fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), latin1(value.as_bytes())))
-        .collect()
+    headers.iter().map(|(name, value)| (name.to_string(), latin1(value.as_bytes()))).collect()
 }
 
 pub(crate) fn latin1(bytes: &[u8]) -> String {
@@ -140,10 +135,8 @@ pub(crate) fn latin1(bytes: &[u8]) -> String {
 /// Whether both hold the same fields, whatever their order and the case of their names.
 fn same_fields(raw: &[(String, String)], parsed: &[(String, String)]) -> bool {
     let sorted = |fields: &[(String, String)]| {
-        let mut fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-            .collect();
+        let mut fields: Vec<_> =
+            fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
         fields.sort();
         fields
     };
@@ -156,28 +149,15 @@ mod tests {
     use super::*;
 
     fn seen(raw: Option<RawHead>) -> Seen {
-        let request = Request::get("/a?b")
-            .header("x-one", "1")
-            .header("x-two", "2")
-            .body(())
-            .unwrap();
-        let origin = Origin {
-            cell: "cell-1",
-            peer: ([127, 0, 0, 1], 1).into(),
-            connection: 1,
-            request: 1,
-            tls: None,
-        };
+        let request = Request::get("/a?b").header("x-one", "1").header("x-two", "2").body(()).unwrap();
+        let origin =
+            Origin { cell: "cell-1", peer: ([127, 0, 0, 1], 1).into(), connection: 1, request: 1, tls: None };
         describe(origin, &request, raw)
     }
 
     fn raw(headers: &[(&str, &str)]) -> RawHead {
         let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        RawHead {
-            method: "GET".into(),
-            target: "/a?b".into(),
-            headers: headers.iter().map(own).collect(),
-        }
+        RawHead { method: "GET".into(), target: "/a?b".into(), headers: headers.iter().map(own).collect() }
     }
 
     #[test]
@@ -193,10 +173,7 @@ mod tests {
         for other in [
             raw(&[("x-one", "1"), ("x-two", "other")]),
             raw(&[("x-one", "1")]),
-            RawHead {
-                method: "POST".into(),
-                ..raw(&[("x-one", "1"), ("x-two", "2")])
-            },
+            RawHead { method: "POST".into(), ..raw(&[("x-one", "1"), ("x-two", "2")]) },
         ] {
             let seen = seen(Some(other));
             assert!(!seen.exact);

@@ -242,10 +242,7 @@ async fn serve<S: Io>(
         Some(tap) => over_h1(Tapped::new(stream, tap), service),
         None => over_h2(stream, service, &cell),
     };
-    let mut orders = Orders {
-        given,
-        hang_up: None,
-    };
+    let mut orders = Orders { given, hang_up: None };
     while let Next::GoAway = orders.next(connection.as_mut()).await {
         connection.as_mut().go_away();
     }
@@ -346,9 +343,7 @@ impl Orders {
 }
 
 fn tls_seen(tls: &rustls::ServerConnection) -> TlsSeen {
-    let alpn = tls
-        .alpn_protocol()
-        .map(|name| String::from_utf8_lossy(name).into_owned());
+    let alpn = tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     let leaf = tls.peer_certificates().and_then(|chain| chain.first());
     TlsSeen {
         sni: tls.server_name().map(str::to_owned),
@@ -359,11 +354,7 @@ fn tls_seen(tls: &rustls::ServerConnection) -> TlsSeen {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A port whose last connections still linger can be bound again at once.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

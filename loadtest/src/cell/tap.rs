@@ -30,11 +30,7 @@ pub(crate) struct Gated<S> {
 
 impl<S> Gated<S> {
     pub(crate) fn new(inner: S, turns: watch::Receiver<Arc<Turn>>) -> Self {
-        Self {
-            inner,
-            turns,
-            opens: None,
-        }
+        Self { inner, turns, opens: None }
     }
 
     /// Ready when bytes may pass.
@@ -48,9 +44,7 @@ impl<S> Gated<S> {
                 let mut turns = self.turns.clone();
                 Box::pin(async move {
                     // An error means that the cell is gone, and this task with it.
-                    let _ = turns
-                        .wait_for(|turn| turn.behaviour != Behaviour::BlackHole)
-                        .await;
+                    let _ = turns.wait_for(|turn| turn.behaviour != Behaviour::BlackHole).await;
                 })
             });
             ready!(opens.as_mut().poll(cx));
@@ -71,11 +65,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gated<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gated<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_open(cx));
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
@@ -162,9 +152,7 @@ impl Tap {
             tapping.read.clear();
         }
         let room = HEAD_MAX - tapping.read.len().min(HEAD_MAX);
-        tapping
-            .read
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        tapping.read.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -207,11 +195,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_injected(cx))?;
         lock(&self.tap.0).answered = true;
         Pin::new(&mut self.inner).poll_write(cx, buf)

@@ -17,9 +17,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -42,17 +40,10 @@ pub(crate) fn asked_for<B>(request: &Request<B>) -> bool {
 }
 
 /// Accepts and goes on echoing until the cell or the socket ends.
-pub(crate) fn accept(
-    cell: Arc<Shared>,
-    mut request: Request<Incoming>,
-    seen: Seen,
-) -> Response<AnyBody> {
+pub(crate) fn accept(cell: Arc<Shared>, mut request: Request<Incoming>, seen: Seen) -> Response<AnyBody> {
     let over_h2 = request.method() == Method::CONNECT;
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
-    let protocol = request
-        .headers()
-        .get(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(first);
+    let protocol = request.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(first);
     let upgraded = hyper::upgrade::on(&mut request);
     let mut response = match (over_h2, key) {
         (true, _) => cell.response(StatusCode::OK, body::empty()),
@@ -63,9 +54,7 @@ pub(crate) fn accept(
         }
     };
     if let Some(protocol) = protocol {
-        response
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     let tasks = cell.tasks.clone();
     tasks.spawn(async move {
@@ -99,10 +88,7 @@ fn switching(cell: &Shared, key: &HeaderValue) -> Response<AnyBody> {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let accept = HeaderValue::from_str(&accept_key(key.as_bytes()));
-    headers.insert(
-        SEC_WEBSOCKET_ACCEPT,
-        accept.expect("base64 is a header value"),
-    );
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("base64 is a header value"));
     response
 }
 
@@ -137,10 +123,7 @@ async fn obey(socket: &mut Socket, command: &str, seen: &Seen) -> Result<(), Soc
             socket.send(Message::text(json)).await
         }
         ("close", Ok(code)) => {
-            let close = CloseFrame {
-                code: code.into(),
-                reason: more.into(),
-            };
+            let close = CloseFrame { code: code.into(), reason: more.into() };
             socket.close(Some(close)).await
         }
         ("ping", _) => {
@@ -155,11 +138,7 @@ async fn obey(socket: &mut Socket, command: &str, seen: &Seen) -> Result<(), Soc
             }
             Ok(())
         }
-        _ => {
-            socket
-                .send(Message::text(format!("sim: not understood: {command}")))
-                .await
-        }
+        _ => socket.send(Message::text(format!("sim: not understood: {command}"))).await,
     }
 }
 

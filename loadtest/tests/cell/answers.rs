@@ -35,11 +35,7 @@ async fn over_h1_it_describes_the_bytes_that_came() {
     let seen = cell.seen().pop().unwrap();
     assert_eq!(seen.target, "/a//b/%2e%2E/?x=[1]&&y");
     assert!(seen.exact);
-    let headers: Vec<_> = seen
-        .headers
-        .iter()
-        .map(|(n, v)| format!("{n}={v}"))
-        .collect();
+    let headers: Vec<_> = seen.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
     assert_eq!(
         headers,
         [
@@ -73,22 +69,16 @@ async fn every_answer_names_the_cell_and_describes_the_request() {
     for client in clients(&cell) {
         let ask = Ask::post("cloud.getdbt.com", "/p?q=%41", "body").header("x-two", "2");
         let reply = client.ask(&ask).await.unwrap();
-        assert_eq!(
-            (reply.status, reply.cell()),
-            (StatusCode::OK, Some("cell-1"))
-        );
+        assert_eq!((reply.status, reply.cell()), (StatusCode::OK, Some("cell-1")));
         let seen = reply.seen().unwrap();
         assert_eq!(cell.seen().last(), Some(&seen));
-        assert_eq!(
-            (seen.method.as_str(), seen.target.as_str()),
-            ("POST", "/p?q=%41")
-        );
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/p?q=%41"));
         assert_eq!(seen.header("X-Two"), Some("2"));
         assert_eq!(seen.body.unwrap().bytes, 4);
-        let authority = seen.authority.as_deref().or(seen
-            .headers
-            .iter()
-            .find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
+        let authority = seen
+            .authority
+            .as_deref()
+            .or(seen.headers.iter().find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
         assert_eq!(authority, Some("cloud.getdbt.com"));
     }
 }
@@ -110,9 +100,7 @@ async fn connections_and_their_requests_are_numbered() {
 #[tokio::test]
 async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let authority = Authority::new("test authority").unwrap();
-    let server = authority
-        .issue(&["cell-1.cells.internal"], Usage::Server)
-        .unwrap();
+    let server = authority.issue(&["cell-1.cells.internal"], Usage::Server).unwrap();
     let edge = authority.issue(&["cellgate"], Usage::Client).unwrap();
     let tls = ServerTls {
         cert_pem: server.cert_pem,
@@ -123,19 +111,10 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let cell = RunningCell::start(options).await.unwrap();
 
     let anonymous = ClientTls::trusting(authority.ca_pem());
-    let known = ClientTls {
-        identity: Some((edge.cert_pem, edge.key_pem)),
-        ..anonymous.clone()
-    };
-    for (http, alpn, version) in [
-        (Http::H1, "http/1.1", "HTTP/1.1"),
-        (Http::H2, "h2", "HTTP/2.0"),
-    ] {
+    let known = ClientTls { identity: Some((edge.cert_pem, edge.key_pem)), ..anonymous.clone() };
+    for (http, alpn, version) in [(Http::H1, "http/1.1", "HTTP/1.1"), (Http::H2, "h2", "HTTP/2.0")] {
         let client = Client::tls(cell.addr(), http, &known).unwrap();
-        let reply = client
-            .ask(&Ask::get("cell-1.cells.internal", "/"))
-            .await
-            .unwrap();
+        let reply = client.ask(&Ask::get("cell-1.cells.internal", "/")).await.unwrap();
         let seen = reply.seen().unwrap();
         let tls = seen.tls.unwrap();
         assert_eq!(tls.sni.as_deref(), Some("cell-1.cells.internal"));
@@ -153,8 +132,7 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
 async fn a_request_chooses_status_headers_and_body() {
     let cell = cell().await;
     for client in clients(&cell) {
-        let ask =
-            get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
+        let ask = get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
         let reply = client.ask(&ask).await.unwrap();
         assert_eq!(reply.status, 418);
         assert_eq!(reply.header("deprecation"), Some("@1"));
@@ -199,10 +177,7 @@ async fn events_come_one_by_one() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let nothing = StreamBody::new(futures_util::stream::empty());
-        let mut response = line
-            .stream(&get("sse=3;every_ms=60"), nothing)
-            .await
-            .unwrap();
+        let mut response = line.stream(&get("sse=3;every_ms=60"), nothing).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let first = response.body_mut().frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "id: 0\ndata: event 0\n\n");
@@ -234,15 +209,11 @@ async fn an_answer_may_come_before_the_request_body() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body =
-            futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-                Some((Ok(Frame::data(body.recv().await?)), body))
-            });
+        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
+            Some((Ok(Frame::data(body.recv().await?)), body))
+        });
         let ask = get("early").method(Method::POST);
-        let response = line
-            .stream(&ask, StreamBody::new(Box::pin(body)))
-            .await
-            .unwrap();
+        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let seen: loadtest::cell::Seen = serde_json::from_slice(&text).unwrap();
         assert_eq!(seen.body, None);
@@ -259,14 +230,10 @@ async fn an_answer_may_come_before_the_request_body() {
 #[tokio::test]
 async fn an_early_close_answers_and_closes() {
     let cell = cell().await;
-    let request =
-        "POST / HTTP/1.1\r\nHost: h\r\nX-Sim: early-close\r\nContent-Length: 1000000\r\n\r\nabc";
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nX-Sim: early-close\r\nContent-Length: 1000000\r\n\r\nabc";
     let answer = wire(&cell, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(
-        answer.to_ascii_lowercase().contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]
@@ -275,15 +242,11 @@ async fn an_echo_is_full_duplex() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body =
-            futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-                Some((Ok(Frame::data(body.recv().await?)), body))
-            });
+        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
+            Some((Ok(Frame::data(body.recv().await?)), body))
+        });
         let ask = get("echo").method(Method::POST);
-        let response = line
-            .stream(&ask, StreamBody::new(Box::pin(body)))
-            .await
-            .unwrap();
+        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
         let mut answer = response.into_body();
         for part in ["one", "two"] {
             sending.send(part.into()).await.unwrap();
@@ -300,14 +263,8 @@ async fn informational_responses_come_first() {
     let cell = cell().await;
     let [h1, _] = clients(&cell);
     let line = h1.open("h").await.unwrap();
-    let reply = line
-        .ask(&get("info=100;info103;delay_ms=50"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (reply.status.as_u16(), reply.informational),
-        (200, vec![100, 103])
-    );
+    let reply = line.ask(&get("info=100;info103;delay_ms=50")).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.informational), (200, vec![100, 103]));
     let reply = line.ask(&get("")).await.unwrap();
     assert_eq!((reply.status.as_u16(), reply.informational.len()), (200, 0));
 }
@@ -367,14 +324,8 @@ async fn known_tokens_are_let_in_and_others_get_dbts_401() {
     let client = Client::new(cell.addr(), Http::H1);
     let ask = Ask::get("h", "/api/v2/accounts/");
     for value in ["Token dbtc_1", "Bearer dbtc_1"] {
-        let reply = client
-            .ask(&ask.clone().header("authorization", value))
-            .await
-            .unwrap();
-        assert_eq!(
-            reply.seen().unwrap().authenticated.as_deref(),
-            Some("12345")
-        );
+        let reply = client.ask(&ask.clone().header("authorization", value)).await.unwrap();
+        assert_eq!(reply.seen().unwrap().authenticated.as_deref(), Some("12345"));
     }
     let unknown = ask.clone().header("authorization", "Token dbtc_2");
     for ask in [ask, unknown] {

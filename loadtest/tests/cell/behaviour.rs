@@ -38,10 +38,7 @@ async fn a_killed_cell_takes_its_connections_with_it() {
             tokio::task::yield_now().await;
         }
         cell.behave(Behaviour::Killed).await.unwrap();
-        assert_eq!(
-            waiting.await.unwrap().unwrap_err().kind(false),
-            FailureKind::Reset
-        );
+        assert_eq!(waiting.await.unwrap().unwrap_err().kind(false), FailureKind::Reset);
         assert!(client.open("h").await.is_err());
         assert_eq!(cell.counts().open_connections, 0);
         cell.behave(Behaviour::Normal).await.unwrap();
@@ -76,19 +73,12 @@ async fn a_behaviour_holds_for_all_requests() {
     let cell = cell().await;
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
-        cell.behave(Behaviour::Status(503, "no\n".into()))
-            .await
-            .unwrap();
+        cell.behave(Behaviour::Status(503, "no\n".into())).await.unwrap();
         let reply = line.ask(&get("")).await.unwrap();
-        assert_eq!(
-            (reply.status.as_u16(), reply.text().as_str()),
-            (503, "no\n")
-        );
+        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (503, "no\n"));
         assert_eq!(reply.cell(), Some("cell-1"));
 
-        cell.behave(Behaviour::Delay(Duration::from_millis(80)))
-            .await
-            .unwrap();
+        cell.behave(Behaviour::Delay(Duration::from_millis(80))).await.unwrap();
         let start = Instant::now();
         assert_eq!(line.ask(&get("")).await.unwrap().status, 200);
         assert!(start.elapsed() >= Duration::from_millis(80));
@@ -138,13 +128,6 @@ async fn a_port_that_is_taken_is_named() {
     let cell = cell().await;
     let mut options = CellOptions::named("cell-2");
     options.listen = cell.addr();
-    let error = RunningCell::start(options)
-        .await
-        .map(|_| ())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("cell-2") && error.contains(&cell.addr().to_string()),
-        "{error}"
-    );
+    let error = RunningCell::start(options).await.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cell-2") && error.contains(&cell.addr().to_string()), "{error}");
 }

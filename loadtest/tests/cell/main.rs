@@ -23,10 +23,7 @@ async fn cell() -> RunningCell {
 
 /// Clients of both protocols, in clear text.
 fn clients(cell: &RunningCell) -> [Client; 2] {
-    [
-        Client::new(cell.addr(), Http::H1),
-        Client::new(cell.h2c_addr().unwrap(), Http::H2),
-    ]
+    [Client::new(cell.addr(), Http::H1), Client::new(cell.h2c_addr().unwrap(), Http::H2)]
 }
 
 fn get(control: &str) -> Ask {

@@ -13,9 +13,7 @@ async fn grpc_calls_end_with_their_status() {
     let [_, h2] = clients(&cell);
     let line = h2.open("h").await.unwrap();
 
-    let unary = finish(&line, &call("h", "/s.S/Anything", &[b"hello"]))
-        .await
-        .unwrap();
+    let unary = finish(&line, &call("h", "/s.S/Anything", &[b"hello"])).await.unwrap();
     assert_eq!(unary.messages, ["hello"]);
     assert_eq!((unary.status(), unary.trailers_only), (Some(0), false));
     assert_eq!(unary.cell(), Some("cell-1"));
@@ -25,9 +23,7 @@ async fn grpc_calls_end_with_their_status() {
     assert_eq!(stream.messages, ["m#0", "m#1", "m#2", "m#3"]);
     assert_eq!(stream.status(), Some(8));
 
-    let fail = finish(&line, &call("h", "/s.S/Fail", &[b"m"]))
-        .await
-        .unwrap();
+    let fail = finish(&line, &call("h", "/s.S/Fail", &[b"m"])).await.unwrap();
     assert_eq!((fail.status(), fail.trailers_only), (Some(5), true));
     assert_eq!(fail.message(), Some("asked to fail"));
     assert_eq!(fail.messages.len(), 0);
@@ -41,9 +37,7 @@ async fn a_grpc_stream_echoes_while_it_is_open() {
     let cell = cell().await;
     let [_, h2] = clients(&cell);
     let line = h2.open("h").await.unwrap();
-    let mut bidi = Bidi::open(&line, &call("h", "/s.S/Bidi", &[]))
-        .await
-        .unwrap();
+    let mut bidi = Bidi::open(&line, &call("h", "/s.S/Bidi", &[])).await.unwrap();
     assert_eq!(bidi.cell(), Some("cell-1"));
     for message in ["one", "two"] {
         assert!(bidi.send(message.as_bytes()).await);
@@ -69,10 +63,7 @@ async fn a_websocket_echoes_over_both_protocols() {
         let pong = socket.stream.next().await.unwrap().unwrap();
         assert_eq!(pong, Message::Pong("p".into()));
         socket.stream.close(None).await.unwrap();
-        assert!(matches!(
-            socket.stream.next().await,
-            Some(Ok(Message::Close(_)))
-        ));
+        assert!(matches!(socket.stream.next().await, Some(Ok(Message::Close(_)))));
         assert!(socket.stream.next().await.is_none());
     }
 }
@@ -81,9 +72,7 @@ async fn a_websocket_echoes_over_both_protocols() {
 async fn a_websocket_obeys_commands() {
     let cell = cell().await;
     for client in clients(&cell) {
-        let mut socket = socket::open(&client, &Ask::get("h", "/ws?x"))
-            .await
-            .unwrap();
+        let mut socket = socket::open(&client, &Ask::get("h", "/ws?x")).await.unwrap();
         let mut say = async |command: &str, answers: usize| {
             socket.stream.send(Message::text(command)).await.unwrap();
             let mut got = Vec::new();
@@ -101,10 +90,7 @@ async fn a_websocket_obeys_commands() {
         let Message::Close(Some(frame)) = closed else {
             unreachable!("expected a close frame, got {closed:?}");
         };
-        assert_eq!(
-            (u16::from(frame.code), frame.reason.as_str()),
-            (4001, "moved")
-        );
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4001, "moved"));
     }
 }
 
