@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body, Frame};
 
 /// How a body may end before its end.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub(crate) enum BodyError {
     #[error("broken off, as it was asked to")]
     BrokenOff,
     /// The body that it repeats did.
-    #[error("repeating a body: {0}")]
+    #[error("repeating a body")]
     Http(#[from] hyper::Error),
 }
 
@@ -45,6 +45,12 @@ pub fn is_pattern(offset: u64, bytes: &[u8]) -> bool {
         at += chunk.len() as u64;
         PATTERN[start..start + chunk.len()] == *chunk
     })
+}
+
+/// A body of `total` bytes of the pattern that is made while it is sent, for [`Line::stream`](crate::client::Line::stream).
+pub fn pattern_body(total: u64) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
+    let pieces = pattern_pieces(total, PIECE, Duration::ZERO);
+    StreamBody::new(Box::pin(pieces.map(|piece| Ok(Frame::data(piece)))))
 }
 
 /// SHA-256 of `bytes` in lowercase hexadecimal.
@@ -108,6 +114,9 @@ pub(crate) fn pattern_pieces(total: u64, piece: usize, every: Duration) -> impl 
     })
 }
 
+/// Length of a piece where nobody asks for another: what one DATA frame or a few TLS records hold.
+pub(crate) const PIECE: usize = 16 * 1024;
+
 /// The pattern repeats after this many bytes: a prime that fits a byte and divides no buffer size.
 const PERIOD: u64 = 251;
 
@@ -131,8 +140,6 @@ pub(crate) fn never(impossible: Infallible) -> BodyError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use futures_util::StreamExt;
-
     use super::*;
 
     #[test]

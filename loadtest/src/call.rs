@@ -95,6 +95,8 @@ pub struct Bidi {
     response: Response<Incoming>,
     deframer: Deframer,
     trailers: HeaderMap,
+    /// Holds the connection.
+    _line: Line,
 }
 
 /// Messages that may wait to be sent: the peer's window is the real bound.
@@ -113,7 +115,13 @@ impl Bidi {
             response: line.stream(head, StreamBody::new(Box::pin(frames))).await?,
             deframer: Deframer::default(),
             trailers: HeaderMap::new(),
+            _line: line.clone(),
         })
+    }
+
+    /// HTTP status of the answer.
+    pub fn http_status(&self) -> StatusCode {
+        self.response.status()
     }
 
     /// Header fields of the answer.

@@ -102,7 +102,7 @@ pub struct RunningCell {
 #[derive(Debug, thiserror::Error)]
 pub enum CellError {
     /// Its address could not be had.
-    #[error("cell {cell}: listening on {address}: {source}")]
+    #[error("cell {cell}: listening on {address}")]
     Listen {
         /// The cell's name.
         cell: String,
@@ -112,7 +112,7 @@ pub enum CellError {
         source: io::Error,
     },
     /// Its certificate, key or client authority is no good.
-    #[error("cell {cell}: {source}")]
+    #[error("cell {cell}: setting up TLS")]
     Tls {
         /// The cell's name.
         cell: String,

@@ -216,14 +216,14 @@ impl Line {
             Sender::H1(sender) => {
                 let answer = {
                     let mut sender = sender.lock().await;
-                    sender.ready().await?;
+                    sender.ready().await.map_err(SendError::NotTaken)?;
                     sender.send_request(request)
                 };
                 Ok(answer.await?)
             }
             Sender::H2 { sender, .. } => {
                 let mut sender = sender.clone();
-                sender.ready().await?;
+                sender.ready().await.map_err(SendError::NotTaken)?;
                 Ok(sender.send_request(request).await?)
             }
         }

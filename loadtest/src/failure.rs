@@ -25,6 +25,8 @@ pub enum FailureKind {
     Status,
     /// Another cell than expected answered, or none is named.
     WrongCell,
+    /// A header field that the answer should have is missing.
+    Header,
     /// The body broke off or is not the one expected.
     Body,
     /// The gRPC status or the messages are not those expected.
@@ -33,27 +35,36 @@ pub enum FailureKind {
     NotSent,
 }
 
-/// Why there is no answer.
+/// Why there is no answer. Its text holds all causes, since reports keep text; so it names none as its source.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// TCP.
     #[error("connecting: {0}")]
-    Connect(#[source] io::Error),
+    Connect(io::Error),
     /// No connection within [`OPEN_MAX`](crate::client::OPEN_MAX).
     #[error("connecting took too long")]
     ConnectTimeout,
     /// TLS.
     #[error("TLS handshake: {0}")]
-    Tls(#[source] io::Error),
+    Tls(io::Error),
+    /// The connection no longer took requests: this one was never sent.
+    #[error("the connection takes no more requests: {}", chain(.0))]
+    NotTaken(hyper::Error),
     /// HTTP, before the head of the answer.
     #[error("{}", chain(.0))]
-    Http(#[from] hyper::Error),
+    Http(hyper::Error),
     /// HTTP, after the head of the answer.
     #[error("reading the answer: {}", chain(.0))]
-    Body(#[source] hyper::Error),
+    Body(hyper::Error),
     /// The request cannot be put into HTTP.
     #[error("a request that cannot be sent: {0}")]
     Unusable(String),
+}
+
+impl From<hyper::Error> for SendError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Http(error)
+    }
 }
 
 impl SendError {
@@ -65,8 +76,8 @@ impl SendError {
             }
             Self::Connect(_) | Self::ConnectTimeout => FailureKind::Connect,
             Self::Tls(_) => FailureKind::Tls,
-            Self::Http(_) if new => FailureKind::LostNew,
-            Self::Http(_) => FailureKind::Reset,
+            Self::Http(_) | Self::NotTaken(_) if new => FailureKind::LostNew,
+            Self::Http(_) | Self::NotTaken(_) => FailureKind::Reset,
             Self::Body(_) => FailureKind::Body,
             Self::Unusable(_) => FailureKind::NotSent,
         }
@@ -74,8 +85,10 @@ impl SendError {
 
     /// Whether the server surely did not begin on the request: never sent, or refused by h2 (RFC 9113 section 8.7).
     pub fn unprocessed(&self) -> bool {
-        let Self::Http(error) = self else {
-            return false;
+        let error = match self {
+            Self::Http(error) => error,
+            Self::NotTaken(_) => return true,
+            _ => return false,
         };
         if error.is_canceled() {
             return true;

@@ -75,7 +75,7 @@ impl ClientTls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// Not PEM, or not of the kind expected here.
-    #[error("reading the {what} as PEM: {source}")]
+    #[error("reading the {what} as PEM")]
     Pem {
         /// Which of the texts.
         what: &'static str,
@@ -86,10 +86,10 @@ pub enum TlsError {
     #[error("the certificate text holds no certificate; expected BEGIN CERTIFICATE")]
     NoCertificate,
     /// TLS refused the certificate or the key.
-    #[error("using the certificate and key: {0}")]
+    #[error("using the certificate and key")]
     Rustls(#[from] rustls::Error),
     /// The client authority cannot be used to verify clients.
-    #[error("using the client authority: {0}")]
+    #[error("using the client authority")]
     ClientAuthority(#[from] rustls::server::VerifierBuilderError),
 }
 

@@ -115,3 +115,66 @@ fn a_missing_file_is_named() {
     assert_eq!(out.status.code(), Some(64), "{text}");
     assert!(text.contains("/nowhere/a.pem"), "{text}");
 }
+
+fn load(args: &[&str]) -> (Option<i32>, String, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(args)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+#[test]
+fn load_reports_as_a_table_and_as_json_and_exits_by_what_it_found() {
+    let cell = SimCell::start(&["--name", "cell-1"]);
+    let target = ["--target", &cell.told["listen"], "--seconds", "0.2"];
+    let fast = ["--rate", "100", "--get", "h/a cell-1"];
+    let sockets = ["--websockets", "3", "--socket", "h/ws cell-1", "--watch"];
+    let (code, table, seconds) = load(&[&target[..], &fast, &sockets].concat());
+    assert_eq!(code, Some(0), "{table}{seconds}");
+    assert!(
+        table.contains("h/a         20       20        0"),
+        "{table}"
+    );
+    assert!(table.contains("WebSockets: 3 of 3 opened"), "{table}");
+    assert!(
+        seconds.contains("h/a: 20 ok, 0 failed, 0 refused"),
+        "{seconds}"
+    );
+
+    let wrong = ["--clients", "2", "--get", "h/a cell-2", "--json", "-"];
+    let (code, json, _) = load(&[&target[..], &wrong].concat());
+    assert_eq!(code, Some(1));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let failures = &json["load"]["all"]["failures"];
+    assert!(failures["wrong_cell"].as_u64().unwrap() > 0, "{json}");
+    assert_eq!(failures.as_object().unwrap().len(), 1, "{json}");
+}
+
+#[test]
+fn load_says_what_it_needs() {
+    let target = ["--target", "127.0.0.1:1"];
+    for (args, expected) in [
+        (vec!["--rate", "1"], "--get"),
+        (vec!["--get", "h/"], "--rate"),
+        (vec!["--get", "h", "--rate", "1"], "HOST/PATH"),
+        (vec!["--get", "h/", "--rate", "0"], "--rate"),
+        (
+            vec!["--get", "h/", "--rate", "1", "--ca", "/nowhere/ca.pem"],
+            "/nowhere/ca.pem",
+        ),
+        (
+            vec!["--requests", "/nowhere/r", "--rate", "1"],
+            "/nowhere/r",
+        ),
+        (
+            vec!["--get", "h/", "--rate", "1", "--websockets", "1"],
+            "--socket",
+        ),
+    ] {
+        let (code, _, told) = load(&[&target[..], &args].concat());
+        assert_eq!(code, Some(64), "{args:?}: {told}");
+        assert!(told.contains(expected), "{args:?}: {told}");
+    }
+}

@@ -48,16 +48,17 @@ pub(crate) async fn answer(
         cell.remember(seen);
         return Ok(refusal);
     }
-    if let Some(order) = order(&control, seen.version == HTTP_2) {
-        connection.order.send_replace(order);
-    }
     informational(&connection, &control);
     tokio::time::sleep(control.delay).await;
     if control.abort {
         return Err(BodyError::BrokenOff);
     }
     let dressing = control.clone();
+    let h2 = seen.version == HTTP_2;
     let mut response = dispatch(cell, request, control, seen).await?;
+    if let Some(order) = order(&dressing, h2) {
+        connection.order.send_replace(order);
+    }
     dress(&mut response, dressing);
     Ok(response)
 }
@@ -137,7 +138,7 @@ const INVALID_TOKEN: &str =
 
 fn order(control: &Control, h2: bool) -> Option<Order> {
     if let Some(after) = control.hangup {
-        return Some(Order::HangUp(Instant::now() + control.delay + after));
+        return Some(Order::HangUp(Instant::now() + after));
     }
     // On h1 the header says it, and the library acts on the header.
     (control.close && h2).then_some(Order::GoAway)
@@ -237,8 +238,7 @@ fn content(control: &Control, seen: &Seen) -> (&'static str, Option<u64>, Pieces
         return ("text/event-stream", None, sse(events, control.every).boxed());
     }
     if let Some(total) = control.body {
-        // Without a wish: what one DATA frame or a few TLS records hold.
-        let piece = control.piece.unwrap_or(16 * 1024);
+        let piece = control.piece.unwrap_or(body::PIECE);
         let pieces = body::pattern_pieces(total, piece, control.every);
         return ("application/octet-stream", Some(total), pieces.boxed());
     }

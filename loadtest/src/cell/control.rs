@@ -24,7 +24,7 @@
 //! | `echo` | answers with the request body as it arrives, full duplex, trailers included |
 //! | `continue` | reads the body before it answers, which sends 100 to a client that expects it; the normal case, spelled out |
 //! | `close` | announces the end of the connection (h1 `Connection: close`, h2 GOAWAY) |
-//! | `hangup_ms=N` | closes the connection N ms after the answer without announcing it |
+//! | `hangup_ms=N` | closes the connection N ms after the head of the answer without announcing it |
 //! | `messages=N` | gRPC server stream: answers N messages, `every_ms` apart |
 //! | `grpc_status=N` | gRPC: ends with status N |
 
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-/// The request header that carries a [`Control`].
+/// The request header by which a request chooses its answer; the table above is its grammar.
 pub const CONTROL_HEADER: &str = "x-sim";
 
 /// One request's wishes; the module's table says what each does.

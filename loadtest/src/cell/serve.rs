@@ -322,6 +322,8 @@ impl Orders {
                 }
             };
             let given = tokio::select! {
+                // The connection first, so that an answer is written before its order ends the connection.
+                biased;
                 _ = connection.as_mut() => return Next::Over,
                 () = end => return Next::Over,
                 given = self.given.changed() => given,
@@ -335,7 +337,8 @@ impl Orders {
             let order = *self.given.borrow_and_update();
             match order {
                 Order::GoAway => return Next::GoAway,
-                Order::HangUp(at) => self.hang_up = Some(at),
+                // The first order stands.
+                Order::HangUp(at) => self.hang_up = self.hang_up.or(Some(at)),
                 Order::Stay => {}
             }
         }

@@ -1,30 +1,13 @@
 //! Normal answers and what one request asks for.
 
-use std::time::{Duration, Instant};
-
 use devcerts::{Authority, Usage};
 use http::{Method, StatusCode, Version};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
 use loadtest::body::{is_pattern, sha256_hex};
 use loadtest::cell::{CellOptions, RunningCell};
-use loadtest::client::{Ask, Client, FailureKind, Http};
-use loadtest::raw::RawSeen;
+use loadtest::client::{Ask, Client, Http};
 use loadtest::tls::{ClientTls, ServerTls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::*;
-
-/// Writes `request` as it is and returns all that comes until the cell closes.
-async fn wire(cell: &RunningCell, request: &str) -> String {
-    let mut stream = TcpStream::connect(cell.addr()).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    let read = stream.read_to_end(&mut bytes);
-    tokio::time::timeout(SOON, read).await.unwrap().unwrap();
-    RawSeen { bytes, ended: true }.text()
-}
 
 #[tokio::test]
 async fn over_h1_it_describes_the_bytes_that_came() {
@@ -35,7 +18,11 @@ async fn over_h1_it_describes_the_bytes_that_came() {
     let seen = cell.seen().pop().unwrap();
     assert_eq!(seen.target, "/a//b/%2e%2E/?x=[1]&&y");
     assert!(seen.exact);
-    let headers: Vec<_> = seen.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let headers: Vec<_> = seen
+        .headers
+        .iter()
+        .map(|(n, v)| format!("{n}={v}"))
+        .collect();
     assert_eq!(
         headers,
         [
@@ -69,16 +56,22 @@ async fn every_answer_names_the_cell_and_describes_the_request() {
     for client in clients(&cell) {
         let ask = Ask::post("cloud.getdbt.com", "/p?q=%41", "body").header("x-two", "2");
         let reply = client.ask(&ask).await.unwrap();
-        assert_eq!((reply.status, reply.cell()), (StatusCode::OK, Some("cell-1")));
+        assert_eq!(
+            (reply.status, reply.cell()),
+            (StatusCode::OK, Some("cell-1"))
+        );
         let seen = reply.seen().unwrap();
         assert_eq!(cell.seen().last(), Some(&seen));
-        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/p?q=%41"));
+        assert_eq!(
+            (seen.method.as_str(), seen.target.as_str()),
+            ("POST", "/p?q=%41")
+        );
         assert_eq!(seen.header("X-Two"), Some("2"));
         assert_eq!(seen.body.unwrap().bytes, 4);
-        let authority = seen
-            .authority
-            .as_deref()
-            .or(seen.headers.iter().find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
+        let authority = seen.authority.as_deref().or(seen
+            .headers
+            .iter()
+            .find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
         assert_eq!(authority, Some("cloud.getdbt.com"));
     }
 }
@@ -100,7 +93,9 @@ async fn connections_and_their_requests_are_numbered() {
 #[tokio::test]
 async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let authority = Authority::new("test authority").unwrap();
-    let server = authority.issue(&["cell-1.cells.internal"], Usage::Server).unwrap();
+    let server = authority
+        .issue(&["cell-1.cells.internal"], Usage::Server)
+        .unwrap();
     let edge = authority.issue(&["cellgate"], Usage::Client).unwrap();
     let tls = ServerTls {
         cert_pem: server.cert_pem,
@@ -111,10 +106,19 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let cell = RunningCell::start(options).await.unwrap();
 
     let anonymous = ClientTls::trusting(authority.ca_pem());
-    let known = ClientTls { identity: Some((edge.cert_pem, edge.key_pem)), ..anonymous.clone() };
-    for (http, alpn, version) in [(Http::H1, "http/1.1", "HTTP/1.1"), (Http::H2, "h2", "HTTP/2.0")] {
+    let known = ClientTls {
+        identity: Some((edge.cert_pem, edge.key_pem)),
+        ..anonymous.clone()
+    };
+    for (http, alpn, version) in [
+        (Http::H1, "http/1.1", "HTTP/1.1"),
+        (Http::H2, "h2", "HTTP/2.0"),
+    ] {
         let client = Client::tls(cell.addr(), http, &known).unwrap();
-        let reply = client.ask(&Ask::get("cell-1.cells.internal", "/")).await.unwrap();
+        let reply = client
+            .ask(&Ask::get("cell-1.cells.internal", "/"))
+            .await
+            .unwrap();
         let seen = reply.seen().unwrap();
         let tls = seen.tls.unwrap();
         assert_eq!(tls.sni.as_deref(), Some("cell-1.cells.internal"));
@@ -132,7 +136,8 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
 async fn a_request_chooses_status_headers_and_body() {
     let cell = cell().await;
     for client in clients(&cell) {
-        let ask = get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
+        let ask =
+            get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
         let reply = client.ask(&ask).await.unwrap();
         assert_eq!(reply.status, 418);
         assert_eq!(reply.header("deprecation"), Some("@1"));
@@ -172,23 +177,6 @@ async fn a_body_may_come_in_chunks_with_trailers() {
 }
 
 #[tokio::test]
-async fn events_come_one_by_one() {
-    let cell = cell().await;
-    for client in clients(&cell) {
-        let line = client.open("h").await.unwrap();
-        let nothing = StreamBody::new(futures_util::stream::empty());
-        let mut response = line.stream(&get("sse=3;every_ms=60"), nothing).await.unwrap();
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let first = response.body_mut().frame().await.unwrap().unwrap();
-        assert_eq!(first.into_data().unwrap(), "id: 0\ndata: event 0\n\n");
-        let start = Instant::now();
-        let rest = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(rest.iter().filter(|byte| **byte == b':').count(), 4);
-        assert!(start.elapsed() >= Duration::from_millis(100), "all at once");
-    }
-}
-
-#[tokio::test]
 async fn head_and_bodyless_statuses_have_no_body() {
     let cell = cell().await;
     for client in clients(&cell) {
@@ -204,128 +192,20 @@ async fn head_and_bodyless_statuses_have_no_body() {
 }
 
 #[tokio::test]
-async fn an_answer_may_come_before_the_request_body() {
-    let cell = cell().await;
-    for client in clients(&cell) {
-        let line = client.open("h").await.unwrap();
-        let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-            Some((Ok(Frame::data(body.recv().await?)), body))
-        });
-        let ask = get("early").method(Method::POST);
-        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
-        let text = response.into_body().collect().await.unwrap().to_bytes();
-        let seen: loadtest::cell::Seen = serde_json::from_slice(&text).unwrap();
-        assert_eq!(seen.body, None);
-        // It goes on reading: the upload can be finished and the connection used again.
-        for _ in 0..20 {
-            sending.send(vec![0; 50_000].into()).await.unwrap();
-        }
-        drop(sending);
-        let again = line.ask(&Ask::get("h", "/")).await.unwrap().seen().unwrap();
-        assert_eq!((again.connection, again.request), (seen.connection, 2));
-    }
-}
-
-#[tokio::test]
-async fn an_early_close_answers_and_closes() {
-    let cell = cell().await;
-    let request = "POST / HTTP/1.1\r\nHost: h\r\nX-Sim: early-close\r\nContent-Length: 1000000\r\n\r\nabc";
-    let answer = wire(&cell, request).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
-}
-
-#[tokio::test]
-async fn an_echo_is_full_duplex() {
-    let cell = cell().await;
-    for client in clients(&cell) {
-        let line = client.open("h").await.unwrap();
-        let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-            Some((Ok(Frame::data(body.recv().await?)), body))
-        });
-        let ask = get("echo").method(Method::POST);
-        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
-        let mut answer = response.into_body();
-        for part in ["one", "two"] {
-            sending.send(part.into()).await.unwrap();
-            let frame = answer.frame().await.unwrap().unwrap();
-            assert_eq!(frame.into_data().unwrap(), part);
-        }
-        drop(sending);
-        assert!(answer.collect().await.unwrap().to_bytes().is_empty());
-    }
-}
-
-#[tokio::test]
-async fn informational_responses_come_first() {
-    let cell = cell().await;
-    let [h1, _] = clients(&cell);
-    let line = h1.open("h").await.unwrap();
-    let reply = line.ask(&get("info=100;info103;delay_ms=50")).await.unwrap();
-    assert_eq!((reply.status.as_u16(), reply.informational), (200, vec![100, 103]));
-    let reply = line.ask(&get("")).await.unwrap();
-    assert_eq!((reply.status.as_u16(), reply.informational.len()), (200, 0));
-}
-
-#[tokio::test]
-async fn a_client_that_expects_100_gets_it_and_then_sends() {
-    let cell = cell().await;
-    let mut stream = TcpStream::connect(cell.addr()).await.unwrap();
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut interim = [0; 25];
-    stream.read_exact(&mut interim).await.unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    stream.write_all(b"ok").await.unwrap();
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).await.unwrap();
-    assert!(rest.starts_with("HTTP/1.1 200 OK"), "{rest}");
-    assert!(cell.seen()[0].exact);
-}
-
-#[tokio::test]
-async fn answers_break_off_as_asked() {
-    let cell = cell().await;
-    for client in clients(&cell) {
-        let cut = client.ask(&get("body=100000;cut=20000")).await.unwrap_err();
-        assert_eq!(cut.kind(true), FailureKind::Body, "{cut}");
-        let abort = client.ask(&get("abort")).await.unwrap_err();
-        assert_eq!(abort.kind(true), FailureKind::LostNew, "{abort}");
-        let line = client.open("h").await.unwrap();
-        let ask = get("hang");
-        let hang = tokio::time::timeout(NEVER, line.ask(&ask));
-        assert!(hang.await.is_err(), "the body came");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_ends_announced_or_not() {
-    let cell = cell().await;
-    for client in clients(&cell) {
-        for control in ["close", "hangup_ms=20"] {
-            let line = client.open("h").await.unwrap();
-            assert_eq!(line.ask(&get(control)).await.unwrap().status, 200);
-            assert!(line.closes(SOON).await, "{control}");
-        }
-    }
-    let [h1, _] = clients(&cell);
-    let announced = h1.ask(&get("close")).await.unwrap();
-    assert_eq!(announced.header("connection"), Some("close"));
-    let silent = h1.ask(&get("hangup_ms=20")).await.unwrap();
-    assert_eq!(silent.header("connection"), None);
-}
-
-#[tokio::test]
 async fn known_tokens_are_let_in_and_others_get_dbts_401() {
     let options = CellOptions::named("cell-1").with_token("dbtc_1", "12345");
     let cell = RunningCell::start(options).await.unwrap();
     let client = Client::new(cell.addr(), Http::H1);
     let ask = Ask::get("h", "/api/v2/accounts/");
     for value in ["Token dbtc_1", "Bearer dbtc_1"] {
-        let reply = client.ask(&ask.clone().header("authorization", value)).await.unwrap();
-        assert_eq!(reply.seen().unwrap().authenticated.as_deref(), Some("12345"));
+        let reply = client
+            .ask(&ask.clone().header("authorization", value))
+            .await
+            .unwrap();
+        assert_eq!(
+            reply.seen().unwrap().authenticated.as_deref(),
+            Some("12345")
+        );
     }
     let unknown = ask.clone().header("authorization", "Token dbtc_2");
     for ask in [ask, unknown] {

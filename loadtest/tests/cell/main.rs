@@ -3,12 +3,16 @@
 
 mod answers;
 mod behaviour;
+mod flow;
 mod streams;
 
 use std::time::Duration;
 
 use loadtest::cell::{CellOptions, RunningCell};
 use loadtest::client::{Ask, Client, Http};
+use loadtest::raw::RawSeen;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Long enough for anything that is to happen on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -28,4 +32,14 @@ fn clients(cell: &RunningCell) -> [Client; 2] {
 
 fn get(control: &str) -> Ask {
     Ask::get("cloud.getdbt.com", "/api/v2/accounts/1/?a=[b]&c=%2F//d").sim(control)
+}
+
+/// Writes `request` as it is and returns all that comes until the cell closes.
+async fn wire(cell: &RunningCell, request: &str) -> String {
+    let mut stream = TcpStream::connect(cell.addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    tokio::time::timeout(SOON, read).await.unwrap().unwrap();
+    RawSeen { bytes, ended: true }.text()
 }
