@@ -4,7 +4,6 @@
 //! need, because there may be millions.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use super::hosts::narrow;
 use super::names::Names;
@@ -12,7 +11,7 @@ use super::problem::{Problem, Report, did_you_mean, one_of, quoted};
 use super::raw::{self, Digits};
 use super::secret::unhex;
 use super::slot::{At, Document, LABEL};
-use crate::policy::accounts::{Account, AccountTable, ScheduleIndex};
+use crate::policy::accounts::{Account, AccountTable, DuplicateAccount, ScheduleIndex};
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::{AccountId, CellIndex, EntityId, Label};
 
@@ -60,28 +59,45 @@ pub const RESERVED_PREFIXES: [&str; 28] = [
 /// Where a row stands.
 #[derive(Clone, Copy)]
 enum Row<'a> {
-    /// In a CSV file.
+    /// In a CSV file; line 0 is the file as a whole.
     Csv { file: &'a str, line: u32, report: &'a Report },
-    /// In a YAML file.
-    Yaml(&'a At<'a>),
+    /// In the list of a YAML file.
+    Yaml { list: &'a At<'a>, index: u32 },
 }
 
 impl Row<'_> {
     fn refuse(self, column: &str, what: String, expected: &str, hint: Option<String>) {
         match self {
             Self::Csv { file, line, report } => {
-                report.push(
-                    Problem::in_file(file, what, expected).at_line(line).at_path(column).with_hint(hint),
-                );
+                let problem = Problem::in_file(file, what, expected).at_path(column).with_hint(hint);
+                report.push(if line == 0 { problem } else { problem.at_line(line) });
             }
-            Self::Yaml(at) => at.key(column).refuse_with(what, expected, hint),
+            Self::Yaml { list, index } => {
+                list.index(index as usize).key(column).refuse_with(what, expected, hint);
+            }
+        }
+    }
+
+    /// What tells this row from the others of its table.
+    fn number(self) -> u32 {
+        match self {
+            Self::Csv { line, .. } => line,
+            Self::Yaml { index, .. } => index,
+        }
+    }
+
+    /// The row of the same table with another number.
+    fn other(self, number: u32) -> Self {
+        match self {
+            Self::Csv { file, report, .. } => Self::Csv { file, line: number, report },
+            Self::Yaml { list, .. } => Self::Yaml { list, index: number },
         }
     }
 
     fn line(self) -> u32 {
         match self {
             Self::Csv { line, .. } => line,
-            Self::Yaml(at) => at.line(),
+            Self::Yaml { list, index } => list.index(index as usize).line(),
         }
     }
 }
@@ -98,17 +114,16 @@ pub(super) struct Lookup<'a> {
 pub(super) enum KnownAccounts {
     /// Everything.
     Table(AccountTable),
-    /// The table has problems; these ids stand in it all the same.
-    Partial(HashMap<AccountId, u32>),
-    /// There is no table to speak of, and no use in saying so again for every row that needs it.
+    /// These at least; the table has problems.
+    Partial(AccountTable),
+    /// Nothing, and there is no use in saying so again for every row that needs it.
     Unknown,
 }
 
 impl KnownAccounts {
     fn lacks(&self, id: AccountId) -> bool {
         match self {
-            Self::Table(table) => table.by_id(id).is_none(),
-            Self::Partial(ids) => !ids.contains_key(&id),
+            Self::Table(table) | Self::Partial(table) => table.by_id(id).is_none(),
             Self::Unknown => false,
         }
     }
@@ -118,14 +133,16 @@ impl KnownAccounts {
 struct Accounts<'a> {
     lookup: &'a Lookup<'a>,
     rows: Vec<Account>,
-    ids: HashMap<AccountId, u32>,
-    prefixes: HashMap<Label, u32>,
+    /// The [`Row::number`] of each row.
+    numbers: Vec<u32>,
     sound: bool,
 }
 
 impl<'a> Accounts<'a> {
-    fn new(lookup: &'a Lookup<'a>) -> Self {
-        Self { lookup, rows: Vec::new(), ids: HashMap::new(), prefixes: HashMap::new(), sound: true }
+    /// For about so many rows.
+    fn new(lookup: &'a Lookup<'a>, rows: usize) -> Self {
+        let rows = rows.min(MAX_ACCOUNTS);
+        Self { lookup, rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows), sound: true }
     }
 
     fn refuse(&mut self, row: Row<'_>, column: &str, what: String, expected: &str, hint: Option<String>) {
@@ -157,30 +174,22 @@ impl<'a> Accounts<'a> {
             }
             found.map(|index| ScheduleIndex(narrow(index)))
         });
-        if let (Some(id), Some(cell)) = (id, cell) {
-            let cell = CellIndex(narrow(cell));
+        // A row without a cell makes the table unsound, and still keeps others from claiming its id.
+        if let Some(id) = id {
+            let cell = CellIndex(narrow(cell.unwrap_or_default()));
             self.rows.push(Account { id, prefixes, cell, redirect_browsers, schedule });
+            self.numbers.push(row.number());
         }
     }
 
     fn id(&mut self, row: Row<'_>, text: &str) -> Option<AccountId> {
-        let id = match AccountId::parse(text.as_bytes()) {
-            Ok(id) => id,
+        match AccountId::parse(text.as_bytes()) {
+            Ok(id) => Some(id),
             Err(error) => {
                 self.refuse(row, "account", format!("found {}, which {error}", quoted(text)), ACCOUNT, None);
-                return None;
-            }
-        };
-        match self.ids.entry(id) {
-            Entry::Vacant(entry) => {
-                entry.insert(row.line());
-            }
-            Entry::Occupied(first) => {
-                let what = format!("account {id} is already in line {}", first.get());
-                self.refuse(row, "account", what, "each account once", None);
+                None
             }
         }
-        Some(id)
     }
 
     fn prefixes<'r>(&mut self, row: Row<'_>, texts: impl Iterator<Item = &'r str>) -> Vec<Label> {
@@ -193,22 +202,8 @@ impl<'a> Accounts<'a> {
                 continue;
             };
             if let Some(why) = self.lookup.reserved.get(text) {
-                self.refuse(
-                    row,
-                    "prefixes",
-                    format!("{} is {why}", quoted(text)),
-                    "a label of the account's own",
-                    None,
-                );
-            }
-            match self.prefixes.entry(prefix.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(row.line());
-                }
-                Entry::Occupied(first) => {
-                    let what = format!("prefix {} is already in line {}", quoted(text), first.get());
-                    self.refuse(row, "prefixes", what, "each prefix once", None);
-                }
+                let what = format!("{} is {why}", quoted(text));
+                self.refuse(row, "prefixes", what, "a label of the account's own", None);
             }
             prefixes.push(prefix);
         }
@@ -220,25 +215,31 @@ impl<'a> Accounts<'a> {
         prefixes
     }
 
-    fn finish(self, file: &str, report: &Report) -> KnownAccounts {
-        if !self.sound && !self.ids.is_empty() {
-            return KnownAccounts::Partial(self.ids);
-        }
-        if !self.sound {
-            return KnownAccounts::Unknown;
-        }
+    /// The table, after a word on every row that claims what another has. `whole` is where the table stands.
+    fn finish(self, whole: Row<'_>) -> KnownAccounts {
         if self.rows.is_empty() {
-            let hint = Some("if accounts are missing, the file was truncated on its way here".to_owned());
-            report.push(
-                Problem::in_file(file, "the table has no accounts", "at least one account").with_hint(hint),
-            );
+            if self.sound {
+                let hint = Some("if accounts are missing, the file was truncated on its way here".to_owned());
+                whole.refuse("", "the table has no accounts".to_owned(), "at least one account", hint);
+            }
             return KnownAccounts::Unknown;
         }
-        // The maps are as large as those of the table that is built next.
-        let rows = self.rows;
-        drop((self.ids, self.prefixes));
-        let table = AccountTable::new(rows).expect("every account and prefix that stands twice was reported");
-        KnownAccounts::Table(table)
+        let (table, duplicates) = AccountTable::build(self.rows);
+        let sound = self.sound && duplicates.is_empty();
+        for duplicate in duplicates {
+            let (column, claimed, first, second) = match duplicate {
+                DuplicateAccount::Id { id, first, second } => {
+                    ("account", format!("account {id}"), first, second)
+                }
+                DuplicateAccount::Prefix { prefix, first, second } => {
+                    ("prefixes", format!("prefix {}", quoted(prefix.as_str())), first, second)
+                }
+            };
+            let (first, second) = (self.numbers[first], self.numbers[second]);
+            let what = format!("{claimed} is already in line {}", whole.other(first).line());
+            whole.other(second).refuse(column, what, "it in one row only", None);
+        }
+        if sound { KnownAccounts::Table(table) } else { KnownAccounts::Partial(table) }
     }
 }
 
@@ -246,7 +247,7 @@ const ACCOUNT: &str = "an account id of plain digits";
 
 /// Reads the account table from CSV.
 pub(super) fn accounts_csv(file: &str, text: &[u8], lookup: &Lookup<'_>, report: &Report) -> KnownAccounts {
-    let mut accounts = Accounts::new(lookup);
+    let mut accounts = Accounts::new(lookup, text.iter().filter(|b| **b == b'\n').count());
     let columns = ["account", "prefixes", "cell", "redirect_browsers", "schedule"];
     let read = read_csv(
         file,
@@ -274,7 +275,7 @@ pub(super) fn accounts_csv(file: &str, text: &[u8], lookup: &Lookup<'_>, report:
         },
     );
     accounts.sound &= read;
-    accounts.finish(file, report)
+    accounts.finish(Row::Csv { file, line: 0, report })
 }
 
 /// Reads the account table from YAML.
@@ -287,8 +288,9 @@ pub(super) fn accounts_yaml(
     let at = At::root(document);
     let mut raw = at.open(raw);
     super::version(raw.version(&at));
-    let mut accounts = Accounts::new(lookup);
-    for slot in raw.accounts(&at).some_items(MAX_ACCOUNTS) {
+    let mut accounts = Accounts::new(lookup, 0);
+    let list = at.key("accounts");
+    for (index, slot) in (0..).zip(raw.accounts(&at).some_items(MAX_ACCOUNTS)) {
         let at = slot.at.clone();
         let Some(raw) = slot.required() else { continue };
         let mut raw = at.open(raw);
@@ -300,10 +302,11 @@ pub(super) fn accounts_yaml(
         let schedule = raw.schedule(&at).optional();
         let (Some(Digits(account)), Some(cell)) = (account, cell) else { continue };
         let prefixes = prefixes.iter().map(String::as_str);
-        accounts.add(Row::Yaml(&at), &account, prefixes, &cell, redirect_browsers, schedule.as_deref());
+        let row = Row::Yaml { list: &list, index };
+        accounts.add(row, &account, prefixes, &cell, redirect_browsers, schedule.as_deref());
     }
     accounts.sound &= document.report.len() == before;
-    accounts.finish(document.file, document.report)
+    accounts.finish(Row::Yaml { list: &list, index: 0 })
 }
 
 /// The environments while they are read.
@@ -358,13 +361,14 @@ pub(super) fn environments_yaml(
     let mut raw = at.open(raw);
     super::version(raw.version(&at));
     let mut environments = Environments::new(accounts);
-    for slot in raw.environments(&at).some_items(MAX_ROWS) {
+    let list = at.key("environments");
+    for (index, slot) in (0..).zip(raw.environments(&at).some_items(MAX_ROWS)) {
         let at = slot.at.clone();
         let Some(raw) = slot.required() else { continue };
         let mut raw = at.open(raw);
         let pair = raw.environment(&at).required().zip(raw.account(&at).required());
         if let Some((Digits(environment), Digits(account))) = pair {
-            environments.add(Row::Yaml(&at), &environment, &account);
+            environments.add(Row::Yaml { list: &list, index }, &environment, &account);
         }
     }
     environments.map
@@ -450,6 +454,9 @@ fn read_csv<const N: usize>(
                 sound = false;
                 report.push(row_problem(file, text, &error));
             }
+        }
+        if report.is_full() {
+            return false;
         }
         rows += 1;
         if rows > MAX_ROWS {
