@@ -34,6 +34,7 @@ fn table(count: u64) -> Vec<u8> {
 }
 
 #[test]
+#[allow(clippy::print_stdout)] // The figures are for whoever runs it to measure.
 fn a_large_table_is_whole() {
     let count = accounts();
     let mut sources = example();
