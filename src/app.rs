@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, AdminSettings, AdminState};
+use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::{AccessLog as AccessLogTarget, ListenerProtocol};
 use crate::config::{self, Boot};
 use crate::last_good;
@@ -264,7 +265,10 @@ fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
         AccessLogTarget::File(path) => Target::File(path.clone()),
     };
     let log = AccessLog::start(target, metrics.access_log()).context("starting the access log")?;
-    Telemetry::start(Arc::clone(metrics), vec![Box::new(log)]).context("starting telemetry")
+    let writer = new_writer(SystemTime::now(), fastrand::u64(..));
+    let books = BooksSettings { folder: boot.state_dir.clone(), window: DEFAULT_WINDOW, writer };
+    let books = Books::start(books, metrics.books()).context("starting the books")?;
+    Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
 }
 
 fn data_runtime(boot: &Boot) -> anyhow::Result<Runtime> {

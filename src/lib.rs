@@ -21,6 +21,7 @@ pub mod reload;
 pub mod start;
 
 pub mod admin;
+pub mod audit;
 pub mod explain;
 
 pub mod app;

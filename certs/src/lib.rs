@@ -55,7 +55,7 @@ pub enum Error {
     #[error("a certificate needs at least one name: give a DNS name or an IP address")]
     NoName,
     /// A name, a key or a certificate was not accepted by the X.509 library.
-    #[error("{0}")]
+    #[error(transparent)]
     X509(#[from] rcgen::Error),
 }
 

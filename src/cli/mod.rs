@@ -7,6 +7,7 @@
 mod check;
 mod explain;
 mod fingerprint;
+mod report;
 mod serve;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     Check(check::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
+    /// Say who still uses the legacy hosts
+    Report(report::ReportArgs),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
 }
@@ -66,6 +69,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
         };
         ended.unwrap_or_else(|error| {

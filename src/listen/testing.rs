@@ -31,10 +31,11 @@ use super::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
 use super::tls::TlsSettings;
 use crate::policy::accounts::{AccountTable, ScheduleIndex};
 use crate::policy::certificates::{CertificateTable, ServerCertificate};
+use crate::policy::envelope::ErrorShape;
 use crate::policy::facts::CertificateNames;
 use crate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use crate::policy::ids::{Generation, Label, SurfaceIndex};
-use crate::policy::snapshot::{IdentifyRules, RequestLimits, Snapshot};
+use crate::policy::snapshot::{IdentifyRules, RequestLimits, Snapshot, Surface};
 
 /// No condition that a test waits for takes longer, even on a machine that is busy compiling.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -271,7 +272,8 @@ pub(super) fn snapshot(issuer: &CertifiedIssuer<'static, KeyPair>, certificates:
     Snapshot {
         generation: Generation(1),
         hash: "".into(),
-        surfaces: vec![app, metadata],
+        surfaces: [app, metadata].map(|name| Surface { name, errors: ErrorShape::Problem }).into(),
+        redirect_exceptions: Vec::new(),
         hosts: HostTable::new(rules, surfaces),
         cells: Vec::new(),
         accounts: AccountTable::default(),

@@ -24,7 +24,7 @@ pub enum Refusal {
     /// A host that no rule of the configuration covers, or one that the connection's certificate does
     /// not cover (RFC 9110 section 15.5.20).
     Misdirected,
-    /// TRACE, CONNECT without a protocol, or a method outside the token grammar.
+    /// TRACE, or CONNECT without a protocol.
     MethodNotAllowed,
     /// `Expect` with anything but `100-continue`.
     ExpectationFailed,

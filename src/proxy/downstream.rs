@@ -93,11 +93,15 @@ impl Downstream {
         }
     }
 
-    /// Takes a chunk of the response body. Call only when the sink is clear.
+    /// Takes a chunk of the response body. Call only when the sink is clear. An empty one (the engine gives
+    /// one when only the line end of a chunk has arrived) is nothing: written, it would be the last.
     ///
     /// # Errors
     /// The client is gone, or the chunk exceeds the promised length.
     pub async fn body(&mut self, chunk: Bytes) -> Result<()> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
         self.bytes_out += chunk.len() as u64;
         match (&mut self.source, &mut self.sink) {
             (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),

@@ -120,7 +120,9 @@ pub async fn forward(
                 return Ok(Answer { head, end, upstream, place, progress });
             }
             Err(Broken::Cell(error))
-                if !last && (was_not_processed(&error, down) || connected.reused && may_repeat(outgoing, down)) =>
+                if !last
+                    && (was_not_processed(&error, down)
+                        || connected.reused && may_repeat(outgoing, down)) =>
             {
                 tracing::debug!(cell = %cell.name, %error, "a connection that had gone stale");
                 new = true;

@@ -80,11 +80,15 @@ impl Upstream {
         }
     }
 
-    /// Takes a chunk of the request body. Call only when the sink is clear.
+    /// Takes a chunk of the request body. Call only when the sink is clear. An empty one (the engine gives
+    /// one when only the line end of a chunk has arrived) is nothing: written, it would be the last.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn body(&mut self, chunk: Bytes) -> Result<()> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
         match (&mut self.source, &mut self.sink) {
             (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),
             (Source::H2(_), Sink::Stream(stream)) => {

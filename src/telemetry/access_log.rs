@@ -75,7 +75,8 @@ impl AccessLog {
 
 impl EventSink for AccessLog {
     fn offer(&self, event: &Arc<RequestEvent>) {
-        self.lane.offer(event);
+        // The lane has counted it if it is not kept.
+        let _ = self.lane.offer(event);
     }
 
     fn reopen(&self) {

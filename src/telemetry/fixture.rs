@@ -8,12 +8,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::admit::CellLoad;
 use crate::policy::decide::{Decision, Source, Verdict, Why};
+use crate::policy::envelope::ErrorShape;
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::{HostTable, Role};
 use crate::policy::ids::{AccountId, CellIndex, Generation, Label, SurfaceIndex};
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
-    Group, IdentifyRules, PathTemplate, RequestLimits, Segment, Snapshot, UpstreamHost,
+    Group, IdentifyRules, PathTemplate, RequestLimits, Segment, Snapshot, Surface, UpstreamHost,
 };
 
 use super::event::{End, RequestEvent, Timings};
@@ -42,7 +43,10 @@ pub(crate) fn snapshot(generation: u64) -> Arc<Snapshot> {
     Arc::new(Snapshot {
         generation: Generation(generation),
         hash: "c0ffee".into(),
-        surfaces: vec![label("app"), label("metadata")],
+        surfaces: ["app", "metadata"]
+            .map(|name| Surface { name: label(name), errors: ErrorShape::Status })
+            .into(),
+        redirect_exceptions: Vec::new(),
         hosts: HostTable::default(),
         cells: vec![cell("us1", false, 10), cell("mt", true, 20)],
         accounts: accounts.expect("no duplicates"),
@@ -89,6 +93,7 @@ fn cell(name: &str, shared: bool, max_in_flight: u32) -> Cell {
         }],
         max_in_flight,
         timeouts: CellTimeouts {
+            tunnel_idle: Duration::from_secs(3600),
             connect: Duration::from_secs(1),
             response_head: Duration::from_secs(1),
             idle: Duration::from_secs(1),

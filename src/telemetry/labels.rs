@@ -147,7 +147,7 @@ pub(super) const SOURCES: [Source; 8] = [
 ];
 
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
-pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 pub(super) const REFUSALS: [Refusal; 28] = [
     Refusal::NoAccount,

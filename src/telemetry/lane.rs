@@ -58,12 +58,14 @@ pub(crate) fn lane(events: usize, dropped: Counter) -> (Lane, LaneEnd) {
 }
 
 impl Lane {
-    /// Puts an event in, or drops and counts it.
-    pub fn offer(&self, event: &Arc<RequestEvent>) {
+    /// Puts an event in, or drops and counts it; whether it is in.
+    pub fn offer(&self, event: &Arc<RequestEvent>) -> bool {
         let closed = self.closing.load(Ordering::Relaxed);
-        if closed || self.sender.try_send(Message::Event(Arc::clone(event))).is_err() {
+        let kept = !closed && self.sender.try_send(Message::Event(Arc::clone(event))).is_ok();
+        if !kept {
             self.dropped.increment(1);
         }
+        kept
     }
 
     /// Makes the thread look at what else it was told. A full lane needs no waking.

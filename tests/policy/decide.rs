@@ -14,7 +14,7 @@ const AB123: u64 = 70_403_103_966_603;
 const CD456: u64 = 70_437_463_654_557;
 
 /// A decision in one line: `us1-c1 path 12345`, with `!query` for every source that disagrees.
-fn line(snapshot: &Snapshot, decision: &Decision) -> String {
+pub fn line(snapshot: &Snapshot, decision: &Decision) -> String {
     let mut line = match &decision.verdict {
         Verdict::Forward { cell, .. } => snapshot.cell(*cell).name.to_string(),
         Verdict::Redirect { location } => location.clone(),
@@ -275,7 +275,7 @@ fn a_schedule_is_the_accounts_own_or_the_hosts() {
     let snapshot = example().build();
     let schedule = |request: Request| {
         let decision = request.decide(&snapshot, &LearnedTable::default());
-        decision.schedule.map(|index| snapshot.schedules[usize::from(index.0)].name().to_string())
+        decision.schedule.map(|index| snapshot.schedules[usize::from(index.0)].name.to_string())
     };
     assert_eq!(schedule(get("cloud.getdbt.com/deploy/12345/")).as_deref(), Some("legacy"));
     assert_eq!(schedule(get("cloud.getdbt.com/deploy/70471823417825/")).as_deref(), Some("enterprise"));

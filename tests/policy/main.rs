@@ -5,5 +5,6 @@
 mod snapshot;
 
 mod decide;
-mod pick;
+mod properties;
 mod seal;
+mod shapes;

@@ -12,15 +12,16 @@ use cellgate::policy::accounts::{Account, AccountTable, ScheduleIndex};
 use cellgate::policy::certificates::CertificateTable;
 use cellgate::policy::credential::{self, CredentialRules, FingerprintKey, Learning, TokenShape};
 use cellgate::policy::decide::{Decision, decide};
+use cellgate::policy::envelope::ErrorShape;
 use cellgate::policy::facts::{ConnectionFacts, Scheme, WireVersion};
 use cellgate::policy::gate::{self, ParsedHead};
 use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::snapshot::{
-    Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Dates, Endpoint, EndpointAddress,
-    EndpointKey, Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule,
-    ScheduleParts, Segment, Snapshot, UpstreamHost,
+    Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
+    Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
+    Surface, UpstreamHost,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -57,7 +58,7 @@ impl SnapshotBuilder {
         let snapshot = Snapshot {
             generation: Generation(1),
             hash: "0123456789abcdef".into(),
-            surfaces: SURFACES.map(label).to_vec(),
+            surfaces: SURFACES.map(|name| Surface { name: label(name), errors: ErrorShape::Status }).to_vec(),
             hosts: HostTable::default(),
             cells: Vec::new(),
             accounts: AccountTable::default(),
@@ -83,6 +84,7 @@ impl SnapshotBuilder {
             key: EndpointKey(format!("{name} {address}").into()),
         };
         let timeouts = CellTimeouts {
+            tunnel_idle: Duration::from_secs(3600),
             connect: Duration::from_secs(1),
             response_head: Duration::from_secs(60),
             idle: Duration::from_secs(60),
@@ -128,14 +130,15 @@ impl SnapshotBuilder {
     }
 
     pub fn schedule(mut self, name: &str, deprecated_since: i64, sunset_at: i64) -> Self {
-        let parts = ScheduleParts {
+        let schedule = Schedule {
             name: label(name),
-            dates: Dates { deprecated_since, sunset_at },
+            deprecated_since,
+            sunset_at,
             guide: "https://docs.example.com/url-migration".into(),
             policy: None,
             merge: Merge::Earliest,
         };
-        self.snapshot.schedules.push(Schedule::new(parts).unwrap());
+        self.snapshot.schedules.push(schedule);
         self
     }
 
@@ -318,6 +321,8 @@ pub struct Request {
     pub target: String,
     pub headers: HeaderMap,
     pub version: WireVersion,
+    /// `:protocol` of an extended CONNECT.
+    pub protocol: Option<&'static str>,
 }
 
 impl Request {
@@ -331,6 +336,7 @@ impl Request {
             target: target.into(),
             headers: HeaderMap::new(),
             version: WireVersion::Http11,
+            protocol: None,
         }
     }
 
@@ -350,7 +356,7 @@ impl Request {
             version: self.version,
             authority: Some(&self.host),
             target: &self.target,
-            protocol: None,
+            protocol: self.protocol,
             headers: &self.headers,
         };
         let connection = ConnectionFacts {

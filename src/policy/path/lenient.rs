@@ -1,193 +1,140 @@
 //! The lenient readings of a path: what servers make of percent escapes, backslashes, `;parameters`,
 //! empty and dot segments.
 //!
-//! Servers differ in which of these they treat specially, how often they decode, and in which order.
-//! So every combination is tried that makes a difference for the path at hand. A reading that is
-//! more lenient is not always the more dangerous one: `/b/../accounts/5/%252e%252e` names account 5
-//! only for a server that decodes once.
+//! Servers differ in which of these they touch, in which order, and how often. So the path is closed
+//! under all of them: every text that any sequence of them leads to is looked at. That is not the same
+//! as looking at the most normalised one: `/b/../accounts/5/%252e%252e` names account 5 only for a
+//! server that decodes once.
 
 use super::{Named, account_segment, matches};
 use crate::policy::refusal::BadRequest;
 use crate::policy::snapshot::PathTemplate;
 
-/// How often a path is decoded. Once is the rule, twice a known mistake of stacked proxies; the third
-/// is for good measure.
-const MAX_DECODINGS: usize = 3;
+/// Most readings of one path. Real paths with escapes and double slashes have fewer than ten; whatever
+/// has more was made to be read in many ways.
+const MAX_READINGS: usize = 64;
 
-/// Most segments of a path for which more than one structure is possible. Four times the deepest real
-/// path seen (artifacts of a nested project); it bounds the work on a hostile path to
-/// 4 decodings x 32 combinations x 128 segments.
-const MAX_SEGMENTS: usize = 128;
+/// Most bytes of all readings together, so that the work on the longest path (8 KiB by default) stays
+/// that of a few passes over it.
+const MAX_BYTES: usize = 64 * 1024;
 
-/// A slash that was written as an escape, after decoding. Control bytes cannot stand in a raw target,
-/// and [`decode`] makes no others of these two.
-const ENCODED_SLASH: u8 = 1;
+/// What a server does to a path; `None` where that changes nothing.
+type Operation = fn(&[u8]) -> Option<Vec<u8>>;
 
-/// A backslash that was written as an escape, after decoding.
-const ENCODED_BACKSLASH: u8 = 2;
-
-/// A control byte that was written as an escape and is neither of the above.
-const OTHER_CONTROL: u8 = 3;
-
-/// What a reading may treat specially: a set of bits.
-type Lenience = u8;
-const ESCAPES_SEPARATE: Lenience = 1;
-const BACKSLASH_SEPARATES: Lenience = 2;
-const PARAMETERS_STRIPPED: Lenience = 4;
-const DOTS_RESOLVED: Lenience = 8;
-const EMPTY_DROPPED: Lenience = 16;
+/// Everything that servers do to paths. Each gives a shorter path, or one with fewer backslashes, so
+/// that the closure is finite.
+const OPERATIONS: [Operation; 9] = [
+    decode,
+    decode_in_segments,
+    decode_unreserved,
+    decode_separators,
+    fold_overlong,
+    merge_slashes,
+    resolve_dots,
+    strip_parameters,
+    turn_backslashes,
+];
 
 /// Refuses a path of which any lenient reading names an account otherwise than `strict`, the strict
-/// reading, does.
+/// reading, does; and one that has more readings than can be looked at.
 pub(super) fn check(
     templates: &[PathTemplate],
     path: &[u8],
     strict: Option<Named<'_>>,
 ) -> Result<(), BadRequest> {
-    let mut decoded = path.to_vec();
-    for _ in 0..=MAX_DECODINGS {
-        check_decoded(templates, &decoded, strict)?;
-        match decode(&decoded) {
-            Some(further) => decoded = further,
-            None => break,
-        }
-    }
-    Ok(())
-}
-
-fn check_decoded(
-    templates: &[PathTemplate],
-    path: &[u8],
-    strict: Option<Named<'_>>,
-) -> Result<(), BadRequest> {
-    let pieces = split(path);
-    let relevant = relevant(&pieces);
-    if relevant != 0 && pieces.len() > MAX_SEGMENTS {
-        return Err(BadRequest::Path);
-    }
-    let mut segments = Vec::with_capacity(pieces.len());
-    for lenience in (0..=relevant).filter(|lenience| lenience & !relevant == 0) {
-        read(&pieces, lenience, &mut segments);
-        let texts = || segments.iter().copied();
-        let Some(template) = templates.iter().find(|template| matches(template, texts())) else { continue };
-        let agrees = !template.names_account()
-            || strict.is_some_and(|strict| {
-                std::ptr::eq(strict.template, template)
-                    && strict.account == account_segment(template, texts())
-            });
-        if !agrees {
+    let mut readings = vec![path.to_vec()];
+    let mut bytes = 0;
+    let mut next = 0;
+    while let Some(reading) = readings.get(next) {
+        bytes += reading.len();
+        if !agrees(templates, reading, strict) || bytes > MAX_BYTES || readings.len() > MAX_READINGS {
             return Err(BadRequest::Path);
         }
+        for further in OPERATIONS.map(|operation| operation(&readings[next])).into_iter().flatten() {
+            if !readings.contains(&further) {
+                readings.push(further);
+            }
+        }
+        next += 1;
     }
     Ok(())
 }
 
-/// A piece of a path between any two separators.
-#[derive(Clone, Copy, Debug)]
-struct Piece<'p> {
-    /// What stands before it: `/`, `\`, or one of the two marks.
-    separator: u8,
-    /// Up to the first `;`.
-    text: &'p [u8],
-    /// Something came after a `;`.
-    parameters: bool,
+/// Whether a reading names the account that the strict one names, or none.
+fn agrees(templates: &[PathTemplate], path: &[u8], strict: Option<Named<'_>>) -> bool {
+    let segments = || path.split(|byte| *byte == b'/').skip(1);
+    let Some(template) = templates.iter().find(|template| matches(template, segments())) else { return true };
+    !template.names_account()
+        || strict.is_some_and(|strict| {
+            std::ptr::eq(strict.template, template) && strict.account == account_segment(template, segments())
+        })
 }
 
-/// Splits at everything that any reading takes for a separator; without the empty piece after a final
-/// separator, which names nothing.
-fn split(path: &[u8]) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut rest = path;
-    while let [separator, after @ ..] = rest {
-        let is_separator = |byte: &u8| matches!(*byte, b'/' | b'\\' | ENCODED_SLASH | ENCODED_BACKSLASH);
-        let end = after.iter().position(is_separator).unwrap_or(after.len());
-        let piece = &after[..end];
-        rest = &after[end..];
-        let text = piece.split(|byte| *byte == b';').next().unwrap_or_default();
-        if !piece.is_empty() || !rest.is_empty() {
-            pieces.push(Piece { separator: *separator, text, parameters: text.len() < piece.len() });
-        }
+/// Undoes one level of percent encoding.
+pub(in crate::policy) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    decode_with(text, Some)
+}
+
+/// The same for servers that take a path apart before they decode: what is decoded separates nothing.
+fn decode_in_segments(path: &[u8]) -> Option<Vec<u8>> {
+    // Equal to nothing in any template, and left alone by all operations.
+    const OPAQUE: u8 = 1;
+    decode_with(path, |byte| Some(if is_separator(byte) { OPAQUE } else { byte }))
+}
+
+/// The same for those that decode what need not have been encoded (RFC 3986 section 6.2.2.2), dots
+/// before all.
+fn decode_unreserved(path: &[u8]) -> Option<Vec<u8>> {
+    let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    decode_with(path, |byte| Some(byte).filter(unreserved))
+}
+
+/// The same for those that only undo escaped slashes and backslashes.
+fn decode_separators(path: &[u8]) -> Option<Vec<u8>> {
+    decode_with(path, |byte| Some(byte).filter(|byte| is_separator(*byte)))
+}
+
+/// Undoes every escape for which `place` has a byte.
+fn decode_with(text: &[u8], place: impl Fn(u8) -> Option<u8>) -> Option<Vec<u8>> {
+    if !text.contains(&b'%') {
+        return None;
     }
-    pieces
-}
-
-/// The lenience that makes a difference for these pieces.
-fn relevant(pieces: &[Piece<'_>]) -> Lenience {
-    pieces.iter().fold(0, |bits, piece| {
-        let separator = match piece.separator {
-            ENCODED_SLASH => ESCAPES_SEPARATE,
-            b'\\' => BACKSLASH_SEPARATES,
-            ENCODED_BACKSLASH => ESCAPES_SEPARATE | BACKSLASH_SEPARATES,
-            _ => 0,
-        };
-        let text = match piece.text {
-            b"" => EMPTY_DROPPED,
-            b"." | b".." => DOTS_RESOLVED,
-            _ => 0,
-        };
-        let parameters = if piece.parameters { PARAMETERS_STRIPPED } else { 0 };
-        bits | separator | text | parameters
-    })
-}
-
-/// Puts the segments of one reading into `segments`.
-fn read<'p>(pieces: &[Piece<'p>], lenience: Lenience, segments: &mut Vec<&'p [u8]>) {
-    /// Stands for a segment that holds a separator or parameters in this reading: equal to no literal
-    /// and no id.
-    const OPAQUE: &[u8] = b";";
-    let has = |bit: Lenience| lenience & bit != 0;
-    let separates = |piece: &Piece<'_>| match piece.separator {
-        ENCODED_SLASH => has(ESCAPES_SEPARATE),
-        b'\\' => has(BACKSLASH_SEPARATES),
-        ENCODED_BACKSLASH => has(ESCAPES_SEPARATE) && has(BACKSLASH_SEPARATES),
-        _ => true,
-    };
-    segments.clear();
-    let mut rest = pieces;
-    while let [first, after @ ..] = rest {
-        let joined = after.iter().take_while(|piece| !separates(piece)).count();
-        rest = &after[joined..];
-        let whole = joined == 0 && (!first.parameters || has(PARAMETERS_STRIPPED));
-        match if whole { first.text } else { OPAQUE } {
-            b"" if has(EMPTY_DROPPED) => {}
-            b"." if has(DOTS_RESOLVED) => {}
-            b".." if has(DOTS_RESOLVED) => {
-                segments.pop();
-            }
-            text => segments.push(text),
-        }
-    }
-}
-
-/// Undoes one level of percent encoding; `None` where there is none to undo. Overlong two-byte UTF-8
-/// (`%c0%af` for a slash) is undone with it, because decoders that accept it still exist.
-pub(in crate::policy) fn decode(path: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    let mut changed = false;
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
     while let [byte, after @ ..] = rest {
-        let Some((escaped, mut behind)) = escape(rest) else {
-            decoded.push(*byte);
-            rest = after;
-            continue;
-        };
-        changed = true;
-        let mut byte = escaped;
-        if matches!(byte, 0xc0 | 0xc1)
-            && let Some((low @ 0x80..=0xbf, further)) = escape(behind)
-        {
-            byte = (byte & 1) << 6 | (low & 0x3f);
-            behind = further;
+        match escape(rest).and_then(|(byte, behind)| Some((place(byte)?, behind))) {
+            Some((byte, behind)) => {
+                decoded.push(byte);
+                rest = behind;
+            }
+            None => {
+                decoded.push(*byte);
+                rest = after;
+            }
         }
-        decoded.push(match byte {
-            b'/' => ENCODED_SLASH,
-            b'\\' => ENCODED_BACKSLASH,
-            ENCODED_SLASH | ENCODED_BACKSLASH => OTHER_CONTROL,
-            byte => byte,
-        });
-        rest = behind;
     }
-    changed.then_some(decoded)
+    (decoded.len() < text.len()).then_some(decoded)
+}
+
+/// Reads ASCII that is written as two bytes of UTF-8 (`%c0%af` for a slash), which decoders must not
+/// accept and some still do.
+fn fold_overlong(path: &[u8]) -> Option<Vec<u8>> {
+    let overlong = |pair: &[u8]| matches!(pair, [0xc0 | 0xc1, 0x80..=0xbf]);
+    if !path.windows(2).any(overlong) {
+        return None;
+    }
+    let mut folded: Vec<u8> = Vec::with_capacity(path.len());
+    for byte in path {
+        match (folded.last_mut(), byte) {
+            (Some(lead @ (0xc0 | 0xc1)), 0x80..=0xbf) => *lead = (*lead & 1) << 6 | (byte & 0x3f),
+            _ => folded.push(*byte),
+        }
+    }
+    Some(folded)
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'/' | b'\\')
 }
 
 /// The byte of a percent escape at the beginning, and what comes after it.
@@ -196,4 +143,51 @@ fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let value = digit(high)? * 16 + digit(low)?;
     Some((u8::try_from(value).ok()?, behind))
+}
+
+fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    let mut merged = path.to_vec();
+    merged.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
+    (merged.len() < path.len()).then_some(merged)
+}
+
+/// RFC 3986 section 5.2.4; an empty segment is a segment here.
+fn resolve_dots(path: &[u8]) -> Option<Vec<u8>> {
+    let segments = || path.split(|byte| *byte == b'/').skip(1);
+    if !segments().any(|segment| matches!(segment, b"." | b"..")) {
+        return None;
+    }
+    let mut kept = Vec::new();
+    for segment in segments() {
+        match segment {
+            b"." => {}
+            b".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    Some(joined(kept))
+}
+
+fn strip_parameters(path: &[u8]) -> Option<Vec<u8>> {
+    if !path.contains(&b';') {
+        return None;
+    }
+    let bare = |segment| <[u8]>::split(segment, |byte| *byte == b';').next().unwrap_or_default();
+    Some(joined(path.split(|byte| *byte == b'/').skip(1).map(bare)))
+}
+
+fn turn_backslashes(path: &[u8]) -> Option<Vec<u8>> {
+    let turned = || path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte });
+    path.contains(&b'\\').then(|| turned().collect())
+}
+
+fn joined<'p>(segments: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
+    let mut path = Vec::new();
+    for segment in segments {
+        path.push(b'/');
+        path.extend_from_slice(segment);
+    }
+    path
 }

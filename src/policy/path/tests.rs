@@ -170,6 +170,8 @@ fn no_lenient_reading_may_name_another_account() {
         "/x/..;a=b/api/v2/accounts/5",
         "/x\\..\\api/v2/accounts/5",
         "/x/..%5c/api/v2/accounts/5",
+        "/x/..;\\y/api/v2/accounts/5",
+        "/x/..;%2fy/api/v2/accounts/5",
         "/api%3bx/v2/accounts/5",
         // Overlong UTF-8.
         "/api/v2/accounts%c0%af5",
@@ -211,11 +213,27 @@ fn a_decoder_that_sees_less_is_thought_of_too() {
 }
 
 #[test]
+fn the_order_in_which_a_server_works_is_thought_of_too() {
+    // Dots before escapes; slashes merged, then decoded, then dots; parameters before escapes.
+    check("/api/%2e%2e/../v%32/accounts/5", Err(BadRequest::Path));
+    check("/api/q%2f//../../v2/accounts/5", Err(BadRequest::Path));
+    check("/x%2f..;%2fy/api/v2/accounts/5", Err(BadRequest::Path));
+    check("/api/v2/accounts/1/..;%5c/2/x", Err(BadRequest::Path));
+    // Decoders that undo only some escapes.
+    check("/%2e/deploy/5/%c0%ae%c0%ae", Err(BadRequest::Path));
+    check("/x%2f%2e%2e%2fdeploy/5/%c0%ae%c0%ae", Err(BadRequest::Path));
+    check("/x%2f../deploy/5/%2e%2e", Err(BadRequest::Path));
+}
+
+#[test]
 fn the_work_on_a_hostile_path_is_bounded() {
-    let deep = |count: usize| format!("/{}api/v2/users/5", "a/../".repeat(count));
-    check(&deep(50), Ok(0));
-    check(&deep(500), Err(BadRequest::Path));
-    // Depth alone is no offence.
+    let layers = |count: usize| format!("/a%{}41", "25".repeat(count));
+    check(&layers(20), Ok(0));
+    check(&layers(100), Err(BadRequest::Path));
+    check(&layers(4000), Err(BadRequest::Path));
+    check(&"/a;%252f..%5c//\\.".repeat(400), Err(BadRequest::Path));
+    // Length and depth alone are no offence.
     check(&"/a".repeat(4000), Ok(0));
-    check(&"/a%20b".repeat(1000), Ok(0));
+    check(&"/a%20b".repeat(1300), Ok(0));
+    check(&format!("/{}api/v2/users/5", "a/../".repeat(1000)), Ok(0));
 }

@@ -1,0 +1,71 @@
+//! The books: who still uses the legacy hosts. Counted off the request path, kept in one SQLite file in
+//! the state folder, read by `cellgate report` while the proxy runs.
+//!
+//! Account, client family, surface and cell are the grain of this edition. The seam to serving is
+//! [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
+
+pub mod books;
+pub mod json;
+pub mod render;
+pub mod report;
+mod store;
+mod tally;
+
+/// The file of the books in the state folder.
+pub const BOOKS_FILE: &str = "books.sqlite";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::books::{Books, BooksSettings};
+    use super::report::{Question, read};
+    use crate::policy::credential::Fingerprint;
+    use crate::telemetry::access_log::{AccessLog, Target};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::{EventSink, Telemetry};
+
+    #[test]
+    fn one_event_reaches_metrics_log_and_books_and_no_secret_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.log");
+        let metrics = Arc::new(Metrics::new());
+        let settings = BooksSettings {
+            folder: folder.path().into(),
+            window: Duration::from_secs(1),
+            writer: "a".into(),
+        };
+        let sinks: Vec<Box<dyn EventSink>> = vec![
+            Box::new(AccessLog::start(Target::File(log.clone()), metrics.access_log()).unwrap()),
+            Box::new(Books::start(settings, metrics.books()).unwrap()),
+        ];
+        let telemetry = Telemetry::start(metrics, sinks).unwrap();
+        let snapshot = snapshot(1);
+        telemetry.metrics.prepare(&snapshot);
+        for _ in 0..1_000 {
+            let mut event = legacy_event(&snapshot);
+            event.path = "/api/v2/accounts/1/jobs/?token=canary-query".into();
+            event.user_agent = Some("airflow canary-agent".into());
+            event.decision.as_mut().unwrap().fingerprint = Some(Fingerprint([0xca; 16]));
+            telemetry.record(event);
+        }
+        assert!(telemetry.close(Duration::from_secs(20)));
+        let page = telemetry.metrics.render(&snapshot, std::time::SystemTime::UNIX_EPOCH);
+        let counted = r#"cellgate_requests_total{cell="us1",surface="app",status="2xx"} 1000"#;
+        assert!(page.lines().any(|line| line == counted), "{page}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1_000);
+        let report = read(folder.path(), Question { since: 0, account: None }).unwrap();
+        assert_eq!((report.accounts[0].account, report.requests()), (1, 1_000));
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains("canary") && !text.contains("cacacaca"));
+            files += 1;
+        }
+        assert!(files >= 2 && !page.contains("canary"));
+    }
+}

@@ -1,0 +1,455 @@
+//! Prints a report as a table for people and as CSV for spreadsheets. `json` has the form for programs.
+
+use std::fmt::Write as _;
+
+use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
+
+use super::report::{AccountUsage, GapLine, Report, Usage};
+
+/// Client families in one cell of the table; the rest is summed up.
+const SHOWN_FAMILIES: usize = 3;
+
+/// After this many seconds without a write the table says that the books may be standing still: six
+/// windows of the default length.
+const STALE_SECONDS: i64 = 60;
+
+/// The table, with what surrounds it. `now` in Unix seconds.
+pub fn table(report: &Report, now: i64) -> String {
+    let mut text = String::new();
+    if report.requests() == 0 {
+        text.push_str(&nothing(report));
+    } else if report.only.is_some() {
+        text.push_str(&account_table(report, now));
+    } else {
+        text.push_str(&fleet_table(report, now));
+    }
+    text.push_str(&footer(report, now));
+    text
+}
+
+/// One line an account and one for each bucket that is not empty, with a heading.
+///
+/// # Errors
+/// Never when writing to memory; the type is csv's.
+pub fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "subject",
+        "account",
+        "prefix",
+        "cell",
+        "requests",
+        "1xx",
+        "2xx",
+        "3xx",
+        "4xx",
+        "5xx",
+        "first_seen",
+        "last_seen",
+        "clients",
+    ])?;
+    let mut write = |subject: &str, account: Option<&AccountUsage>, usage: &Usage| {
+        let id = account.map_or_else(String::new, |account| account.account.to_string());
+        let prefix = account.and_then(|account| account.prefix.as_deref()).unwrap_or_default();
+        let cell = account.and_then(|account| account.cell.as_deref()).unwrap_or_default();
+        let mut record = vec![subject.to_owned(), id, inert(prefix), inert(cell)];
+        record.push(usage.requests().to_string());
+        record.extend(usage.statuses.iter().map(ToString::to_string));
+        record.extend([rfc3339(usage.first_seen), rfc3339(usage.last_seen)]);
+        let families = usage.families();
+        let families: Vec<_> = families.iter().map(|(name, count)| format!("{name}={count}")).collect();
+        record.push(inert(&families.join("; ")));
+        writer.write_record(&record)
+    };
+    for account in &report.accounts {
+        write("account", Some(account), &account.usage)?;
+    }
+    for (subject, usage) in buckets(report) {
+        write(subject, None, usage)?;
+    }
+    writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+}
+
+fn fleet_table(report: &Report, now: i64) -> String {
+    let mut rows = vec![
+        ["ACCOUNT", "PREFIX", "CELL", "REQUESTS", "OK", "4XX", "5XX", "LAST SEEN", "CLIENTS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for account in &report.accounts {
+        let prefix = account.prefix.clone().unwrap_or_else(|| "-".into());
+        let cell = account.cell.clone().unwrap_or_else(|| "-".into());
+        rows.push(usage_row([account.account.to_string(), prefix, cell], &account.usage, now));
+    }
+    for (subject, usage) in buckets(report) {
+        rows.push(usage_row([format!("({subject})"), "-".into(), "-".into()], usage, now));
+    }
+    let mut text = aligned(&rows, &[3, 4, 5, 6]);
+    let total = report.requests();
+    let accounts = report.accounts.len();
+    let s = if accounts == 1 { "" } else { "s" };
+    let _ = writeln!(text, "\n{accounts} account{s}, {total} requests since {}.", rfc3339(report.since));
+    let unattributed = report.unattributed.requests();
+    if unattributed > 0 {
+        let _ = writeln!(text, "{} of the requests name no account.", percent(unattributed, total));
+    }
+    let unmapped = report.unmapped.requests();
+    if unmapped > 0 {
+        let _ = writeln!(text, "{} name an account that has no row in the table.", percent(unmapped, total));
+    }
+    text
+}
+
+fn account_table(report: &Report, now: i64) -> String {
+    let mut text = String::new();
+    for account in &report.accounts {
+        let prefix = account.prefix.as_deref().unwrap_or("no prefix");
+        let cell = account.cell.as_deref().unwrap_or("unknown");
+        let _ = writeln!(text, "Account {} ({prefix}), cell {cell}\n", account.account);
+        let mut rows =
+            vec![["CLIENT", "SURFACE", "REQUESTS", "SHARE", "LAST SEEN", "FOR EXAMPLE"].map(str::to_owned)];
+        let total = account.usage.requests();
+        for client in &account.usage.clients {
+            rows.push([
+                client.client.clone(),
+                client.surface.clone(),
+                client.requests.to_string(),
+                percent(client.requests, total),
+                age(now, client.last_seen),
+                client.endpoint.clone(),
+            ]);
+        }
+        text.push_str(&aligned(&rows, &[2, 3]));
+        let [informational, ok, redirects, client_errors, server_errors] = account.usage.statuses;
+        let _ = writeln!(
+            text,
+            "\n{total} requests since {}: {} ok, {client_errors} answered 4xx, {server_errors} answered 5xx. \
+             First seen {}, last {}.",
+            rfc3339(report.since),
+            informational + ok + redirects,
+            rfc3339(account.usage.first_seen),
+            rfc3339(account.usage.last_seen),
+        );
+    }
+    text
+}
+
+fn nothing(report: &Report) -> String {
+    let Some(kept_since) = report.kept_since else {
+        return "The books are empty: no proxy has written to them yet.\n".to_owned();
+    };
+    // Nothing can be said about the time before the books.
+    let since = rfc3339(report.since.max(kept_since));
+    match report.only {
+        Some(account) => format!("No legacy requests of account {account} since {since}.\n"),
+        None => format!("No legacy requests since {since}.\n"),
+    }
+}
+
+fn footer(report: &Report, now: i64) -> String {
+    let mut text = String::new();
+    if let (Some(kept_since), Some(written_at)) = (report.kept_since, report.written_at) {
+        if kept_since > report.since && report.requests() > 0 {
+            let _ = writeln!(text, "The books begin at {}.", rfc3339(kept_since));
+        }
+        if now - written_at > STALE_SECONDS {
+            let _ = writeln!(
+                text,
+                "! Last written {} ago: check that the proxy runs with this state folder.",
+                age(now, written_at)
+            );
+        }
+    }
+    for gap in &report.gaps {
+        let _ = writeln!(text, "! {}", gap_text(gap));
+    }
+    text
+}
+
+fn gap_text(gap: &GapLine) -> String {
+    let count = gap.requests.map_or_else(|| "Requests".to_owned(), |count| format!("{count} requests"));
+    let until = rfc3339(gap.ended_at);
+    match gap.reason.as_str() {
+        "queue_full" => {
+            format!("{count} are missing: they came faster than they could be counted (last {until}).")
+        }
+        "overflow" => {
+            format!("{count} are counted without their account: too many different ones (last {until}).")
+        }
+        "damaged" => format!(
+            "The books of before {until} were damaged and are kept as {}.",
+            gap.note.as_deref().unwrap_or("another file")
+        ),
+        _ => format!("The books of before {until} were removed."),
+    }
+}
+
+fn buckets(report: &Report) -> impl Iterator<Item = (&'static str, &Usage)> {
+    [("unattributed", &report.unattributed), ("unmapped", &report.unmapped), ("overflow", &report.overflow)]
+        .into_iter()
+        .filter(|(_, usage)| usage.requests() > 0)
+}
+
+fn usage_row(names: [String; 3], usage: &Usage, now: i64) -> Vec<String> {
+    let [informational, ok, redirects, client_errors, server_errors] = usage.statuses;
+    let mut row = names.to_vec();
+    row.extend(
+        [usage.requests(), informational + ok + redirects, client_errors, server_errors]
+            .map(|n| n.to_string()),
+    );
+    row.push(age(now, usage.last_seen));
+    let total = usage.requests();
+    let families = usage.families();
+    let mut shown: Vec<String> = families
+        .iter()
+        .take(SHOWN_FAMILIES)
+        .map(|(name, requests)| format!("{name} {}", percent(*requests, total)))
+        .collect();
+    if families.len() > SHOWN_FAMILIES {
+        shown.push(format!("{} more", families.len() - SHOWN_FAMILIES));
+    }
+    row.push(shown.join(", "));
+    row
+}
+
+/// Columns as wide as their widest text, three spaces apart, no trailing space. `right` are numbers.
+fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        let line = cells.collect::<Vec<_>>().join("   ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// As kubectl prints ages: the largest unit, two where the first is small.
+fn age(now: i64, then: i64) -> String {
+    let seconds = (now - then).max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7199 => format!("{minutes}m"),
+        7200..=172_799 => format!("{hours}h"),
+        _ => format!("{days}d"),
+    }
+}
+
+/// Whole percent; what is there is never shown as 0, what is not all never as 100.
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let rounded = (u128::from(part) * 200 / u128::from(whole)).div_ceil(2);
+    match rounded {
+        _ if part == whole => "100%".to_owned(),
+        0 if part > 0 => "<1%".to_owned(),
+        1 if part * 100 < whole => "<1%".to_owned(),
+        100 => ">99%".to_owned(),
+        rounded => format!("{rounded}%"),
+    }
+}
+
+/// Spreadsheets run text that begins with these as a formula; the apostrophe makes it text.
+fn inert(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
+fn rfc3339(seconds: i64) -> String {
+    Seconds(from_unix_seconds(seconds)).to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use super::super::report::ClientUsage;
+    use super::*;
+
+    /// 2026-11-20T10:00:00Z.
+    const NOW: i64 = 1_795_168_800;
+
+    fn client(client: &str, surface: &str, requests: u64) -> ClientUsage {
+        ClientUsage {
+            client: client.into(),
+            surface: surface.into(),
+            requests,
+            last_seen: NOW - 200,
+            endpoint: "/api/v2/accounts/{account}".into(),
+        }
+    }
+
+    fn usage(statuses: [u64; 5], last_seen: i64, clients: Vec<ClientUsage>) -> Usage {
+        Usage { statuses, first_seen: NOW - 86_400, last_seen, clients }
+    }
+
+    fn empty() -> Report {
+        Report {
+            since: NOW - 7 * 86_400,
+            kept_since: Some(NOW - 30 * 86_400),
+            written_at: Some(NOW - 4),
+            only: None,
+            accounts: Vec::new(),
+            unattributed: Usage::default(),
+            unmapped: Usage::default(),
+            overflow: Usage::default(),
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Two accounts and requests without one.
+    pub(in super::super) fn full() -> Report {
+        let account = |account, prefix: Option<&str>, cell: Option<&str>, usage| AccountUsage {
+            account,
+            prefix: prefix.map(Into::into),
+            cell: cell.map(Into::into),
+            usage,
+        };
+        let many = vec![
+            client("airflow", "app", 30_000),
+            client("curl", "app", 7_000),
+            client("airflow", "metadata", 4_000),
+            client("python-requests", "app", 700),
+            client("unknown", "app", 102),
+        ];
+        Report {
+            accounts: vec![
+                account(70_471, Some("ab123"), Some("us1"), usage([0, 41_000, 2, 800, 0], NOW - 200, many)),
+                account(5, None, None, usage([1, 0, 0, 0, 2], NOW - 90_000, vec![client("curl", "app", 3)])),
+            ],
+            unattributed: usage([0, 0, 0, 12, 0], NOW - 3, vec![client("unknown", "none", 12)]),
+            ..empty()
+        }
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_sums_up() {
+        assert_eq!(
+            table(&full(), NOW),
+            "\
+ACCOUNT          PREFIX   CELL   REQUESTS      OK   4XX   5XX   LAST SEEN   CLIENTS
+70471            ab123    us1       41802   41002   800     0   3m          airflow 81%, curl 17%, python-requests 2%, 1 more
+5                -        -             3       1     0     2   25h         curl 100%
+(unattributed)   -        -            12       0    12     0   3s          unknown 100%
+
+2 accounts, 41817 requests since 2026-11-13T10:00:00Z.
+<1% of the requests name no account.
+"
+        );
+    }
+
+    #[test]
+    fn one_account_is_shown_with_every_client_and_surface() {
+        let mut report = full();
+        report.only = Some(70_471);
+        report.accounts.truncate(1);
+        report.unattributed = Usage::default();
+        assert_eq!(
+            table(&report, NOW),
+            "\
+Account 70471 (ab123), cell us1
+
+CLIENT            SURFACE    REQUESTS   SHARE   LAST SEEN   FOR EXAMPLE
+airflow           app           30000     72%   3m          /api/v2/accounts/{account}
+curl              app            7000     17%   3m          /api/v2/accounts/{account}
+airflow           metadata       4000     10%   3m          /api/v2/accounts/{account}
+python-requests   app             700      2%   3m          /api/v2/accounts/{account}
+unknown           app             102     <1%   3m          /api/v2/accounts/{account}
+
+41802 requests since 2026-11-13T10:00:00Z: 41002 ok, 800 answered 4xx, 0 answered 5xx. \
+First seen 2026-11-19T10:00:00Z, last 2026-11-20T09:56:40Z.
+"
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_about_nothing_only_as_far_as_the_books_reach() {
+        let check = |change: &dyn Fn(&mut Report), expect: &str| {
+            let mut report = empty();
+            change(&mut report);
+            assert_eq!(table(&report, NOW), expect);
+        };
+        check(&|_| {}, "No legacy requests since 2026-11-13T10:00:00Z.\n");
+        check(&|r| r.only = Some(5), "No legacy requests of account 5 since 2026-11-13T10:00:00Z.\n");
+        let young = |r: &mut Report| r.kept_since = Some(NOW - 3600);
+        check(&young, "No legacy requests since 2026-11-20T09:00:00Z.\n");
+        let never = |r: &mut Report| (r.kept_since, r.written_at) = (None, None);
+        check(&never, "The books are empty: no proxy has written to them yet.\n");
+        let stale = |r: &mut Report| r.written_at = Some(NOW - 7200);
+        check(
+            &stale,
+            "No legacy requests since 2026-11-13T10:00:00Z.\n\
+             ! Last written 2h ago: check that the proxy runs with this state folder.\n",
+        );
+    }
+
+    #[test]
+    fn gaps_are_never_left_out() {
+        let mut report = empty();
+        let mut gap = |reason: &str, requests, note: Option<&str>| {
+            let (reason, note) = (reason.into(), note.map(Into::into));
+            report.gaps.push(GapLine { ended_at: NOW, reason, requests, note });
+        };
+        gap("queue_full", Some(4), None);
+        gap("overflow", Some(5), None);
+        gap("damaged", None, Some("books.sqlite.damaged-1"));
+        gap("removed", None, None);
+        let table = table(&report, NOW);
+        for expect in [
+            "! 4 requests are missing: they came faster",
+            "! 5 requests are counted without their account",
+            "! The books of before 2026-11-20T10:00:00Z were damaged and are kept as books.sqlite.damaged-1.",
+            "! The books of before 2026-11-20T10:00:00Z were removed.",
+        ] {
+            assert!(table.contains(expect), "{expect} in\n{table}");
+        }
+    }
+
+    #[test]
+    fn csv_is_one_line_an_account_and_starts_no_formula() {
+        let mut report = full();
+        report.accounts[1].usage.clients[0].client = "=cmd()".into();
+        let text = String::from_utf8(csv(&report).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "\
+subject,account,prefix,cell,requests,1xx,2xx,3xx,4xx,5xx,first_seen,last_seen,clients
+account,70471,ab123,us1,41802,0,41000,2,800,0,2026-11-19T10:00:00Z,2026-11-20T09:56:40Z,airflow=34000; curl=7000; python-requests=700; unknown=102
+account,5,,,3,1,0,0,0,2,2026-11-19T10:00:00Z,2026-11-19T09:00:00Z,'=cmd()=3
+unattributed,,,,12,0,0,0,12,0,2026-11-19T10:00:00Z,2026-11-20T09:59:57Z,unknown=12
+"
+        );
+        assert_eq!(String::from_utf8(csv(&empty()).unwrap()).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn shares_are_never_rounded_to_nothing_or_everything() {
+        for (part, whole, expect) in [
+            (0, 10, "0%"),
+            (10, 10, "100%"),
+            (1, 1000, "<1%"),
+            (999, 1000, ">99%"),
+            (1, 3, "33%"),
+            (2, 3, "67%"),
+            (0, 0, "-"),
+            (u64::MAX / 2, u64::MAX, "50%"),
+        ] {
+            assert_eq!(percent(part, whole), expect, "{part} of {whole}");
+        }
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        for (seconds, expect) in
+            [(-5, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (172_800, "2d")]
+        {
+            assert_eq!(age(NOW, NOW - seconds), expect);
+        }
+    }
+}

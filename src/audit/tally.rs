@@ -1,0 +1,391 @@
+//! A window of the books in memory: legacy requests added up by what a report tells apart. Bounded in
+//! keys and names; what does not fit is counted in one overflow row of its hour and never lost.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::policy::decide::Decision;
+use crate::policy::hosts::Role;
+use crate::policy::ids::{AccountId, Label};
+use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
+use crate::telemetry::event::RequestEvent;
+use crate::telemetry::labels::{CLASSES, NONE, UNKNOWN_CLIENT, class_slot};
+use crate::telemetry::wall_time::unix_seconds;
+
+/// Different keys of one window: 10,000 accounts that each use three clients on two surfaces. At 100
+/// bytes a key, 7 MB.
+const MAX_KEYS: usize = 64 * 1024;
+
+/// Different names of cells, surfaces, clients and path templates of one window. They come from the
+/// configuration, where some hundred are many; the bound is for a window that stays open through very
+/// many reloads because the disk does not take it.
+const MAX_NAMES: usize = 4 * 1024;
+
+/// What stands for a path that no template matches.
+pub(super) const OTHER_ENDPOINT: &str = "other";
+
+/// Whom requests are counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Subject {
+    /// An account with a row in the table.
+    Account(AccountId),
+    /// Nothing named an account.
+    Unattributed,
+    /// Ids without a row. One bucket: clients can make up as many ids as they like.
+    Unmapped,
+    /// What did not fit into its window in detail.
+    Overflow,
+}
+
+/// One row of a window. Names are positions in [`Window::names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Hours since the Unix epoch.
+    pub hour: i64,
+    pub subject: Subject,
+    pub client: Name,
+    pub surface: Name,
+    pub cell: Name,
+}
+
+/// A position in [`Window::names`].
+pub(super) type Name = u16;
+
+/// The counts of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// By status class.
+    pub statuses: [u64; CLASSES.len()],
+    /// Unix seconds.
+    pub first_seen: i64,
+    /// Unix seconds.
+    pub last_seen: i64,
+    /// The path template of one of the requests.
+    pub endpoint: Name,
+}
+
+/// What the report shows of an account beside its counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AccountFacts {
+    pub prefix: Option<Label>,
+    pub cell: Label,
+}
+
+/// Legacy requests of some seconds.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Unix seconds.
+    pub started_at: i64,
+    pub counts: HashMap<Key, Tally>,
+    pub accounts: HashMap<AccountId, AccountFacts>,
+    /// Legacy requests counted, overflow included.
+    pub requests: u64,
+    /// Requests without detail.
+    pub overflow: u64,
+    names: Names,
+    max_keys: usize,
+}
+
+/// Each name once.
+#[derive(Debug, Default)]
+struct Names {
+    texts: Vec<Arc<str>>,
+    positions: HashMap<Arc<str>, Name>,
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(started_at: i64) -> Self {
+        Self::with_room(started_at, MAX_KEYS)
+    }
+
+    fn with_room(started_at: i64, max_keys: usize) -> Self {
+        Self {
+            started_at,
+            counts: HashMap::new(),
+            accounts: HashMap::new(),
+            requests: 0,
+            overflow: 0,
+            names: Names::default(),
+            max_keys,
+        }
+    }
+
+    /// The text of a name.
+    pub fn name(&self, name: Name) -> &str {
+        self.names.texts.get(usize::from(name)).map_or(NONE, |text| text)
+    }
+
+    /// Counts an event, where it is one of a legacy host; false when it had to be counted without its
+    /// detail.
+    pub fn count(&mut self, event: &RequestEvent) -> bool {
+        let Some(decision) = event.decision.as_ref().filter(|d| d.role == Some(Role::Legacy)) else {
+            return true;
+        };
+        self.requests += 1;
+        let at = unix_seconds(event.started);
+        let added = self.add(event, decision, at).is_some();
+        if !added {
+            self.overflow += 1;
+            let key =
+                Key { hour: at.div_euclid(3600), subject: Subject::Overflow, client: 0, surface: 0, cell: 0 };
+            // One key an hour, so that it needs no bound of its own.
+            let tally = self.counts.entry(key).or_insert_with(|| Tally::new(at, 0));
+            tally.add(event.status, at);
+        }
+        added
+    }
+
+    /// `None` when keys or names are used up.
+    fn add(&mut self, event: &RequestEvent, decision: &Decision, at: i64) -> Option<()> {
+        let snapshot = &event.snapshot;
+        let subject = subject(decision, snapshot);
+        let surface = decision.surface.and_then(|s| snapshot.surfaces.get(usize::from(s.0)));
+        let client = decision.client.and_then(|c| snapshot.clients.get(usize::from(c)));
+        let cell = event.cell().and_then(|cell| snapshot.cells.get(usize::from(cell.0)));
+        // Name 0 is `none`, which overflow rows and every absent name share.
+        self.names.position(NONE)?;
+        let key = Key {
+            hour: at.div_euclid(3600),
+            subject,
+            client: self.names.position(client.map_or(UNKNOWN_CLIENT, |family| &family.name))?,
+            surface: self.names.position(surface.map_or(NONE, |surface| surface.name.as_str()))?,
+            cell: self.names.position(cell.map_or(NONE, |cell| cell.name.as_str()))?,
+        };
+        let room = self.counts.len() < self.max_keys;
+        match self.counts.entry(key) {
+            Entry::Occupied(mut entry) => entry.get_mut().add(event.status, at),
+            Entry::Vacant(_) if !room => return None,
+            Entry::Vacant(entry) => {
+                let endpoint = self.names.position(&endpoint(&event.path, &snapshot.identify.paths))?;
+                entry.insert(Tally::new(at, endpoint)).add(event.status, at);
+                if let Subject::Account(id) = subject
+                    && let Some(row) = snapshot.accounts.by_id(id)
+                {
+                    let cell = snapshot.cell(row.cell).name.clone();
+                    let prefix = row.prefixes.first().cloned();
+                    self.accounts.insert(id, AccountFacts { prefix, cell });
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+impl Tally {
+    const fn new(at: i64, endpoint: Name) -> Self {
+        Self { statuses: [0; CLASSES.len()], first_seen: at, last_seen: at, endpoint }
+    }
+
+    fn add(&mut self, status: u16, at: i64) {
+        self.statuses[class_slot(status)] += 1;
+        self.first_seen = self.first_seen.min(at);
+        self.last_seen = self.last_seen.max(at);
+    }
+}
+
+impl Names {
+    fn position(&mut self, text: &str) -> Option<Name> {
+        if let Some(position) = self.positions.get(text) {
+            return Some(*position);
+        }
+        if self.texts.len() >= MAX_NAMES {
+            return None;
+        }
+        let position = Name::try_from(self.texts.len()).expect("MAX_NAMES is below 2^16");
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
+        self.positions.insert(text, position);
+        Some(position)
+    }
+}
+
+fn subject(decision: &Decision, snapshot: &Snapshot) -> Subject {
+    match decision.account {
+        None => Subject::Unattributed,
+        Some(id) if snapshot.accounts.by_id(id).is_some() => Subject::Account(id),
+        Some(_) => Subject::Unmapped,
+    }
+}
+
+/// The first template that the path falls under, as it is written in the configuration.
+fn endpoint(path: &str, templates: &[PathTemplate]) -> String {
+    let found = templates.iter().find(|template| matches(path, template));
+    found.map_or_else(|| OTHER_ENDPOINT.to_owned(), |template| written(&template.segments))
+}
+
+/// The same reading as the router's, without ids: a template matches its own path and all below it.
+fn matches(path: &str, template: &PathTemplate) -> bool {
+    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
+    template.segments.iter().all(|segment| {
+        parts.next().is_some_and(|part| match segment {
+            Segment::Literal(text) => *part == **text,
+            Segment::Account | Segment::Entity => {
+                !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
+            }
+            Segment::Any => !part.is_empty(),
+        })
+    })
+}
+
+fn written(segments: &[Segment]) -> String {
+    segments.iter().fold(String::new(), |mut text, segment| {
+        text.push('/');
+        text.push_str(match segment {
+            Segment::Literal(literal) => literal,
+            Segment::Account => "{account}",
+            Segment::Entity => "{id}",
+            Segment::Any => "{any}",
+        });
+        text
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::decide::{Source, Verdict};
+    use crate::policy::refusal::Refusal;
+    use crate::telemetry::fixture::{account, legacy_event, snapshot};
+
+    /// Subject, client, surface, cell, endpoint and statuses of every row, sorted.
+    fn rows(window: &Window) -> Vec<String> {
+        let mut rows: Vec<String> = window
+            .counts
+            .iter()
+            .map(|(key, tally)| {
+                format!(
+                    "{:?} {} {} {} {} {:?}",
+                    key.subject,
+                    window.name(key.client),
+                    window.name(key.surface),
+                    window.name(key.cell),
+                    window.name(tally.endpoint),
+                    tally.statuses
+                )
+            })
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    #[test]
+    fn requests_add_up_by_account_client_surface_and_cell() {
+        let snapshot = snapshot(1);
+        let mut window = Window::new(0);
+        let count = |window: &mut Window, change: &dyn Fn(&mut RequestEvent)| {
+            let mut event = legacy_event(&snapshot);
+            change(&mut event);
+            assert!(window.count(&event));
+        };
+        count(&mut window, &|_| {});
+        count(&mut window, &|event| event.status = 404);
+        count(&mut window, &|event| event.path = "/elsewhere".into());
+        count(&mut window, &|event| event.decision.as_mut().unwrap().client = None);
+        count(&mut window, &|event| {
+            let decision = event.decision.as_mut().unwrap();
+            decision.account = None;
+            decision.source = Source::None;
+            decision.client = Some(1);
+            decision.verdict = Verdict::Refuse(Refusal::NoAccount);
+            event.status = 404;
+            event.path = "/".into();
+        });
+        for id in [77, 78, 79] {
+            count(&mut window, &|event| {
+                let decision = event.decision.as_mut().unwrap();
+                decision.account = Some(account(id));
+                decision.verdict = Verdict::Refuse(Refusal::UnmappedAccount);
+                event.status = 404;
+            });
+        }
+        // Neither a cell host nor an unreadable head is legacy use.
+        count(&mut window, &|event| event.decision.as_mut().unwrap().role = Some(Role::Cell));
+        count(&mut window, &|event| event.decision = None);
+        assert_eq!(
+            rows(&window),
+            [
+                "Account(AccountId(1)) airflow app us1 /api/v2/accounts/{account}/jobs [0, 2, 0, 1, 0]",
+                "Account(AccountId(1)) unknown app us1 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "Unattributed curl app none other [0, 0, 0, 1, 0]",
+                "Unmapped airflow app none /api/v2/accounts/{account}/jobs [0, 0, 0, 3, 0]",
+            ]
+        );
+        assert_eq!((window.requests, window.overflow), (8, 0));
+        let facts = &window.accounts[&account(1)];
+        assert_eq!((facts.prefix.as_ref().unwrap().as_str(), facts.cell.as_str()), ("ab123", "us1"));
+        assert_eq!(window.accounts.len(), 1);
+    }
+
+    #[test]
+    fn hours_and_first_and_last_seen_follow_the_start_of_the_request() {
+        let snapshot = snapshot(1);
+        let mut window = Window::new(0);
+        let start = unix_seconds(legacy_event(&snapshot).started);
+        for seconds in [30, 5, 3599, 3600] {
+            let mut event = legacy_event(&snapshot);
+            event.started += Duration::from_secs(seconds);
+            window.count(&event);
+        }
+        let mut seen: Vec<_> =
+            window.counts.iter().map(|(key, t)| (key.hour, t.first_seen, t.last_seen)).collect();
+        seen.sort_unstable();
+        let hour = start / 3600;
+        assert_eq!(seen, [(hour, start + 5, start + 3599), (hour + 1, start + 3600, start + 3600)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_without_detail() {
+        let snapshot = snapshot(1);
+        let mut window = Window::with_room(0, 2);
+        let mut fitted = Vec::new();
+        for client in [Some(0), Some(1), None, Some(0), None] {
+            let mut event = legacy_event(&snapshot);
+            event.decision.as_mut().unwrap().client = client;
+            fitted.push(window.count(&event));
+        }
+        assert_eq!(fitted, [true, true, false, true, false]);
+        assert_eq!((window.requests, window.overflow), (5, 2));
+        assert_eq!(
+            rows(&window),
+            [
+                "Account(AccountId(1)) airflow app us1 /api/v2/accounts/{account}/jobs [0, 2, 0, 0, 0]",
+                "Account(AccountId(1)) curl app us1 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "Overflow none none none none [0, 2, 0, 0, 0]",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut names = Names::default();
+        for number in 0..MAX_NAMES {
+            assert!(names.position(&number.to_string()).is_some());
+        }
+        assert_eq!(names.position("one more"), None);
+        assert_eq!(names.position("0"), Some(0));
+    }
+
+    #[test]
+    fn the_first_matching_template_names_the_endpoint() {
+        let templates = &snapshot(1).identify.paths;
+        for (path, expect) in [
+            ("/api/v2/accounts/1/jobs/7/", "/api/v2/accounts/{account}/jobs"),
+            ("/api/v2/accounts/1/jobs", "/api/v2/accounts/{account}/jobs"),
+            ("/api/v2/accounts/1/runs/", "/api/v2/accounts/{account}"),
+            ("/api/v2/accounts/1", "/api/v2/accounts/{account}"),
+            ("/api/v2/accounts/x/jobs", OTHER_ENDPOINT),
+            ("/api/v2/accounts//jobs", OTHER_ENDPOINT),
+            ("/api/v2/accounts", OTHER_ENDPOINT),
+            ("/", OTHER_ENDPOINT),
+            ("", OTHER_ENDPOINT),
+            ("*", OTHER_ENDPOINT),
+        ] {
+            assert_eq!(endpoint(path, templates), expect, "{path}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What must hold for every request, whatever a client writes.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::LazyLock;
+
+use cellgate::policy::decide::{Decision, Source, Verdict, Why};
+use cellgate::policy::learned::LearnedTable;
+use cellgate::policy::refusal::Refusal;
+use cellgate::policy::snapshot::Snapshot;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example};
+
+/// Pieces that paths are made of here: whole segments, half ones, and everything that some decoder
+/// treats specially.
+const SEGMENTS: [&str; 40] = [
+    "api",
+    "API",
+    "%61pi",
+    "v2",
+    "v3",
+    "V2",
+    "accounts",
+    "Accounts",
+    "account%73",
+    "%2561ccounts",
+    "deploy",
+    "private",
+    "12345",
+    "26228",
+    "999",
+    "70437463654557",
+    "012345",
+    "%31%32345",
+    "12345;x",
+    "12345%00",
+    "",
+    ".",
+    "..",
+    "%2e",
+    "%2e%2e",
+    ".%2E",
+    "%252e%252e",
+    "..;",
+    "..;a=b",
+    ";",
+    "%3b",
+    "x",
+    "a%2fb",
+    "a%5cb",
+    "a\\b",
+    "%c0%ae%c0%ae",
+    "%",
+    "%zz",
+    "graphql",
+    "me",
+];
+const SEPARATORS: [&str; 12] =
+    ["/", "/", "/", "/", "/", "//", "\\", "%2f", "%5C", "%252F", "%c0%af", "%25252f"];
+
+fn any_path() -> impl Strategy<Value = String> {
+    let free = prop::collection::vec((select(&SEPARATORS[..]), select(&SEGMENTS[..])), 0..9);
+    let pieces = |pieces: Vec<(&str, &str)>| pieces.into_iter().flat_map(|(a, b)| [a, b]).collect::<String>();
+    // Purely random pieces rarely come near a template: half of the paths have one inside.
+    let inner = select(&["/api/v2/accounts/12345", "/api/v3/accounts/26228/jobs", "/deploy/999", ""][..]);
+    (free.clone().prop_map(pieces), inner, free.prop_map(pieces)).prop_map(|(before, inner, after)| {
+        let path = format!("{before}{inner}{after}");
+        if path.starts_with('/') { path } else { format!("/{path}") }
+    })
+}
+
+fn any_query() -> impl Strategy<Value = String> {
+    let pairs = [
+        "account_id=12345",
+        "account_id=26228",
+        "account_id=70437463654557",
+        "account_id=x",
+        "account%5fid=26228",
+        "x=y",
+        "account_id=",
+        "a;account_id=26228",
+        "ACCOUNT_ID=26228",
+    ];
+    prop::collection::vec(select(pairs.to_vec()), 0..3)
+        .prop_map(|pairs| if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
+}
+
+fn any_fields() -> impl Strategy<Value = Vec<String>> {
+    let fields = [
+        "x-account-id: 26228".into(),
+        "x-account-id: 12345".into(),
+        "X_Account_Id: 26228".into(),
+        "environmentid: 88991".into(),
+        "environmentid: 70437463654400".into(),
+        "x-dbt-prod-environment-id: 70403103966025".into(),
+        "X-Cellgate-Account: 26228".into(),
+        "X-Cellgate-Cell: mt".into(),
+        "X-Forwarded-Host: mx789.us1.dbt.com".into(),
+        "X-Original-URL: /api/v2/accounts/26228/".into(),
+        "Forwarded: host=cloud.getdbt.com".into(),
+        "Cookie: account=26228".into(),
+        "Cookie: sessionid=FAKE".into(),
+        "Cookie: account=12345; account=26228".into(),
+        format!("Authorization: Token {SERVICE_TOKEN}"),
+        format!("Authorization: bearer {USER_TOKEN}"),
+        "Authorization: Basic x".into(),
+        "Sec-Fetch-Mode: navigate".into(),
+        "Accept: text/html".into(),
+        format!("x-api-key: {USER_TOKEN}"),
+        "X-HTTP-Method-Override: GET".into(),
+        "Connection: close".into(),
+    ];
+    prop::collection::vec(select(fields.to_vec()), 0..6)
+}
+
+fn any_request(hosts: &'static [&'static str]) -> impl Strategy<Value = Request> {
+    let methods = select(&["GET", "POST", "OPTIONS", "HEAD", "DELETE"][..]);
+    (methods, select(hosts), any_path(), any_query(), any_fields()).prop_map(
+        |(method, host, path, query, fields)| {
+            let request = Request::new(&format!("{method} {host}{path}{query}"));
+            request.with(&fields.iter().map(String::as_str).collect::<Vec<_>>())
+        },
+    )
+}
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| example().build());
+static LEARNED: LazyLock<LearnedTable> = LazyLock::new(learned);
+
+/// A table that has learned something, so that credentials can pull in every direction.
+fn learned() -> LearnedTable {
+    let table = LearnedTable::default();
+    let bounds = cellgate::policy::credential::Learning { entries: 100, per_account: 10 };
+    let key = crate::snapshot::fingerprint_key("k2");
+    let token = |text: &str| cellgate::policy::credential::fingerprint(&key, text.as_bytes());
+    table.teach(token(SERVICE_TOKEN), account(26228), &bounds, 0);
+    table.teach(token(USER_TOKEN), account(12345), &bounds, 0);
+    table
+}
+
+fn cell_name(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
+    match &decision.verdict {
+        Verdict::Forward { cell, .. } => Some(snapshot.cell(*cell).name.to_string()),
+        Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+    }
+}
+
+/// Servers that a cell might be, each with its own idea of a path. Written apart from the product's
+/// own readings, on purpose.
+mod servers {
+    pub type Server = fn(&str) -> String;
+
+    pub const ALL: [(&str, Server); 12] = [
+        ("takes it as it is", |path| path.into()),
+        ("decodes once", decode),
+        ("decodes once, overlong forms too", |path| fold(&decode(path))),
+        ("decodes twice", |path| decode(&decode(path))),
+        ("decodes three times", |path| decode(&decode(&decode(path)))),
+        ("decodes, merges slashes, resolves dots", |path| resolve(&merge(&decode(path)))),
+        ("resolves dots, escaped ones too, then decodes", |path| decode(&resolve(&dots(path)))),
+        ("strips parameters, decodes, resolves dots", |path| resolve(&decode(&strip(path)))),
+        ("decodes, strips parameters, resolves dots", |path| resolve(&strip(&decode(path)))),
+        ("takes backslashes for slashes, decodes twice, normalises", |path| {
+            resolve(&merge(&decode(&decode(&path.replace('\\', "/"))).replace('\\', "/")))
+        }),
+        ("merges slashes and resolves dots before it decodes", |path| decode(&resolve(&merge(path)))),
+        ("undoes escaped slashes, resolves dots, decodes", |path| {
+            decode(&resolve(&path.replace("%2f", "/").replace("%2F", "/")))
+        }),
+    ];
+
+    fn dots(path: &str) -> String {
+        path.replace("%2e", ".").replace("%2E", ".")
+    }
+
+    /// Byte for byte (as Latin-1), a broken escape as it is.
+    fn decode(path: &str) -> String {
+        let mut decoded = String::new();
+        let mut rest = path;
+        while let Some(first) = rest.chars().next() {
+            let hex = rest.get(1..3).filter(|hex| first == '%' && !hex.starts_with('+'));
+            let escape = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            decoded.push(escape.map_or(first, char::from));
+            rest = &rest[escape.map_or(first.len_utf8(), |_| 3)..];
+        }
+        decoded
+    }
+
+    fn fold(path: &str) -> String {
+        path.replace("\u{c0}\u{af}", "/").replace("\u{c0}\u{ae}", ".")
+    }
+
+    fn merge(path: &str) -> String {
+        let mut merged = path.to_string();
+        while merged.contains("//") {
+            merged = merged.replace("//", "/");
+        }
+        merged
+    }
+
+    fn strip(path: &str) -> String {
+        path.split('/').map(|segment| segment.split(';').next().unwrap()).collect::<Vec<_>>().join("/")
+    }
+
+    fn resolve(path: &str) -> String {
+        let mut kept: Vec<&str> = Vec::new();
+        for segment in path.split('/').skip(1) {
+            match segment {
+                "." => {}
+                ".." => {
+                    kept.pop();
+                }
+                other => kept.push(other),
+            }
+        }
+        format!("/{}", kept.join("/"))
+    }
+
+    /// The account that a server finds in a path that it has made its own idea of: literals in any
+    /// case, ids with leading zeros, signs and blanks.
+    pub fn account(path: &str) -> Option<u64> {
+        let path = path.to_ascii_lowercase();
+        let rest = [
+            "/api/v2/accounts/",
+            "/api/v3/accounts/",
+            "/api/private/accounts/",
+            "/deploy/",
+            "/develop/",
+            "/explore/",
+        ]
+        .iter()
+        .find_map(|start| path.strip_prefix(start))?;
+        let segment = rest.split('/').next()?.trim();
+        segment.strip_prefix('+').unwrap_or(segment).parse().ok()
+    }
+}
+
+proptest! {
+    // PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4_000), ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_input_makes_a_cell_host_request_leave_its_accounts_cell(
+        request in any_request(&[
+            "cd456.us1.dbt.com", "CD456.us1.DBT.com", "cd456.us1.dbt.com.", "cd456.us1.dbt.com:443", "cd456.metadata.us1.dbt.com",
+            "metadata.cd456.us1.dbt.com", "cd456.semantic-layer.us1.dbt.com:8443",
+        ]),
+    ) {
+        let snapshot = &*SNAPSHOT;
+        let decision = request.decide(snapshot, &LEARNED);
+        match &decision.verdict {
+            Verdict::Forward { why, .. } => {
+                prop_assert_eq!(cell_name(snapshot, &decision).unwrap(), "us1-c2");
+                prop_assert_eq!((*why, decision.source), (Why::Mapped, Source::HostPrefix));
+                prop_assert_eq!(decision.account, Some(account(70_437_463_654_557)));
+                prop_assert_eq!(decision.schedule, None);
+            }
+            Verdict::Refuse(refusal) => prop_assert!(matches!(refusal, Refusal::BadRequest(_)), "{:?}", refusal),
+            Verdict::Redirect { .. } => prop_assert!(false, "nothing is redirected on a cell host"),
+        }
+    }
+
+    #[test]
+    fn a_decision_is_a_plain_function(
+        request in any_request(&["cloud.getdbt.com", "ab123.us1.dbt.com", "zz001.cloud.getdbt.com", "nobody.test"]),
+    ) {
+        let decision = request.decide(&SNAPSHOT, &LEARNED);
+        prop_assert_eq!(&decision, &request.decide(&example().build(), &learned()));
+        // What may teach was proven by host or path and sent to the account's own cell.
+        if decision.may_learn {
+            let proven = matches!(decision.source, Source::HostPrefix | Source::Path);
+            let mapped = matches!(decision.verdict, Verdict::Forward { why: Why::Mapped, .. });
+            prop_assert!(proven && mapped && decision.fingerprint.is_some());
+        }
+        let snapshot = &*SNAPSHOT;
+        if let (Verdict::Forward { cell, why: Why::Mapped }, Some(account)) = (&decision.verdict, decision.account) {
+            prop_assert_eq!(snapshot.accounts.by_id(account).unwrap().cell, *cell);
+        }
+    }
+
+    #[test]
+    fn every_server_finds_the_account_that_was_routed_by_or_none(
+        path in any_path(),
+        host in select(&["cloud.getdbt.com", "mx789.us1.dbt.com"][..]),
+        field in select(&["x-none: x", "x-account-id: 777", "Cookie: account=777", "Authorization: Basic x"][..]),
+    ) {
+        let request = Request::new(&format!("GET {host}{path}")).with(&[field, "Cookie: sessionid=x"]);
+        let decision = request.decide(&SNAPSHOT, &LearnedTable::default());
+        let by_path = servers::account(&path).filter(|_| host.starts_with("mx789"));
+        if matches!(decision.verdict, Verdict::Forward { .. }) {
+            for (name, server) in servers::ALL {
+                let Some(found) = servers::account(&server(&path)) else { continue };
+                // On a cell host a plain path may name another account: it is counted, and the cell says
+                // no. It must be the same account for every server.
+                let expect = by_path.or(decision.account.map(|account| account.value()));
+                prop_assert_eq!(Some(found), expect, "a server that {} reads {}", name, path);
+            }
+        }
+    }
+}
