@@ -32,6 +32,7 @@ use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{ClientLimits, Service, ServiceHandle};
 use crate::readiness::{BlockReady, Readiness, Reason};
+use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger, handles};
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, unix};
 use crate::start::{self, Started};
@@ -143,6 +144,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         boot: boot.clone(),
         live: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
+        journal: Journal::new(&boot.state_dir),
         fallback: note,
     };
     let watched = watched_folders(&options.config, &sources);
