@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
-use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::{PathTemplate, Segment};
 use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, NONE, UNKNOWN_CLIENT, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
@@ -252,7 +253,6 @@ mod tests {
 
     use super::*;
     use crate::policy::decide::{Source, Verdict};
-    use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{account, legacy_event, snapshot};
 
     /// Subject, client, surface, cell, endpoint and statuses of every row, sorted.
