@@ -86,6 +86,10 @@ impl Reloader {
                 tracing::info!(%generation, hash = %next.hash, ?trigger, %summary, "configuration changes");
                 self.metrics.prepare(&next);
                 let hash = next.hash.clone();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "this is the task that swaps, after all that can fail"
+                )]
                 self.live.replace(next);
                 self.fallback = None;
                 self.save(&sources, &hash);
