@@ -52,4 +52,4 @@ demo-check:
 	scripts/check-demo
 
 fuzz-smoke:
-	@if [ -x scripts/fuzz-smoke ]; then scripts/fuzz-smoke; fi
+	@if [ -d fuzz ]; then scripts/fuzz-smoke; fi
