@@ -32,11 +32,13 @@ use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{ClientLimits, Service, ServiceHandle};
 use crate::readiness::{BlockReady, Readiness, Reason};
+use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger, handles};
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, unix};
 use crate::start::{self, Started};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
+use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
 
 /// How often idle connections to cells are looked at.
@@ -94,6 +96,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let live = Arc::new(Live::new(Arc::clone(&snapshot)));
     let readiness = Arc::<Readiness>::default();
     let starting = readiness.block(Reason::Starting);
+    count_panics(&metrics);
     let telemetry = Arc::new(telemetry(&boot, &metrics)?);
     let learned = Arc::new(learned_file::load(&boot.state_dir, &snapshot, unix(now)));
     let data = data_runtime(&boot)?;
@@ -141,6 +144,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         boot: boot.clone(),
         live: Arc::clone(&live),
         metrics: Arc::clone(&metrics),
+        journal: Journal::new(&boot.state_dir),
         fallback: note,
     };
     let watched = watched_folders(&options.config, &sources);
@@ -269,6 +273,19 @@ fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
     let books = BooksSettings { folder: boot.state_dir.clone(), window: DEFAULT_WINDOW, writer };
     let books = Books::start(books, metrics.books()).context("starting the books")?;
     Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
+}
+
+/// A panic ends one task and not the process, so it must not go unseen.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::downgrade(metrics);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(metrics) = metrics.upgrade() {
+            metrics.panicked();
+        }
+        tracing::error!(%panic, "a task of cellgate has panicked; report this");
+        report(panic);
+    }));
 }
 
 fn data_runtime(boot: &Boot) -> anyhow::Result<Runtime> {
@@ -409,6 +426,9 @@ async fn keep_learned(
         turns.tick().await;
         let evicted = learned.expire(u64::try_from(unix(SystemTime::now())).unwrap_or(0));
         metrics.learned_evicted(evicted as u64);
+        let (routable, ambiguous) = learned.counts();
+        metrics.learned_credentials(LearnedState::Routable, routable);
+        metrics.learned_credentials(LearnedState::Ambiguous, ambiguous);
         if learned.epoch() == saved {
             continue;
         }

@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-/// Most problems that are kept. A table of a million rows can be wrong in every row; nobody reads more
-/// than this, and the count of the rest is told.
+/// Most problems that are told. A table of a million rows can be wrong in every row, and nobody reads more
+/// than this; reading ends where it makes sense to.
 pub const MAX_PROBLEMS: usize = 500;
 
 /// Longest piece of foreign text that a problem quotes, in characters: enough to recognise a line, too
@@ -97,17 +97,17 @@ impl fmt::Display for Problem {
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Vec<Problem>>,
-    beyond: Cell<usize>,
+    overflowing: Cell<bool>,
 }
 
 impl Report {
-    /// Adds a problem; beyond [`MAX_PROBLEMS`] it is only counted.
+    /// Adds a problem; after [`MAX_PROBLEMS`] it only remembers that there are more.
     pub fn push(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < MAX_PROBLEMS {
             problems.push(problem);
         } else {
-            self.beyond.set(self.beyond.get() + 1);
+            self.overflowing.set(true);
         }
     }
 
@@ -116,19 +116,24 @@ impl Report {
         self.problems.borrow().is_empty()
     }
 
-    /// How many problems there are so far.
+    /// How many problems are kept so far.
     pub fn len(&self) -> usize {
-        self.problems.borrow().len() + self.beyond.get()
+        self.problems.borrow().len()
     }
 
-    /// All problems by file, line and column; the count of what was not kept comes last.
+    /// Whether what comes now is not told any more, so that looking for it is in vain.
+    pub fn is_full(&self) -> bool {
+        self.overflowing.get()
+    }
+
+    /// All problems by file, line and column.
     pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort();
         problems.dedup();
-        if self.beyond.get() > 0 {
-            let what = format!("{} more problems are not shown", self.beyond.get());
-            problems.push(Problem::in_file("(all files)", what, "the problems above mended first"));
+        if self.overflowing.get() {
+            let what = format!("there are more than {MAX_PROBLEMS} problems");
+            problems.push(Problem::in_file("(all files)", what, "those above mended first"));
         }
         problems
     }
@@ -227,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_problems_is_counted_and_not_kept() {
+    fn a_flood_of_problems_ends() {
         let report = Report::default();
         for line in 0..(MAX_PROBLEMS as u32 + 7) {
             report.push(Problem::in_file("accounts.csv", "bad", "good").at_line(line));
         }
         let problems = report.into_problems();
         assert_eq!(problems.len(), MAX_PROBLEMS + 1);
-        assert_eq!(&*problems[MAX_PROBLEMS].what, "7 more problems are not shown");
+        assert_eq!(&*problems[MAX_PROBLEMS].what, "there are more than 500 problems");
     }
 }

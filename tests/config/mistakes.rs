@@ -136,7 +136,7 @@ fn tables_name_their_rows() {
     accounts("x,,cell-1\n", "accounts.csv:8: account: found \"x\", which must be plain digits");
     accounts(
         "12345,,cell-1\n",
-        "accounts.csv:8: account: account 12345 is already in line 5; expected each account once",
+        "accounts.csv:8: account: account 12345 is already in line 5; expected it in one row only",
     );
     accounts("1,a,cell-1\n2,b a,cell-1\n", "accounts.csv:9: prefixes: prefix \"a\" is already in line 8");
     accounts("1,metadata,cell-1\n", "prefixes: \"metadata\" is a surface");
@@ -214,7 +214,7 @@ fn the_account_table_can_be_yaml() {
         "version: 1\naccounts:\n  - { account: 1, cell: cell-1 }\n  - { account: 1, cell: c, prefixes: x }\n",
     );
     let expect = "\
-accounts.yaml:4:7: accounts[1].account: account 1 is already in line 3; expected each account once
+accounts.yaml:4:7: accounts[1].account: account 1 is already in line 3; expected it in one row only
 accounts.yaml:4:19: accounts[1].cell: there is no cell \"c\"; expected the name of a cell
 accounts.yaml:4:28: accounts[1].prefixes: found \"x\"; expected a list
 ";
