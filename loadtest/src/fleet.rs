@@ -148,11 +148,9 @@ impl fmt::Display for FleetReport {
         let names = ["p50 ms", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}"));
         writeln!(f, "{:>16}{}", "", names.concat())?;
         writeln!(f, "{:>10} echoes{}", self.echoes, self.latency)?;
-        for (what, list) in [
-            ("not opened", &self.not_opened),
-            ("wrong cell", &self.wrong_cell),
-            ("dropped", &self.drops),
-        ] {
+        for (what, list) in
+            [("not opened", &self.not_opened), ("wrong cell", &self.wrong_cell), ("dropped", &self.drops)]
+        {
             for one in list.iter().take(SHOWN_MAX) {
                 let (member, at_ms, reason) = (one.member, one.at_ms, &one.reason);
                 writeln!(f, "  {what} at {at_ms} ms, member {member}: {reason}")?;
@@ -252,11 +250,7 @@ struct State {
 impl Shared {
     fn report(&self) -> FleetReport {
         let state = lock(&self.state);
-        FleetReport {
-            size: self.plan.size,
-            latency: state.times.latency(),
-            ..state.report.clone()
-        }
+        FleetReport { size: self.plan.size, latency: state.times.latency(), ..state.report.clone() }
     }
 
     fn note(&self, change: impl FnOnce(&mut State)) {
@@ -264,11 +258,7 @@ impl Shared {
     }
 
     fn drop_of(&self, member: usize, reason: String) -> Drop {
-        Drop {
-            member,
-            at_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            reason,
-        }
+        Drop { member, at_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX), reason }
     }
 }
 
@@ -315,12 +305,7 @@ async fn open(shared: &Shared, number: usize) -> Option<Member> {
 }
 
 /// Speaks until it is asked to end or ends by itself.
-async fn live(
-    shared: &Shared,
-    number: usize,
-    mut member: Member,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn live(shared: &Shared, number: usize, mut member: Member, mut stopped: watch::Receiver<bool>) {
     let plan = &shared.plan;
     // Spread over the interval, so that the fleet does not speak in one voice.
     let share = number as f64 / plan.size as f64;

@@ -64,16 +64,9 @@ async fn a_black_hole_is_noticed_by_the_echo_that_does_not_come() {
         let fleet = Fleet::open(plan.timeout(Duration::from_millis(300))).await;
         assert!(fleet.until(|report| report.echoes > 0).await);
         cell.behave(Behaviour::BlackHole).await.unwrap();
-        assert!(
-            fleet
-                .until(|report| report.drops.len() == report.opened)
-                .await
-        );
+        assert!(fleet.until(|report| report.drops.len() == report.opened).await);
         let report = fleet.stop().await;
-        assert!(
-            report.drops[0].reason.contains("no echo within"),
-            "{report}"
-        );
+        assert!(report.drops[0].reason.contains("no echo within"), "{report}");
         cell.behave(Behaviour::Normal).await.unwrap();
     }
 }
@@ -88,9 +81,7 @@ async fn members_that_do_not_open_or_are_in_the_wrong_cell_are_told_apart() {
         assert_eq!((report.opened, report.wrong_cell.len()), (2, 2), "{report}");
         assert!(!report.is_clean());
 
-        cell.behave(Behaviour::Status(503, "no".into()))
-            .await
-            .unwrap();
+        cell.behave(Behaviour::Status(503, "no".into())).await.unwrap();
         let mut refused = plan;
         refused.size = 2;
         let report = Fleet::open(refused).await.stop().await;

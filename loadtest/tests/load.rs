@@ -18,10 +18,7 @@ async fn cell() -> RunningCell {
 }
 
 fn clients(cell: &RunningCell) -> [Client; 2] {
-    [
-        Client::new(cell.addr(), Http::H1),
-        Client::new(cell.h2c_addr().unwrap(), Http::H2),
-    ]
+    [Client::new(cell.addr(), Http::H1), Client::new(cell.h2c_addr().unwrap(), Http::H2)]
 }
 
 fn get() -> Template {
@@ -58,12 +55,7 @@ async fn a_rate_is_kept_and_every_template_gets_its_turn() {
 async fn closed_clients_keep_their_connections() {
     let cell = cell().await;
     for client in clients(&cell) {
-        let load = Load::start(LoadPlan::closed(
-            client,
-            vec![get()],
-            4,
-            Duration::from_secs(30),
-        ));
+        let load = Load::start(LoadPlan::closed(client, vec![get()], 4, Duration::from_secs(30)));
         assert!(load.until(|report| report.all.ok > 200).await);
         load.stop();
         let report = load.finish().await;
@@ -75,9 +67,7 @@ async fn closed_clients_keep_their_connections() {
 #[tokio::test]
 async fn over_tls_both_protocols_are_checked_the_same() {
     let authority = Authority::new("test authority").unwrap();
-    let pair = authority
-        .issue(&["*.cells.internal"], Usage::Server)
-        .unwrap();
+    let pair = authority.issue(&["*.cells.internal"], Usage::Server).unwrap();
     let options = CellOptions::named("cell-1").with_tls(ServerTls {
         cert_pem: pair.cert_pem,
         key_pem: pair.key_pem,
@@ -87,11 +77,7 @@ async fn over_tls_both_protocols_are_checked_the_same() {
     let tls = ClientTls::trusting(authority.ca_pem());
     for http in [Http::H1, Http::H2] {
         let client = Client::tls(cell.addr(), http, &tls).unwrap();
-        let hosts = [
-            "a.cells.internal",
-            "b.cells.internal:8443",
-            "other.internal",
-        ];
+        let hosts = ["a.cells.internal", "b.cells.internal:8443", "other.internal"];
         let templates = hosts.map(|host| Template::new(host, Ask::get(host, "/")).cell("cell-1"));
         let plan = LoadPlan::at_rate(client, templates.into(), 150.0, millis(200));
         let report = Load::run(plan).await;
@@ -139,11 +125,7 @@ async fn failures_are_counted_by_kind() {
         ] {
             let plan = LoadPlan::at_rate(client.clone(), vec![template.clone()], 100.0, millis(30));
             // Only the slow one is to be waited for in vain.
-            let timeout = if kind == FailureKind::Timeout {
-                100
-            } else {
-                30_000
-            };
+            let timeout = if kind == FailureKind::Timeout { 100 } else { 30_000 };
             let report = Load::run(plan.timeout(millis(timeout))).await;
             assert_eq!(failures(&report), [(kind, 3)], "{report}");
             assert_eq!(report.samples.len(), 3);
@@ -168,15 +150,8 @@ async fn a_cell_that_refuses_is_counted_apart_and_seen_to_come_back() {
         let report = load.finish().await;
         assert!(report.all.refused() > 10, "{report}");
         // What was under way when the cell was killed is lost, and nothing else.
-        let lost = [
-            FailureKind::ConnectRefused,
-            FailureKind::LostNew,
-            FailureKind::Reset,
-        ];
-        assert!(
-            report.all.failures.keys().all(|kind| lost.contains(kind)),
-            "{report}"
-        );
+        let lost = [FailureKind::ConnectRefused, FailureKind::LostNew, FailureKind::Reset];
+        assert!(report.all.failures.keys().all(|kind| lost.contains(kind)), "{report}");
     }
 }
 
@@ -186,17 +161,8 @@ async fn connections_that_end_are_replaced() {
     for client in clients(&cell) {
         // One client: with more, the end of a connection would take another's request with it over h2.
         let stale = Template::new("stale", Ask::get("h", "/").sim("hangup_ms=5"));
-        let load = Load::start(LoadPlan::closed(
-            client,
-            vec![stale],
-            1,
-            Duration::from_secs(60),
-        ));
-        assert!(
-            load.until(|report| report.connections > 20).await,
-            "{}",
-            load.report()
-        );
+        let load = Load::start(LoadPlan::closed(client, vec![stale], 1, Duration::from_secs(60)));
+        assert!(load.until(|report| report.connections > 20).await, "{}", load.report());
         load.stop();
         let report = load.finish().await;
         assert!(report.is_clean(), "{report}");
@@ -216,12 +182,7 @@ async fn an_idempotent_request_on_a_stale_connection_is_sent_again_and_others_ar
         let server = RawCell::start([once.clone()]).await.unwrap();
         let client = Client::new(server.addr(), Http::H1);
         let template = Template::new("once", ask);
-        let load = Load::start(LoadPlan::closed(
-            client,
-            vec![template],
-            1,
-            Duration::from_secs(60),
-        ));
+        let load = Load::start(LoadPlan::closed(client, vec![template], 1, Duration::from_secs(60)));
         assert!(load.until(|report| report.all.sent >= 20).await);
         load.stop();
         let report = load.finish().await;
@@ -269,12 +230,7 @@ async fn what_is_due_beyond_the_limit_is_counted_as_not_sent() {
 async fn a_load_that_is_dropped_ends() {
     let cell = cell().await;
     let [h1, _] = clients(&cell);
-    let load = Load::start(LoadPlan::closed(
-        h1,
-        vec![get()],
-        2,
-        Duration::from_secs(60),
-    ));
+    let load = Load::start(LoadPlan::closed(h1, vec![get()], 2, Duration::from_secs(60)));
     assert!(load.until(|report| report.all.ok > 2).await);
     drop(load);
     while cell.counts().open_connections > 0 {

@@ -117,10 +117,7 @@ fn a_missing_file_is_named() {
 }
 
 fn load(args: &[&str]) -> (Option<i32>, String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(args)
-        .output()
-        .unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_load")).args(args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (out.status.code(), text(&out.stdout), text(&out.stderr))
 }
@@ -133,15 +130,9 @@ fn load_reports_as_a_table_and_as_json_and_exits_by_what_it_found() {
     let sockets = ["--websockets", "3", "--socket", "h/ws cell-1", "--watch"];
     let (code, table, seconds) = load(&[&target[..], &fast, &sockets].concat());
     assert_eq!(code, Some(0), "{table}{seconds}");
-    assert!(
-        table.contains("h/a         20       20        0"),
-        "{table}"
-    );
+    assert!(table.contains("h/a         20       20        0"), "{table}");
     assert!(table.contains("WebSockets: 3 of 3 opened"), "{table}");
-    assert!(
-        seconds.contains("h/a: 20 ok, 0 failed, 0 refused"),
-        "{seconds}"
-    );
+    assert!(seconds.contains("h/a: 20 ok, 0 failed, 0 refused"), "{seconds}");
 
     let wrong = ["--clients", "2", "--get", "h/a cell-2", "--json", "-"];
     let (code, json, _) = load(&[&target[..], &wrong].concat());
@@ -160,18 +151,9 @@ fn load_says_what_it_needs() {
         (vec!["--get", "h/"], "--rate"),
         (vec!["--get", "h", "--rate", "1"], "HOST/PATH"),
         (vec!["--get", "h/", "--rate", "0"], "--rate"),
-        (
-            vec!["--get", "h/", "--rate", "1", "--ca", "/nowhere/ca.pem"],
-            "/nowhere/ca.pem",
-        ),
-        (
-            vec!["--requests", "/nowhere/r", "--rate", "1"],
-            "/nowhere/r",
-        ),
-        (
-            vec!["--get", "h/", "--rate", "1", "--websockets", "1"],
-            "--socket",
-        ),
+        (vec!["--get", "h/", "--rate", "1", "--ca", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
+        (vec!["--requests", "/nowhere/r", "--rate", "1"], "/nowhere/r"),
+        (vec!["--get", "h/", "--rate", "1", "--websockets", "1"], "--socket"),
     ] {
         let (code, _, told) = load(&[&target[..], &args].concat());
         assert_eq!(code, Some(64), "{args:?}: {told}");

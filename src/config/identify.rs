@@ -36,13 +36,13 @@ const MAX_SEGMENTS: usize = 16;
 const MAX_TOKEN_BYTES: u64 = 8 * 1024;
 
 /// Reads everything but the credential table, which needs the account table first.
-pub(super) fn read(
-    raw: raw::Identify,
-    at: &At<'_>,
+pub(super) fn read<'a>(
+    slot: Slot<'a, raw::Identify>,
     cells: &Names,
     sources: &Sources,
-) -> (IdentifyRules, Option<KnownCredentials>) {
-    let mut raw = at.open(raw);
+) -> (IdentifyRules, Option<KnownCredentials<'a>>) {
+    let at = &slot.at.clone();
+    let mut raw = at.open(slot.or(raw::Identify::default()));
     let paths = paths(bounded(raw.paths(at)));
     let key = |text: String| is_token(&text).then(|| text.into());
     let query_keys = bounded(raw.query_keys(at)).into_iter();
@@ -61,9 +61,11 @@ pub(super) fn read(
 }
 
 /// What is needed to read the credential table.
-pub(super) struct KnownCredentials {
+pub(super) struct KnownCredentials<'a> {
     /// The path of the file.
     pub(super) path: String,
+    /// Where it is named.
+    pub(super) at: At<'a>,
     /// The ids of the fingerprint keys, those included whose files could not be read.
     pub(super) keys: Names,
 }
@@ -222,11 +224,11 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn read_credentials(
+fn read_credentials<'a>(
     raw: raw::Credentials,
-    at: &At<'_>,
+    at: &At<'a>,
     sources: &Sources,
-) -> (CredentialRules, Option<KnownCredentials>) {
+) -> (CredentialRules, Option<KnownCredentials<'a>>) {
     let mut raw = at.open(raw);
     let schemes = raw.schemes(at);
     let schemes = if schemes.is_there() {
@@ -242,7 +244,8 @@ fn read_credentials(
     let key_items = raw.keys(at).some_items(MAX_RULES);
     let key_ids = Names::of("fingerprint key", "id", &key_items, |key| &key.id);
     let keys = keys(key_items, sources);
-    let table = raw.table(at).optional().map(|path| KnownCredentials { path, keys: key_ids });
+    let table =
+        raw.table(at).optional().map(|path| KnownCredentials { path, at: at.key("table"), keys: key_ids });
     let learn = raw.learn(at);
     let learn_at = learn.at.clone();
     let learning = learn.optional().map(|raw| learning(raw, &learn_at));

@@ -6,13 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-/// Most problems that are kept. A table of a million rows can be wrong in every row; nobody reads more
-/// than this, and the count of the rest is told.
+/// Most problems that are told. A table of a million rows can be wrong in every row, and nobody reads more
+/// than this; reading ends where it makes sense to.
 pub const MAX_PROBLEMS: usize = 500;
 
 /// Longest piece of foreign text that a problem quotes, in characters: enough to recognise a line, too
 /// short to hold a token.
 const MAX_QUOTED: usize = 48;
+
+/// Longest part of a problem that is shown, in characters; the longest of ours has about 150.
+const MAX_PART: usize = 400;
 
 /// One mistake in one place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +75,34 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Without line breaks and other control characters: paths are made of keys, and keys are foreign.
+    fn on_one_line(self) -> Self {
+        let Self { file, line, column, path, what, expected, hint } = self;
+        let (file, path) = (one_line(file), one_line(path));
+        let (what, expected, hint) = (one_line(what), one_line(expected), hint.map(one_line));
+        Self { file, line, column, path, what, expected, hint }
+    }
+}
+
+fn one_line(text: Box<str>) -> Box<str> {
+    if text.len() <= MAX_PART && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::new();
+    for (position, c) in text.chars().enumerate() {
+        match c {
+            _ if position == MAX_PART => {
+                line.push('…');
+                break;
+            }
+            _ if c.is_control() => line.extend(c.escape_default()),
+            _ => line.push(c),
+        }
+    }
+    line.into()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -97,17 +128,17 @@ impl fmt::Display for Problem {
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Vec<Problem>>,
-    beyond: Cell<usize>,
+    overflowing: Cell<bool>,
 }
 
 impl Report {
-    /// Adds a problem; beyond [`MAX_PROBLEMS`] it is only counted.
+    /// Adds a problem; after [`MAX_PROBLEMS`] it only remembers that there are more.
     pub fn push(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < MAX_PROBLEMS {
-            problems.push(problem);
+            problems.push(problem.on_one_line());
         } else {
-            self.beyond.set(self.beyond.get() + 1);
+            self.overflowing.set(true);
         }
     }
 
@@ -116,19 +147,24 @@ impl Report {
         self.problems.borrow().is_empty()
     }
 
-    /// How many problems there are so far.
+    /// How many problems are kept so far.
     pub fn len(&self) -> usize {
-        self.problems.borrow().len() + self.beyond.get()
+        self.problems.borrow().len()
     }
 
-    /// All problems by file, line and column; the count of what was not kept comes last.
+    /// Whether what comes now is not told any more, so that looking for it is in vain.
+    pub fn is_full(&self) -> bool {
+        self.overflowing.get()
+    }
+
+    /// All problems by file, line and column.
     pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort();
         problems.dedup();
-        if self.beyond.get() > 0 {
-            let what = format!("{} more problems are not shown", self.beyond.get());
-            problems.push(Problem::in_file("(all files)", what, "the problems above mended first"));
+        if self.overflowing.get() {
+            let what = format!("there are more than {MAX_PROBLEMS} problems");
+            problems.push(Problem::in_file("(all files)", what, "those above mended first"));
         }
         problems
     }
@@ -227,13 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_problems_is_counted_and_not_kept() {
+    fn a_problem_stays_on_its_line() {
+        let report = Report::default();
+        let problem = Problem::in_file("a\nb.csv", "unknown\tkey", "x".repeat(1_000)).at_path("a\u{1b}[2J");
+        report.push(problem);
+        let line = report.into_problems()[0].to_string();
+        assert!(line.starts_with("a\\nb.csv: a\\u{1b}[2J: unknown\\tkey; expected xxx"), "{line}");
+        assert!(!line.contains(char::is_control) && line.len() < 500, "{line}");
+    }
+
+    #[test]
+    fn a_flood_of_problems_ends() {
         let report = Report::default();
         for line in 0..(MAX_PROBLEMS as u32 + 7) {
             report.push(Problem::in_file("accounts.csv", "bad", "good").at_line(line));
         }
         let problems = report.into_problems();
         assert_eq!(problems.len(), MAX_PROBLEMS + 1);
-        assert_eq!(&*problems[MAX_PROBLEMS].what, "7 more problems are not shown");
+        assert_eq!(&*problems[MAX_PROBLEMS].what, "there are more than 500 problems");
     }
 }

@@ -19,6 +19,7 @@ use super::tls::{Tls, certificates, check_coverage};
 use super::{clients, document};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
+use crate::policy::credential::Fingerprint;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::{AccountId, EntityId};
 use crate::policy::snapshot::{ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
@@ -74,50 +75,47 @@ pub(super) fn read(
     let tls = Tls::new(now);
     let guide = raw.guide(at).parse(URL, |text| url(&text)).required();
     let surfaces = raw.surfaces(at).some_items(hosts::MAX_SURFACES);
-    let schedules = raw.schedules(at).items();
-    let schedules = at.key("schedules").at_most(schedules, hosts::MAX_SCHEDULES);
+    let schedules = at.key("schedules").at_most(raw.schedules(at).items(), hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
+    // Names come before what they name: a cell with a mistake in it is no unknown cell.
     let schedule_names = Names::of("schedule", "name", &schedules, |schedule| &schedule.name);
     let cell_names = Names::of("cell", "name", &cells, |cell| &cell.name);
     let surface_names = Names::of("surface", "name", &surfaces, |surface| &surface.name);
-    let surfaces = hosts::surfaces(surfaces);
     let domains = domains(&cells);
-    let targets = Targets {
-        surfaces: &surface_names,
-        schedules: &schedule_names,
-        cells: &cell_names,
-        domains: &domains,
-    };
-    let hosts = hosts::hosts(raw.hosts(at).some_items(hosts::MAX_HOSTS), &targets);
+    let surfaces = hosts::surfaces(surfaces);
+    let (surface_names, schedule_names, cell_names) = (&surface_names, &schedule_names, &cell_names);
+    let targets =
+        Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };
+    let hosts = raw.hosts(at).some_items(hosts::MAX_HOSTS);
+    let written_hosts = hosts.len();
+    let hosts = hosts::hosts(hosts, &targets);
     let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
     let cells = cells::read(cells, sources, &tls);
-    let identify_at = at.key("identify");
-    let identify = raw.identify(at).or(raw::Identify::default());
-    let (mut identify, table) = identify::read(identify, &identify_at, &cell_names, sources);
+    let (mut identify, table) = identify::read(raw.identify(at), cell_names, sources);
 
-    let reserved = reserved(&surface_names, &domains, &hosts);
-    let lookup = Lookup { cells: &cell_names, schedules: &schedule_names, reserved: &reserved };
+    let reserved = reserved(surface_names, &domains, &hosts);
+    let lookup = Lookup { cells: cell_names, schedules: schedule_names, reserved: &reserved };
     let accounts = accounts(raw.accounts(at), sources, &lookup, report);
     let environments = environments(raw.environments(at), sources, &accounts, report);
-    identify.credentials.table = credentials(table, &identify_at, sources, &accounts, report);
+    identify.credentials.table = credentials(table, sources, &accounts, report);
     let clients = client_families(raw.clients(at), sources, report);
 
     let https = boot.is_some_and(|boot| boot.listeners.iter().any(|l| l.protocol == ListenerProtocol::Https));
-    let certificates_slot = raw.certificates(at);
-    let certificates_at = certificates_slot.at.clone();
-    let certificate_items = certificates_slot.items();
-    let unread = certificate_items.len();
-    let certificates = certificates(certificate_items, sources, &tls);
-    if https && unread == 0 {
-        certificates_at
-            .refuse("a listener serves https and there are no certificates", "at least one certificate");
-    } else if certificates.len() == unread {
-        check_coverage(&certificates, &hosts, &surface_names, https);
+    let certificates = certificates(raw.certificates(at), sources, &tls);
+    match &certificates {
+        Some(certificates) if https && certificates.is_empty() => {
+            let what = "a listener serves https and there are no certificates";
+            at.key("certificates").refuse(what, "at least one certificate");
+        }
+        // Held against half of the hosts, every certificate would look useless.
+        Some(certificates) if hosts.len() == written_hosts => {
+            check_coverage(certificates, &hosts, surface_names, https);
+        }
+        Some(_) | None => {}
     }
     let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
     let trusted_proxies = networks(trusted);
-    let limits_at = at.key("limits");
-    let limits = limits(raw.limits(at).or(raw::RoutingLimits::default()), &limits_at);
+    let limits = limits(raw.limits(at));
     let redirect_exceptions = exceptions(raw.redirect_exceptions(at));
     let KnownAccounts::Table(accounts) = accounts else { return None };
     Some(Config {
@@ -134,7 +132,8 @@ pub(super) fn read(
         trusted_proxies,
         guide: guide?,
         redirect_exceptions,
-        certificates: certificates.into_iter().map(|(_, certificate)| certificate).collect(),
+        // Missing ones are in the report; `parse_for_deciding` can do without.
+        certificates: certificates.into_iter().flatten().map(|(_, certificate)| certificate).collect(),
     })
 }
 
@@ -234,14 +233,12 @@ fn environments(
 }
 
 fn credentials(
-    table: Option<KnownCredentials>,
-    at: &At<'_>,
+    table: Option<KnownCredentials<'_>>,
     sources: &Sources,
     accounts: &KnownAccounts,
     report: &Report,
-) -> HashMap<crate::policy::credential::Fingerprint, AccountId> {
-    let Some(KnownCredentials { path, keys }) = table else { return HashMap::new() };
-    let at = at.key("credentials").key("table");
+) -> HashMap<Fingerprint, AccountId> {
+    let Some(KnownCredentials { path, at, keys }) = table else { return HashMap::new() };
     let Some(text) = sources.table(&at, &path) else { return HashMap::new() };
     tables::credentials_csv(&path, text, &keys, accounts, report)
 }
@@ -255,14 +252,15 @@ fn client_families(slot: Slot<'_, raw::Table>, sources: &Sources, report: &Repor
     }
 }
 
-fn limits(raw: raw::RoutingLimits, at: &At<'_>) -> RequestLimits {
-    let mut raw = at.open(raw);
+fn limits(slot: Slot<'_, raw::RoutingLimits>) -> RequestLimits {
+    let at = slot.at.clone();
+    let mut raw = at.open(slot.or(raw::RoutingLimits::default()));
     let default = RequestLimits::default();
     // No client needs less than the first; beyond the last, memory for heads alone is the attack.
     let limits = RequestLimits {
-        target_bytes: raw.target_bytes(at).number(256..=256 * 1024).or(default.target_bytes),
-        head_bytes: raw.head_bytes(at).number(1_024..=1024 * 1024).or(default.head_bytes),
-        header_fields: raw.header_fields(at).number(16..=1_000).or(default.header_fields),
+        target_bytes: raw.target_bytes(&at).number(256..=256 * 1024).or(default.target_bytes),
+        head_bytes: raw.head_bytes(&at).number(1_024..=1024 * 1024).or(default.head_bytes),
+        header_fields: raw.header_fields(&at).number(16..=1_000).or(default.header_fields),
     };
     if limits.head_bytes < limits.target_bytes {
         at.key("target_bytes").refuse(

@@ -55,7 +55,7 @@ pub fn scan<'t>(file: &str, bytes: &'t [u8], report: &Report) -> Option<(&'t str
             Ok((event, span)) => scan.event(event, span),
             Err(error) => scan.unreadable(&error),
         };
-        if !go_on {
+        if !go_on || report.is_full() {
             return None;
         }
     }

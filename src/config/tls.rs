@@ -184,62 +184,62 @@ impl Tls {
     }
 }
 
-/// Reads the server certificates, each with its place.
+/// Reads the server certificates, each with its place; `None` when one of them could not be read.
 pub(super) fn certificates<'a>(
-    slots: Vec<Slot<'a, raw::Certificate>>,
+    slot: Slot<'a, Vec<raw::Field<raw::Certificate>>>,
     sources: &Sources,
     tls: &Tls,
-) -> Vec<(At<'a>, ServerCertificate)> {
-    let Some(first) = slots.first() else { return Vec::new() };
-    let list_at = first.at.clone();
-    let slots = list_at.at_most(slots, MAX_CERTIFICATES);
+) -> Option<Vec<(At<'a>, ServerCertificate)>> {
+    let list_at = slot.at.clone();
     let read = |slot: Slot<'a, raw::Certificate>| {
         let at = slot.at.clone();
         let certificate = slot.required().and_then(|raw| tls.server(raw, &at, sources))?;
         Some((at, certificate))
     };
-    slots.into_iter().filter_map(read).collect()
+    let slots = list_at.at_most(slot.items(), MAX_CERTIFICATES);
+    // Each is read before the first failure is looked at, so that all of them are told.
+    slots.into_iter().map(read).collect::<Vec<_>>().into_iter().collect()
 }
 
-/// Compares certificates with hosts: every certificate must be good for some host, and with an https
-/// listener every host needs a certificate.
+/// Every certificate must be good for some host; with an https listener, every host needs a certificate.
 pub(super) fn check_coverage(
     certificates: &[(At<'_>, ServerCertificate)],
     hosts: &[(At<'_>, HostEntry)],
     surfaces: &Names,
     https: bool,
 ) {
+    let needed: Vec<String> = hosts.iter().flat_map(|(_, entry)| probes(entry, surfaces)).collect();
     for (at, certificate) in certificates {
-        let serves =
-            |entry: &HostEntry| probes(entry, surfaces).iter().any(|host| certificate.names.covers(host));
-        if !hosts.iter().any(|(_, entry)| serves(entry)) {
+        if !needed.iter().any(|host| certificate.names.covers(host)) {
             let names: Vec<String> = certificate.names.iter().take(4).collect();
             let what = format!("the certificate is for {} and no host needs it", names.join(", "));
             at.key("cert").refuse(what, "a certificate for a name in hosts");
         }
     }
+    if https {
+        check_hosts(certificates, hosts, surfaces);
+    }
+}
+
+fn check_hosts(
+    certificates: &[(At<'_>, ServerCertificate)],
+    hosts: &[(At<'_>, HostEntry)],
+    surfaces: &Names,
+) {
     let covered = |host: &str| certificates.iter().any(|(_, certificate)| certificate.names.covers(host));
-    for (at, entry) in hosts.iter().filter(|_| https) {
-        for host in probes(entry, surfaces).iter().filter(|host| !covered(host)) {
-            // A surface that has the address without its label needs none with it.
-            let without = |other: &HostEntry, surface: &str| {
-                let index = usize::from(other.rule.surface.0);
-                other.labels == Labels::Prefix
-                    && other.name == entry.name
-                    && surfaces.find(surface) == Some(index)
-            };
-            let surface = host.split('.').nth(1).unwrap_or_default();
-            let spare = entry.labels == Labels::PrefixSurface
-                && hosts.iter().any(|(_, other)| without(other, surface));
-            if !spare {
-                let name = host.replacen(ANY_PREFIX, "*", 1);
-                let hint = Some("add the certificate under certificates, or serve no https".to_owned());
-                at.refuse_with(
-                    format!("no certificate covers {name}, and a listener serves https"),
-                    "a certificate for every host",
-                    hint,
-                );
-            }
+    // A surface that has the address without its label needs none with it.
+    let spare = |entry: &HostEntry, host: &str| {
+        let surface = host.split('.').nth(1).and_then(|label| surfaces.find(label));
+        let bare = |other: &HostEntry| other.labels == Labels::Prefix && other.name == entry.name;
+        let has = |other: &HostEntry| bare(other) && surface == Some(usize::from(other.rule.surface.0));
+        entry.labels == Labels::PrefixSurface && hosts.iter().any(|(_, other)| has(other))
+    };
+    for (at, entry) in hosts {
+        for host in probes(entry, surfaces).iter().filter(|host| !covered(host) && !spare(entry, host)) {
+            let name = host.replacen(ANY_PREFIX, "*", 1);
+            let what = format!("no certificate covers {name}, and a listener serves https");
+            let hint = Some("add one under certificates, or serve no https".to_owned());
+            at.refuse_with(what, "a certificate for every host", hint);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The account table: account and prefix to cell. Read on every request, built whole at compile.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::ids::{AccountId, CellIndex, Label};
 
@@ -27,7 +28,7 @@ pub struct Account {
 pub struct ScheduleIndex(pub u16);
 
 /// Every account that this proxy serves. Prefixes and ids are unique: the constructor's caller
-/// (`config::compile`) has reported duplicates as problems before.
+/// (`config`) has reported duplicates as problems before.
 #[derive(Clone, Debug, Default)]
 pub struct AccountTable {
     rows: Vec<Account>,
@@ -41,30 +42,70 @@ pub struct AccountTable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DuplicateAccount {
     /// The same numeric id.
-    #[error("account {0} stands in the table twice")]
-    Id(AccountId),
+    #[error("account {id} stands in the table twice")]
+    Id {
+        /// The id.
+        id: AccountId,
+        /// Position of the row that has it.
+        first: usize,
+        /// Position of the row that claims it too.
+        second: usize,
+    },
     /// The same prefix.
-    #[error("prefix {0} stands in the table twice")]
-    Prefix(Label),
+    #[error("prefix {prefix} stands in the table twice")]
+    Prefix {
+        /// The prefix.
+        prefix: Label,
+        /// Position of the row that has it.
+        first: usize,
+        /// Position of the row that claims it too.
+        second: usize,
+    },
 }
 
 impl AccountTable {
     /// Builds the table, or names the first row that stands twice.
     pub fn new(rows: Vec<Account>) -> Result<Self, DuplicateAccount> {
-        let mut table = Self { by_id: HashMap::with_capacity(rows.len()), ..Self::default() };
-        for (position, row) in rows.iter().enumerate() {
-            let position = u32::try_from(position).expect("config limits the table far below 2^32 rows");
-            if table.by_id.insert(row.id, position).is_some() {
-                return Err(DuplicateAccount::Id(row.id));
+        let (table, duplicates) = Self::build(rows);
+        duplicates.into_iter().next().map_or(Ok(table), Err)
+    }
+
+    /// Builds the table and names every row that stands twice; of those the first counts.
+    pub fn build(rows: Vec<Account>) -> (Self, Vec<DuplicateAccount>) {
+        let mut table = Self {
+            by_id: HashMap::with_capacity(rows.len()),
+            by_prefix: HashMap::with_capacity(rows.len()),
+            rows: Vec::new(),
+        };
+        let mut duplicates = Vec::new();
+        for (second, row) in rows.iter().enumerate() {
+            let position = u32::try_from(second).expect("config limits the table far below 2^32 rows");
+            match table.by_id.entry(row.id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(position);
+                }
+                Entry::Occupied(first) => {
+                    duplicates.push(DuplicateAccount::Id {
+                        id: row.id,
+                        first: *first.get() as usize,
+                        second,
+                    });
+                }
             }
             for prefix in &row.prefixes {
-                if table.by_prefix.insert(prefix.clone(), position).is_some() {
-                    return Err(DuplicateAccount::Prefix(prefix.clone()));
+                match table.by_prefix.entry(prefix.clone()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(position);
+                    }
+                    Entry::Occupied(first) => {
+                        let (prefix, first) = (prefix.clone(), *first.get() as usize);
+                        duplicates.push(DuplicateAccount::Prefix { prefix, first, second });
+                    }
                 }
             }
         }
         table.rows = rows;
-        Ok(table)
+        (table, duplicates)
     }
 
     /// The row of an id.

@@ -7,10 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::unauthorized::Unauthorized;
+
 /// The live counters of one cell, shared by all snapshots that have the cell.
 #[derive(Debug, Default)]
 pub struct CellLoad {
     in_flight: AtomicU32,
+    /// How many of its answers are 401.
+    pub unauthorized: Unauthorized,
 }
 
 /// The right to one in-flight request.

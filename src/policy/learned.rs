@@ -198,6 +198,17 @@ impl LearnedTable {
         self.len() == 0
     }
 
+    /// How many entries name one account, and how many are ambiguous.
+    pub fn counts(&self) -> (usize, usize) {
+        let of_shard = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            let ambiguous = shard.values().filter(|entry| entry.ambiguous).count();
+            (shard.len() - ambiguous, ambiguous)
+        };
+        let counts = self.shards.iter().map(of_shard);
+        counts.fold((0, 0), |(one, two), (routable, ambiguous)| (one + routable, two + ambiguous))
+    }
+
     /// Counts up whenever an entry comes, goes or becomes ambiguous: says whether a saved export is
     /// still complete (dates of confirmation apart).
     pub fn epoch(&self) -> u64 {

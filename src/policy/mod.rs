@@ -25,4 +25,6 @@ pub mod path;
 pub mod pick;
 pub mod refusal;
 pub mod seal;
+pub mod secure;
 pub mod snapshot;
+pub mod unauthorized;

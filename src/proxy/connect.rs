@@ -18,6 +18,7 @@ use super::resolver::Resolver;
 use super::upstream::Upstream;
 use super::wire::Wire;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
+use crate::telemetry::labels::Connect;
 
 /// Streams per HTTP/2 connection to a cell: what most servers allow (100 is the floor that RFC 9113
 /// section 6.5.2 recommends).
@@ -99,6 +100,18 @@ pub struct Connected {
     pub reused: bool,
     /// Where it goes; unknown for a shared HTTP/2 connection to a name.
     pub address: Option<SocketAddr>,
+}
+
+impl ConnectError {
+    /// How it is counted.
+    pub const fn label(&self) -> Connect {
+        match self {
+            Self::Resolve { .. } => Connect::Unresolved,
+            Self::Tcp { .. } | Self::Http2 { .. } => Connect::Refused,
+            Self::Tls { .. } => Connect::Tls,
+            Self::Timeout(_) => Connect::TimedOut,
+        }
+    }
 }
 
 impl Connector {

@@ -15,6 +15,7 @@ use crate::policy::facts::Upgrade;
 use crate::policy::pick;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::snapshot::{Cell, CellProtocol};
+use crate::telemetry::labels::Connect;
 
 /// Connections tried for one request: an endpoint that refuses is passed over, a pooled connection that
 /// had gone stale is replaced. More would only hold the client on a dead cell.
@@ -41,8 +42,10 @@ pub struct Outgoing {
 }
 
 /// How far an attempt came; for the log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Trace {
+    /// How each attempt to make a new connection ended.
+    pub connects: Vec<Connect>,
     /// Connections tried.
     pub attempts: u8,
     /// The last one came from the pool.
@@ -102,6 +105,7 @@ pub async fn forward(
         let connected = match connector.connect(cell, endpoint, need).await {
             Ok(connected) => connected,
             Err(error) => {
+                trace.connects.push(error.label());
                 tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
                 passed_over.push(place);
                 if last {
@@ -110,6 +114,9 @@ pub async fn forward(
                 continue;
             }
         };
+        if !connected.reused {
+            trace.connects.push(Connect::Connected);
+        }
         trace.reused = connected.reused;
         trace.endpoint = connected.address;
         trace.connected = Some(Instant::now());

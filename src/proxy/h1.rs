@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::downstream::{Downstream, Source};
-use super::exchange::Peer;
+use super::request::Peer;
 use super::service::Service;
 use super::wire::Wire;
 use crate::listen::drain::Phase;

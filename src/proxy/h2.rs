@@ -10,7 +10,7 @@ use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, def
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
-use super::exchange::Peer;
+use super::request::Peer;
 use super::service::Service;
 use super::wire::Wire;
 use crate::listen::drain::Phase;

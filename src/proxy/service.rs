@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::connect::Connector;
-use super::exchange::Peer;
 use super::reply::Reply;
+use super::request::Peer;
 use super::wire::Wire;
 use super::{h1, h2};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
@@ -83,7 +83,7 @@ impl Service {
 
     /// The answer to a request whose head could not be read, and its event.
     pub fn refuse_unread(&self, peer: &Peer, snapshot: Arc<Snapshot>, refusal: Refusal) -> Reply {
-        let (reply, event) = super::exchange::refuse_unread(peer, snapshot, refusal, fresh_id());
+        let (reply, event) = super::record::refuse_unread(peer, snapshot, refusal, fresh_id());
         self.telemetry.record(event);
         reply
     }

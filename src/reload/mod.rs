@@ -3,6 +3,7 @@
 //! `read -> parse -> diff -> compile -> write intent -> swap -> outcome`. Everything before the swap
 //! can fail and changes nothing; nothing after it can.
 
+pub mod journal;
 pub mod outcome;
 mod watch;
 
@@ -20,6 +21,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::start;
 use crate::telemetry::metrics::Metrics;
+use journal::Journal;
 use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
 pub use watch::Watch;
 
@@ -42,6 +44,8 @@ pub struct Reloader {
     pub live: Arc<Live>,
     /// Where outcomes are counted.
     pub metrics: Arc<Metrics>,
+    /// Where changes and outcomes are written down.
+    pub journal: Journal,
     /// Held while the last good configuration serves instead of the files.
     pub fallback: Option<NoteReady>,
 }
@@ -83,9 +87,14 @@ impl Reloader {
         let (outcome, loaded_at) = match prepared {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
-                tracing::info!(%generation, hash = %next.hash, ?trigger, %summary, "configuration changes");
+                let from = self.live.pin().generation;
+                self.journal.intent(trigger, from, generation, &next.hash, &summary, unix(now));
                 self.metrics.prepare(&next);
                 let hash = next.hash.clone();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "this is the task that swaps, after all that can fail"
+                )]
                 self.live.replace(next);
                 self.fallback = None;
                 self.save(&sources, &hash);
@@ -106,6 +115,7 @@ impl Reloader {
         }
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
+        self.journal.outcome(trigger, &outcome, self.live.pin().generation, unix(now));
         let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));

@@ -4,6 +4,7 @@
 
 mod example;
 mod hostile;
+mod large;
 mod loading;
 mod mistakes;
 mod reference;

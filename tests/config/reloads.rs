@@ -35,13 +35,9 @@ fn generations_count_up_and_counters_live_on() {
             "    - { cell: cell-2, first: 70437463654400, last: 70471823392767 }\n",
             "",
         );
-        for table in ["accounts.csv"] {
-            let text = sources.files.get_mut(table).unwrap();
-            *text = Ok(String::from_utf8(text.clone().unwrap())
-                .unwrap()
-                .replace("cell-2", "cell-1")
-                .into_bytes());
-        }
+        let text = sources.files.get_mut("accounts.csv").unwrap();
+        *text =
+            Ok(String::from_utf8(text.clone().unwrap()).unwrap().replace("cell-2", "cell-1").into_bytes());
     });
     let second = compile(second, Some(&first));
     assert_eq!((first.generation.0, second.generation.0), (1, 2));

@@ -287,8 +287,10 @@ fn a_schedule_is_the_accounts_own_or_the_hosts() {
 
 #[test]
 fn browsers_are_redirected_only_where_the_row_says_so() {
-    let snapshot = example().build();
-    let navigation = ["Sec-Fetch-Mode: navigate", "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"];
+    let snapshot = example().token("FAKE-of-zz001", 70506183150011).build();
+    let session = "Cookie: sessionid=FAKE-of-zz001";
+    let html = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let navigation = ["Sec-Fetch-Mode: navigate", html, session];
     let check = |request: Request, expect: &str| check(&snapshot, &request, expect);
     let path = "cloud.getdbt.com/deploy/70506183150011/projects/1?tab=a%2Fb";
     let redirected =
@@ -297,14 +299,20 @@ fn browsers_are_redirected_only_where_the_row_says_so() {
     check(get(path).with(&navigation), redirected);
     check(get(path), forwarded);
     check(get(path).with(&navigation[..1]), forwarded);
-    check(get(path).with(&["Sec-Fetch-Mode: cors", navigation[1]]), forwarded);
+    check(get(path).with(&["Sec-Fetch-Mode: cors", html, session]), forwarded);
+    // Without a session that is known to be this account's, the address is not shown.
+    check(get(path).with(&navigation[..2]), forwarded);
+    check(
+        get(path).with(&["Sec-Fetch-Mode: navigate", html, "Cookie: sessionid=FAKE"]),
+        &format!("{forwarded} !cookie"),
+    );
     check(get(path).with(&["Sec-Fetch-Mode: navigate", "Accept: application/json"]), forwarded);
     check(get(path).with(&navigation).with(&["Authorization: Bearer x"]), forwarded);
     check(get(path).with(&navigation).with(&["Sec-Purpose: prefetch"]), forwarded);
     check(Request::new(&format!("POST {path}")).with(&navigation), forwarded);
     check(Request::new(&format!("HEAD {path}")).with(&navigation), forwarded);
     // Other accounts, other surfaces, callbacks, and targets that a browser would read as a host.
-    check(get("cloud.getdbt.com/deploy/12345/").with(&navigation), "us1-c1 path 12345");
+    check(get("cloud.getdbt.com/deploy/12345/").with(&navigation), "us1-c1 path 12345 !cookie");
     let account = "?account_id=70506183150011";
     let by_query = "us2-c1 query 70506183150011";
     check(get(&format!("metadata.cloud.getdbt.com/x{account}")).with(&navigation), by_query);

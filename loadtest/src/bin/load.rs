@@ -116,8 +116,7 @@ fn main() -> ExitCode {
 fn wanted(args: &Args) -> Result<Wanted> {
     let mut all = args.gets.clone();
     if let Some(path) = &args.requests {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         match templates(&text) {
             Ok(read) => all.extend(read),
             Err(errors) => {
@@ -126,10 +125,7 @@ fn wanted(args: &Args) -> Result<Wanted> {
             }
         }
     }
-    ensure!(
-        !all.is_empty(),
-        "nothing to send: give --get \"HOST/PATH\" or --requests FILE"
-    );
+    ensure!(!all.is_empty(), "nothing to send: give --get \"HOST/PATH\" or --requests FILE");
     for template in &mut all {
         template.ask.headers.extend(args.headers.iter().cloned());
     }
@@ -142,20 +138,14 @@ fn wanted(args: &Args) -> Result<Wanted> {
         .with_context(|| format!("--seconds {}: expected a length of time", args.seconds))?;
     let client = client(args)?;
     let timeout = Duration::from_millis(args.timeout_ms);
-    let fleet = args
-        .websockets
-        .zip(args.socket.clone())
-        .map(|(size, socket)| {
-            let mut plan = FleetPlan::websockets(client.clone(), "", "", size).timeout(timeout);
-            plan.cell = socket.expect.cell;
-            plan.ask = socket.ask;
-            plan.ask.headers.extend(args.headers.iter().cloned());
-            plan
-        });
-    let plan = LoadPlan {
-        pace,
-        ..LoadPlan::at_rate(client, all, 0.0, duration).timeout(timeout)
-    };
+    let fleet = args.websockets.zip(args.socket.clone()).map(|(size, socket)| {
+        let mut plan = FleetPlan::websockets(client.clone(), "", "", size).timeout(timeout);
+        plan.cell = socket.expect.cell;
+        plan.ask = socket.ask;
+        plan.ask.headers.extend(args.headers.iter().cloned());
+        plan
+    });
+    let plan = LoadPlan { pace, ..LoadPlan::at_rate(client, all, 0.0, duration).timeout(timeout) };
     Ok(Wanted { plan, fleet })
 }
 
@@ -235,16 +225,11 @@ fn tell(args: &Args, reports: Reports) -> Result<bool> {
             }
         }
     }
-    let websockets = reports
-        .websockets
-        .as_ref()
-        .is_none_or(FleetReport::is_clean);
+    let websockets = reports.websockets.as_ref().is_none_or(FleetReport::is_clean);
     Ok(reports.load.is_clean() && websockets)
 }
 
 fn field(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or_else(|| format!("{text:?}: expected \"Name: value\""))?;
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?}: expected \"Name: value\""))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

@@ -202,9 +202,10 @@ async fn connect(cell: Arc<Shared>, wire: Wire, stream: TcpStream, peer: SocketA
     let _open = cell.counters.open_connection();
     // Not being able to turn Nagle off costs latency, nothing else.
     let _ = stream.set_nodelay(true);
+    let prior_knowledge = matches!(wire, Wire::H1) && begins_with_preface(&stream).await;
     let stream = Gated::new(stream, cell.switch.watch());
     match wire {
-        Wire::H1 => serve(cell, stream, false, None, peer, number).await,
+        Wire::H1 => serve(cell, stream, prior_knowledge, None, peer, number).await,
         Wire::H2c => serve(cell, stream, true, None, peer, number).await,
         Wire::Tls(acceptor) => {
             let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
@@ -215,6 +216,21 @@ async fn connect(cell: Arc<Shared>, wire: Wire, stream: TcpStream, peer: SocketA
             let tls = tls_seen(stream.get_ref().1);
             let h2 = tls.alpn.as_deref() == Some("h2");
             serve(cell, stream, h2, Some(tls), peer, number).await;
+        }
+    }
+}
+
+/// Whether a client on the plain port opens with HTTP/2's preface, as `protocol: auto` does for gRPC.
+async fn begins_with_preface(stream: &TcpStream) -> bool {
+    let mut first = [0; 3];
+    loop {
+        match stream.peek(&mut first).await {
+            Ok(read) if read < first.len() && read > 0 && b"PRI".starts_with(&first[..read]) => {
+                // Peeking at once would spin.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(read) => return first[..read] == *b"PRI",
+            Err(_) => return false,
         }
     }
 }

@@ -91,13 +91,7 @@ impl Histogram {
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for us in [
-            self.p50_us,
-            self.p90_us,
-            self.p99_us,
-            self.p999_us,
-            self.max_us,
-        ] {
+        for us in [self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us] {
             let ms = us as f64 / 1_000.0;
             write!(f, "{ms:>10.2}")?;
         }
@@ -156,19 +150,8 @@ mod tests {
             histogram.add(Duration::from_micros(us));
         }
         let latency = histogram.latency();
-        assert_eq!(
-            (
-                latency.p50_us,
-                latency.p90_us,
-                latency.p99_us,
-                latency.p999_us
-            ),
-            (100, 180, 198, 200)
-        );
-        assert_eq!(
-            (latency.count, latency.mean_us, latency.max_us),
-            (200, 100, 200)
-        );
+        assert_eq!((latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us), (100, 180, 198, 200));
+        assert_eq!((latency.count, latency.mean_us, latency.max_us), (200, 100, 200));
     }
 
     #[test]

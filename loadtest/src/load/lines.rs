@@ -26,11 +26,7 @@ pub fn templates(text: &str) -> Result<Vec<Template>, Vec<LineError>> {
             Err(problem) => errors.push(LineError { number, problem }),
         }
     }
-    if errors.is_empty() {
-        Ok(templates)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(templates) } else { Err(errors) }
 }
 
 /// Reads the short form.
@@ -43,9 +39,7 @@ pub fn short(text: &str) -> Result<Template, String> {
     let (host, path) = match slash {
         Some(at) => place.split_at(at),
         None => {
-            return Err(format!(
-                "{text:?}: expected \"HOST/PATH\" or \"HOST/PATH CELL\""
-            ));
+            return Err(format!("{text:?}: expected \"HOST/PATH\" or \"HOST/PATH CELL\""));
         }
     };
     let template = Template::new(place, Ask::get(host, path));
@@ -84,17 +78,15 @@ struct Line {
 
 fn template(line: Line) -> Result<Template, String> {
     let method = match line.method {
-        Some(method) => method
-            .parse()
-            .map_err(|_| format!("method {method:?}: expected a token such as GET"))?,
+        Some(method) => {
+            method.parse().map_err(|_| format!("method {method:?}: expected a token such as GET"))?
+        }
         None => Method::GET,
     };
     if !line.path.starts_with('/') {
         return Err(format!("path {:?}: expected it to begin with /", line.path));
     }
-    let name = line
-        .name
-        .unwrap_or_else(|| format!("{method} {}{}", line.host, line.path));
+    let name = line.name.unwrap_or_else(|| format!("{method} {}{}", line.host, line.path));
     let mut ask = Ask::post(&line.host, &line.path, line.body).method(method);
     for (name, value) in &line.headers {
         ask = ask.header(name, value);
@@ -125,15 +117,9 @@ mod tests {
         assert_eq!(first.name, "GET cloud.getdbt.com/api/v2/accounts/1/");
         assert_eq!(first.expect.cell.as_deref(), Some("cell-1"));
         assert_eq!(first.expect.headers, ["deprecation"]);
-        assert_eq!(
-            (second.name.as_str(), &second.ask.method),
-            ("run", &Method::POST)
-        );
+        assert_eq!((second.name.as_str(), &second.ask.method), ("run", &Method::POST));
         assert_eq!(second.ask.headers, [("x-a".into(), "1".into())]);
-        assert_eq!(
-            (&second.ask.body[..], second.expect.status),
-            (&b"{}"[..], Some(401))
-        );
+        assert_eq!((&second.ask.body[..], second.expect.status), (&b"{}"[..], Some(401)));
     }
 
     #[test]
@@ -142,17 +128,9 @@ mod tests {
         let errors = templates(text).unwrap_err();
         let told: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
         assert_eq!(told.len(), 3);
-        assert!(
-            told[0].starts_with("line 1: missing field `path`"),
-            "{}",
-            told[0]
-        );
+        assert!(told[0].starts_with("line 1: missing field `path`"), "{}", told[0]);
         assert!(told[1].starts_with("line 3: path \"x\""), "{}", told[1]);
-        assert!(
-            told[2].starts_with("line 4: unknown field `sell`"),
-            "{}",
-            told[2]
-        );
+        assert!(told[2].starts_with("line 4: unknown field `sell`"), "{}", told[2]);
     }
 
     #[test]

@@ -40,12 +40,7 @@ pub enum Pace {
 
 impl LoadPlan {
     /// `rate` requests a second for `duration`, with a time-out of 10 s.
-    pub fn at_rate(
-        client: Client,
-        templates: Vec<Template>,
-        rate: f64,
-        duration: Duration,
-    ) -> Self {
+    pub fn at_rate(client: Client, templates: Vec<Template>, rate: f64, duration: Duration) -> Self {
         Self {
             client,
             templates,
@@ -61,16 +56,8 @@ impl LoadPlan {
     }
 
     /// `clients` that each wait for their answers, for `duration`.
-    pub fn closed(
-        client: Client,
-        templates: Vec<Template>,
-        clients: usize,
-        duration: Duration,
-    ) -> Self {
-        Self {
-            pace: Pace::Closed(clients),
-            ..Self::at_rate(client, templates, 0.0, duration)
-        }
+    pub fn closed(client: Client, templates: Vec<Template>, clients: usize, duration: Duration) -> Self {
+        Self { pace: Pace::Closed(clients), ..Self::at_rate(client, templates, 0.0, duration) }
     }
 
     /// With another time-out.
@@ -121,11 +108,7 @@ pub enum BodyCheck {
 impl Template {
     /// Expects any 2xx from any cell.
     pub fn new(name: &str, ask: Ask) -> Self {
-        Self {
-            name: name.to_owned(),
-            ask,
-            expect: Expect::default(),
-        }
+        Self { name: name.to_owned(), ask, expect: Expect::default() }
     }
 
     /// A unary gRPC call of `message`, which a simulated cell answers with the same message.
@@ -191,10 +174,7 @@ impl Expect {
             let text = format!("expected {wanted}, the answer names no cell");
             return Err((FailureKind::WrongCell, text));
         }
-        let missing = self
-            .headers
-            .iter()
-            .find(|name| reply.header(name).is_none());
+        let missing = self.headers.iter().find(|name| reply.header(name).is_none());
         if let Some(name) = missing {
             return Err((FailureKind::Header, format!("the answer has no {name}")));
         }
@@ -207,9 +187,7 @@ impl BodyCheck {
         let length = reply.body.len();
         match self {
             Self::Any => Ok(()),
-            Self::Pattern(wanted) if length as u64 == *wanted && is_pattern(0, &reply.body) => {
-                Ok(())
-            }
+            Self::Pattern(wanted) if length as u64 == *wanted && is_pattern(0, &reply.body) => Ok(()),
             Self::Exactly(wanted) if *wanted == reply.body => Ok(()),
             Self::Pattern(_) | Self::Exactly(_) => {
                 let text = format!("another body than expected, of {length} bytes");
@@ -225,9 +203,7 @@ impl BodyCheck {
                 }
                 if reply.messages != *wanted {
                     let wanted = wanted.len();
-                    return Err(grpc(format!(
-                        "expected {wanted} messages, got {got} or others"
-                    )));
+                    return Err(grpc(format!("expected {wanted} messages, got {got} or others")));
                 }
                 Ok(())
             }
@@ -243,12 +219,9 @@ mod tests {
     use crate::frame::framed;
 
     fn reply(status: u16, headers: &[(&'static str, &'static str)], body: Bytes) -> Reply {
-        let fields = headers.iter().map(|&(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
+        let fields = headers
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Reply {
             status: StatusCode::from_u16(status).unwrap_or_default(),
             version: Version::HTTP_11,
@@ -265,11 +238,8 @@ mod tests {
 
     #[test]
     fn the_wrong_cell_is_worse_than_any_status() {
-        let expect = Expect {
-            cell: Some("cell-1".into()),
-            headers: vec!["deprecation".into()],
-            ..Expect::default()
-        };
+        let expect =
+            Expect { cell: Some("cell-1".into()), headers: vec!["deprecation".into()], ..Expect::default() };
         let one = ("x-cell", "cell-1");
         let other = ("x-cell", "cell-2");
         let deprecation = ("deprecation", "@1");
@@ -289,15 +259,9 @@ mod tests {
 
     #[test]
     fn a_status_may_be_expected() {
-        let expect = Expect {
-            status: Some(401),
-            ..Expect::default()
-        };
+        let expect = Expect { status: Some(401), ..Expect::default() };
         assert_eq!(kind(&expect, reply(401, &[], Bytes::new())), None);
-        assert_eq!(
-            kind(&expect, reply(200, &[], Bytes::new())),
-            Some(FailureKind::Status)
-        );
+        assert_eq!(kind(&expect, reply(200, &[], Bytes::new())), Some(FailureKind::Status));
     }
 
     #[test]
@@ -310,10 +274,7 @@ mod tests {
             (BodyCheck::Pattern(4), "\0\x01\x02", false),
             (BodyCheck::Pattern(3), "\0\x01\x03", false),
         ] {
-            let expect = Expect {
-                body: body.clone(),
-                ..Expect::default()
-            };
+            let expect = Expect { body: body.clone(), ..Expect::default() };
             let got = kind(&expect, reply(200, &[], bytes.into()));
             let expected = (!good).then_some(FailureKind::Body);
             assert_eq!(got, expected, "{body:?} {bytes:?}");

@@ -119,10 +119,7 @@ impl Pool {
         let mut h2 = lock(&self.h2);
         let shelf = h2.entry(host.to_owned()).or_insert_with(|| {
             let slots = (0..self.h2_connections).map(|_| tokio::sync::Mutex::new(None));
-            Arc::new(Shelf {
-                slots: slots.collect(),
-                turn: AtomicUsize::new(0),
-            })
+            Arc::new(Shelf { slots: slots.collect(), turn: AtomicUsize::new(0) })
         });
         shelf.clone()
     }
@@ -130,10 +127,6 @@ impl Pool {
     async fn open(&self, host: &str, slot: usize) -> Result<Kept, SendError> {
         let line = self.client.open(host).await?;
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Kept {
-            line,
-            answered: Arc::default(),
-            slot,
-        })
+        Ok(Kept { line, answered: Arc::default(), slot })
     }
 }

@@ -83,10 +83,7 @@ impl Tally {
     /// All failures but refused connections: what must be zero while anything listens.
     pub fn failed(&self) -> u64 {
         let failed = self.failures.iter();
-        failed
-            .filter(|(kind, _)| **kind != FailureKind::ConnectRefused)
-            .map(|(_, count)| count)
-            .sum()
+        failed.filter(|(kind, _)| **kind != FailureKind::ConnectRefused).map(|(_, count)| count).sum()
     }
 
     /// Failures of one kind.
@@ -104,9 +101,7 @@ impl LoadReport {
     /// One template's tally; empty for a name that is not in the plan.
     pub fn template(&self, name: &str) -> Tally {
         let found = self.templates.iter().find(|template| template.name == name);
-        found
-            .map(|template| template.tally.clone())
-            .unwrap_or_default()
+        found.map(|template| template.tally.clone()).unwrap_or_default()
     }
 
     /// All failures but refused connections.
@@ -122,24 +117,14 @@ impl LoadReport {
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .templates
-            .iter()
-            .map(|t| t.name.len())
-            .max()
-            .unwrap_or(0)
-            .max(5);
+        let width = self.templates.iter().map(|t| t.name.len()).max().unwrap_or(0).max(5);
         let columns = ["sent", "ok", "failed", "refused"].map(|name| format!("{name:>9}"));
         let times = ["p50 ms", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}"));
         writeln!(f, "{:width$}{}{}", "", columns.concat(), times.concat())?;
         let rows = self.templates.iter().map(|t| (t.name.as_str(), &t.tally));
         for (name, tally) in rows.chain([("all", &self.all)]) {
             let (failed, refused) = (tally.failed(), tally.refused());
-            write!(
-                f,
-                "{name:width$}{:>9}{:>9}{failed:>9}{refused:>9}",
-                tally.sent, tally.ok
-            )?;
+            write!(f, "{name:width$}{:>9}{:>9}{failed:>9}{refused:>9}", tally.sent, tally.ok)?;
             writeln!(f, "{}", tally.latency)?;
         }
         let rate = self.all.ok as f64 / self.seconds.max(f64::MIN_POSITIVE);
@@ -155,12 +140,7 @@ impl fmt::Display for LoadReport {
             writeln!(f, "  {kind:?}: {count}")?;
         }
         for sample in &self.samples {
-            let FailureSample {
-                due_ms,
-                template,
-                kind,
-                detail,
-            } = sample;
+            let FailureSample { due_ms, template, kind, detail } = sample;
             writeln!(f, "  at {due_ms} ms, {template}: {kind:?}: {detail}")?;
         }
         Ok(())
@@ -253,10 +233,10 @@ impl Counting {
                 *all.failures.entry(*kind).or_default() += count;
             }
         }
-        let templates = self.templates.iter().map(|(name, counts)| TemplateReport {
-            name: name.clone(),
-            tally: counts.tally(),
-        });
+        let templates = self
+            .templates
+            .iter()
+            .map(|(name, counts)| TemplateReport { name: name.clone(), tally: counts.tally() });
         LoadReport {
             seconds: ran.as_secs_f64(),
             all: all.tally(),
@@ -272,12 +252,7 @@ impl Counting {
 
 impl Counts {
     fn tally(&self) -> Tally {
-        Tally {
-            sent: self.sent,
-            ok: self.ok,
-            failures: self.failures.clone(),
-            latency: self.times.latency(),
-        }
+        Tally { sent: self.sent, ok: self.ok, failures: self.failures.clone(), latency: self.times.latency() }
     }
 }
 
@@ -297,11 +272,7 @@ mod tests {
         let refused = || Err((FailureKind::ConnectRefused, "refused".to_owned()));
         counting.add(outcome(0, 0, Ok(Duration::from_millis(2))));
         counting.add(outcome(0, 900, refused()));
-        counting.add(outcome(
-            1,
-            2_100,
-            Err((FailureKind::WrongCell, "cell-2".to_owned())),
-        ));
+        counting.add(outcome(1, 2_100, Err((FailureKind::WrongCell, "cell-2".to_owned()))));
         counting.report(Duration::from_secs(3), 5)
     }
 
@@ -315,11 +286,7 @@ mod tests {
 
     #[test]
     fn seconds_are_those_in_which_requests_were_due() {
-        let second = |ok, failed, refused| Second {
-            ok,
-            failed,
-            refused,
-        };
+        let second = |ok, failed, refused| Second { ok, failed, refused };
         let expected = [second(1, 0, 1), second(0, 0, 0), second(0, 1, 0)];
         assert_eq!(counted().per_second, expected);
     }
@@ -330,10 +297,7 @@ mod tests {
         let first = "          sent       ok   failed  refused    p50 ms       p90       p99     p99.9       max\n\
                      one          2        1        0        1      2.00      2.00      2.00      2.00      2.00\n";
         assert!(table.starts_with(first), "{table}");
-        assert!(
-            table.contains("at 2100 ms, two: WrongCell: cell-2"),
-            "{table}"
-        );
+        assert!(table.contains("at 2100 ms, two: WrongCell: cell-2"), "{table}");
     }
 
     #[test]

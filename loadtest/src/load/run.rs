@@ -165,11 +165,7 @@ impl Shared {
                 Ok(reply) => break reply,
                 Err(error) if *resent == 0 && may_resend(&error, &kept, &template.ask.method) => {
                     *resent = 1;
-                    kept = self
-                        .pool
-                        .replace(host, kept)
-                        .await
-                        .map_err(|e| failed(e, true))?;
+                    kept = self.pool.replace(host, kept).await.map_err(|e| failed(e, true))?;
                 }
                 Err(error) => return Err(failed(error, new)),
             }

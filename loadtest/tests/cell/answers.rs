@@ -18,11 +18,7 @@ async fn over_h1_it_describes_the_bytes_that_came() {
     let seen = cell.seen().pop().unwrap();
     assert_eq!(seen.target, "/a//b/%2e%2E/?x=[1]&&y");
     assert!(seen.exact);
-    let headers: Vec<_> = seen
-        .headers
-        .iter()
-        .map(|(n, v)| format!("{n}={v}"))
-        .collect();
+    let headers: Vec<_> = seen.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
     assert_eq!(
         headers,
         [
@@ -56,22 +52,16 @@ async fn every_answer_names_the_cell_and_describes_the_request() {
     for client in clients(&cell) {
         let ask = Ask::post("cloud.getdbt.com", "/p?q=%41", "body").header("x-two", "2");
         let reply = client.ask(&ask).await.unwrap();
-        assert_eq!(
-            (reply.status, reply.cell()),
-            (StatusCode::OK, Some("cell-1"))
-        );
+        assert_eq!((reply.status, reply.cell()), (StatusCode::OK, Some("cell-1")));
         let seen = reply.seen().unwrap();
         assert_eq!(cell.seen().last(), Some(&seen));
-        assert_eq!(
-            (seen.method.as_str(), seen.target.as_str()),
-            ("POST", "/p?q=%41")
-        );
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/p?q=%41"));
         assert_eq!(seen.header("X-Two"), Some("2"));
         assert_eq!(seen.body.unwrap().bytes, 4);
-        let authority = seen.authority.as_deref().or(seen
-            .headers
-            .iter()
-            .find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
+        let authority = seen
+            .authority
+            .as_deref()
+            .or(seen.headers.iter().find_map(|(n, v)| n.eq_ignore_ascii_case("host").then_some(v.as_str())));
         assert_eq!(authority, Some("cloud.getdbt.com"));
     }
 }
@@ -93,9 +83,7 @@ async fn connections_and_their_requests_are_numbered() {
 #[tokio::test]
 async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let authority = Authority::new("test authority").unwrap();
-    let server = authority
-        .issue(&["cell-1.cells.internal"], Usage::Server)
-        .unwrap();
+    let server = authority.issue(&["cell-1.cells.internal"], Usage::Server).unwrap();
     let edge = authority.issue(&["cellgate"], Usage::Client).unwrap();
     let tls = ServerTls {
         cert_pem: server.cert_pem,
@@ -106,19 +94,10 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
     let cell = RunningCell::start(options).await.unwrap();
 
     let anonymous = ClientTls::trusting(authority.ca_pem());
-    let known = ClientTls {
-        identity: Some((edge.cert_pem, edge.key_pem)),
-        ..anonymous.clone()
-    };
-    for (http, alpn, version) in [
-        (Http::H1, "http/1.1", "HTTP/1.1"),
-        (Http::H2, "h2", "HTTP/2.0"),
-    ] {
+    let known = ClientTls { identity: Some((edge.cert_pem, edge.key_pem)), ..anonymous.clone() };
+    for (http, alpn, version) in [(Http::H1, "http/1.1", "HTTP/1.1"), (Http::H2, "h2", "HTTP/2.0")] {
         let client = Client::tls(cell.addr(), http, &known).unwrap();
-        let reply = client
-            .ask(&Ask::get("cell-1.cells.internal", "/"))
-            .await
-            .unwrap();
+        let reply = client.ask(&Ask::get("cell-1.cells.internal", "/")).await.unwrap();
         let seen = reply.seen().unwrap();
         let tls = seen.tls.unwrap();
         assert_eq!(tls.sni.as_deref(), Some("cell-1.cells.internal"));
@@ -136,8 +115,7 @@ async fn over_tls_it_tells_sni_protocol_and_client_certificate() {
 async fn a_request_chooses_status_headers_and_body() {
     let cell = cell().await;
     for client in clients(&cell) {
-        let ask =
-            get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
+        let ask = get("status=418;set=Deprecation:@1;set=Link:<a>;set=Link:<b>;pad=3000;body=100000");
         let reply = client.ask(&ask).await.unwrap();
         assert_eq!(reply.status, 418);
         assert_eq!(reply.header("deprecation"), Some("@1"));
@@ -198,14 +176,8 @@ async fn known_tokens_are_let_in_and_others_get_dbts_401() {
     let client = Client::new(cell.addr(), Http::H1);
     let ask = Ask::get("h", "/api/v2/accounts/");
     for value in ["Token dbtc_1", "Bearer dbtc_1"] {
-        let reply = client
-            .ask(&ask.clone().header("authorization", value))
-            .await
-            .unwrap();
-        assert_eq!(
-            reply.seen().unwrap().authenticated.as_deref(),
-            Some("12345")
-        );
+        let reply = client.ask(&ask.clone().header("authorization", value)).await.unwrap();
+        assert_eq!(reply.seen().unwrap().authenticated.as_deref(), Some("12345"));
     }
     let unknown = ask.clone().header("authorization", "Token dbtc_2");
     for ask in [ask, unknown] {

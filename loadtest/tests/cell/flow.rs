@@ -18,10 +18,7 @@ async fn events_come_one_by_one() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let nothing = StreamBody::new(futures_util::stream::empty());
-        let mut response = line
-            .stream(&get("sse=3;every_ms=60"), nothing)
-            .await
-            .unwrap();
+        let mut response = line.stream(&get("sse=3;every_ms=60"), nothing).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let first = response.body_mut().frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "id: 0\ndata: event 0\n\n");
@@ -38,15 +35,11 @@ async fn an_answer_may_come_before_the_request_body() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body =
-            futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-                Some((Ok(Frame::data(body.recv().await?)), body))
-            });
+        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
+            Some((Ok(Frame::data(body.recv().await?)), body))
+        });
         let ask = get("early").method(Method::POST);
-        let response = line
-            .stream(&ask, StreamBody::new(Box::pin(body)))
-            .await
-            .unwrap();
+        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let seen: loadtest::cell::Seen = serde_json::from_slice(&text).unwrap();
         assert_eq!(seen.body, None);
@@ -84,14 +77,10 @@ async fn large_bodies_are_streamed_both_ways() {
 #[tokio::test]
 async fn an_early_close_answers_and_closes() {
     let cell = cell().await;
-    let request =
-        "POST / HTTP/1.1\r\nHost: h\r\nX-Sim: early-close\r\nContent-Length: 1000000\r\n\r\nabc";
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nX-Sim: early-close\r\nContent-Length: 1000000\r\n\r\nabc";
     let answer = wire(&cell, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(
-        answer.to_ascii_lowercase().contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]
@@ -100,15 +89,11 @@ async fn an_echo_is_full_duplex() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body =
-            futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-                Some((Ok(Frame::data(body.recv().await?)), body))
-            });
+        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
+            Some((Ok(Frame::data(body.recv().await?)), body))
+        });
         let ask = get("echo").method(Method::POST);
-        let response = line
-            .stream(&ask, StreamBody::new(Box::pin(body)))
-            .await
-            .unwrap();
+        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
         let mut answer = response.into_body();
         for part in ["one", "two"] {
             sending.send(part.into()).await.unwrap();
@@ -125,14 +110,8 @@ async fn informational_responses_come_first() {
     let cell = cell().await;
     let [h1, _] = clients(&cell);
     let line = h1.open("h").await.unwrap();
-    let reply = line
-        .ask(&get("info=100;info103;delay_ms=50"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (reply.status.as_u16(), reply.informational),
-        (200, vec![100, 103])
-    );
+    let reply = line.ask(&get("info=100;info103;delay_ms=50")).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.informational), (200, vec![100, 103]));
     let reply = line.ask(&get("")).await.unwrap();
     assert_eq!((reply.status.as_u16(), reply.informational.len()), (200, 0));
 }

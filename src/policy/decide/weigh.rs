@@ -213,7 +213,10 @@ fn redirect(
     decision: &Decision,
 ) -> Option<Verdict> {
     let account = snapshot.accounts.by_id(decision.account?)?;
+    // A redirect shows the account's own address, and so does not come before the credential is known:
+    // walking ids in a browser's manner must teach nobody which customers exist.
     let wanted = account.redirect_browsers
+        && decision.credential_known
         && host.rule.role == Role::Legacy
         && navigates(facts)
         && !snapshot.redirect_exceptions.iter().any(|start| facts.path().starts_with(&**start));

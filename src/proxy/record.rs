@@ -1,0 +1,130 @@
+//! The end of an exchange as an event: the one place where a [`RequestEvent`] is made.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Method;
+use pingora::http::RequestHeader;
+use tokio::time::Instant;
+
+use super::downstream::Downstream;
+use super::forward::Trace;
+use super::reply::Reply;
+use super::request::{Peer, Request, version};
+use crate::policy::envelope::{ErrorShape, Said};
+use crate::policy::facts::{Upgrade, WireVersion};
+use crate::policy::refusal::{Outcome, Refusal};
+use crate::policy::snapshot::Snapshot;
+use crate::telemetry::event::{End, RequestEvent, Timings};
+
+/// What the log gets for a request whose client closed before there was a status to send; nginx's number.
+const CLIENT_CLOSED: u16 = 499;
+
+/// When a request began, on both clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub wall: SystemTime,
+    pub clock: Instant,
+}
+
+/// How it ended.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub refusal: Option<Refusal>,
+    pub end: Option<End>,
+    pub trace: Trace,
+    pub upstream_deprecated: bool,
+}
+
+impl Begun {
+    /// Now.
+    pub(super) fn now() -> Self {
+        Self { wall: SystemTime::now(), clock: Instant::now() }
+    }
+}
+
+/// The event of a request that was read.
+pub(super) fn event(
+    peer: &Peer,
+    snapshot: Arc<Snapshot>,
+    request: Option<Request>,
+    down: &Downstream,
+    ended: &Ended,
+    begun: Begun,
+) -> RequestEvent {
+    let mut event = blank(peer, snapshot, begun.wall);
+    let since = |moment: Option<Instant>| moment.map(|moment| moment.duration_since(begun.clock));
+    let head: &RequestHeader = down.request();
+    event.version = version(head);
+    event.method = head.method.clone();
+    event.status = down.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
+    event.refusal = ended.refusal;
+    event.end = ended.end.unwrap_or(End::Complete);
+    event.bytes_in = down.bytes_in;
+    event.bytes_out = down.bytes_out;
+    event.timings = Timings {
+        connected: since(ended.trace.connected),
+        first_byte: since(ended.trace.first_byte),
+        total: begun.clock.elapsed(),
+    };
+    event.endpoint = ended.trace.endpoint;
+    event.attempts = ended.trace.attempts;
+    event.reused = ended.trace.reused;
+    event.upstream_deprecated = ended.upstream_deprecated;
+    if let Some(request) = request {
+        let path = request.target.split_once('?').map_or(&*request.target, |(path, _)| path);
+        event.path = path.into();
+        event.host = request.host;
+        event.client_ip = request.client;
+        event.upgrade = request.upgrade;
+        event.request_id = request.request_id.into();
+        event.user_agent = request.user_agent;
+        event.decision = Some(request.decision);
+    }
+    event
+}
+
+/// The answer and the event for a request whose head could not be read.
+pub(super) fn refuse_unread(
+    peer: &Peer,
+    snapshot: Arc<Snapshot>,
+    refusal: Refusal,
+    request_id: String,
+) -> (Reply, RequestEvent) {
+    let said = Said { refusal, outcome: Outcome::NotForwarded, request_id: &request_id, guide: "" };
+    let reply = Reply::refusal(&said, ErrorShape::Problem, false, None);
+    let mut event = blank(peer, snapshot, SystemTime::now());
+    event.status = refusal.status();
+    event.refusal = Some(refusal);
+    event.bytes_out = reply.body.len() as u64;
+    event.request_id = request_id.into();
+    (reply, event)
+}
+
+fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEvent {
+    RequestEvent {
+        snapshot,
+        listener: Arc::clone(&peer.facts.listener.name),
+        started,
+        request_id: Box::default(),
+        client_ip: peer.facts.client(),
+        scheme: peer.facts.scheme,
+        version: WireVersion::Http11,
+        upgrade: Upgrade::None,
+        method: Method::GET,
+        host: Box::default(),
+        path: Box::default(),
+        user_agent: None,
+        decision: None,
+        status: CLIENT_CLOSED,
+        refusal: None,
+        end: End::Complete,
+        bytes_in: 0,
+        bytes_out: 0,
+        timings: Timings::default(),
+        endpoint: None,
+        attempts: 0,
+        reused: false,
+        upstream_deprecated: false,
+    }
+}

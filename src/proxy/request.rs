@@ -1,0 +1,134 @@
+//! A client's request as values of its own: read and decided once, so that the session is free to move
+//! bytes while the rest of the exchange still knows what it is about.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
+
+use crate::listen::connection::Facts;
+use crate::policy::decide::{Decision, Verdict, decide};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
+use crate::policy::forwarding::{self, Edits, Told};
+use crate::policy::gate::{self, ParsedHead};
+use crate::policy::ids::CellIndex;
+use crate::policy::learned::LearnedTable;
+use crate::policy::refusal::{BadRequest, Refusal};
+use crate::policy::secure;
+use crate::policy::snapshot::Snapshot;
+
+use super::service::fresh_id;
+
+/// Bytes of User-Agent that are kept: enough to tell client programs apart.
+const MAX_USER_AGENT: usize = 256;
+
+/// The client's connection, shared by its requests.
+pub struct Peer {
+    /// What `listen` knows of it.
+    pub facts: Facts,
+}
+
+/// One request and what was decided about it.
+pub(super) struct Request {
+    pub decision: Decision,
+    pub version: WireVersion,
+    pub scheme: Scheme,
+    pub host: Box<str>,
+    pub authority: Box<str>,
+    pub target: Box<str>,
+    pub upgrade: Upgrade,
+    pub grpc: bool,
+    pub client: IpAddr,
+    pub request_id: String,
+    pub user_agent: Option<Box<str>>,
+    /// Fields for the cell, where it is to be forwarded.
+    pub edits: Option<Edits>,
+    /// A browser that opens a page, not a program that calls an API.
+    pub navigation: bool,
+    /// The listener sends everything to HTTPS: where this request belongs.
+    pub secure: Option<String>,
+}
+
+/// Reads a head that the engine has parsed. `absolute` is the authority of an absolute target, which the
+/// engine keeps in its own way.
+pub(super) fn read(
+    peer: &Peer,
+    snapshot: &Snapshot,
+    learned: &LearnedTable,
+    head: &RequestHeader,
+    absolute: Option<&str>,
+) -> Result<Request, Refusal> {
+    let version = version(head);
+    let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
+    let target = std::str::from_utf8(head.raw_path()).map_err(|_| BadRequest::RequestLine)?;
+    let parsed = ParsedHead {
+        method: &head.method,
+        version,
+        authority: absolute.or_else(|| h2_authority.map(http::uri::Authority::as_str)),
+        target,
+        protocol: head.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str),
+        headers: &head.headers,
+    };
+    let mut scratch = String::new();
+    let facts = gate::facts(parsed, peer.facts.for_policy(), &snapshot.limits, &mut scratch)?;
+    let secure = match peer.facts.listener.redirect_to_https {
+        Some(port) => Some(secure::location(snapshot, &facts, port)?),
+        None => None,
+    };
+    let decision = decide(snapshot, learned, &facts);
+    let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
+    let request_id = forwarding::request_id(facts.headers, fresh_id);
+    let edits = match &decision.verdict {
+        Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
+        Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+    };
+    Ok(Request {
+        version,
+        scheme: facts.connection.scheme,
+        host: facts.host.into(),
+        authority: facts.authority.into(),
+        target: facts.target.into(),
+        upgrade: facts.upgrade,
+        grpc: facts.is_grpc(),
+        client,
+        request_id,
+        user_agent: user_agent(facts.headers),
+        edits,
+        navigation: facts.is_navigation(),
+        secure,
+        decision,
+    })
+}
+
+fn edits(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    decision: &Decision,
+    cell: CellIndex,
+    client: IpAddr,
+    request_id: &str,
+) -> Edits {
+    let account = decision.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
+    let told = Told {
+        client,
+        account: &account,
+        cell: snapshot.cell(cell).name.as_str(),
+        generation: snapshot.generation.0,
+        request_id,
+        trace: (fastrand::u128(..), fastrand::u64(..)),
+    };
+    forwarding::outgoing(facts, &told)
+}
+
+pub(super) fn version(head: &RequestHeader) -> WireVersion {
+    match head.version {
+        http::Version::HTTP_2 => WireVersion::Http2,
+        http::Version::HTTP_10 => WireVersion::Http10,
+        _ => WireVersion::Http11,
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(value[..value.floor_char_boundary(MAX_USER_AGENT)].into())
+}

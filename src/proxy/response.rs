@@ -1,0 +1,99 @@
+//! What a client is sent of a cell's answer: the head without what is for one hop or only ours to say,
+//! with the deprecation headers of a legacy host.
+
+use http::{HeaderMap, StatusCode, header};
+use pingora::http::ResponseHeader;
+
+use super::reply;
+use super::request::Request;
+use crate::policy::address::own_address;
+use crate::policy::annotate;
+use crate::policy::decide::Decision;
+use crate::policy::facts::WireVersion;
+use crate::policy::forwarding;
+use crate::policy::hosts::Role;
+use crate::policy::location;
+use crate::policy::snapshot::Snapshot;
+
+/// The fields that annotation may change.
+const ANNOTATED: [http::HeaderName; 4] =
+    [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS];
+
+/// Turns the cell's head into ours. Says whether the cell sent deprecation dates itself.
+pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: &mut ResponseHeader) -> bool {
+    for name in forwarding::incoming(&head.headers, tunnel) {
+        head.remove_header(&name);
+    }
+    if tunnel && request.version == WireVersion::Http2 {
+        // RFC 8441 section 5: success is 200, and the HTTP/1.1 handshake fields have no meaning.
+        head.set_status(StatusCode::OK).expect("200 is a status");
+        for name in [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_ACCEPT] {
+            head.remove_header(&name);
+        }
+    }
+    if !head.headers.contains_key(reply::REQUEST_ID) {
+        set(head, reply::REQUEST_ID, &request.request_id);
+    }
+    if request.decision.role != Some(Role::Legacy) {
+        return false;
+    }
+    let own = own_host(snapshot, &request.decision);
+    if !request.navigation
+        && let Some(own) = &own
+        && let Some(location) =
+            location::rewrite(&head.headers, own, request.scheme.as_str(), &request.authority)
+    {
+        set(head, header::LOCATION, &location);
+    }
+    let shown = head.status.is_success() || request.decision.credential_known;
+    let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", request.target));
+    annotate_head(snapshot, &request.decision, successor.as_deref(), head)
+}
+
+/// Deprecation headers on an answer of our own. Says whether there were any before.
+pub(super) fn deprecate(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    successor: Option<&str>,
+    headers: &mut HeaderMap,
+) -> bool {
+    decision
+        .schedule
+        .is_some_and(|schedule| annotate::annotate(snapshot.schedule(schedule), successor, headers).any())
+}
+
+/// The account's own address on the surface of the request, where the table knows one.
+pub(super) fn own_host(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
+    let account = snapshot.accounts.by_id(decision.account?)?;
+    own_address(snapshot, account, decision.surface?).map(|address| address.to_string())
+}
+
+/// The engine's header keeps the spelling of names beside the map, so the fields that annotation looks at
+/// are taken out, annotated, and put back.
+fn annotate_head(
+    snapshot: &Snapshot,
+    decision: &Decision,
+    successor: Option<&str>,
+    head: &mut ResponseHeader,
+) -> bool {
+    let mut fields = HeaderMap::new();
+    let read = [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_ALLOW_CREDENTIALS];
+    for name in ANNOTATED.iter().chain(&read) {
+        for value in head.headers.get_all(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    let said = deprecate(snapshot, decision, successor, &mut fields);
+    for name in &ANNOTATED {
+        head.remove_header(name);
+        for value in fields.get_all(name) {
+            head.append_header(name.clone(), value.clone()).expect("a parsed field is a valid field");
+        }
+    }
+    said
+}
+
+fn set(head: &mut ResponseHeader, name: http::HeaderName, value: &str) {
+    // Only configuration, and text that the gate has read, stands here.
+    let _ = head.insert_header(name, value);
+}
