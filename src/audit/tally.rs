@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
-use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
+use crate::policy::refusal::Refusal;
+use crate::policy::snapshot::{PathTemplate, Segment};
 use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, NONE, UNKNOWN_CLIENT, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
@@ -140,7 +141,7 @@ impl Window {
     /// `None` when keys or names are used up.
     fn add(&mut self, event: &RequestEvent, decision: &Decision, at: i64) -> Option<()> {
         let snapshot = &event.snapshot;
-        let subject = subject(decision, snapshot);
+        let subject = subject(event, decision);
         let surface = decision.surface.and_then(|s| snapshot.surfaces.get(usize::from(s.0)));
         let client = decision.client.and_then(|c| snapshot.clients.get(usize::from(c)));
         let cell = event.cell().and_then(|cell| snapshot.cells.get(usize::from(cell.0)));
@@ -201,9 +202,12 @@ impl Names {
     }
 }
 
-fn subject(decision: &Decision, snapshot: &Snapshot) -> Subject {
+fn subject(event: &RequestEvent, decision: &Decision) -> Subject {
+    let snapshot = &event.snapshot;
     match decision.account {
         None => Subject::Unattributed,
+        // Whoever walks ids without a credential must not make accounts look busy on the legacy host.
+        Some(_) if event.refusal == Some(Refusal::CredentialRequired) => Subject::Unattributed,
         Some(id) if snapshot.accounts.by_id(id).is_some() => Subject::Account(id),
         Some(_) => Subject::Unmapped,
     }
@@ -249,7 +253,6 @@ mod tests {
 
     use super::*;
     use crate::policy::decide::{Source, Verdict};
-    use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{account, legacy_event, snapshot};
 
     /// Subject, client, surface, cell, endpoint and statuses of every row, sorted.
@@ -319,6 +322,16 @@ mod tests {
         let facts = &window.accounts[&account(1)];
         assert_eq!((facts.prefix.as_ref().unwrap().as_str(), facts.cell.as_str()), ("ab123", "us1"));
         assert_eq!(window.accounts.len(), 1);
+    }
+
+    #[test]
+    fn walking_ids_without_a_credential_makes_no_account_look_busy() {
+        let mut window = Window::new(0);
+        let mut event = legacy_event(&snapshot(1));
+        event.refusal = Some(Refusal::CredentialRequired);
+        event.status = 401;
+        assert!(window.count(&event));
+        assert!(rows(&window)[0].starts_with("Unattributed "), "{:?}", rows(&window));
     }
 
     #[test]

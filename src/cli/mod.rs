@@ -7,6 +7,7 @@
 mod check;
 mod explain;
 mod fingerprint;
+mod healthz;
 mod report;
 mod serve;
 
@@ -40,6 +41,8 @@ enum Command {
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
     Report(report::ReportArgs),
+    /// Ask a running cellgate whether it is ready
+    Healthz(healthz::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
 }
@@ -70,6 +73,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
+            Command::Healthz(args) => healthz::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
         };
         ended.unwrap_or_else(|error| {

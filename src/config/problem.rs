@@ -14,6 +14,9 @@ pub const MAX_PROBLEMS: usize = 500;
 /// short to hold a token.
 const MAX_QUOTED: usize = 48;
 
+/// Longest part of a problem that is shown, in characters; the longest of ours has about 150.
+const MAX_PART: usize = 400;
+
 /// One mistake in one place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -72,6 +75,34 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Without line breaks and other control characters: paths are made of keys, and keys are foreign.
+    fn on_one_line(self) -> Self {
+        let Self { file, line, column, path, what, expected, hint } = self;
+        let (file, path) = (one_line(file), one_line(path));
+        let (what, expected, hint) = (one_line(what), one_line(expected), hint.map(one_line));
+        Self { file, line, column, path, what, expected, hint }
+    }
+}
+
+fn one_line(text: Box<str>) -> Box<str> {
+    if text.len() <= MAX_PART && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::new();
+    for (position, c) in text.chars().enumerate() {
+        match c {
+            _ if position == MAX_PART => {
+                line.push('…');
+                break;
+            }
+            _ if c.is_control() => line.extend(c.escape_default()),
+            _ => line.push(c),
+        }
+    }
+    line.into()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -105,7 +136,7 @@ impl Report {
     pub fn push(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < MAX_PROBLEMS {
-            problems.push(problem);
+            problems.push(problem.on_one_line());
         } else {
             self.overflowing.set(true);
         }
@@ -229,6 +260,16 @@ mod tests {
     fn quoted_text_is_short_and_harmless() {
         assert_eq!(quoted("a\n\u{1b}[2J"), r#""a\n\u{1b}[2J""#);
         assert!(quoted(&"s3cret".repeat(100)).chars().count() < 60);
+    }
+
+    #[test]
+    fn a_problem_stays_on_its_line() {
+        let report = Report::default();
+        let problem = Problem::in_file("a\nb.csv", "unknown\tkey", "x".repeat(1_000)).at_path("a\u{1b}[2J");
+        report.push(problem);
+        let line = report.into_problems()[0].to_string();
+        assert!(line.starts_with("a\\nb.csv: a\\u{1b}[2J: unknown\\tkey; expected xxx"), "{line}");
+        assert!(!line.contains(char::is_control) && line.len() < 500, "{line}");
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub(super) fn read(
         trusted_proxies,
         guide: guide?,
         redirect_exceptions,
-        certificates: certificates?.into_iter().map(|(_, certificate)| certificate).collect(),
+        // Missing ones are in the report; `parse_for_deciding` can do without.
+        certificates: certificates.into_iter().flatten().map(|(_, certificate)| certificate).collect(),
     })
 }
 

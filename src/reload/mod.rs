@@ -91,6 +91,10 @@ impl Reloader {
                 self.journal.intent(trigger, from, generation, &next.hash, &summary, unix(now));
                 self.metrics.prepare(&next);
                 let hash = next.hash.clone();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "this is the task that swaps, after all that can fail"
+                )]
                 self.live.replace(next);
                 self.fallback = None;
                 self.save(&sources, &hash);

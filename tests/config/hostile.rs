@@ -133,3 +133,40 @@ fn what_parsers_disagree_about() {
     check("infinite", "version: .inf\n", "version: found inf; expected 1");
     check("nothing", "version: ~\n", "version: found nothing; expected 1");
 }
+
+/// Pieces that mean something to a YAML or CSV reader.
+const PIECES: [&str; 24] = [
+    "", ":", ": ", "- ", "\n", "\n  ", "\n\n", "[", "]", "{", "}", ",", "\"", "'", "#", "&a ", "*a", "!",
+    "|\n", "? ", "%", "0", "\u{feff}", "é",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 256, ..Default::default() })]
+
+    /// Damaged files give problems or a configuration, never a panic, and always in time.
+    #[test]
+    fn damage_anywhere_is_survived(
+        file in 0..7usize,
+        damage in proptest::collection::vec((proptest::prelude::any::<u16>(), 0..40usize, 0..PIECES.len()), 1..8),
+    ) {
+        let mut sources = example();
+        let names = ["accounts.csv", "environments.csv", "credentials.csv", "clients.yaml", "keys/demo-fingerprint.key"];
+        let text = match file {
+            0 => &mut sources.boot,
+            1 => &mut sources.routing,
+            other => sources.files.get_mut(names[other - 2]).unwrap(),
+        };
+        let bytes = text.as_mut().unwrap();
+        for (at, cut, piece) in damage {
+            let at = usize::from(at) % (bytes.len() + 1);
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, PIECES[piece].bytes());
+        }
+        let started = Instant::now();
+        if let Err(problems) = parse_all(&sources, NOW) {
+            proptest::prop_assert!(!problems.is_empty());
+            proptest::prop_assert!(lines(&problems).lines().all(|line| line.contains("; expected ")));
+        }
+        proptest::prop_assert!(started.elapsed() < SOON);
+    }
+}

@@ -1,6 +1,6 @@
 //! Mistakes that people make, and the lines they read. All of a folder's come at once.
 
-use cellgate::config::{FileText, Sources, Unreadable, parse_all};
+use cellgate::config::{FileText, Sources, Unreadable, parse_all, parse_for_deciding};
 
 use super::{NOW, authority, example, lines, replace};
 use devcerts::Usage;
@@ -371,4 +371,30 @@ fn what_may_be_a_secret_is_never_repeated() {
     });
     assert!(found.lines().count() >= 3, "{found}");
     assert!(!found.contains(secret), "{found}");
+}
+
+#[test]
+fn deciding_needs_no_certificates_and_everything_else() {
+    let decide = |change: &dyn Fn(&mut Sources)| {
+        let mut sources = example();
+        let lost = Unreadable { what: "cannot be read: no such file".into(), expected: "a file".into() };
+        for (_, text) in sources.files.iter_mut().filter(|(path, _)| path.starts_with("../certs")) {
+            *text = Err(lost.clone());
+        }
+        change(&mut sources);
+        parse_for_deciding(&sources, NOW)
+            .map(|config| config.accounts.len())
+            .map_err(|problems| lines(&problems))
+    };
+    assert_eq!(decide(&|_| {}), Ok(9));
+    let tls = "- name: cell-1\n    tls: { ca: ca.pem, sni: a.b }\n    seal: { key_id: k, key_file: k.key }\n";
+    assert_eq!(decide(&|sources| replace(&mut sources.routing, "- name: cell-1\n", tls)), Ok(9));
+    for (from, to) in [
+        ("role: cell\n    surface", "role: cel\n    surface"),
+        ("keys/demo-fingerprint.key", "no.key"),
+        ("accounts.csv", "a.csv"),
+    ] {
+        let found = decide(&|sources| replace(&mut sources.routing, from, to)).unwrap_err();
+        assert!(!found.is_empty() && !found.contains("certificates"), "{to}: {found}");
+    }
 }
