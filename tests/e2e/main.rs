@@ -11,5 +11,6 @@ mod raw_http;
 mod running;
 
 mod kill_shared;
+mod reload;
 mod shapes;
 mod world;
