@@ -2,6 +2,9 @@
 //! cells. Nothing fails, nothing is dropped, and every request goes where a generation that served during it
 //! sends its account.
 
+mod certificates;
+mod rejected;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
