@@ -177,10 +177,11 @@ fn changes_that_need_a_restart_are_named_by_field() {
     check("127.0.0.1:9900", "127.0.0.1:9901\n  unix_mode: '0660'", &["admin.unix_mode", "admin.loopback"]);
     check(
         "version: 1",
-        "version: 1\nlimits: { head_timeout: 5s, connections: 7 }\ndrain: { grace: 0s }",
-        &["limits.connections", "limits.head_timeout", "drain.grace"],
+        "version: 1\nlimits: { head_timeout: 5s, connections: 7 }",
+        &["limits.connections", "limits.head_timeout"],
     );
-    check("version: 1", "version: 1\naccess_log: { path: a.log }", &["access_log.path"]);
+    check("grace: 0s", "grace: 1s", &["drain.grace"]);
+    check("path: ../state/access.log", "path: a.log", &["access_log.path"]);
 }
 
 #[test]
