@@ -2,6 +2,8 @@
 //! by tests alike. The only place that binds and spawns.
 
 mod observe;
+mod settings;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,9 +15,9 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, AdminSettings, AdminState};
+use crate::admin::{Admin, AdminState};
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
-use crate::config::boot::{AccessLog as AccessLogTarget, ListenerProtocol};
+use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::last_good;
 use crate::learned_file;
@@ -23,29 +25,21 @@ use crate::listen::bind::{Bound, bind};
 use crate::listen::drain::{Drain, Drained};
 use crate::listen::limits::ConnectionCounts;
 use crate::listen::serve::Shell;
-use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
 use crate::listen::tls::TlsSettings;
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
-use crate::policy::snapshot::{EndpointKey, Snapshot};
+use crate::policy::snapshot::Snapshot;
 use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
-use crate::proxy::service::{ClientLimits, Service, ServiceHandle};
+use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, Readiness, Reason};
 use crate::reload::journal::Journal;
-use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger, handles};
+use crate::reload::outcome::{ReloadHandle, ReloadOutcome, ReloadReport, Trigger, handles};
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, unix};
 use crate::start::{self, Started};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
-use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
-
-/// How often idle connections to cells are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How often learned credentials are written, when there are new ones.
-const SAVE_LEARNED_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the last lines of the access log and the books may take to be written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -69,16 +63,32 @@ pub struct Running {
     pub admin_socket: Option<PathBuf>,
     /// Why the last good configuration serves, where it does.
     pub fallback: Option<start::Fallback>,
-    live: Arc<Live>,
-    boot: Boot,
+    shared: Shared,
     drain: Drain,
-    readiness: Arc<Readiness>,
-    telemetry: Arc<Telemetry>,
-    learned: Arc<LearnedTable>,
     signals: mpsc::Sender<()>,
     admin: Option<Admin>,
     data: Option<Runtime>,
     control: Option<JoinHandle<()>>,
+}
+
+/// What all planes share.
+struct Shared {
+    boot: Boot,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    telemetry: Arc<Telemetry>,
+    learned: Arc<LearnedTable>,
+}
+
+/// The plane that serves requests, bound and not yet accepting.
+struct DataPlane {
+    runtime: Runtime,
+    drain: Drain,
+    connector: Arc<Connector>,
+    service: ServiceHandle,
+    shell: Shell,
+    bound: Vec<Bound>,
 }
 
 /// Starts everything. When it returns, connections are accepted.
@@ -91,111 +101,134 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let Started { boot, config, sources, fallback } = started;
     prepare_state_dir(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
-    let metrics = Arc::new(Metrics::new());
-    metrics.prepare(&snapshot);
-    let live = Arc::new(Live::new(Arc::clone(&snapshot)));
-    let readiness = Arc::<Readiness>::default();
-    let starting = readiness.block(Reason::Starting);
-    count_panics(&metrics);
-    let telemetry = Arc::new(telemetry(&boot, &metrics)?);
-    let learned = Arc::new(learned_file::load(&boot.state_dir, &snapshot, unix(now)));
-    let data = data_runtime(&boot)?;
-    let (drain, shutdown) = Drain::new();
-    let connector = {
-        let _data = data.enter();
-        Arc::new(Connector::new(
-            Resolver::system().context("reading the resolver configuration (/etc/resolv.conf)")?,
-        ))
-    };
-    let service = ServiceHandle(Arc::new(Service::new(
-        Arc::clone(&live),
-        Arc::clone(&connector),
-        Arc::clone(&learned),
-        Arc::clone(&telemetry),
-        client_limits(&boot),
-        shutdown.clone(),
-    )));
-    let bound = {
-        let _data = data.enter();
-        bind_all(&boot)?
-    };
-    let listeners = bound.iter().map(|bound| (Arc::clone(&bound.spec().name), bound.local_addr())).collect();
-    let shell = Shell {
-        tls: TlsSettings::new(source(&live)).context("preparing TLS")?,
-        counts: ConnectionCounts::new(connection_limits(&boot)),
-        observer: Arc::new(observe::Observed::new(Arc::clone(&metrics))),
-        shutdown,
-    };
-    let note = fallback.as_ref().map(|fallback| {
-        metrics.serving_last_good(Some(fallback.written));
-        readiness.note(Reason::LastGood { written: fallback.written, cause: first(&fallback.problems) })
-    });
+    let shared = Shared::new(boot, &snapshot, now)?;
+    let starting = shared.readiness.block(Reason::Starting);
+    let data = DataPlane::bind(&shared)?;
     let (reload, inbox) = handles(start_report(&fallback, &snapshot, now));
-    let admin_state = AdminState {
-        live: source(&live),
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
-        reload,
-    };
-    let admin = Admin::start(&admin_settings(&boot), admin_state)?;
+    let admin = Admin::start(&settings::admin_settings(&shared.boot), shared.admin_state(reload))?;
     let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-    let reloader = Reloader {
-        folder: options.config.clone(),
-        boot: boot.clone(),
-        live: Arc::clone(&live),
-        metrics: Arc::clone(&metrics),
-        journal: Journal::new(&boot.state_dir),
-        fallback: note,
-    };
+    let reloader = shared.reloader(&options.config, fallback.as_ref());
     let watched = watched_folders(&options.config, &sources);
     let control = control_thread(reloader, inbox, signal_inbox, watched)?;
-    for bound in bound {
-        data.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
-    }
-    data.spawn(sweep(Arc::clone(&connector), Arc::clone(&live)));
-    data.spawn(keep_learned(
-        Arc::clone(&learned),
-        Arc::clone(&live),
-        boot.state_dir.clone(),
-        Arc::clone(&metrics),
-    ));
     if fallback.is_none() {
         let good = start::to_last_good(&sources, &snapshot.hash, unix(now));
-        last_good::save(&boot.state_dir, &good).context("saving the last good configuration")?;
+        last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
     }
+    let listeners = data.addresses();
+    let (runtime, drain) = data.serve(&shared);
     drop(starting);
     Ok(Running {
         listeners,
         admin_loopback: admin.loopback(),
         admin_socket: admin.socket().map(Path::to_owned),
         fallback,
-        live,
-        boot,
+        shared,
         drain,
-        readiness,
-        telemetry,
-        learned,
         signals,
         admin: Some(admin),
-        data: Some(data),
+        data: Some(runtime),
         control: Some(control),
     })
+}
+
+impl Shared {
+    fn new(boot: Boot, snapshot: &Arc<Snapshot>, now: SystemTime) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        count_panics(&metrics);
+        metrics.prepare(snapshot);
+        let telemetry = Arc::new(telemetry(&boot, &metrics)?);
+        let learned = Arc::new(learned_file::load(&boot.state_dir, snapshot, unix(now)));
+        let live = Arc::new(Live::new(Arc::clone(snapshot)));
+        Ok(Self { boot, live, metrics, readiness: Arc::default(), telemetry, learned })
+    }
+
+    fn admin_state(&self, reload: ReloadHandle) -> AdminState {
+        AdminState {
+            live: source(&self.live),
+            metrics: Arc::clone(&self.metrics),
+            readiness: Arc::clone(&self.readiness),
+            reload,
+        }
+    }
+
+    fn reloader(&self, folder: &Path, fallback: Option<&start::Fallback>) -> Reloader {
+        let note = |fallback: &start::Fallback| {
+            self.metrics.serving_last_good(Some(fallback.written));
+            let cause = first(&fallback.problems);
+            self.readiness.note(Reason::LastGood { written: fallback.written, cause })
+        };
+        Reloader {
+            folder: folder.to_owned(),
+            boot: self.boot.clone(),
+            live: Arc::clone(&self.live),
+            metrics: Arc::clone(&self.metrics),
+            journal: Journal::new(&self.boot.state_dir),
+            fallback: fallback.map(note),
+        }
+    }
+}
+
+impl DataPlane {
+    fn bind(shared: &Shared) -> anyhow::Result<Self> {
+        let runtime = data_runtime(&shared.boot)?;
+        // Sockets and the resolver belong to the runtime that will drive them.
+        let inside = runtime.enter();
+        let (drain, shutdown) = Drain::new();
+        let resolver = Resolver::system().context("reading the resolver configuration (/etc/resolv.conf)")?;
+        let connector = Arc::new(Connector::new(resolver));
+        let service = ServiceHandle(Arc::new(Service::new(
+            Arc::clone(&shared.live),
+            Arc::clone(&connector),
+            Arc::clone(&shared.learned),
+            Arc::clone(&shared.telemetry),
+            settings::client_limits(&shared.boot),
+            shutdown.clone(),
+        )));
+        let shell = Shell {
+            tls: TlsSettings::new(source(&shared.live)).context("preparing TLS")?,
+            counts: ConnectionCounts::new(settings::connection_limits(&shared.boot)),
+            observer: Arc::new(observe::Observed::new(Arc::clone(&shared.metrics))),
+            shutdown,
+        };
+        let bound = bind_all(&shared.boot)?;
+        drop(inside);
+        Ok(Self { runtime, drain, connector, service, shell, bound })
+    }
+
+    fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.bound.iter().map(|bound| (Arc::clone(&bound.spec().name), bound.local_addr())).collect()
+    }
+
+    fn serve(self, shared: &Shared) -> (Runtime, Drain) {
+        let Self { runtime, drain, connector, service, shell, bound } = self;
+        for bound in bound {
+            runtime.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
+        }
+        runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
+        runtime.spawn(tasks::keep_learned(
+            Arc::clone(&shared.learned),
+            Arc::clone(&shared.live),
+            shared.boot.state_dir.clone(),
+            Arc::clone(&shared.metrics),
+        ));
+        (runtime, drain)
+    }
 }
 
 impl Running {
     /// The serving snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.live.pin()
+        self.shared.live.pin()
     }
 
     /// Whether readiness is given.
     pub fn is_ready(&self) -> bool {
-        self.readiness.is_ready()
+        self.shared.readiness.is_ready()
     }
 
     /// As SIGHUP: reads the configuration again and opens log files anew.
     pub fn hang_up(&self) {
-        self.telemetry.reopen();
+        self.shared.telemetry.reopen();
         // One that waits already says the same.
         let _ = self.signals.try_send(());
     }
@@ -204,8 +237,8 @@ impl Running {
     /// within `drain.deadline`, writes what is unwritten. Returns as soon as the last request is done.
     pub fn drain(mut self) -> Drained {
         let Some(data) = self.data.take() else { return Drained::Clean };
-        let blocked: BlockReady = self.readiness.block(Reason::Draining);
-        let times = self.boot.drain;
+        let blocked: BlockReady = self.shared.readiness.block(Reason::Draining);
+        let times = self.shared.boot.drain;
         let drain = &self.drain;
         let drained = data.block_on(async {
             drain.begin();
@@ -219,10 +252,12 @@ impl Running {
     }
 
     fn close(&mut self, data: Runtime) {
-        if let Err(error) = learned_file::save(&self.boot.state_dir, &self.learned, &self.live.pin()) {
+        if let Err(error) =
+            learned_file::save(&self.shared.boot.state_dir, &self.shared.learned, &self.shared.live.pin())
+        {
             tracing::warn!(%error, "learned credentials not saved; they will be learned again");
         }
-        if !self.telemetry.close(CLOSE_WITHIN) {
+        if !self.shared.telemetry.close(CLOSE_WITHIN) {
             tracing::warn!(within = ?CLOSE_WITHIN, "the last log lines or counts were not written in time");
         }
         drop(self.admin.take());
@@ -318,50 +353,7 @@ fn control_thread(
 }
 
 fn bind_all(boot: &Boot) -> anyhow::Result<Vec<Bound>> {
-    boot.listeners.iter().map(|listener| Ok(bind(listener_spec(listener, boot))?)).collect()
-}
-
-fn listener_spec(listener: &config::boot::Listener, boot: &Boot) -> ListenerSpec {
-    let protocol = match listener.protocol {
-        ListenerProtocol::Http => Protocol::Http,
-        ListenerProtocol::Https => Protocol::Https(Alpn::H2AndHttp1),
-        ListenerProtocol::H2c => Protocol::H2c,
-    };
-    ListenerSpec {
-        proxy_protocol: listener.proxy_protocol.clone(),
-        redirect_to_https: listener.redirect_to_https,
-        forwarded_scheme: Some(listener.scheme),
-        handshake_deadline: boot.limits.handshake_timeout,
-        ..ListenerSpec::new(listener.name.as_str(), listener.address, protocol)
-    }
-}
-
-fn connection_limits(boot: &Boot) -> ConnectionLimits {
-    let count = |limit: std::num::NonZeroU32| usize::try_from(limit.get()).unwrap_or(usize::MAX);
-    ConnectionLimits {
-        total: count(boot.limits.connections),
-        per_source: boot.limits.connections_per_address.map_or(usize::MAX, count),
-        exempt: Vec::new(),
-    }
-}
-
-fn client_limits(boot: &Boot) -> ClientLimits {
-    ClientLimits {
-        head_timeout: boot.limits.head_timeout,
-        keep_alive_timeout: boot.limits.keep_alive_timeout,
-        body_timeout: boot.limits.idle_timeout,
-        connection_lifetime: boot.limits.connection_lifetime,
-        requests_per_connection: boot.limits.requests_per_connection.get(),
-        streams_per_connection: boot.limits.streams_per_connection.get(),
-    }
-}
-
-fn admin_settings(boot: &Boot) -> AdminSettings {
-    AdminSettings {
-        loopback: boot.admin.loopback,
-        allowed_hosts: boot.admin.allowed_hosts.iter().map(ToString::to_string).collect(),
-        socket: Some(boot.admin.unix.clone()),
-    }
+    boot.listeners.iter().map(|listener| Ok(bind(settings::listener_spec(listener, boot))?)).collect()
 }
 
 fn start_report(fallback: &Option<start::Fallback>, snapshot: &Snapshot, now: SystemTime) -> ReloadReport {
@@ -397,47 +389,4 @@ fn watched_folders(folder: &Path, sources: &config::Sources) -> Vec<PathBuf> {
 fn source(live: &Arc<Live>) -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
     let live = Arc::clone(live);
     Arc::new(move || live.pin())
-}
-
-async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
-    let mut turns = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        turns.tick().await;
-        let snapshot = live.pin();
-        let keep_alive = |key: &EndpointKey| {
-            let owner = snapshot.cells.iter().find(|cell| {
-                cell.groups.iter().flat_map(|group| &group.endpoints).any(|endpoint| endpoint.key == *key)
-            });
-            owner.map(|cell| cell.timeouts.keep_alive)
-        };
-        connector.pool().sweep(keep_alive);
-    }
-}
-
-async fn keep_learned(
-    learned: Arc<LearnedTable>,
-    live: Arc<Live>,
-    state_dir: PathBuf,
-    metrics: Arc<Metrics>,
-) {
-    let mut turns = tokio::time::interval(SAVE_LEARNED_EVERY);
-    let mut saved = learned.epoch();
-    loop {
-        turns.tick().await;
-        let evicted = learned.expire(u64::try_from(unix(SystemTime::now())).unwrap_or(0));
-        metrics.learned_evicted(evicted as u64);
-        let (routable, ambiguous) = learned.counts();
-        metrics.learned_credentials(LearnedState::Routable, routable);
-        metrics.learned_credentials(LearnedState::Ambiguous, ambiguous);
-        if learned.epoch() == saved {
-            continue;
-        }
-        saved = learned.epoch();
-        let (learned, state_dir, snapshot) = (Arc::clone(&learned), state_dir.clone(), live.pin());
-        let written =
-            tokio::task::spawn_blocking(move || learned_file::save(&state_dir, &learned, &snapshot)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "learned credentials not saved; they serve from memory");
-        }
-    }
 }

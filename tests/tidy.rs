@@ -72,10 +72,10 @@ const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that are longer, by today's number of lines.
-const LONG_FILES: [(&str, usize); 2] = [("src/app.rs", 423), ("src/proxy/exchange.rs", 572)];
+const LONG_FILES: [(&str, usize); 0] = [];
 
 /// Functions that are longer, by file and name.
-const LONG_FUNCTIONS: [(&str, &str, usize); 1] = [("src/app.rs", "build", 94)];
+const LONG_FUNCTIONS: [(&str, &str, usize); 0] = [];
 
 /// How far a number in the lists above may lie over the truth before it must be lowered: others work on
 /// the same file, and a line less is no reason to stop them.

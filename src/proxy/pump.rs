@@ -91,6 +91,9 @@ enum Response {
     Tunnel,
 }
 
+/// One of the two directions, looked at in turn.
+type PollStep<'a> = fn(&mut Pump<'a>, &mut Context<'_>) -> Poll<Result<Step, Broken>>;
+
 enum Step {
     RequestBody(Option<Bytes>),
     Response(Event),
@@ -244,8 +247,7 @@ impl<'a> Pump<'a> {
             return Poll::Ready(Ok(Step::Finished));
         }
         self.response_first = !self.response_first;
-        let polls: [fn(&mut Self, &mut Context<'_>) -> Poll<Result<Step, Broken>>; 2] = if self.response_first
-        {
+        let polls: [PollStep<'a>; 2] = if self.response_first {
             [Self::poll_response, Self::poll_request]
         } else {
             [Self::poll_request, Self::poll_response]

@@ -220,15 +220,13 @@ async fn connect(cell: Arc<Shared>, wire: Wire, stream: TcpStream, peer: SocketA
     }
 }
 
-/// Whether a client on the plain port opens with HTTP/2's preface (RFC 9113 section 3.4). A cell that is
-/// called for both, as `protocol: auto` does, tells them apart by the first bytes, as common servers do; no
-/// HTTP/1 method begins with `PRI`.
+/// Whether a client on the plain port opens with HTTP/2's preface, as `protocol: auto` does for gRPC.
 async fn begins_with_preface(stream: &TcpStream) -> bool {
     let mut first = [0; 3];
     loop {
         match stream.peek(&mut first).await {
             Ok(read) if read < first.len() && read > 0 && b"PRI".starts_with(&first[..read]) => {
-                // Peeking again would spin; the rest of three bytes is never long in coming.
+                // Peeking at once would spin.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             Ok(read) => return first[..read] == *b"PRI",

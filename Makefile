@@ -1,0 +1,55 @@
+# Everything that a person or CI calls. `make` alone says what there is.
+#
+#   make run         build, make certificates, start the demonstration, until Ctrl-C
+#   make test        everything that must hold before a change lands (what CI runs)
+#   make test-long   the same tests with more seeds, more accounts, more time
+#   make check       formatting and lints alone
+#   make certs       development certificates in certs/dev
+#   make demo-check  every line that `make run` prints, tried
+#   make fuzz-smoke  each fuzz target for a minute, where there are any
+
+# Cargo.lock is what was tested; a build that would change it is an error.
+CARGO := cargo
+LOCKED := --locked
+
+.PHONY: help run test test-long check certs demo-check fuzz-smoke
+
+# Cargo uses all cores by itself, and the steps of a target follow each other.
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run:
+	@scripts/setup run
+	@echo "Building (the first time takes some minutes)"
+	@$(CARGO) build $(LOCKED) --release --workspace --bins
+	@target/release/devcerts certs/dev >/dev/null
+	@exec target/release/demo $(DEMO)
+
+test: TESTS := $(LOCKED) --workspace
+test:
+	@scripts/setup test
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory fuzz-smoke
+	@# One profile and one set of features for programs and tests, so that nothing is built twice.
+	$(CARGO) build $(TESTS) --all-targets
+	$(MAKE) --no-print-directory demo-check
+	$(CARGO) test $(TESTS)
+
+# Tests read CELLGATE_TEST_LONG where they can do more of the same.
+test-long:
+	CELLGATE_TEST_LONG=1 $(MAKE) --no-print-directory test
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+certs:
+	@$(CARGO) run $(LOCKED) --quiet -p devcerts -- certs/dev
+
+demo-check:
+	scripts/check-demo
+
+fuzz-smoke:
+	@if [ -d fuzz ]; then scripts/fuzz-smoke; fi

@@ -1,0 +1,52 @@
+//! From the boot configuration to what each part of the shell calls its settings. Nothing is decided here.
+
+use std::num::NonZeroU32;
+
+use crate::admin::AdminSettings;
+use crate::config::Boot;
+use crate::config::boot::{Listener, ListenerProtocol};
+use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
+use crate::proxy::service::ClientLimits;
+
+pub(super) fn listener_spec(listener: &Listener, boot: &Boot) -> ListenerSpec {
+    let protocol = match listener.protocol {
+        ListenerProtocol::Http => Protocol::Http,
+        ListenerProtocol::Https => Protocol::Https(Alpn::H2AndHttp1),
+        ListenerProtocol::H2c => Protocol::H2c,
+    };
+    ListenerSpec {
+        proxy_protocol: listener.proxy_protocol.clone(),
+        redirect_to_https: listener.redirect_to_https,
+        forwarded_scheme: Some(listener.scheme),
+        handshake_deadline: boot.limits.handshake_timeout,
+        ..ListenerSpec::new(listener.name.as_str(), listener.address, protocol)
+    }
+}
+
+pub(super) fn connection_limits(boot: &Boot) -> ConnectionLimits {
+    let count = |limit: NonZeroU32| usize::try_from(limit.get()).unwrap_or(usize::MAX);
+    ConnectionLimits {
+        total: count(boot.limits.connections),
+        per_source: boot.limits.connections_per_address.map_or(usize::MAX, count),
+        exempt: Vec::new(),
+    }
+}
+
+pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
+    ClientLimits {
+        head_timeout: boot.limits.head_timeout,
+        keep_alive_timeout: boot.limits.keep_alive_timeout,
+        body_timeout: boot.limits.idle_timeout,
+        connection_lifetime: boot.limits.connection_lifetime,
+        requests_per_connection: boot.limits.requests_per_connection.get(),
+        streams_per_connection: boot.limits.streams_per_connection.get(),
+    }
+}
+
+pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {
+    AdminSettings {
+        loopback: boot.admin.loopback,
+        allowed_hosts: boot.admin.allowed_hosts.iter().map(ToString::to_string).collect(),
+        socket: Some(boot.admin.unix.clone()),
+    }
+}

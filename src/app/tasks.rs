@@ -1,0 +1,66 @@
+//! What runs beside the requests on the data plane's runtime: closing idle connections, keeping learned
+//! credentials.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::learned_file;
+use crate::live::Live;
+use crate::policy::learned::LearnedTable;
+use crate::policy::snapshot::EndpointKey;
+use crate::proxy::connect::Connector;
+use crate::reload::unix;
+use crate::telemetry::labels::LearnedState;
+use crate::telemetry::metrics::Metrics;
+
+/// How often idle connections to cells are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often learned credentials are written, when there are new ones.
+const SAVE_LEARNED_EVERY: Duration = Duration::from_secs(30);
+
+/// Closes connections to cells that have been idle for too long, or whose endpoint is gone.
+pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
+    let mut turns = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        turns.tick().await;
+        let snapshot = live.pin();
+        let keep_alive = |key: &EndpointKey| {
+            let owner = snapshot.cells.iter().find(|cell| {
+                cell.groups.iter().flat_map(|group| &group.endpoints).any(|endpoint| endpoint.key == *key)
+            });
+            owner.map(|cell| cell.timeouts.keep_alive)
+        };
+        connector.pool().sweep(keep_alive);
+    }
+}
+
+/// Forgets learned credentials that nothing has confirmed, counts the rest, and writes them down.
+pub(super) async fn keep_learned(
+    learned: Arc<LearnedTable>,
+    live: Arc<Live>,
+    state_dir: PathBuf,
+    metrics: Arc<Metrics>,
+) {
+    let mut turns = tokio::time::interval(SAVE_LEARNED_EVERY);
+    let mut saved = learned.epoch();
+    loop {
+        turns.tick().await;
+        let evicted = learned.expire(u64::try_from(unix(SystemTime::now())).unwrap_or(0));
+        metrics.learned_evicted(evicted as u64);
+        let (routable, ambiguous) = learned.counts();
+        metrics.learned_credentials(LearnedState::Routable, routable);
+        metrics.learned_credentials(LearnedState::Ambiguous, ambiguous);
+        if learned.epoch() == saved {
+            continue;
+        }
+        saved = learned.epoch();
+        let (learned, state_dir, snapshot) = (Arc::clone(&learned), state_dir.clone(), live.pin());
+        let written =
+            tokio::task::spawn_blocking(move || learned_file::save(&state_dir, &learned, &snapshot)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "learned credentials not saved; they serve from memory");
+        }
+    }
+}

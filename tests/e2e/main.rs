@@ -1,0 +1,12 @@
+//! cellgate from end to end: real sockets, simulated cells, real clients. One binary, so that it is linked
+//! once. Every wait has a generous end, and no time that something took decides whether a test passes.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/raw_http.rs"]
+mod raw_http;
+#[path = "../support/running.rs"]
+mod running;
+
+mod shapes;
+mod world;

@@ -1,0 +1,96 @@
+//! What every test here stands in: simulated cells, a cellgate before them, and a runtime for clients.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use loadtest::cell::{CellOptions, RunningCell};
+use tokio::runtime::Runtime;
+
+use crate::running::{Edge, Folder};
+
+/// The cells of the example configuration.
+pub const CELLS: [&str; 4] = ["cell-1", "cell-2", "cell-3", "shared"];
+
+/// The service token of the request shapes, which the example's table knows as account 12345's.
+pub const TOKEN_12345: &str = "dbtc_FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1";
+
+/// The personal token of the request shapes, account 70403103966603's.
+pub const TOKEN_AB123: &str = "dbtu_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0";
+
+/// A token that no table knows.
+pub fn token(number: u64) -> String {
+    format!("dbtc_{number:040}")
+}
+
+/// Cells and a cellgate before them.
+pub struct World {
+    /// Ends first: what it still sends must find its cells.
+    pub edge: Edge,
+    /// By name.
+    pub cells: BTreeMap<String, RunningCell>,
+    runtime: Runtime,
+}
+
+impl World {
+    /// The example configuration and its four cells.
+    pub fn example() -> Self {
+        Self::prepared(|_| {})
+    }
+
+    /// The same, with changes to the folder before the start.
+    pub fn prepared(prepare: impl FnOnce(&Folder)) -> Self {
+        Self::with_cells(CELLS.map(CellOptions::named).to_vec(), prepare)
+    }
+
+    /// With cells of one's own making, under the names of the example.
+    pub fn with_cells(cells: Vec<CellOptions>, prepare: impl FnOnce(&Folder)) -> Self {
+        let runtime = runtime();
+        let cells = start_cells(&runtime, cells);
+        let folder = Folder::example(&addresses(&cells));
+        prepare(&folder);
+        Self { edge: Edge::start(folder), cells, runtime }
+    }
+
+    /// A cell.
+    pub fn cell(&self, name: &str) -> &RunningCell {
+        &self.cells[name]
+    }
+
+    /// Runs clients.
+    pub fn block_on<T>(&self, clients: impl Future<Output = T>) -> T {
+        self.runtime.block_on(clients)
+    }
+
+    /// Ends cellgate in order and starts it again on the same folder, with other ports.
+    pub fn restart(self) -> Self {
+        let Self { edge, cells, runtime } = self;
+        Self { edge: edge.restart(), cells, runtime }
+    }
+}
+
+/// A runtime for clients and cells: two threads, as many as the smallest machine has cores.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Starts cells, by name.
+pub fn start_cells(runtime: &Runtime, cells: Vec<CellOptions>) -> BTreeMap<String, RunningCell> {
+    let start = |options: CellOptions| {
+        let cell = runtime.block_on(RunningCell::start(options)).unwrap();
+        (cell.name().to_owned(), cell)
+    };
+    cells.into_iter().map(start).collect()
+}
+
+/// Where they are.
+pub fn addresses(cells: &BTreeMap<String, RunningCell>) -> BTreeMap<String, std::net::SocketAddr> {
+    cells.iter().map(|(name, cell)| (name.clone(), cell.addr())).collect()
+}
+
+/// Held by tests that make load: two at once would measure each other.
+pub fn load_lane() -> MutexGuard<'static, ()> {
+    static LANE: Mutex<()> = Mutex::new(());
+    // A test that failed under load says nothing about the next one.
+    LANE.lock().unwrap_or_else(PoisonError::into_inner)
+}
