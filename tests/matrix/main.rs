@@ -16,6 +16,7 @@ mod client;
 mod edge;
 mod origin;
 mod registry;
+mod sockets;
 mod table;
 mod wire;
 
