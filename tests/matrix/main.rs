@@ -43,6 +43,11 @@ fn upgrade() {
 }
 
 #[test]
+fn websocket() {
+    check(cases::websocket::rows);
+}
+
+#[test]
 fn bulk() {
     check(cases::bulk::rows);
 }
