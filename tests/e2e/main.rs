@@ -10,6 +10,7 @@ mod raw_http;
 #[path = "../support/running.rs"]
 mod running;
 
+mod answers;
 mod kill_shared;
 mod reload;
 mod shapes;
