@@ -11,6 +11,7 @@ mod raw_http;
 mod running;
 
 mod answers;
+mod clients;
 mod kill_shared;
 mod reload;
 mod shapes;
