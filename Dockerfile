@@ -17,13 +17,13 @@ RUN scripts/setup build
 COPY . .
 RUN cargo build --locked --release --package cellgate --bin cellgate
 # The state folder is prepared here, because the image below need not have a shell for it.
-RUN install -d -m 0755 /image/root/usr/local/bin /image/root/etc/cellgate \
+RUN install -d -m 0755 /image/rootfs/usr/local/bin /image/rootfs/etc/cellgate \
     && install -d -m 0700 /image/state/cellgate \
-    && install -m 0755 target/release/cellgate /image/root/usr/local/bin/cellgate
+    && install -m 0755 target/release/cellgate /image/rootfs/usr/local/bin/cellgate
 
 # glibc and libgcc, which the binary links, and nothing that cellgate calls: no shell is needed at run time.
 FROM debian:bookworm-slim
-COPY --from=build /image/root/ /
+COPY --from=build /image/rootfs/ /
 COPY --from=build --chown=65532:65532 /image/state/ /var/lib/
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root. No row in /etc/passwd is needed.
 USER 65532:65532
