@@ -80,7 +80,7 @@ impl Downstream {
         self.status = Some(head.status);
         match &mut self.source {
             Source::H1(session) => {
-                frame_for_h1(session, &mut head)?;
+                frame_for_h1(session, &mut head, end)?;
                 session.write_response_header(head).await
             }
             Source::H2(session) => {
@@ -188,7 +188,7 @@ impl Source {
 
 /// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
 /// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader) -> Result<()> {
+fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader, end: bool) -> Result<()> {
     let request = session.req_header();
     let old_client = request.version == Version::HTTP_10;
     let bodiless = request.method == http::Method::HEAD
@@ -202,6 +202,10 @@ fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader) -> Result<()
         || head.headers.contains_key(header::TRANSFER_ENCODING);
     if bodiless || framed {
         return Ok(());
+    }
+    if end {
+        // An HTTP/2 cell says so with END_STREAM alone.
+        return head.insert_header(header::CONTENT_LENGTH, 0);
     }
     if old_client {
         session.set_server_keepalive(None);
