@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version, header};
@@ -14,6 +14,7 @@ use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
+use super::kept::Kept;
 use super::sink::{Sink, StreamSink};
 use super::wire::WireHandle;
 
@@ -29,6 +30,8 @@ pub struct Downstream {
     pub bytes_out: u64,
     /// Request body bytes received.
     pub bytes_in: u64,
+    /// Those of them that can be sent again.
+    pub kept: Kept,
 }
 
 /// The session that owns the connection, or the stream.
@@ -141,13 +144,35 @@ impl Downstream {
         }
     }
 
+    /// The next chunk of the request body: first what an earlier attempt has taken, then the client's.
+    /// `None` at its end. Nothing is lost when it is pending.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(chunk) = self.kept.again() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        if self.source.is_done() {
+            return Poll::Ready(Ok(None));
+        }
+        let chunk = ready!(self.source.poll_body(cx))?;
+        if let Some(chunk) = &chunk {
+            self.bytes_in += chunk.len() as u64;
+            self.kept.take(chunk);
+        }
+        Poll::Ready(Ok(chunk))
+    }
+
+    /// Whether no byte of the request body is left to be sent in this attempt.
+    pub fn nothing_to_send(&mut self) -> bool {
+        self.kept.is_spent() && self.source.is_done()
+    }
+
     /// Whether the whole request body has been read.
     pub fn request_done(&mut self) -> bool {
         self.source.is_done()
     }
 
     fn new(source: Source, sink: Sink) -> Self {
-        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0 }
+        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0, kept: Kept::default() }
     }
 }
 

@@ -14,6 +14,7 @@ mod behave;
 mod cases;
 mod client;
 mod edge;
+mod leaving;
 mod origin;
 mod registry;
 mod sockets;
