@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version, header};
@@ -14,6 +14,7 @@ use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
+use super::kept::Kept;
 use super::sink::{Sink, StreamSink};
 use super::wire::WireHandle;
 
@@ -29,6 +30,8 @@ pub struct Downstream {
     pub bytes_out: u64,
     /// Request body bytes received.
     pub bytes_in: u64,
+    /// Those of them that can be sent again.
+    pub kept: Kept,
 }
 
 /// The session that owns the connection, or the stream.
@@ -80,7 +83,7 @@ impl Downstream {
         self.status = Some(head.status);
         match &mut self.source {
             Source::H1(session) => {
-                frame_for_h1(session, &mut head)?;
+                frame_for_h1(session, &mut head, end)?;
                 session.write_response_header(head).await
             }
             Source::H2(session) => {
@@ -141,13 +144,35 @@ impl Downstream {
         }
     }
 
+    /// The next chunk of the request body: first what an earlier attempt has taken, then the client's.
+    /// `None` at its end. Nothing is lost when it is pending.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Some(chunk) = self.kept.again() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        if self.source.is_done() {
+            return Poll::Ready(Ok(None));
+        }
+        let chunk = ready!(self.source.poll_body(cx))?;
+        if let Some(chunk) = &chunk {
+            self.bytes_in += chunk.len() as u64;
+            self.kept.take(chunk);
+        }
+        Poll::Ready(Ok(chunk))
+    }
+
+    /// Whether no byte of the request body is left to be sent in this attempt.
+    pub fn nothing_to_send(&mut self) -> bool {
+        self.kept.is_spent() && self.source.is_done()
+    }
+
     /// Whether the whole request body has been read.
     pub fn request_done(&mut self) -> bool {
         self.source.is_done()
     }
 
     fn new(source: Source, sink: Sink) -> Self {
-        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0 }
+        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0, kept: Kept::default() }
     }
 }
 
@@ -188,7 +213,7 @@ impl Source {
 
 /// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
 /// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader) -> Result<()> {
+fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader, end: bool) -> Result<()> {
     let request = session.req_header();
     let old_client = request.version == Version::HTTP_10;
     let bodiless = request.method == http::Method::HEAD
@@ -202,6 +227,10 @@ fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader) -> Result<()
         || head.headers.contains_key(header::TRANSFER_ENCODING);
     if bodiless || framed {
         return Ok(());
+    }
+    if end {
+        // An HTTP/2 cell says so with END_STREAM alone.
+        return head.insert_header(header::CONTENT_LENGTH, 0);
     }
     if old_client {
         session.set_server_keepalive(None);

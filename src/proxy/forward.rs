@@ -126,15 +126,20 @@ pub async fn forward(
                 trace.first_byte = Some(Instant::now());
                 return Ok(Answer { head, end, upstream, place, progress });
             }
-            Err(Broken::Cell(error))
+            Err(Attempt::NotSent(error)) if !last => {
+                tracing::debug!(cell = %cell.name, %error, "a connection that takes no more requests");
+                new = true;
+            }
+            Err(Attempt::Broken(Broken::Cell(error)))
                 if !last
-                    && (was_not_processed(&error, down)
-                        || connected.reused && may_repeat(outgoing, down)) =>
+                    && down.kept.is_whole()
+                    && (was_not_processed(&error) || connected.reused && may_repeat(outgoing)) =>
             {
                 tracing::debug!(cell = %cell.name, %error, "a connection that had gone stale");
                 new = true;
             }
-            Err(broken) => return Err(blame(broken)),
+            Err(Attempt::NotSent(error)) => return Err(blame(Broken::Cell(error))),
+            Err(Attempt::Broken(broken)) => return Err(blame(broken)),
         }
     }
 }
@@ -149,17 +154,34 @@ pub fn limits(cell: &Cell, outgoing: &Outgoing) -> Limits {
     }
 }
 
+/// Why an attempt has no answer.
+enum Attempt {
+    /// The connection had ended before it took any of the request; only HTTP/2 can tell.
+    NotSent(pingora::BError),
+    Broken(Broken),
+}
+
+impl From<Broken> for Attempt {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
 async fn exchange_heads(
     cell: &Cell,
     outgoing: &Outgoing,
     down: &mut Downstream,
     upstream: &mut Upstream,
-) -> Result<(Box<ResponseHeader>, bool, Progress), Broken> {
+) -> Result<(Box<ResponseHeader>, bool, Progress), Attempt> {
     let tunnel = outgoing.upgrade == Upgrade::WebSocket;
-    let end = tunnel || down.request_done();
+    down.kept.begin(upstream.is_h2());
+    let end = tunnel || down.nothing_to_send();
     let waits_for_100 = outgoing.head.headers.contains_key(header::EXPECT);
     let head = if upstream.is_h2() { for_h2(cell, outgoing) } else { Ok(for_h1(outgoing, end)) };
-    upstream.request(Box::new(head.map_err(Broken::Cell)?), end).await.map_err(Broken::Cell)?;
+    let sent = upstream.request(Box::new(head.map_err(Broken::Cell)?), end).await;
+    sent.map_err(
+        |error| if upstream.is_h2() { Attempt::NotSent(error) } else { Broken::Cell(error).into() },
+    )?;
     if waits_for_100 && upstream.is_h2() {
         // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
         let consent = ResponseHeader::build(StatusCode::CONTINUE, Some(0)).map_err(Broken::Cell)?;
@@ -167,7 +189,9 @@ async fn exchange_heads(
     }
     let mut pump = Pump::new(down, upstream, limits(cell, outgoing), Progress::start(end));
     let (head, end) = pump.head().await?;
-    Ok((head, end, pump.progress()))
+    let progress = pump.progress();
+    down.kept.forget();
+    Ok((head, end, progress))
 }
 
 fn for_h1(outgoing: &Outgoing, end: bool) -> RequestHeader {
@@ -219,21 +243,20 @@ fn freshness(head: &RequestHeader) -> Duration {
     if is_idempotent(&head.method) { Duration::MAX } else { FRESH }
 }
 
-/// Whether sending again does no harm: idempotent (RFC 9110 section 9.2.2), and no byte of the body
-/// has been taken from the client.
-fn may_repeat(outgoing: &Outgoing, down: &Downstream) -> bool {
-    is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None && down.bytes_in == 0
+/// Whether sending again does no harm: idempotent (RFC 9110 section 9.2.2).
+fn may_repeat(outgoing: &Outgoing) -> bool {
+    is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None
 }
 
 /// Whether the cell itself says that it has not looked at the request: REFUSED_STREAM, or GOAWAY with a
-/// last stream below this one (RFC 9113 section 8.7). Then any method may go again.
-fn was_not_processed(error: &pingora::Error, down: &Downstream) -> bool {
+/// last stream below this one (RFC 9113 section 8.7), whatever its reason: streams up to the last one are
+/// not told of a GOAWAY. Then any method may go again.
+fn was_not_processed(error: &pingora::Error) -> bool {
     let said = |error: &h2::Error| {
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        let leaving = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-        error.is_remote() && (refused || leaving)
+        error.is_remote() && (refused || error.is_go_away())
     };
-    down.bytes_in == 0 && error.root_cause().downcast_ref::<h2::Error>().is_some_and(said)
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(said)
 }
 
 fn is_idempotent(method: &Method) -> bool {

@@ -7,6 +7,7 @@ mod exchange;
 pub mod forward;
 mod h1;
 mod h2;
+pub mod kept;
 mod outgoing;
 pub mod pool;
 pub mod pump;

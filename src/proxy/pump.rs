@@ -198,10 +198,7 @@ impl<'a> Pump<'a> {
 
     async fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
         let sent = match chunk {
-            Some(chunk) => {
-                self.down.bytes_in += chunk.len() as u64;
-                self.up.body(chunk).await
-            }
+            Some(chunk) => self.up.body(chunk).await,
             None => {
                 self.progress.request = Request::Done;
                 self.up.finish().await
@@ -293,7 +290,7 @@ impl<'a> Pump<'a> {
             return Poll::Ready(Err(Broken::ClientGone));
         }
         match self.progress.request {
-            Request::Open if self.up.sink.is_clear() => match self.down.source.poll_body(cx) {
+            Request::Open if self.up.sink.is_clear() => match self.down.poll_body(cx) {
                 Poll::Ready(Ok(chunk)) => Poll::Ready(Ok(Step::RequestBody(chunk))),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(client_broke(error))),
                 Poll::Pending => Poll::Pending,

@@ -12,6 +12,7 @@ use loadtest::tls::ClientTls;
 use tokio::net::TcpStream;
 
 use crate::edge::{HOST_H1, HOST_H2};
+use crate::leaving::Leaving;
 use crate::origin::{Door, Origin};
 use crate::registry::Registry;
 use crate::wire::{AnySocket, BodyRx, BodyTx, H1Rx, H1Tx, Head};
@@ -80,6 +81,7 @@ pub struct Fixture {
     pub origin_h1: Origin,
     pub origin_h2: Origin,
     pub simulated: RunningCell,
+    pub leaving: Leaving,
 }
 
 impl Fixture {

@@ -1,5 +1,5 @@
-//! A cellgate in this process with two cells behind it, one for each protocol, and a simulated cell that speaks
-//! WebSocket; everything on ports of its own.
+//! A cellgate in this process with two cells behind it, one for each protocol, a simulated cell that speaks WebSocket, and one
+//! that keeps leaving; everything on ports of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,6 +12,7 @@ use loadtest::tls::ClientTls;
 use tokio::runtime::Runtime;
 
 use crate::client::Fixture;
+use crate::leaving::Leaving;
 use crate::origin::Origin;
 use crate::registry::Registry;
 
@@ -20,12 +21,15 @@ pub const HOST_H1: &str = "one.us1.test";
 pub const HOST_H2: &str = "two.us1.test";
 /// And of one in the simulated cell.
 pub const HOST_SIM: &str = "three.us1.test";
+/// And of one in the cell that keeps leaving.
+pub const HOST_LEAVING: &str = "four.us1.test";
 
 /// A running edge, its cells' ports, and the runtime that the cells and clients use.
 pub struct Edge {
     running: Running,
     origins: [Origin; 2],
     simulated: RunningCell,
+    leaving: Leaving,
     registry: Arc<Registry>,
     tls: ClientTls,
     runtime: Runtime,
@@ -44,13 +48,15 @@ impl Edge {
             [false, true].map(|h2| Origin::start(h2, Arc::clone(&registry)).unwrap())
         };
         let simulated = runtime.block_on(RunningCell::start(CellOptions::named("sim"))).unwrap();
+        let leaving = runtime.block_on(Leaving::start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("matrix").unwrap();
-        write_configuration(folder.path(), [origins[0].addr, origins[1].addr, simulated.addr()], &authority);
+        let cells = [origins[0].addr, origins[1].addr, simulated.addr(), leaving.addr];
+        write_configuration(folder.path(), cells, &authority);
         let config = folder.path().join("config");
         let running = app::build(&Options { config, state_dir: None }).unwrap();
         let tls = ClientTls::trusting(authority.ca_pem());
-        Self { running, origins, simulated, registry, tls, runtime, _folder: folder }
+        Self { running, origins, simulated, leaving, registry, tls, runtime, _folder: folder }
     }
 
     /// Runs `act` against it, and ends both.
@@ -69,12 +75,13 @@ impl Edge {
             origin_h1,
             origin_h2,
             simulated: self.simulated,
+            leaving: self.leaving,
         });
         self.runtime.block_on(act(fixture))
     }
 }
 
-fn write_configuration(folder: &Path, cells: [SocketAddr; 3], authority: &Authority) {
+fn write_configuration(folder: &Path, cells: [SocketAddr; 4], authority: &Authority) {
     let config = folder.join("config");
     std::fs::create_dir(&config).unwrap();
     let write = |name: &str, text: &str| std::fs::write(config.join(name), text).unwrap();
@@ -82,8 +89,8 @@ fn write_configuration(folder: &Path, cells: [SocketAddr; 3], authority: &Author
     write("edge.pem", &pair.cert_pem);
     write("edge.key", &pair.key_pem);
     write("boot.yaml", BOOT);
-    write("accounts.csv", "account,prefixes,cell\n1,one,h1\n2,two,h2\n3,three,sim\n");
-    let names = ["H1_CELL", "H2_CELL", "SIM_CELL"];
+    write("accounts.csv", "account,prefixes,cell\n1,one,h1\n2,two,h2\n3,three,sim\n4,four,leaving\n");
+    let names = ["H1_CELL", "H2_CELL", "SIM_CELL", "LEAVING_CELL"];
     let text = names
         .iter()
         .zip(cells)
@@ -120,6 +127,10 @@ cells:
     domain: us1.test
     protocol: http1
     groups: [{ endpoints: ["SIM_CELL"] }]
+  - name: leaving
+    domain: us1.test
+    protocol: http2
+    groups: [{ endpoints: ["LEAVING_CELL"] }]
 accounts: { file: accounts.csv }
 certificates:
   - { cert: edge.pem, key: edge.key, allow_readable: true }

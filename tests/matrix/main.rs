@@ -15,6 +15,7 @@ mod behave;
 mod cases;
 mod client;
 mod edge;
+mod leaving;
 mod origin;
 mod registry;
 mod sockets;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::client::{Body, Client, Fixture, LEGS, Legs, Request, expect_status};
+use crate::client::{Body, Client, Fixture, LEGS, Legs, Request};
+use crate::edge::HOST_LEAVING;
+use crate::leaving;
 use crate::table::Table;
 use crate::wire::pattern;
 
@@ -17,7 +19,15 @@ pub fn rows(t: &mut Table) {
     t.all_legs("POST on a connection that closes under it is not sent again", |f, l| sprung(f, l, "POST"));
     t.all_legs("GET after the cell closed the idle connection", |f, l| closed_idle(f, l, "GET"));
     t.all_legs("POST after the cell closed the idle connection", |f, l| closed_idle(f, l, "POST"));
-    t.each("a refused h2 stream is tried again", &[LEGS[1], LEGS[3]], refused_stream);
+    let h2_cell = [LEGS[1], LEGS[3]];
+    for method in ["GET", "POST"] {
+        t.each(&format!("{method} on a refused h2 stream is sent again"), &h2_cell, move |f, l| {
+            refused_stream(f, l, method)
+        });
+        t.each(&format!("{method} that a GOAWAY excludes is sent again"), &h2_cell, move |f, l| {
+            excluded(f, l, method)
+        });
+    }
 }
 
 async fn one(client: Client, request: &Request) -> Result<(u16, String, Option<Client>)> {
@@ -88,23 +98,48 @@ async fn closed_idle(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String
     Ok(String::new())
 }
 
-async fn refused_stream(f: Arc<Fixture>, legs: Legs) -> Result<String> {
+async fn refused_stream(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String> {
     let mut client = None;
     for _ in 0..TRIES {
         let first = f.request(legs, "GET", "hello?next=refuse");
         let (status, _, back) = one(fresh(&f, legs, client.take()).await?, &first).await?;
         ensure!(status == 200, "setting the trap: status {status}");
-        let second = f.request(legs, "GET", "hello");
-        let mut call = fresh(&f, legs, back).await?.send(&second).await?;
-        let (head, _) = call.whole().await?;
+        let second = with_body(f.request(legs, method, "hello"), method);
+        let (status, text, back) = one(fresh(&f, legs, back).await?, &second).await?;
         if f.registry.connection_of(&second.id) == f.registry.connection_of(&first.id)
             && f.registry.heads(&second.id) >= 2
         {
-            expect_status(&head, &[200])?;
+            let length = if method == "POST" { 2_000 } else { 0 };
+            ensure!(status == 200 && text == format!("hello {method} {length} intact"), "{status} {text:?}");
             return Ok(String::new());
         }
-        ensure!(head.status == 200, "status {} after {} sends", head.status, f.registry.heads(&second.id));
-        client = call.reuse().ok();
+        ensure!(status == 200, "status {status} after {} sends", f.registry.heads(&second.id));
+        client = back;
     }
     bail!("in {TRIES} tries the proxy never reused the connection")
+}
+
+/// Asks the leaving cell twice; the second request goes on a connection that excludes it.
+async fn leave(f: &Fixture, legs: Legs, second: Request) -> Result<(u16, Vec<leaving::Request>)> {
+    let (mut first, mut second) = (f.request(legs, "GET", "hello"), second);
+    for request in [&mut first, &mut second] {
+        request.host = HOST_LEAVING.into();
+    }
+    let (status, _, back) = one(f.client(legs).await?, &first).await?;
+    ensure!(status == 200, "the first request: status {status}");
+    f.leaving.take();
+    let (status, _, _) = one(fresh(f, legs, back).await?, &second).await?;
+    Ok((status, f.leaving.take()))
+}
+
+async fn excluded(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String> {
+    let (status, seen) = leave(&f, legs, with_body(f.request(legs, method, "hello"), method)).await?;
+    ensure!(status == 200, "status {status}, and the cell saw {seen:?}");
+    let body = if method == "POST" { 2_000 } else { 0 };
+    let wanted = [false, true].map(|answered| leaving::Request { body, answered });
+    ensure!(seen == wanted, "the cell saw {seen:?}");
+    // The connection that answered excludes its next request too, and the pool must not keep it then.
+    let (status, _) = leave(&f, legs, f.request(legs, "GET", "hello")).await?;
+    ensure!(status == 200, "the next request: status {status}");
+    Ok(String::new())
 }

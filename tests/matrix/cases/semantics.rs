@@ -20,6 +20,9 @@ pub fn rows(t: &mut Table) {
     t.all_legs("304 with a content-length", |f, l| {
         bodiless(f, l, "GET", "status?code=304&cl=999", 304, None)
     });
+    t.each("an empty response without a length", &[LEGS[1], LEGS[3]], |f, l| {
+        bodiless(f, l, "GET", "status?code=200", 200, None)
+    });
     t.each("103 early hints reach the client", &[BOTH_H1], |f, l| hints(f, l, true));
     // The engine's HTTP/2 sessions neither read nor write them.
     t.each("103 early hints are dropped", &LEGS[1..], |f, l| hints(f, l, false));
