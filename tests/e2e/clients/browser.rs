@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use loadtest::raw::{RawCell, RawScript};
+
 use super::client;
-use crate::world::World;
+use crate::world::{World, runtime};
 
 /// What the browser is called, by distribution.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -60,14 +62,25 @@ fn chromium_shows_the_admin_page() {
 }
 
 #[test]
-fn chromium_is_redirected_only_where_the_accounts_row_says_so() {
-    let world = World::example();
+fn chromium_is_redirected_to_the_accounts_own_address_when_it_is_logged_in() {
+    let runtime = runtime();
+    // A login: sets the session cookie of account 70437463654557, and goes on to one of its pages.
+    let page = "<meta http-equiv=refresh content='0;url=/deploy/70437463654557/projects/1?a=b'>";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: sessionid=FAKE; Secure; Path=/\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n{page}", page.len());
+    let login = runtime.block_on(RawCell::start([RawScript::keep_answering(answer)])).unwrap();
+    let world = World::prepared(|folder| {
+        folder.point("cell-3", &login.addr().to_string());
+        let row = "70437463654557,cd456 globex,cell-2,";
+        folder.edit("config/accounts.csv", &format!("{row},"), &format!("{row}true,"));
+    });
     let options = to_the_edge(&world);
-    // Account 26228 has redirect_browsers; the cell describes the request that it was sent.
-    let moved = dom(&world, &options, "https://cloud.getdbt.com/deploy/26228/projects/1?a=b");
-    assert!(moved.contains("\"cell\":\"cell-3\""), "{moved}");
-    assert!(moved.contains("[\"x-forwarded-host\",\"initech.us1.dbt.com\"]"), "{moved}");
-    assert!(moved.contains("\"target\":\"/deploy/26228/projects/1?a=b\""), "{moved}");
+    // The cell describes the request that it was sent.
+    let moved = dom(&world, &options, "https://cloud.getdbt.com/deploy/26228/");
+    assert!(moved.contains("\"cell\":\"cell-2\""), "{moved}");
+    assert!(moved.contains("[\"x-forwarded-host\",\"cd456.us1.dbt.com\"]"), "{moved}");
+    assert!(moved.contains("\"target\":\"/deploy/70437463654557/projects/1?a=b\""), "{moved}");
+    // Without the session nobody is told where the account lives.
     let stays = dom(&world, &options, "https://cloud.getdbt.com/deploy/70437463654557/");
     assert!(stays.contains("\"cell\":\"cell-2\""), "{stays}");
     assert!(stays.contains("[\"x-forwarded-host\",\"cloud.getdbt.com\"]"), "{stays}");
