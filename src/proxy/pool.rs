@@ -30,7 +30,7 @@ pub struct Pool {
 struct Endpoint {
     /// Newest last, so that the rest can age and go.
     h1: VecDeque<Idle>,
-    h2: Vec<ConnectionRef>,
+    h2: Vec<Shared>,
     /// Held while an HTTP/2 connection is made, so that a burst makes one.
     connecting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -38,6 +38,44 @@ struct Endpoint {
 struct Idle {
     wire: Wire,
     since: Instant,
+}
+
+/// An HTTP/2 connection; it stays here while streams are open on it.
+struct Shared {
+    connection: ConnectionRef,
+    /// Since when a sweep has found no stream on it.
+    idle_since: Option<Instant>,
+}
+
+impl Shared {
+    fn is_usable(&self) -> bool {
+        !self.connection.is_closed() && !self.connection.is_shutting_down()
+    }
+
+    fn is_idle_for(&mut self, limit: Duration) -> bool {
+        if !self.connection.is_idle() {
+            self.idle_since = None;
+            return false;
+        }
+        self.idle_since.get_or_insert_with(Instant::now).elapsed() >= limit
+    }
+}
+
+impl Endpoint {
+    /// Moves to `closed` what has been idle for `limit`, and what the cell has closed meanwhile: nobody
+    /// may ask for it for long, and each holds a descriptor.
+    fn sweep(&mut self, limit: Duration, closed: &mut Vec<Idle>) {
+        for _ in 0..self.h1.len() {
+            let Some(mut idle) = self.h1.pop_front() else { break };
+            // No system call but for a connection that something has happened on.
+            if idle.since.elapsed() < limit && idle.wire.is_quiet() {
+                self.h1.push_back(idle);
+            } else {
+                closed.push(idle);
+            }
+        }
+        self.h2.retain_mut(|shared| shared.is_usable() && !shared.is_idle_for(limit));
+    }
 }
 
 impl Pool {
@@ -73,13 +111,16 @@ impl Pool {
     pub fn shared(&self, key: &EndpointKey) -> Option<ConnectionRef> {
         let mut endpoints = lock(&self.endpoints);
         let h2 = &mut endpoints.get_mut(key)?.h2;
-        h2.retain(|connection| !connection.is_closed() && !connection.is_shutting_down());
-        h2.iter().find(|connection| connection.can_accept_streams(1)).cloned()
+        h2.retain(Shared::is_usable);
+        let free = h2.iter_mut().find(|shared| shared.connection.can_accept_streams(1))?;
+        free.idle_since = None;
+        Some(free.connection.clone())
     }
 
     /// Adds an HTTP/2 connection.
     pub fn share(&self, key: &EndpointKey, connection: ConnectionRef) {
-        lock(&self.endpoints).entry(key.clone()).or_default().h2.push(connection);
+        let shared = Shared { connection, idle_since: None };
+        lock(&self.endpoints).entry(key.clone()).or_default().h2.push(shared);
     }
 
     /// The lock that makes one HTTP/2 connection at a time to an endpoint.
@@ -87,19 +128,17 @@ impl Pool {
         Arc::clone(&lock(&self.endpoints).entry(key.clone()).or_default().connecting)
     }
 
-    /// Closes what has been idle for longer than its endpoint's `keep_alive` says; endpoints that
-    /// `keep_alive` does not know (a reload removed them) go whole. Called once a second.
+    /// Closes what has been idle for longer than its endpoint's `keep_alive` says and what the cell has
+    /// closed; endpoints that `keep_alive` does not know (a reload removed them) go whole. Called once a
+    /// second.
     pub fn sweep(&self, keep_alive: impl Fn(&EndpointKey) -> Option<Duration>) {
         let mut closed = Vec::new();
         lock(&self.endpoints).retain(|key, endpoint| {
             let Some(limit) = keep_alive(key) else {
                 closed.extend(endpoint.h1.drain(..));
-                return endpoint.h2.iter().any(|connection| !connection.is_idle());
+                return endpoint.h2.iter().any(|shared| !shared.connection.is_idle());
             };
-            while endpoint.h1.front().is_some_and(|idle| idle.since.elapsed() >= limit) {
-                closed.extend(endpoint.h1.pop_front());
-            }
-            endpoint.h2.retain(|connection| !connection.is_closed() && !connection.is_shutting_down());
+            endpoint.sweep(limit, &mut closed);
             true
         });
         drop(closed);
@@ -167,6 +206,52 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         pool.sweep(|_| Some(LONG));
         assert_eq!(pool.idle(&key("a")), 0);
+    }
+
+    #[tokio::test]
+    async fn what_the_cell_has_closed_is_closed_here_too() {
+        let pool = Pool::default();
+        let (left, _stays) = connection();
+        pool.put(&key("a"), left);
+        let (wire, mut far) = connection();
+        pool.put(&key("a"), wire);
+        far.shutdown().await.unwrap();
+        pool.sweep(|_| Some(LONG));
+        assert_eq!(pool.idle(&key("a")), 1);
+        assert_eq!(tokio::io::AsyncReadExt::read(&mut far, &mut [0]).await.unwrap(), 0);
+    }
+
+    async fn http2() -> (ConnectionRef, tokio::task::JoinHandle<()>) {
+        use pingora::connectors::http::v2::{H2HandshakeSettings, handshake};
+        let (near, far) = duplex(4096);
+        let server = tokio::spawn(async move {
+            let mut server = h2::server::handshake(far).await.unwrap();
+            while server.accept().await.is_some() {}
+        });
+        let mut settings = H2HandshakeSettings::new();
+        settings.max_streams = 10;
+        (handshake(Box::new(Wire::direct(near, 0)), settings).await.unwrap(), server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_that_is_idle_too_long_is_closed() {
+        let pool = Pool::default();
+        let (connection, server) = http2().await;
+        let stream = connection.spawn_stream().await.unwrap();
+        pool.share(&key("a"), connection);
+        tokio::time::advance(LONG * 2).await;
+        pool.sweep(|_| Some(LONG));
+        assert!(pool.shared(&key("a")).is_some(), "a stream is open on it");
+        drop(stream);
+        pool.sweep(|_| Some(LONG));
+        tokio::time::advance(LONG / 2).await;
+        pool.sweep(|_| Some(LONG));
+        assert!(pool.shared(&key("a")).is_some(), "idle since the sweep before");
+        pool.sweep(|_| Some(LONG));
+        tokio::time::advance(LONG).await;
+        pool.sweep(|_| Some(LONG));
+        assert!(pool.shared(&key("a")).is_none());
+        server.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

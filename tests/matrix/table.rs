@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::client::{Fixture, LEGS, Legs};
 use crate::edge::Edge;
+use crate::sockets::held_to;
 
 type Run = Box<dyn Fn(Arc<Fixture>) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync>;
 
@@ -96,6 +97,25 @@ pub fn check(rows: fn(&mut Table)) {
 
 type Outcome = (String, Duration, Result<String>);
 
+/// After the cells have closed every connection, the edge holds none: its sweep runs once a second.
+async fn nothing_held(fixture: &Fixture) -> Outcome {
+    let begun = Instant::now();
+    let name = "no connection to a cell is left behind".to_owned();
+    if let Err(error) = fixture.settle().await {
+        return (name, begun.elapsed(), Err(error));
+    }
+    loop {
+        let held = [&fixture.origin_h1, &fixture.origin_h2].map(|origin| held_to(origin.addr));
+        if held == [0, 0] {
+            return (name, begun.elapsed(), Ok(String::new()));
+        }
+        if begun.elapsed() > Duration::from_secs(4) {
+            return (name, begun.elapsed(), Err(anyhow!("held to the h1 and h2 cell: {held:?}")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn in_turn(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for case in table.rows {
@@ -108,6 +128,7 @@ async fn in_turn(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
         let (name, took, result) = outcome;
         outcomes.push((name, took, result.and_then(|said| tidy.map(|()| said))));
     }
+    outcomes.push(nothing_held(&fixture).await);
     outcomes
 }
 
@@ -119,7 +140,8 @@ async fn at_once(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
     }
     let mut outcomes = running.join_all().await;
     let tidy = fixture.tidy(TIDY).await;
-    outcomes.push(("nothing left behind".into(), Duration::ZERO, tidy.map(|()| String::new())));
+    outcomes.push(("no exchange is left behind".into(), Duration::ZERO, tidy.map(|()| String::new())));
+    outcomes.push(nothing_held(&fixture).await);
     outcomes
 }
 
