@@ -20,9 +20,7 @@ const DEAD: Duration = Duration::from_secs(4);
 
 /// Times that a test can wait for; the example's shared cell would be waited for a minute.
 fn impatient(folder: &Folder) {
-    let shared = "  - name: shared\n    shared: true\n";
-    let times = "    timeouts: { connect: 500ms, response_head: 1s }\n";
-    folder.edit("config/cellgate.yaml", shared, &format!("{shared}{times}"));
+    folder.tune("shared", &["timeouts: { connect: 500ms, response_head: 1s }"]);
 }
 
 /// Requests of accounts that have a cell of their own, by each source of the account.

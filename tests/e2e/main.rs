@@ -12,6 +12,8 @@ mod running;
 
 mod answers;
 mod clients;
+mod credentials;
+mod hops;
 mod kill_shared;
 mod reload;
 mod shapes;

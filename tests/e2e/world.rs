@@ -47,6 +47,11 @@ impl World {
         Self { edge: Edge::start(folder), cells, runtime }
     }
 
+    /// Of parts made one by one.
+    pub fn of(edge: Edge, cells: BTreeMap<String, RunningCell>, runtime: Runtime) -> Self {
+        Self { edge, cells, runtime }
+    }
+
     /// A cell.
     pub fn cell(&self, name: &str) -> &RunningCell {
         &self.cells[name]

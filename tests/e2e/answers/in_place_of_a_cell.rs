@@ -19,11 +19,8 @@ const PERMITS: usize = 2;
 
 fn world() -> World {
     World::prepared(|folder| {
-        let cell = "  - name: cell-1\n";
-        let limits = format!(
-            "    max_in_flight: {PERMITS}\n    timeouts: {{ connect: 500ms, response_head: 500ms }}\n"
-        );
-        folder.edit("config/cellgate.yaml", cell, &format!("{cell}{limits}"));
+        let permits = format!("max_in_flight: {PERMITS}");
+        folder.tune("cell-1", &[&permits, "timeouts: { connect: 500ms, response_head: 500ms }"]);
     })
 }
 
@@ -78,8 +75,7 @@ fn a_cell_that_breaks_off_without_an_answer_is_502_and_may_have_acted() {
 #[test]
 fn a_full_cell_is_503_with_a_time_to_come_back_and_others_are_served() {
     let world = World::prepared(|folder| {
-        let cell = "  - name: cell-1\n";
-        folder.edit("config/cellgate.yaml", cell, &format!("{cell}    max_in_flight: {PERMITS}\n"));
+        folder.tune("cell-1", &[&format!("max_in_flight: {PERMITS}")]);
     });
     let mut taken = Vec::new();
     for _ in 0..PERMITS {
