@@ -20,6 +20,11 @@ use super::downstream::Downstream;
 use super::sink::Sink;
 use super::upstream::{Event, Upstream};
 
+/// Silence of a cell whose client has ended its half of a tunnel: enough for the closing handshake of a
+/// WebSocket (RFC 6455 section 7.1.1 lets a client give up at any time), too little for a client that is
+/// gone to occupy the cell.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
 /// Why an exchange did not end whole.
 #[derive(Debug)]
 pub enum Broken {
@@ -173,7 +178,8 @@ impl<'a> Pump<'a> {
         loop {
             match self.step().await? {
                 Step::RequestBody(None) if self.progress.response == Response::Tunnel => {
-                    return self.close_tunnel().await;
+                    self.progress.request = Request::Done;
+                    self.up.end_tunnel();
                 }
                 Step::RequestBody(chunk) => self.request_body(chunk).await?,
                 Step::Response(Event::Body(chunk)) => {
@@ -219,20 +225,10 @@ impl<'a> Pump<'a> {
 
     async fn response_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
         if self.progress.response == Response::Tunnel {
-            return self.close_tunnel().await.map(|()| self.progress.response = Response::Done);
+            self.progress.request = Request::Done;
         }
         self.progress.response = Response::Done;
         self.down.finish(trailers).await.map_err(|_| Broken::ClientGone)
-    }
-
-    /// One side of a tunnel has closed: hand over what waits and close the other.
-    async fn close_tunnel(&mut self) -> Result<(), Broken> {
-        self.progress.request = Request::Done;
-        self.progress.response = Response::Done;
-        let _ = self.up.finish().await;
-        self.down.finish(None).await.map_err(|_| Broken::ClientGone)?;
-        while !matches!(self.step().await?, Step::Finished) {}
-        Ok(())
     }
 
     async fn step(&mut self) -> Result<Step, Broken> {
@@ -303,6 +299,8 @@ impl<'a> Pump<'a> {
                 Poll::Pending => Poll::Pending,
             },
             Request::Open | Request::Abandoned => Poll::Pending,
+            // The client has ended its half, which is all that its side of the connection can say.
+            Request::Done if self.progress.response == Response::Tunnel => Poll::Pending,
             Request::Done => self.down.source.poll_gone(cx).map(|_| Err(Broken::ClientGone)),
         }
     }
@@ -314,6 +312,7 @@ impl<'a> Pump<'a> {
             }
             Response::Head => self.limits.response_head,
             Response::Body | Response::Done => self.limits.idle,
+            Response::Tunnel if self.progress.request == Request::Done => HALF_CLOSED,
             Response::Tunnel => self.limits.tunnel_idle,
         };
         self.timer.as_mut().reset(Instant::now() + limit);

@@ -121,6 +121,15 @@ impl Upstream {
         }
     }
 
+    /// Ends our half of a tunnel after what was sent; the cell may go on.
+    pub fn end_tunnel(&mut self) {
+        match &mut self.sink {
+            Sink::Wire(wire) => wire.end(),
+            Sink::Stream(stream) => stream.finish(None),
+            Sink::Idle => {}
+        }
+    }
+
     /// The next head. Nothing is lost when it is pending.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
         match &mut self.source {

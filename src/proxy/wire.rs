@@ -47,6 +47,8 @@ struct Inner {
     queue: BytesMut,
     /// Bytes were accepted since the stream below was last flushed.
     unflushed: bool,
+    /// Our half is to be closed after the queue.
+    end: End,
     /// A queued write failed; told to whoever writes, flushes or settles next.
     failed: Option<io::ErrorKind>,
 }
@@ -55,6 +57,13 @@ struct Inner {
 enum Mode {
     Queued,
     Direct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    Asked,
+    Done,
 }
 
 impl Wire {
@@ -87,16 +96,25 @@ impl Wire {
     }
 
     fn new(io: Box<dyn ByteStream>, id: UniqueIDType, mode: Mode) -> Self {
-        let inner = Inner { io, id, mode, queue: BytesMut::new(), unflushed: false, failed: None };
+        let inner =
+            Inner { io, id, mode, queue: BytesMut::new(), unflushed: false, end: End::Open, failed: None };
         Self(Arc::new(Mutex::new(inner)))
     }
 }
 
 impl WireHandle {
-    /// Whether everything written has been handed to the socket.
+    /// Whether everything written, and the end where it was asked for, has been handed to the socket.
     pub fn is_settled(&self) -> bool {
         let inner = lock(&self.0);
-        inner.queue.is_empty() && !inner.unflushed && inner.failed.is_none()
+        inner.queue.is_empty() && !inner.unflushed && inner.end != End::Asked && inner.failed.is_none()
+    }
+
+    /// Closes our half after what is queued; the peer may go on sending.
+    pub fn end(&self) {
+        let mut inner = lock(&self.0);
+        if inner.end == End::Open {
+            inner.end = End::Asked;
+        }
     }
 
     /// Moves the queue; ready when everything written has been handed to the socket.
@@ -122,6 +140,10 @@ impl Inner {
         if self.unflushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.unflushed = false;
+        }
+        if self.end == End::Asked {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.end = End::Done;
         }
         Poll::Ready(Ok(()))
     }
@@ -296,6 +318,24 @@ mod tests {
         drop(far);
         assert!(wire.handle().settled().await.is_err());
         assert!(wire.write_all(b"more").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_comes_after_what_is_queued_and_the_peer_may_go_on() {
+        let (near, mut far) = duplex(16);
+        let mut wire = Wire::queued(near, 0);
+        let handle = wire.handle();
+        wire.write_all(&[7u8; 100]).await.unwrap();
+        handle.end();
+        assert!(!handle.is_settled());
+        let mut received = Vec::new();
+        let (settled, read) = tokio::join!(handle.settled(), far.read_to_end(&mut received));
+        settled.unwrap();
+        assert_eq!(read.unwrap(), 100);
+        far.write_all(b"still").await.unwrap();
+        let mut word = [0u8; 5];
+        wire.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"still");
     }
 
     #[tokio::test]

@@ -10,6 +10,8 @@ mod raw_http;
 #[path = "../support/running.rs"]
 mod running;
 
+mod answers;
+mod clients;
 mod kill_shared;
 mod reload;
 mod shapes;

@@ -409,12 +409,13 @@ impl Exchange {
         self.answer(200, &[], pattern(0, n as usize)).await
     }
 
-    /// 101 with data right behind it (`gap=0` in one write, `gap=1` in a second), then an echo.
+    /// 101 with data right behind it (`gap=0` in one write, `gap=1` in a second), then an echo. `farewell=1` has a
+    /// last word after the client's end.
     async fn websocket(&mut self) -> Result<()> {
         let key = self.head.first("sec-websocket-key").unwrap_or_default().to_string();
         let upgrade = self.head.first("upgrade").unwrap_or_default().to_string();
         self.spent = true;
-        let gap = self.flag("gap", "1");
+        let (gap, farewell) = (self.flag("gap", "1"), self.flag("farewell", "1"));
         let (Reply::H1(tx), BodyRx::H1(rx)) = (&mut self.reply, &mut self.rx) else { bail!("h1 only") };
         let mut text = format!(
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: {upgrade}\r\nconnection: Upgrade\r\nx-mx-key: {key}\r\n\r\n"
@@ -436,6 +437,11 @@ impl Exchange {
                 tx.raw(piece).await?;
             }
             if rx.fill().await? == 0 {
+                if farewell {
+                    tx.raw("FAREWELL").await?;
+                    self.registry.note(&self.id, Saw::Answered);
+                    return Ok(());
+                }
                 bail!("eof");
             }
         }

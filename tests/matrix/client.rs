@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
+use loadtest::cell::RunningCell;
 use loadtest::tls::ClientTls;
 use tokio::net::TcpStream;
 
@@ -78,6 +79,7 @@ pub struct Fixture {
     pub registry: Arc<Registry>,
     pub origin_h1: Origin,
     pub origin_h2: Origin,
+    pub simulated: RunningCell,
 }
 
 impl Fixture {

@@ -1,4 +1,5 @@
-//! A cellgate in this process with two cells behind it, one for each protocol; everything on ports of its own.
+//! A cellgate in this process with two cells behind it, one for each protocol, and a simulated cell that speaks
+//! WebSocket; everything on ports of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use cellgate::app::{self, Options, Running};
 use devcerts::{Authority, Usage};
+use loadtest::cell::{CellOptions, RunningCell};
 use loadtest::tls::ClientTls;
 use tokio::runtime::Runtime;
 
@@ -16,11 +18,14 @@ use crate::registry::Registry;
 /// Hosts of an account in the h1 cell, and of one in the h2 cell.
 pub const HOST_H1: &str = "one.us1.test";
 pub const HOST_H2: &str = "two.us1.test";
+/// And of one in the simulated cell.
+pub const HOST_SIM: &str = "three.us1.test";
 
 /// A running edge, its cells' ports, and the runtime that the cells and clients use.
 pub struct Edge {
     running: Running,
     origins: [Origin; 2],
+    simulated: RunningCell,
     registry: Arc<Registry>,
     tls: ClientTls,
     runtime: Runtime,
@@ -38,13 +43,14 @@ impl Edge {
             let _inside = runtime.enter();
             [false, true].map(|h2| Origin::start(h2, Arc::clone(&registry)).unwrap())
         };
+        let simulated = runtime.block_on(RunningCell::start(CellOptions::named("sim"))).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("matrix").unwrap();
-        write_configuration(folder.path(), origins.each_ref().map(|origin| origin.addr), &authority);
+        write_configuration(folder.path(), [origins[0].addr, origins[1].addr, simulated.addr()], &authority);
         let config = folder.path().join("config");
         let running = app::build(&Options { config, state_dir: None }).unwrap();
         let tls = ClientTls::trusting(authority.ca_pem());
-        Self { running, origins, registry, tls, runtime, _folder: folder }
+        Self { running, origins, simulated, registry, tls, runtime, _folder: folder }
     }
 
     /// Runs `act` against it, and ends both.
@@ -62,12 +68,13 @@ impl Edge {
             registry: self.registry,
             origin_h1,
             origin_h2,
+            simulated: self.simulated,
         });
         self.runtime.block_on(act(fixture))
     }
 }
 
-fn write_configuration(folder: &Path, cells: [SocketAddr; 2], authority: &Authority) {
+fn write_configuration(folder: &Path, cells: [SocketAddr; 3], authority: &Authority) {
     let config = folder.join("config");
     std::fs::create_dir(&config).unwrap();
     let write = |name: &str, text: &str| std::fs::write(config.join(name), text).unwrap();
@@ -75,9 +82,13 @@ fn write_configuration(folder: &Path, cells: [SocketAddr; 2], authority: &Author
     write("edge.pem", &pair.cert_pem);
     write("edge.key", &pair.key_pem);
     write("boot.yaml", BOOT);
-    write("accounts.csv", "account,prefixes,cell\n1,one,h1\n2,two,h2\n");
-    let [h1, h2] = cells;
-    write("cellgate.yaml", &CONFIG.replace("H1_CELL", &h1.to_string()).replace("H2_CELL", &h2.to_string()));
+    write("accounts.csv", "account,prefixes,cell\n1,one,h1\n2,two,h2\n3,three,sim\n");
+    let names = ["H1_CELL", "H2_CELL", "SIM_CELL"];
+    let text = names
+        .iter()
+        .zip(cells)
+        .fold(CONFIG.to_owned(), |text, (name, address)| text.replace(name, &address.to_string()));
+    write("cellgate.yaml", &text);
 }
 
 /// Timeouts are the defaults: no row waits for one, and a row that does is stuck.
@@ -105,6 +116,10 @@ cells:
     domain: us1.test
     protocol: http2
     groups: [{ endpoints: ["H2_CELL"] }]
+  - name: sim
+    domain: us1.test
+    protocol: http1
+    groups: [{ endpoints: ["SIM_CELL"] }]
 accounts: { file: accounts.csv }
 certificates:
   - { cert: edge.pem, key: edge.key, allow_readable: true }

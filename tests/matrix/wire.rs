@@ -309,15 +309,6 @@ impl BodyRx {
             },
         }
     }
-
-    /// The whole rest, for small bodies.
-    pub async fn text(&mut self) -> Result<String> {
-        let mut all = Vec::new();
-        while let Some(piece) = self.data().await? {
-            all.extend_from_slice(&piece);
-        }
-        Ok(String::from_utf8_lossy(&all).into_owned())
-    }
 }
 
 /// The sending half of a message body.

@@ -10,7 +10,7 @@ fn the_same_resource_on_a_host_of_the_configuration_and_nowhere_else() {
     let snapshot = example().build();
     let check = |line: &str, port: u16, expect: Result<&str, Refusal>| {
         let location = Request::new(line).read(&snapshot, |facts| secure::location(&snapshot, facts, port));
-        assert_eq!(location.unwrap(), expect.map(str::to_owned), "{line} {port}");
+        assert_eq!(location.expect("the gate lets it through"), expect.map(str::to_owned), "{line} {port}");
     };
     let path = "/api/v2/accounts/12345/?a=[1]";
     let url = "https://cloud.getdbt.com/api/v2/accounts/12345/?a=[1]";

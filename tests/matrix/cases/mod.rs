@@ -10,3 +10,4 @@ pub mod pool;
 pub mod semantics;
 pub mod simple;
 pub mod upgrade;
+pub mod websocket;

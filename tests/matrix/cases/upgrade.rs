@@ -19,12 +19,13 @@ pub fn rows(t: &mut Table) {
     t.add("900 upgrades, echo, none torn", many);
     t.add("1 MB through the tunnel", big);
     t.add("client ends the tunnel", client_ends);
+    t.add("client ends its half: what the cell says then still comes", half_closed);
     t.add("cell ends the tunnel", cell_ends);
     t.add("refused upgrade is a plain response", refused);
 }
 
-async fn open(f: &Fixture, gap: usize) -> Result<(String, H1Rx, H1Tx)> {
-    let request = f.request(BOTH_H1, "GET", &format!("ws?gap={gap}"));
+async fn open(f: &Fixture, tuned: &str) -> Result<(String, H1Rx, H1Tx)> {
+    let request = f.request(BOTH_H1, "GET", &format!("ws?{tuned}"));
     let request = request.header("Connection", "Upgrade").header("Upgrade", "websocket");
     let request =
         request.header("Sec-WebSocket-Version", "13").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
@@ -56,7 +57,7 @@ async fn many(f: Arc<Fixture>) -> Result<String> {
         lanes.spawn(async move {
             let mut torn = Vec::new();
             for i in 0..ROUNDS / LANES {
-                if let Err(e) = round(&f, i % 2).await {
+                if let Err(e) = round(&f, ["gap=0", "gap=1"][i % 2]).await {
                     torn.push(format!("{e:#}"));
                 }
             }
@@ -68,7 +69,7 @@ async fn many(f: Arc<Fixture>) -> Result<String> {
     Ok(format!("0 of {ROUNDS} torn"))
 }
 
-async fn round(f: &Fixture, gap: usize) -> Result<()> {
+async fn round(f: &Fixture, gap: &str) -> Result<()> {
     let (_, mut rx, mut tx) = open(f, gap).await?;
     for n in 0..3 {
         tx.raw(pattern(n, 64)).await?;
@@ -78,7 +79,7 @@ async fn round(f: &Fixture, gap: usize) -> Result<()> {
 }
 
 async fn big(f: Arc<Fixture>) -> Result<String> {
-    let (_, mut rx, mut tx) = open(&f, 0).await?;
+    let (_, mut rx, mut tx) = open(&f, "gap=0").await?;
     let sending = async {
         for i in 0..16 {
             tx.raw(pattern(i * 65_536, 65_536)).await?;
@@ -93,7 +94,7 @@ async fn big(f: Arc<Fixture>) -> Result<String> {
 }
 
 async fn client_ends(f: Arc<Fixture>) -> Result<String> {
-    let (id, rx, tx) = open(&f, 0).await?;
+    let (id, rx, tx) = open(&f, "gap=0").await?;
     drop((rx, tx));
     let waited = f
         .registry
@@ -102,11 +103,19 @@ async fn client_ends(f: Arc<Fixture>) -> Result<String> {
     Ok(format!("{} ms", waited.as_millis()))
 }
 
+async fn half_closed(f: Arc<Fixture>) -> Result<String> {
+    let (_, mut rx, mut tx) = open(&f, "farewell=1").await?;
+    tx.half_close().await?;
+    ensure!(take(&mut rx, 8).await? == b"FAREWELL", "another word");
+    let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
+    end.map_err(|_| anyhow::anyhow!("the tunnel stays open with both halves ended"))
+}
+
 async fn cell_ends(f: Arc<Fixture>) -> Result<String> {
-    let (_, mut rx, mut tx) = open(&f, 0).await?;
+    let (_, mut rx, mut tx) = open(&f, "gap=0").await?;
     tx.raw("BYE").await?;
     let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
-    Ok(end.map_err(|_| anyhow::anyhow!("the client still waits 2 s after the cell closed"))?)
+    end.map_err(|_| anyhow::anyhow!("the client still waits 2 s after the cell closed"))
 }
 
 async fn refused(f: Arc<Fixture>) -> Result<String> {
