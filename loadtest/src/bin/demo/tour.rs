@@ -93,7 +93,9 @@ impl Curl {
         let token =
             if token.is_empty() { String::new() } else { format!(" -H 'Authorization: Token {token}'") };
         let options = if options.is_empty() { String::new() } else { format!(" {options}") };
-        format!("curl -sS{options} '{url}'{token} --cacert {ca} --connect-to ::{https}")
+        // Our own bodies end without a new line.
+        let end = if options.ends_with("-i") { "; echo" } else { "" };
+        format!("curl -sS{options} '{url}'{token} --cacert {ca} --connect-to ::{https}{end}")
     }
 
     /// To an account's own address.
@@ -310,6 +312,7 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
     let cellgate = place.program("cellgate").display().to_string();
     let (config, state) = (place.config.display(), place.state.display());
     let page = |path: &str| format!("curl -sS http://{}{path}", edge.admin);
+    let json = |path: &str| page(path) + "; echo";
     with_heading(
         "For operators",
         vec![
@@ -334,12 +337,12 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
             ),
             step(
                 "Read the configuration again; refused whole if anything in it is wrong",
-                format!("curl -sS -X POST --unix-socket {state}/admin.sock http://localhost/reload"),
+                format!("curl -sS -X POST --unix-socket {state}/admin.sock http://localhost/reload; echo"),
                 &["\"outcome\":"],
             ),
-            step("Ready for traffic?", page("/readyz"), &["\"ready\":true"]),
-            step("Generation, hash, and how the last reload ended", page("/config"), &["\"generation\":"]),
-            step("Cells", page("/cells"), &["\"cell-1\"", "\"shared\""]),
+            step("Ready for traffic?", json("/readyz"), &["\"ready\":true"]),
+            step("Generation, hash, and how the last reload ended", json("/config"), &["\"generation\":"]),
+            step("Cells", json("/cells"), &["\"cell-1\"", "\"shared\""]),
             step("Metrics", format!("{} | grep -c ^cellgate_", page("/metrics")), &[]),
             step(
                 "The access log: one line for each request",
