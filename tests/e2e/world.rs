@@ -18,6 +18,11 @@ pub const TOKEN_12345: &str = "dbtc_FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE
 /// The personal token of the request shapes, account 70403103966603's.
 pub const TOKEN_AB123: &str = "dbtu_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0";
 
+/// A token that no table knows.
+pub fn token(number: u64) -> String {
+    format!("dbtc_{number:040}")
+}
+
 /// Cells and a cellgate before them.
 pub struct World {
     /// Ends first: what it still sends must find its cells.
