@@ -12,6 +12,12 @@
 CARGO := cargo
 LOCKED := --locked
 
+# See scripts/toolchain.
+TOOLCHAIN := $(shell scripts/toolchain)
+ifneq ($(TOOLCHAIN),)
+export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
+endif
+
 .PHONY: help run test test-long check certs demo-check fuzz-smoke
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.

@@ -75,7 +75,7 @@ const FUNCTION_LINES: usize = 70;
 const LONG_FILES: [(&str, usize); 0] = [];
 
 /// Functions that are longer, by file and name.
-const LONG_FUNCTIONS: [(&str, &str, usize); 1] = [("src/config/routing.rs", "read", 76)];
+const LONG_FUNCTIONS: [(&str, &str, usize); 0] = [];
 
 /// How far a number in the lists above may lie over the truth before it must be lowered: others work on
 /// the same file, and a line less is no reason to stop them.

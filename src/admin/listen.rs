@@ -93,7 +93,7 @@ async fn serve_unix(socket: Option<&Socket>, router: &Router, places: &Arc<Semap
             }
         };
         match stream.peer_cred() {
-            Ok(peer) if may_connect(socket.owner, peer.uid()) => {
+            Ok(peer) if may_connect(socket, peer.uid()) => {
                 serve_connection(stream, router.clone(), place);
             }
             Ok(peer) => {

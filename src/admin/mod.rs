@@ -37,8 +37,21 @@ pub struct AdminSettings {
     /// Host names beyond `localhost` and loopback addresses under which the loopback door may be
     /// called, without port.
     pub allowed_hosts: Vec<String>,
-    /// The door with everything: path of a unix socket, made with mode 0600.
+    /// The door with everything: path of a unix socket.
     pub socket: Option<PathBuf>,
+    /// Who may open that door.
+    pub socket_mode: SocketMode,
+}
+
+/// The file mode of the admin socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+/// The process's own user and nobody else.
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o600)
+    }
 }
 
 /// What the admin plane may look at and whom it may ask.
@@ -99,7 +112,8 @@ impl Admin {
     /// A door cannot be bound, or the thread not be started; nothing is left behind then.
     pub fn start(settings: &AdminSettings, state: AdminState) -> Result<Self, AdminError> {
         let tcp = settings.loopback.map(bind_loopback).transpose()?;
-        let unix = settings.socket.as_deref().map(bind_socket).transpose()?;
+        let unix =
+            settings.socket.as_deref().map(|path| bind_socket(path, settings.socket_mode)).transpose()?;
         let loopback = tcp.as_ref().map(|(_, address)| *address);
         let socket = settings.socket.clone();
         let runtime =

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Type};
 
-use super::AdminError;
-
-/// The socket's mode: its owner and nobody else.
-const SOCKET_MODE: u32 = 0o600;
+use super::{AdminError, SocketMode};
 
 /// A bound socket. Its file goes when this is dropped, unless somebody else has replaced it.
 #[derive(Debug)]
@@ -21,21 +18,25 @@ pub(super) struct Socket {
     pub listener: UnixListener,
     /// The user that this process runs as.
     pub owner: u32,
+    /// Its mode.
+    pub mode: SocketMode,
     path: PathBuf,
     inode: u64,
 }
 
 /// Binds the socket. It is made in a private folder beside its place and moved there when it has its
 /// mode, so that nobody can connect in between, and without touching the umask of the process.
-pub(super) fn bind_socket(path: &Path) -> Result<Socket, AdminError> {
+pub(super) fn bind_socket(path: &Path, mode: SocketMode) -> Result<Socket, AdminError> {
     make_room(path)?;
-    bind_beside(path).map_err(|error| AdminError::Socket(path.into(), error))
+    bind_beside(path, mode).map_err(|error| AdminError::Socket(path.into(), error))
 }
 
-/// Whether a peer may talk to us.
-pub(super) fn may_connect(owner: u32, peer: u32) -> bool {
+/// Whether a peer may talk to us. Where the operator has opened the mode to group or others, the kernel has
+/// held the peer against it already, all its groups included.
+pub(super) fn may_connect(socket: &Socket, peer: u32) -> bool {
     const ROOT: u32 = 0;
-    peer == owner || peer == ROOT
+    const BEYOND_OWNER: u32 = 0o066;
+    peer == socket.owner || peer == ROOT || socket.mode.0 & BEYOND_OWNER != 0
 }
 
 fn make_room(path: &Path) -> Result<(), AdminError> {
@@ -58,16 +59,16 @@ fn make_room(path: &Path) -> Result<(), AdminError> {
     }
 }
 
-fn bind_beside(path: &Path) -> io::Result<Socket> {
+fn bind_beside(path: &Path, mode: SocketMode) -> io::Result<Socket> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = PrivateFolder::create(parent.join(format!(".cg{}", std::process::id())))?;
     let beside = folder.0.join("s");
     let listener = UnixListener::bind(&beside)?;
     listener.set_nonblocking(true)?;
-    fs::set_permissions(&beside, Permissions::from_mode(SOCKET_MODE))?;
+    fs::set_permissions(&beside, Permissions::from_mode(mode.0))?;
     let made = fs::symlink_metadata(&beside)?;
     fs::rename(&beside, path)?;
-    Ok(Socket { listener, owner: made.uid(), path: path.into(), inode: made.ino() })
+    Ok(Socket { listener, owner: made.uid(), mode, path: path.into(), inode: made.ino() })
 }
 
 /// A folder that only we can enter, and that goes when it is dropped.
@@ -107,7 +108,7 @@ mod tests {
     fn the_socket_is_private_from_the_start_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let socket = bind_socket(&path).unwrap();
+        let socket = bind_socket(&path, SocketMode::default()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the socket");
         drop(socket);
@@ -120,11 +121,11 @@ mod tests {
         let path = folder.path().join("admin.sock");
         // What a killed process leaves: std does not remove the file.
         drop(UnixListener::bind(&path).unwrap());
-        let live = bind_socket(&path).unwrap();
-        assert!(matches!(bind_socket(&path), Err(AdminError::SocketInUse(_))));
+        let live = bind_socket(&path, SocketMode::default()).unwrap();
+        assert!(matches!(bind_socket(&path, SocketMode::default()), Err(AdminError::SocketInUse(_))));
         assert!(path.exists());
         drop(live);
-        assert!(bind_socket(&path).is_ok());
+        assert!(bind_socket(&path, SocketMode::default()).is_ok());
     }
 
     #[test]
@@ -132,31 +133,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         fs::write(&path, "precious").unwrap();
-        let error = bind_socket(&path).unwrap_err();
+        let error = bind_socket(&path, SocketMode::default()).unwrap_err();
         assert!(matches!(error, AdminError::NotASocket(_)), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         let missing = folder.path().join("no/folder/admin.sock");
-        assert!(matches!(bind_socket(&missing), Err(AdminError::Socket(..))));
+        assert!(matches!(bind_socket(&missing, SocketMode::default()), Err(AdminError::Socket(..))));
     }
 
     #[test]
     fn a_socket_that_replaced_ours_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        let ours = bind_socket(&path).unwrap();
+        let ours = bind_socket(&path, SocketMode::default()).unwrap();
         fs::remove_file(&path).unwrap();
-        let theirs = bind_socket(&path).unwrap();
+        let theirs = bind_socket(&path, SocketMode::default()).unwrap();
         drop(ours);
         assert!(path.exists());
         drop(theirs);
     }
 
     #[test]
-    fn the_own_user_and_root_may_connect() {
-        for (owner, peer, expect) in
-            [(1000, 1000, true), (1000, 0, true), (1000, 1001, false), (0, 0, true), (0, 1000, false)]
-        {
-            assert_eq!(may_connect(owner, peer), expect, "{owner} {peer}");
+    fn the_own_user_and_root_may_connect_and_whom_the_mode_admits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = bind_socket(&folder.path().join("admin.sock"), SocketMode::default()).unwrap();
+        for (owner, peer, mode, expect) in [
+            (1000, 1000, 0o600, true),
+            (1000, 0, 0o600, true),
+            (1000, 1001, 0o600, false),
+            (0, 0, 0o600, true),
+            (0, 1000, 0o600, false),
+            (0, 1000, 0o660, true),
+        ] {
+            (socket.owner, socket.mode) = (owner, SocketMode(mode));
+            assert_eq!(may_connect(&socket, peer), expect, "{owner} {peer} {mode:o}");
         }
     }
 }

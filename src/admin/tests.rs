@@ -67,6 +67,7 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         loopback: Some(([127, 0, 0, 1], 0).into()),
         allowed_hosts: Vec::new(),
         socket: Some(folder.path().join("admin.sock")),
+        ..AdminSettings::default()
     };
     let admin = Admin::start(&settings, state).unwrap();
     Running { admin, readiness, reload, inbox: Some(inbox), _folder: folder }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, SocketMode};
 use crate::config::Boot;
 use crate::config::boot::{Listener, ListenerProtocol};
 use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
@@ -48,5 +48,6 @@ pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {
         loopback: boot.admin.loopback,
         allowed_hosts: boot.admin.allowed_hosts.iter().map(ToString::to_string).collect(),
         socket: Some(boot.admin.unix.clone()),
+        socket_mode: SocketMode(boot.admin.unix_mode),
     }
 }

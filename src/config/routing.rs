@@ -69,8 +69,7 @@ pub(super) fn read(
     boot: Option<&Boot>,
     now: i64,
 ) -> Option<Config> {
-    let report = at.report();
-    let mut raw = at.open(raw);
+    let (mut raw, report) = (at.open(raw), at.report());
     super::version(raw.version(at));
     let tls = Tls::new(now);
     let guide = raw.guide(at).parse(URL, |text| url(&text)).required();
@@ -86,9 +85,9 @@ pub(super) fn read(
     let (surface_names, schedule_names, cell_names) = (&surface_names, &schedule_names, &cell_names);
     let targets =
         Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };
-    let hosts = raw.hosts(at).some_items(hosts::MAX_HOSTS);
-    let written_hosts = hosts.len();
-    let hosts = hosts::hosts(hosts, &targets);
+    let written_hosts = raw.hosts(at).some_items(hosts::MAX_HOSTS);
+    let count = written_hosts.len();
+    let hosts = hosts::hosts(written_hosts, &targets);
     let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
     let cells = cells::read(cells, sources, &tls);
     let (mut identify, table) = identify::read(raw.identify(at), cell_names, sources);
@@ -100,41 +99,48 @@ pub(super) fn read(
     identify.credentials.table = credentials(table, sources, &accounts, report);
     let clients = client_families(raw.clients(at), sources, report);
 
-    let https = boot.is_some_and(|boot| boot.listeners.iter().any(|l| l.protocol == ListenerProtocol::Https));
     let certificates = certificates(raw.certificates(at), sources, &tls);
-    match &certificates {
-        Some(certificates) if https && certificates.is_empty() => {
-            let what = "a listener serves https and there are no certificates";
-            at.key("certificates").refuse(what, "at least one certificate");
-        }
-        // Held against half of the hosts, every certificate would look useless.
-        Some(certificates) if hosts.len() == written_hosts => {
-            check_coverage(certificates, &hosts, surface_names, https);
-        }
-        Some(_) | None => {}
-    }
+    // Held against half of the hosts, every certificate would look useless.
+    let whole_hosts = (hosts.len() == count).then_some(hosts.as_slice());
+    check_certificates(certificates.as_deref(), whole_hosts, surface_names, boot, &at.key("certificates"));
     let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
-    let trusted_proxies = networks(trusted);
-    let limits = limits(raw.limits(at));
-    let redirect_exceptions = exceptions(raw.redirect_exceptions(at));
-    let KnownAccounts::Table(accounts) = accounts else { return None };
     Some(Config {
         hash: hash(sources),
         surfaces,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
         cells,
-        accounts,
         environments,
         schedules,
         identify,
         clients,
-        limits,
-        trusted_proxies,
-        guide: guide?,
-        redirect_exceptions,
+        limits: limits(raw.limits(at)),
+        trusted_proxies: networks(trusted),
+        redirect_exceptions: exceptions(raw.redirect_exceptions(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.
         certificates: certificates.into_iter().flatten().map(|(_, certificate)| certificate).collect(),
+        // Last, because they may end this function, and all of the above has something to report.
+        guide: guide?,
+        accounts: accounts.whole()?,
     })
+}
+
+/// Holds the certificates against hosts and listeners, as far as each could be read.
+fn check_certificates(
+    certificates: Option<&[(At<'_>, ServerCertificate)]>,
+    hosts: Option<&[(At<'_>, HostEntry)]>,
+    surfaces: &Names,
+    boot: Option<&Boot>,
+    at: &At<'_>,
+) {
+    let https = boot.is_some_and(|boot| boot.listeners.iter().any(|l| l.protocol == ListenerProtocol::Https));
+    match (certificates, hosts) {
+        (Some([]), _) if https => {
+            let what = "a listener serves https and there are no certificates";
+            at.refuse(what, "at least one certificate");
+        }
+        (Some(certificates), Some(hosts)) => check_coverage(certificates, hosts, surfaces, https),
+        (Some(_), None) | (None, _) => {}
+    }
 }
 
 /// The domains of the cells as they are written.

@@ -94,6 +94,9 @@ pub struct Decision {
     pub schedule: Option<ScheduleIndex>,
     /// The fingerprint of the credential under the newest key, where one of a known shape was sent.
     pub fingerprint: Option<Fingerprint>,
+    /// The fingerprint under which the learned table knows the credential: under an older key while
+    /// keys rotate. `None` where a configured table knows it, or none does.
+    pub learned: Option<Fingerprint>,
     /// The credential tables know this credential for exactly this account, so the account's own
     /// address may be shown even where the cell does not answer 2xx.
     pub credential_known: bool,
@@ -133,6 +136,7 @@ impl Decision {
             misordered_host: false,
             schedule: None,
             fingerprint: None,
+            learned: None,
             credential_known: false,
             may_learn: false,
             client: None,
@@ -146,12 +150,12 @@ impl Decision {
         self.fingerprint.zip(self.account).filter(|_| proven)
     }
 
-    /// The credential that alone decided where the request goes: a 401 from the cell counts against
+    /// The learned entry that alone decided where the request goes: a 401 from the cell counts against
     /// it, any 2xx for it.
     pub fn routed_by(&self) -> Option<Fingerprint> {
         let forwarded = matches!(self.verdict, Verdict::Forward { .. });
         let by_token = matches!(self.source, Source::Credential | Source::Cookie) && self.credential_known;
-        self.fingerprint.filter(|_| forwarded && by_token)
+        self.learned.filter(|_| forwarded && by_token)
     }
 
     /// The beginning of a decision about a request on a served host: refused, until it is decided.

@@ -47,8 +47,9 @@ pub struct Known {
     pub fingerprint: Option<Fingerprint>,
     /// The account that it belongs to.
     pub account: Option<AccountId>,
-    /// That was learned, not configured.
-    pub learned: bool,
+    /// The fingerprint under which it was learned, where it was learned and not configured. May be that
+    /// under an older key.
+    pub learned: Option<Fingerprint>,
 }
 
 /// The cell that id ranges name.
@@ -133,20 +134,31 @@ pub fn has_credential(rules: &IdentifyRules, headers: &HeaderMap, cookies: &Cook
 }
 
 /// Asks the credential tables: the configured one before the learned one, the newest key before older
-/// ones.
+/// ones. A token that was learned for two accounts is nobody's, also where it was one key's entry for
+/// the one and another key's for the other.
 pub fn known(rules: &CredentialRules, learned: &LearnedTable, token: Option<&[u8]>) -> Known {
-    let mut known = Known { fingerprint: None, account: None, learned: false };
+    let mut known = Known { fingerprint: None, account: None, learned: None };
     let Some(token) = token else { return known };
+    let mut entry: Option<(Fingerprint, AccountId)> = None;
+    let mut ambiguous = false;
     for key in &rules.keys {
         let fingerprint = credential::fingerprint(key, token);
         known.fingerprint.get_or_insert(fingerprint);
         if let Some(account) = rules.table.get(&fingerprint) {
-            return Known { account: Some(*account), learned: false, ..known };
+            return Known { account: Some(*account), ..known };
         }
-        if let (Learned::Account(account), None) = (learned.lookup(fingerprint), known.account) {
-            known.account = Some(account);
-            known.learned = true;
+        match learned.lookup(fingerprint) {
+            Learned::None => {}
+            Learned::Ambiguous => ambiguous = true,
+            Learned::Account(account) => {
+                let (_, first) = entry.get_or_insert((fingerprint, account));
+                ambiguous |= *first != account;
+            }
         }
+    }
+    if let Some((fingerprint, account)) = entry.filter(|_| !ambiguous) {
+        known.account = Some(account);
+        known.learned = Some(fingerprint);
     }
     known
 }

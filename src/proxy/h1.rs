@@ -84,7 +84,9 @@ async fn one_request(
         Ok(Some(_)) => {}
         // The gate and the engine disagree: refuse, so that only what both read alike is forwarded.
         Ok(None) | Err(_) => {
-            let reply = service.refuse_unread(peer, snapshot, BadRequest::HeaderLine.into());
+            // Of an absolute target the engine compares the authority with Host; the gate does later.
+            let reason = if absolute.is_some() { BadRequest::HostMismatch } else { BadRequest::HeaderLine };
+            let reply = service.refuse_unread(peer, snapshot, reason.into());
             return say_and_close(session.into_inner(), &reply).await;
         }
     }
@@ -130,6 +132,8 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
     let mut shutdown = service.shutdown();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
     let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
+    let leave = if first { Phase::Closed } else { Phase::Draining };
+    let mut leaving = false;
     loop {
         match reader.read(&ready.buffered, &limits) {
             Ok(HeadStatus::Complete(head)) => return HeadRead::Complete(head),
@@ -143,7 +147,15 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
         let read = tokio::select! {
             biased;
             read = tokio::time::timeout_at(deadline, ready.stream.read_buf(&mut ready.buffered)) => read,
-            () = shutdown.reached(Phase::Draining), if !begun && !first => return HeadRead::Closed,
+            () = shutdown.reached(leave), if !begun && !leaving => {
+                if !first {
+                    return HeadRead::Closed;
+                }
+                // Its request may be under way; a client that sends none must not hold up the end.
+                leaving = true;
+                deadline = deadline.min(Instant::now() + LINGER);
+                continue;
+            }
         };
         match read {
             Ok(Ok(0)) | Ok(Err(_)) => return HeadRead::Closed,

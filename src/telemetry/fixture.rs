@@ -132,6 +132,7 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
             misordered_host: false,
             schedule: None,
             fingerprint: None,
+            learned: None,
             credential_known: false,
             may_learn: false,
             client: Some(0),

@@ -159,28 +159,39 @@ fn a_diff_says_what_changes_for_whom() {
     assert_eq!(diff(&running, &before), Diff::default());
 }
 
+/// As little as a `boot.yaml` can say; what the example says beyond it is its own matter.
+const BOOT: &str = "\
+version: 1
+listeners:
+  - { name: http, address: 127.0.0.1:8080, protocol: http }
+  - { name: https, address: 127.0.0.1:8443, protocol: https }
+";
+
 #[test]
 fn changes_that_need_a_restart_are_named_by_field() {
-    let boot = |change: &dyn Fn(&mut cellgate::config::FileText)| {
+    let boot = |text: String| {
         let mut sources = example();
-        change(&mut sources.boot);
+        sources.boot = Ok(text.into_bytes());
         parse_boot(&sources).map_err(|problems| lines(&problems)).unwrap()
     };
-    let before = boot(&|_| {});
-    let check = |from: &str, to: &str, expect: &[&str]| {
-        assert_eq!(boot_changes(&before, &boot(&|text| replace(text, from, to))), expect, "{to}");
+    let before = boot(BOOT.to_owned());
+    let replaced = |from: &str, to: &str, expect: &[&str]| {
+        assert!(BOOT.contains(from), "{from}");
+        assert_eq!(boot_changes(&before, &boot(BOOT.replace(from, to))), expect, "{to}");
     };
-    check("version: 1", "version: 1", &[]);
-    check("127.0.0.1:8443", "127.0.0.1:8444", &["listeners[https]"]);
-    check("name: https", "name: tls", &["listeners[https]", "listeners[tls]"]);
-    check("state_dir: ../state\n", "state_dir: ../other\nworkers: 4\n", &["state_dir", "workers"]);
-    check("127.0.0.1:9900", "127.0.0.1:9901\n  unix_mode: '0660'", &["admin.unix_mode", "admin.loopback"]);
-    check(
-        "version: 1",
-        "version: 1\nlimits: { head_timeout: 5s, connections: 7 }\ndrain: { grace: 0s }",
-        &["limits.connections", "limits.head_timeout", "drain.grace"],
-    );
-    check("version: 1", "version: 1\naccess_log: { path: a.log }", &["access_log.path"]);
+    let added = |keys: &str, expect: &[&str]| {
+        assert_eq!(boot_changes(&before, &boot(format!("{BOOT}{keys}\n"))), expect, "{keys}");
+    };
+    added("# nothing", &[]);
+    replaced("127.0.0.1:8443", "127.0.0.1:8444", &["listeners[https]"]);
+    replaced("name: https", "name: tls", &["listeners[https]", "listeners[tls]"]);
+    added("state_dir: ../other", &["state_dir", "admin.unix"]);
+    added("workers: 4", &["workers"]);
+    added("admin: { loopback: 127.0.0.1:9900, unix_mode: '0660' }", &["admin.unix_mode", "admin.loopback"]);
+    added("admin: { unix: a.sock, allowed_hosts: [a] }", &["admin.unix", "admin.allowed_hosts"]);
+    added("access_log: { path: a.log }", &["access_log.path"]);
+    added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
+    added("drain: { grace: 0s, deadline: 1s }", &["drain.grace", "drain.deadline"]);
 }
 
 #[test]

@@ -3,10 +3,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/process.rs"]
+mod process;
 #[path = "../support/raw_http.rs"]
 mod raw_http;
 #[path = "../support/running.rs"]
 mod running;
 
+mod answers;
+mod clients;
+mod credentials;
+mod hops;
+mod kill_shared;
+mod reload;
 mod shapes;
 mod world;

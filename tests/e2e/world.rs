@@ -18,11 +18,6 @@ pub const TOKEN_12345: &str = "dbtc_FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE
 /// The personal token of the request shapes, account 70403103966603's.
 pub const TOKEN_AB123: &str = "dbtu_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0";
 
-/// A token that no table knows.
-pub fn token(number: u64) -> String {
-    format!("dbtc_{number:040}")
-}
-
 /// Cells and a cellgate before them.
 pub struct World {
     /// Ends first: what it still sends must find its cells.
@@ -50,6 +45,11 @@ impl World {
         let folder = Folder::example(&addresses(&cells));
         prepare(&folder);
         Self { edge: Edge::start(folder), cells, runtime }
+    }
+
+    /// Of parts made one by one.
+    pub fn of(edge: Edge, cells: BTreeMap<String, RunningCell>, runtime: Runtime) -> Self {
+        Self { edge, cells, runtime }
     }
 
     /// A cell.

@@ -8,6 +8,7 @@
 //!
 //! Where the engine's codecs cannot do what HTTP asks, the row asserts what happens instead, so that it is
 //! noticed when that changes; `docs/decisions/0001-engine.md` lists these.
+#![allow(clippy::print_stdout)] // The table of rows is what this prints.
 #![allow(clippy::unwrap_used)]
 
 mod behave;

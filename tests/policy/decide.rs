@@ -401,6 +401,23 @@ fn a_learned_credential_routes_what_names_no_account() {
 }
 
 #[test]
+fn a_rotated_key_does_not_settle_whose_token_it_is() {
+    let snapshot = example().build();
+    let learned = LearnedTable::default();
+    let list = get("cloud.getdbt.com/api/v2/accounts/").with(&[&format!("Authorization: Token {JUNK}")]);
+    let teach = |key: &str, id: u64| {
+        learned.teach(fingerprint(&fingerprint_key(key), JUNK.as_bytes()), account(id), &BOUNDS, 0);
+    };
+    teach("k1", 12345);
+    let decision = list.decide(&snapshot, &learned);
+    assert_eq!(line(&snapshot, &decision), "us1-c1 credential 12345");
+    let entry = fingerprint(&fingerprint_key("k1"), JUNK.as_bytes());
+    assert_eq!(decision.routed_by(), Some(entry), "a 401 counts against the entry that was followed");
+    teach("k2", 26228);
+    assert_eq!(line(&snapshot, &list.decide(&snapshot, &learned)), "404 no_account none");
+}
+
+#[test]
 fn the_configured_table_is_never_overruled_by_what_was_learned() {
     let snapshot = example().build();
     let learned = LearnedTable::default();

@@ -7,4 +7,5 @@ mod snapshot;
 mod decide;
 mod properties;
 mod seal;
+mod secure;
 mod shapes;

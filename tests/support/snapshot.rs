@@ -13,11 +13,12 @@ use cellgate::policy::certificates::CertificateTable;
 use cellgate::policy::credential::{self, CredentialRules, FingerprintKey, Learning, TokenShape};
 use cellgate::policy::decide::{Decision, decide};
 use cellgate::policy::envelope::ErrorShape;
-use cellgate::policy::facts::{ConnectionFacts, Scheme, WireVersion};
+use cellgate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
 use cellgate::policy::gate::{self, ParsedHead};
 use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
+use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
     Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
@@ -351,6 +352,18 @@ impl Request {
     }
 
     pub fn decide(&self, snapshot: &Snapshot, learned: &LearnedTable) -> Decision {
+        match self.read(snapshot, |facts| decide(snapshot, learned, facts)) {
+            Ok(decision) => decision,
+            Err(refusal) => Decision::refused(refusal),
+        }
+    }
+
+    /// Puts it to the gate, and what the gate reads to `then`.
+    pub fn read<T>(
+        &self,
+        snapshot: &Snapshot,
+        then: impl FnOnce(&RequestFacts<'_>) -> T,
+    ) -> Result<T, Refusal> {
         let head = ParsedHead {
             method: &self.method,
             version: self.version,
@@ -365,9 +378,6 @@ impl Request {
             certificate_names: None,
         };
         let mut scratch = String::new();
-        match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
-            Ok(facts) => decide(snapshot, learned, &facts),
-            Err(refusal) => Decision::refused(refusal),
-        }
+        gate::facts(head, connection, &snapshot.limits, &mut scratch).map(|facts| then(&facts))
     }
 }

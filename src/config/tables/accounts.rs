@@ -60,6 +60,14 @@ pub(in crate::config) enum KnownAccounts {
 }
 
 impl KnownAccounts {
+    /// The table, where nothing is wrong with it.
+    pub(in crate::config) fn whole(self) -> Option<AccountTable> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Partial(_) | Self::Unknown => None,
+        }
+    }
+
     fn lacks(&self, id: AccountId) -> bool {
         match self {
             Self::Table(table) | Self::Partial(table) => table.by_id(id).is_none(),

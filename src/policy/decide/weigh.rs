@@ -35,6 +35,7 @@ pub(super) fn weigh(
     let token = identify::token(rules, facts.headers);
     let known = identify::known(&rules.credentials, learned, token.or(cookies.token));
     decision.fingerprint = known.fingerprint;
+    decision.learned = known.learned;
     let said = Said::new(&explicit, &cookies, &known, token.is_some());
 
     let verdict = match host.rule.role {
@@ -42,8 +43,9 @@ pub(super) fn weigh(
         Role::Legacy => on_legacy_host(snapshot, host, &explicit, &said, decision)?,
     }?;
     decision.credential_known = known.account.is_some() && known.account == decision.account;
+    let verdict = redirect(snapshot, facts, host, decision).unwrap_or(verdict);
     decision.may_learn = may_learn(snapshot, facts, &explicit, &known, &verdict, decision);
-    Ok(redirect(snapshot, facts, host, decision).unwrap_or(verdict))
+    Ok(verdict)
 }
 
 /// The accounts that the sources behind the host name, in the identify order.
@@ -192,7 +194,7 @@ fn may_learn(
     decision: &Decision,
 ) -> bool {
     let agrees = |conflict: &Conflict| {
-        matches!(conflict.against, Source::Credential | Source::Cookie) && known.learned
+        matches!(conflict.against, Source::Credential | Source::Cookie) && known.learned.is_some()
     };
     snapshot.identify.credentials.learning.is_some()
         && decision.fingerprint.is_some()

@@ -12,7 +12,7 @@ pub fn rows(t: &mut Table) {
     t.all_legs("GET", get);
     t.all_legs("POST with a length", |f, l| post(f, l, Body::Length(70_000)));
     t.all_legs("POST without a length", |f, l| post(f, l, Body::Stream));
-    t.all_legs("POST of length 0", |f, l| post_empty(f, l));
+    t.all_legs("POST of length 0", post_empty);
     t.all_legs("20 GETs on one connection use one origin connection", pooled);
     t.all_legs("PUT DELETE PATCH OPTIONS", methods);
     t.all_legs("path and query byte for byte", target);

@@ -108,14 +108,14 @@ async fn half_closed(f: Arc<Fixture>) -> Result<String> {
     tx.half_close().await?;
     ensure!(take(&mut rx, 8).await? == b"FAREWELL", "another word");
     let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
-    Ok(end.map_err(|_| anyhow::anyhow!("the tunnel stays open with both halves ended"))?)
+    end.map_err(|_| anyhow::anyhow!("the tunnel stays open with both halves ended"))
 }
 
 async fn cell_ends(f: Arc<Fixture>) -> Result<String> {
     let (_, mut rx, mut tx) = open(&f, "gap=0").await?;
     tx.raw("BYE").await?;
     let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
-    Ok(end.map_err(|_| anyhow::anyhow!("the client still waits 2 s after the cell closed"))?)
+    end.map_err(|_| anyhow::anyhow!("the client still waits 2 s after the cell closed"))
 }
 
 async fn refused(f: Arc<Fixture>) -> Result<String> {

@@ -50,10 +50,10 @@ pub fn steps(place: &Place, edge: &Edge) -> Vec<Step> {
 pub fn text(place: &Place, edge: &Edge, steps: &[Step]) -> Result<String> {
     let folder = std::env::current_dir().context("finding the current folder")?;
     let mut text = format!(
-        "\ncellgate serves {} accounts' hosts from {}, with four simulated cells, all on loopback.\n\
-         Paste these lines into another terminal. They are meant in this order.\n\n  cd '{}'\n",
-        edge.https,
+        "\ncellgate serves {}/ on https://{}, in front of four simulated cells, all on loopback.\n\
+         Paste these lines into another terminal, in this order.\n\n  cd '{}'\n",
         place.config.display(),
+        edge.https,
         folder.display(),
     );
     for step in steps {
@@ -92,15 +92,18 @@ impl Curl {
         let Self { ca, https, .. } = self;
         let token =
             if token.is_empty() { String::new() } else { format!(" -H 'Authorization: Token {token}'") };
-        format!("curl -sS {options} --cacert {ca} --connect-to ::{https}{token} '{url}'")
+        let options = if options.is_empty() { String::new() } else { format!(" {options}") };
+        // Our own bodies end without a new line.
+        let end = if options.ends_with("-i") { "; echo" } else { "" };
+        format!("curl -sS{options} '{url}'{token} --cacert {ca} --connect-to ::{https}{end}")
     }
 
     /// To an account's own address.
     fn own(&self, options: &str, token: &str, host: &str, path: &str) -> String {
         let Self { ca, port, .. } = self;
         format!(
-            "curl -sS {options} --cacert {ca} --resolve '{host}:{port}:127.0.0.1' \
-             -H 'Authorization: Token {token}' 'https://{host}:{port}{path}'"
+            "curl -sS {options} 'https://{host}:{port}{path}' -H 'Authorization: Token {token}' --cacert {ca} \
+             --resolve '{host}:{port}:127.0.0.1'"
         )
     }
 }
@@ -192,8 +195,8 @@ fn streams(curl: &Curl, edge: &Edge) -> Vec<Step> {
     tunnel.code = TIMED_OUT;
     let plain = |options: &str, address| {
         format!(
-            "curl -sS {HEAD} {options} -H 'Host: cloud.getdbt.com' -H 'Authorization: Bearer {moved}' \
-             'http://{address}/api/v3/accounts/12345/'"
+            "curl -sS {HEAD}{options} 'http://{address}/api/v3/accounts/12345/' -H 'Host: cloud.getdbt.com' \
+             -H 'Authorization: Bearer {moved}'"
         )
     };
     with_heading(
@@ -212,7 +215,7 @@ fn streams(curl: &Curl, edge: &Edge) -> Vec<Step> {
             step("HTTP/1.1 without TLS", plain("", edge.http), &["HTTP/1.1 200 ", "x-cell: cell-2"]),
             step(
                 "HTTP/2 without TLS, on a port of its own",
-                plain("--http2-prior-knowledge", edge.h2c),
+                plain(" --http2-prior-knowledge", edge.h2c),
                 &["HTTP/2 200", "x-cell: cell-2"],
             ),
         ],
@@ -309,6 +312,7 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
     let cellgate = place.program("cellgate").display().to_string();
     let (config, state) = (place.config.display(), place.state.display());
     let page = |path: &str| format!("curl -sS http://{}{path}", edge.admin);
+    let json = |path: &str| page(path) + "; echo";
     with_heading(
         "For operators",
         vec![
@@ -333,12 +337,12 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
             ),
             step(
                 "Read the configuration again; refused whole if anything in it is wrong",
-                format!("curl -sS -X POST --unix-socket {state}/admin.sock http://localhost/reload"),
+                format!("curl -sS -X POST --unix-socket {state}/admin.sock http://localhost/reload; echo"),
                 &["\"outcome\":"],
             ),
-            step("Ready for traffic?", page("/readyz"), &["\"ready\":true"]),
-            step("Generation, hash, and how the last reload ended", page("/config"), &["\"generation\":"]),
-            step("Cells", page("/cells"), &["\"cell-1\"", "\"shared\""]),
+            step("Ready for traffic?", json("/readyz"), &["\"ready\":true"]),
+            step("Generation, hash, and how the last reload ended", json("/config"), &["\"generation\":"]),
+            step("Cells", json("/cells"), &["\"cell-1\"", "\"shared\""]),
             step("Metrics", format!("{} | grep -c ^cellgate_", page("/metrics")), &[]),
             step(
                 "The access log: one line for each request",

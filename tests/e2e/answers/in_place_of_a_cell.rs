@@ -1,0 +1,122 @@
+//! A cell that cannot be reached, is slow, is full, or dies in the middle of its answer.
+
+use std::io::Read;
+
+use loadtest::call;
+use loadtest::cell::Behaviour;
+use loadtest::client::{Ask, Http};
+
+use super::{said, said_h2};
+use crate::raw_http;
+use crate::running::eventually;
+use crate::world::World;
+
+/// The account's own address in cell-1, whose limits these tests lower.
+const HOST: &str = "ab123.us1.dbt.com";
+
+/// Most requests in flight in cell-1.
+const PERMITS: usize = 2;
+
+fn world() -> World {
+    World::prepared(|folder| {
+        let permits = format!("max_in_flight: {PERMITS}");
+        folder.tune("cell-1", &[&permits, "timeouts: { connect: 500ms, response_head: 500ms }"]);
+    })
+}
+
+/// A POST, so that nothing is sent twice.
+fn request(fields: &str) -> String {
+    format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n{fields}\r\n{{}}")
+}
+
+/// Asks over HTTP/1.1, HTTP/2 and gRPC, and compares all three.
+fn refused(world: &World, sim: &str, status: u16, grpc: u32, outcome: &str, retry: bool) {
+    let mut connection = raw_http::tcp(world.edge.addr("http"));
+    let reply = raw_http::ask(&mut connection, request(&format!("X-Sim: {sim}\r\n")).as_bytes()).unwrap();
+    said(&reply, status, outcome, "h1");
+    assert_eq!(reply.header("retry-after").is_some(), retry, "{:?}", reply.headers);
+    assert_eq!(reply.json()["status"]["code"], status);
+    world.block_on(async {
+        let line = world.edge.tls(Http::H2).open(HOST).await.unwrap();
+        let reply = line.ask(&Ask::post(HOST, "/x", "{}").sim(sim)).await.unwrap();
+        said_h2(&reply, status, outcome, "h2");
+        let call = call::call(HOST, "/a.B/C", &[b"x"]).sim(sim);
+        let reply = call::finish(&line, &call).await.unwrap();
+        assert_eq!((reply.http_status.as_u16(), reply.status()), (200, Some(grpc)), "{reply:?}");
+        assert!(reply.trailers_only, "{reply:?}");
+        assert_eq!(reply.headers["x-cellgate-outcome"], outcome);
+        assert!(reply.headers.contains_key("proxy-status"), "{reply:?}");
+        assert_eq!(reply.headers.contains_key("retry-after"), retry, "{reply:?}");
+        // The next call finds the same connection in order.
+        assert!(!line.is_closed());
+    });
+}
+
+#[test]
+fn a_cell_that_cannot_be_reached_is_502_and_nothing_was_sent() {
+    let world = world();
+    world.block_on(world.cell("cell-1").behave(Behaviour::Killed)).unwrap();
+    refused(&world, "", 502, 14, "not-forwarded", false);
+    world.block_on(world.cell("cell-1").behave(Behaviour::Normal)).unwrap();
+    let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request("").as_bytes()).unwrap();
+    assert_eq!(reply.header("x-cell"), Some("cell-1"));
+}
+
+#[test]
+fn a_slow_cell_is_504_and_may_have_acted() {
+    refused(&world(), "delay_ms=5000", 504, 4, "unknown", false);
+}
+
+#[test]
+fn a_cell_that_breaks_off_without_an_answer_is_502_and_may_have_acted() {
+    refused(&world(), "abort", 502, 14, "unknown", false);
+}
+
+#[test]
+fn a_full_cell_is_503_with_a_time_to_come_back_and_others_are_served() {
+    let world = World::prepared(|folder| {
+        folder.tune("cell-1", &[&format!("max_in_flight: {PERMITS}")]);
+    });
+    let mut taken = Vec::new();
+    for _ in 0..PERMITS {
+        let mut connection = raw_http::tcp(world.edge.addr("http"));
+        let hanging = request("X-Sim: hang\r\n");
+        std::io::Write::write_all(&mut connection, hanging.as_bytes()).unwrap();
+        taken.push(connection);
+    }
+    let in_flight = || world.edge.running().snapshot().cells[0].load.in_flight() as usize;
+    eventually("both permits to be taken", || (in_flight() == PERMITS).then_some(()));
+    refused(&world, "", 503, 14, "not-forwarded", true);
+    let other = b"GET / HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
+    let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), other).unwrap();
+    assert_eq!(reply.header("x-cell"), Some("cell-2"));
+    drop(taken);
+    eventually("the permits to come back", || (in_flight() == 0).then_some(()));
+    let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request("").as_bytes()).unwrap();
+    assert_eq!(reply.header("x-cell"), Some("cell-1"));
+}
+
+#[test]
+fn a_cell_that_dies_in_the_middle_of_a_body_is_seen_to() {
+    let world = world();
+    for sim in ["body=100000;cut=5000", "body=100000;chunked;cut=5000"] {
+        let mut connection = raw_http::tcp(world.edge.addr("http"));
+        let asked = raw_http::ask(&mut connection, request(&format!("X-Sim: {sim}\r\n")).as_bytes());
+        let error = asked.map(|reply| reply.body.len()).unwrap_err();
+        assert!(
+            matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset),
+            "{sim}: the answer must not look whole: {error}"
+        );
+        let mut rest = Vec::new();
+        // Nothing follows that could be taken for the next answer.
+        let _ = connection.read_to_end(&mut rest);
+        assert!(!rest.windows(5).any(|five| five == b"HTTP/"), "{sim}");
+        world.block_on(async {
+            let line = world.edge.tls(Http::H2).open(HOST).await.unwrap();
+            let broken = line.ask(&Ask::get(HOST, "/x").sim(sim)).await;
+            assert!(broken.is_err(), "{sim}: {broken:?}");
+            let next = line.ask(&Ask::get(HOST, "/x")).await.unwrap();
+            assert_eq!(next.cell(), Some("cell-1"), "the stream is reset, the connection stays");
+        });
+    }
+}

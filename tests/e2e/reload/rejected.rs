@@ -1,0 +1,169 @@
+//! Reloads that must not happen, and starts on bad files: nothing changes, and every place that says so says
+//! the same. In a process of its own, whose standard error and exit codes are part of it.
+
+use serde_json::Value;
+
+use loadtest::cell::CellOptions;
+
+use crate::process::{self, Process};
+use crate::raw_http;
+use crate::running::{Folder, eventually};
+use crate::world::{CELLS, TOKEN_12345, addresses, runtime, start_cells};
+
+/// Cells, and a process before them.
+struct Site {
+    process: Process,
+    folder: Folder,
+    _cells: std::collections::BTreeMap<String, loadtest::cell::RunningCell>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Site {
+    fn start() -> Self {
+        let runtime = runtime();
+        let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
+        let folder = Folder::example(&addresses(&cells));
+        Self { process: Process::start(&folder), folder, _cells: cells, _runtime: runtime }
+    }
+
+    fn page(&self, target: &str) -> Value {
+        raw_http::page(self.process.admin(), target).json()
+    }
+
+    fn reload(&self) -> raw_http::RawReply {
+        raw_http::admin(&self.folder.path("state/admin.sock"), "POST", "/reload")
+    }
+
+    /// The cell that serves account 12345.
+    fn cell(&self) -> String {
+        served(&self.process)
+    }
+
+    fn metric(&self, line: &str) -> f64 {
+        let text = raw_http::page(self.process.admin(), "/metrics").text();
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+}
+
+fn served(process: &Process) -> String {
+    let request = format!(
+        "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nAuthorization: Token {TOKEN_12345}\r\n\r\n"
+    );
+    let reply = raw_http::ask(&mut raw_http::tcp(process.addr("http")), request.as_bytes()).unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.header("x-cell").unwrap().to_owned()
+}
+
+#[test]
+fn a_rejected_reload_changes_nothing_and_says_why_everywhere() {
+    let site = Site::start();
+    let before = site.page("/config");
+    assert_eq!(before["generation"], 1);
+    let bad: [(&str, &str, &str, &str); 3] = [
+        ("config/cellgate.yaml", "surfaces:\n", "surfaces: [\n", "cellgate.yaml"),
+        ("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-9,,", "accounts.csv"),
+        ("config/accounts.csv", "1001,mt001,shared,,", "-1,mt001,shared,,", "accounts.csv"),
+    ];
+    for (number, (file, from, to, named)) in bad.into_iter().enumerate() {
+        let good = site.folder.read(file);
+        site.folder.edit(file, from, to);
+        // A good change beside the bad one must not come through either.
+        site.folder.edit("config/accounts.csv", "26228,initech,cell-3", "26228,initech,cell-1");
+        let reply = site.reload();
+        assert_eq!(reply.status, 422, "{}", reply.text());
+        let problem = &reply.json()["problems"][0];
+        assert!(problem["file"].as_str().unwrap().contains(named), "{problem}");
+        assert!(problem["line"].as_u64().unwrap() > 0, "{problem}");
+        let what = problem["what"].as_str().unwrap().to_owned();
+        let config = site.page("/config");
+        assert_eq!((&config["generation"], &config["hash"]), (&before["generation"], &before["hash"]));
+        assert_eq!(config["last_reload"]["outcome"], "rejected", "{config}");
+        assert_eq!(config["last_reload"]["problems"][0]["what"], what.as_str());
+        assert_eq!(site.cell(), "cell-2");
+        site.process.line("the problem in the log", |line| {
+            let text = line["fields"]["problem"].as_str().unwrap_or("");
+            text.contains(named) && text.contains(&what)
+        });
+        assert!(site.metric("cellgate_reloads_total{outcome=\"rejected\"}") >= (number + 1) as f64);
+        assert_eq!(site.metric("cellgate_config_last_reload_successful"), 0.0);
+        let checked = process::run(&site.folder, &["check"]);
+        assert_eq!(checked.status.code(), Some(64));
+        assert!(String::from_utf8_lossy(&checked.stderr).contains(&what));
+        site.folder.write("config/accounts.csv", include_str!("../../../config/accounts.csv"));
+        site.folder.write(file, &good);
+        assert_eq!(site.reload().status, 200);
+    }
+    assert_eq!(process::run(&site.folder, &["check"]).status.code(), Some(0));
+    assert_eq!(site.page("/config")["generation"], 1, "the files say again what serves");
+    assert_eq!(site.metric("cellgate_config_last_reload_successful"), 1.0);
+}
+
+#[test]
+fn a_signal_reloads_and_a_change_of_boot_yaml_is_listed_by_field() {
+    let site = Site::start();
+    site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-3,,");
+    site.process.signal("HUP");
+    eventually("the next generation", || (site.page("/config")["generation"] == 2).then_some(()));
+    assert_eq!(site.cell(), "cell-3");
+
+    site.folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 21s");
+    site.folder.append("config/boot.yaml", "workers: 3");
+    site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-3,,", "12345,acme ac345,cell-1,,");
+    let reply = site.reload();
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    let told = reply.json();
+    assert_eq!(told["outcome"], "needs_restart", "{told}");
+    let fields: Vec<&str> = told["fields"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(fields, ["workers", "drain.deadline"], "{told}");
+    assert_eq!(site.cell(), "cell-3", "all or nothing");
+    assert_eq!(site.page("/config")["last_reload"]["outcome"], "needs_restart");
+    site.process.line("the fields in the log", |line| {
+        line["fields"]["fields"].as_str().is_some_and(|fields| fields.contains("drain.deadline"))
+    });
+}
+
+#[test]
+fn a_start_on_bad_files_serves_the_last_good_configuration_and_says_so() {
+    let mut site = Site::start();
+    site.process.signal("TERM");
+    assert_eq!(site.process.ended().code(), Some(0));
+    site.folder.edit("config/cellgate.yaml", "surfaces:\n", "surfaces: [\n");
+    site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-3,,");
+
+    site.process = Process::start(&site.folder);
+    assert_eq!(site.cell(), "cell-2", "as it was when it was good");
+    let ready = raw_http::page(site.process.admin(), "/readyz");
+    assert_eq!(ready.status, 200, "serving is better than not serving: {}", ready.text());
+    let reasons = ready.json()["reasons"].clone();
+    let reason = &reasons[0];
+    assert_eq!((&reason["reason"], &reason["blocks"]), (&Value::from("last_good"), &Value::from(false)));
+    assert!(reason["detail"].as_str().unwrap().contains("cellgate.yaml"), "{reason}");
+    assert!(reason["age_seconds"].is_u64(), "{reason}");
+    assert_eq!(site.page("/config")["last_reload"]["outcome"], "rejected");
+    site.process.line("a loud line", |line| {
+        line["level"] == "ERROR" && line["fields"]["message"].as_str().unwrap_or("").contains("LAST GOOD")
+    });
+
+    site.folder.edit("config/cellgate.yaml", "surfaces: [\n", "surfaces:\n");
+    assert_eq!(site.reload().status, 200);
+    assert_eq!(site.cell(), "cell-3");
+    assert_eq!(site.page("/readyz")["reasons"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_start_on_bad_files_with_nothing_to_fall_back_to_exits_64_with_every_problem() {
+    let folder = Folder::example(&std::collections::BTreeMap::new());
+    folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-9,,");
+    folder.edit(
+        "config/cellgate.yaml",
+        "    surface: metadata\n    schedule: legacy\n  - pattern: semantic",
+        "    surface: metadaat\n    schedule: legacy\n  - pattern: semantic",
+    );
+    let output = process::run(&folder, &["serve"]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for expected in ["accounts.csv:", "cell-9", "cellgate.yaml:", "metadaat", "2 problems"] {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+}
