@@ -159,3 +159,24 @@ impl Drop for Entered {
         self.0.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_panics_is_over_like_any_other() {
+        let active = Active::default();
+        let entered = active.enter();
+        assert!(!active.is_idle());
+        let stream = tokio::spawn(async move {
+            let _entered = entered;
+            // As a panic does, but without its message.
+            std::panic::resume_unwind(Box::new("defect"));
+        });
+        active.changed().await;
+        assert!(active.is_idle());
+        assert!(stream.await.unwrap_err().is_panic());
+    }
+}

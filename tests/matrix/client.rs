@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
+use cellgate::policy::snapshot::Snapshot;
 use loadtest::cell::RunningCell;
 use loadtest::tls::ClientTls;
 use tokio::net::TcpStream;
@@ -82,6 +83,7 @@ pub struct Fixture {
     pub origin_h2: Origin,
     pub simulated: RunningCell,
     pub leaving: Leaving,
+    pub snapshot: Arc<Snapshot>,
 }
 
 impl Fixture {

@@ -76,6 +76,7 @@ impl Edge {
             origin_h2,
             simulated: self.simulated,
             leaving: self.leaving,
+            snapshot: self.running.snapshot(),
         });
         self.runtime.block_on(act(fixture))
     }

@@ -1,12 +1,12 @@
 //! The cell answers before the client has finished: the client gets the answer, nothing is reused in doubt.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::cases::bulk::pour;
-use crate::client::{Body, Call, Client, Fixture, Legs, Proto, expect_status};
+use crate::client::{BOTH_H1, Body, Call, Client, Fixture, Legs, Proto, expect_status};
 use crate::registry::Saw;
 use crate::table::Table;
 use crate::wire::pattern;
@@ -16,6 +16,7 @@ pub fn rows(t: &mut Table) {
     t.all_legs("413 to an upload that keeps coming", pouring);
     t.all_legs("413 to a client that reads only after 1 MB", lazy);
     t.all_legs("413 before any body byte, length announced", untouched);
+    t.add("413 to an upload that dribbles on for ever: cut after a while", dribbling);
     t.all_legs("100-continue refused with 417", expect_refused);
 }
 
@@ -124,6 +125,25 @@ async fn pouring(f: Arc<Fixture>, legs: Legs) -> Result<String> {
         unshared(&f, connection, &request.id)?;
     }
     Ok(String::new())
+}
+
+async fn dribbling(f: Arc<Fixture>) -> Result<String> {
+    let request = f.request(BOTH_H1, "POST", "early?after=1000").body(Body::Stream);
+    let mut call = f.call(BOTH_H1, &request).await?;
+    call.tx.data(pattern(0, 2_000)).await?;
+    refused(&f, &mut call, &request.id).await?;
+    let begun = Instant::now();
+    // So little that no count of bytes ends it.
+    while call.tx.data(pattern(0, 10)).await.is_ok() {
+        ensure!(begun.elapsed() < Duration::from_secs(5), "after 5 s the rest is still taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensure!(
+        begun.elapsed() > Duration::from_secs(1),
+        "cut after {:?}: the answer may be lost",
+        begun.elapsed()
+    );
+    Ok(format!("{} ms", begun.elapsed().as_millis()))
 }
 
 async fn lazy(f: Arc<Fixture>, legs: Legs) -> Result<String> {

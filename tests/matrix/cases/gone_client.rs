@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::client::{Body, Call, Fixture, H2Client, Legs, Proto, Request};
+use crate::client::{Body, Call, Fixture, H1_CLIENT, H2Client, Legs, Proto, Request};
 use crate::registry::Saw;
 use crate::table::Table;
-use crate::wire::pattern;
+use crate::wire::{BodyTx, pattern};
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -25,6 +25,9 @@ enum Exit {
 
 pub fn rows(t: &mut Table) {
     t.all_legs("before the head is complete", before_head);
+    // TCP cannot tell a half that ended from a client that left; like most proxies, cellgate takes it for the
+    // latter, so that cells do not work for nobody.
+    t.each("ends its half while waiting for the response", &H1_CLIENT, half_closed);
     for (exit, how) in [(Exit::Close, "close"), (Exit::Reset, "reset")] {
         t.all_legs(&format!("after the head, before the body ({how})"), move |f, l| after_head(f, l, exit));
         t.all_legs(&format!("mid upload ({how})"), move |f, l| mid_upload(f, l, exit));
@@ -114,6 +117,19 @@ async fn waiting(f: Arc<Fixture>, legs: Legs, exit: Exit) -> Result<String> {
     begun(&f, &request, |s| matches!(s, Saw::Body(_))).await?;
     let _connection = leave(&f, &request.id, call, exit).await?;
     aborted(&f, &request.id).await
+}
+
+async fn half_closed(f: Arc<Fixture>, legs: Legs) -> Result<String> {
+    let request = f.request(legs, "GET", "stall");
+    let mut call = f.call(legs, &request).await?;
+    begun(&f, &request, |s| matches!(s, Saw::Body(_))).await?;
+    if let BodyTx::H1(tx) = &mut call.tx {
+        tx.half_close().await?;
+    }
+    let waited = aborted(&f, &request.id).await?;
+    let answer = tokio::time::timeout(SOON, call.head()).await?;
+    ensure!(answer.is_err(), "an answer: {answer:?}");
+    Ok(waited)
 }
 
 async fn waiting_upload(f: Arc<Fixture>, legs: Legs, exit: Exit) -> Result<String> {
