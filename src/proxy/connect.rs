@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::pool::Pool;
 use super::resolver::Resolver;
 use super::upstream::Upstream;
-use super::wire::Wire;
+use super::wire::{Wire, WireHandle};
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
 
@@ -170,7 +170,7 @@ impl Connector {
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
-        let (connection, address) = self.h2_connection(cell, endpoint).await?;
+        let (connection, wire, address) = self.h2_connection(cell, endpoint).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
             Ok(None) => {
@@ -178,15 +178,15 @@ impl Connector {
             }
             Err(error) => return Err(ConnectError::Http2 { address, reason: error.to_string() }),
         };
-        self.pool.share(&endpoint.key, connection);
-        Ok(Connected { upstream: Upstream::h2(session), reused: false, address: Some(address) })
+        self.pool.share(&endpoint.key, connection, wire.clone());
+        Ok(Connected { upstream: Upstream::h2(session, wire), reused: false, address: Some(address) })
     }
 
     async fn shared_stream(&self, endpoint: &Endpoint) -> Option<Upstream> {
         // Each failure marks its connection, so the loop ends with the last shared connection.
-        while let Some(connection) = self.pool.shared(&endpoint.key) {
+        while let Some((connection, wire)) = self.pool.shared(&endpoint.key) {
             match connection.spawn_stream().await {
-                Ok(Some(session)) => return Some(Upstream::h2(session)),
+                Ok(Some(session)) => return Some(Upstream::h2(session, wire)),
                 Ok(None) if connection.is_shutting_down() => {}
                 // Another request took the last slot in between.
                 Ok(None) => return None,
@@ -200,7 +200,7 @@ impl Connector {
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
-    ) -> Result<(ConnectionRef, SocketAddr), ConnectError> {
+    ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
         let (tcp, address) = self.tcp(&endpoint.address).await?;
         let id = tcp.as_raw_fd();
         let wire = match &cell.tls {
@@ -211,10 +211,11 @@ impl Connector {
         settings.max_streams = STREAMS_PER_CONNECTION;
         settings.stream_window_size = Some(STREAM_WINDOW);
         settings.connection_window_size = Some(CONNECTION_WINDOW);
+        let handle = wire.handle();
         let connection = handshake(Box::new(wire), settings)
             .await
             .map_err(|error| ConnectError::Http2 { address, reason: error.to_string() })?;
-        Ok((connection, address))
+        Ok((connection, handle, address))
     }
 
     /// Tries each address in turn; the deadline around it bounds the whole.

@@ -85,20 +85,21 @@ impl Exchange<'_> {
     async fn act(&mut self, request: &Request) {
         if let Some(location) = &request.secure {
             // 308 keeps method and body (RFC 9110 section 15.4.9).
-            let reply = Reply::redirect(StatusCode::PERMANENT_REDIRECT, location, &request.request_id);
-            return self.answer(reply).await;
+            return self.redirect(request, StatusCode::PERMANENT_REDIRECT, location).await;
         }
         match &request.decision.verdict {
             Verdict::Forward { cell, .. } => self.forward(request, *cell).await,
-            Verdict::Redirect { location } => {
-                let mut reply = Reply::redirect(StatusCode::FOUND, location, &request.request_id);
-                deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
-                self.answer(reply).await;
-            }
+            Verdict::Redirect { location } => self.redirect(request, StatusCode::FOUND, location).await,
             Verdict::Refuse(refusal) => {
                 self.refuse(Some(request), *refusal, Outcome::NotForwarded).await;
             }
         }
+    }
+
+    async fn redirect(&mut self, request: &Request, status: StatusCode, location: &str) {
+        let mut reply = Reply::redirect(status, location, &request.request_id);
+        deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
+        self.answer(reply).await;
     }
 
     async fn forward(&mut self, request: &Request, index: CellIndex) {

@@ -133,13 +133,18 @@ pub async fn forward(
             Err(Attempt::Broken(Broken::Cell(error)))
                 if !last
                     && down.kept.is_whole()
-                    && (was_not_processed(&error) || connected.reused && may_repeat(outgoing)) =>
+                    && (upstream.nothing_sent()
+                        || was_not_processed(&error)
+                        || connected.reused && may_repeat(outgoing)) =>
             {
                 tracing::debug!(cell = %cell.name, %error, "a connection that had gone stale");
                 new = true;
             }
-            Err(Attempt::NotSent(error)) => return Err(blame(Broken::Cell(error))),
-            Err(Attempt::Broken(broken)) => return Err(blame(broken)),
+            Err(Attempt::NotSent(error)) => return Err(blame(Broken::Cell(error), Outcome::NotForwarded)),
+            Err(Attempt::Broken(broken)) => {
+                let outcome = if upstream.nothing_sent() { Outcome::NotForwarded } else { Outcome::Unknown };
+                return Err(blame(broken, outcome));
+            }
         }
     }
 }
@@ -263,7 +268,7 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
-fn blame(broken: Broken) -> Failed {
+fn blame(broken: Broken, outcome: Outcome) -> Failed {
     let refusal = match broken {
         Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
         Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),
@@ -271,5 +276,5 @@ fn blame(broken: Broken) -> Failed {
         Broken::Cell(_) => Refusal::CellBroken,
         Broken::CellSlow => Refusal::CellTimeout,
     };
-    Failed::Refused(refusal, Outcome::Unknown)
+    Failed::Refused(refusal, outcome)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use pingora::connectors::http::v2::ConnectionRef;
 use tokio::time::Instant;
 
-use super::wire::Wire;
+use super::wire::{Wire, WireHandle};
 use crate::policy::snapshot::EndpointKey;
 
 /// Most idle HTTP/1 connections kept per endpoint: above the in-flight peak that one replica sees of
@@ -43,6 +43,7 @@ struct Idle {
 /// An HTTP/2 connection; it stays here while streams are open on it.
 struct Shared {
     connection: ConnectionRef,
+    wire: WireHandle,
     /// Since when a sweep has found no stream on it.
     idle_since: Option<Instant>,
 }
@@ -107,19 +108,19 @@ impl Pool {
         drop(oldest);
     }
 
-    /// HTTP/2 connections that may take another stream.
-    pub fn shared(&self, key: &EndpointKey) -> Option<ConnectionRef> {
+    /// An HTTP/2 connection that may take another stream, and its wire.
+    pub fn shared(&self, key: &EndpointKey) -> Option<(ConnectionRef, WireHandle)> {
         let mut endpoints = lock(&self.endpoints);
         let h2 = &mut endpoints.get_mut(key)?.h2;
         h2.retain(Shared::is_usable);
         let free = h2.iter_mut().find(|shared| shared.connection.can_accept_streams(1))?;
         free.idle_since = None;
-        Some(free.connection.clone())
+        Some((free.connection.clone(), free.wire.clone()))
     }
 
     /// Adds an HTTP/2 connection.
-    pub fn share(&self, key: &EndpointKey, connection: ConnectionRef) {
-        let shared = Shared { connection, idle_since: None };
+    pub fn share(&self, key: &EndpointKey, connection: ConnectionRef, wire: WireHandle) {
+        let shared = Shared { connection, wire, idle_since: None };
         lock(&self.endpoints).entry(key.clone()).or_default().h2.push(shared);
     }
 
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(tokio::io::AsyncReadExt::read(&mut far, &mut [0]).await.unwrap(), 0);
     }
 
-    async fn http2() -> (ConnectionRef, tokio::task::JoinHandle<()>) {
+    async fn http2() -> (ConnectionRef, WireHandle, tokio::task::JoinHandle<()>) {
         use pingora::connectors::http::v2::{H2HandshakeSettings, handshake};
         let (near, far) = duplex(4096);
         let server = tokio::spawn(async move {
@@ -230,15 +231,17 @@ mod tests {
         });
         let mut settings = H2HandshakeSettings::new();
         settings.max_streams = 10;
-        (handshake(Box::new(Wire::direct(near, 0)), settings).await.unwrap(), server)
+        let wire = Wire::direct(near, 0);
+        let handle = wire.handle();
+        (handshake(Box::new(wire), settings).await.unwrap(), handle, server)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_http2_connection_that_is_idle_too_long_is_closed() {
         let pool = Pool::default();
-        let (connection, server) = http2().await;
+        let (connection, wire, server) = http2().await;
         let stream = connection.spawn_stream().await.unwrap();
-        pool.share(&key("a"), connection);
+        pool.share(&key("a"), connection, wire);
         tokio::time::advance(LONG * 2).await;
         pool.sweep(|_| Some(LONG));
         assert!(pool.shared(&key("a")).is_some(), "a stream is open on it");

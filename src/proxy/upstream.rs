@@ -18,6 +18,9 @@ use super::wire::{Wire, WireHandle};
 /// The cell's side of one exchange.
 pub struct Upstream {
     source: Source,
+    wire: WireHandle,
+    /// What [`WireHandle::given`] said before the request.
+    given_before: u64,
     /// Where the request body goes.
     pub sink: Sink,
 }
@@ -50,12 +53,18 @@ impl Upstream {
     pub fn h1(wire: Wire) -> Self {
         let handle: WireHandle = wire.handle();
         let session = H1Session::new(Box::new(wire) as Stream);
-        Self { source: Source::H1(Box::new(session)), sink: Sink::Wire(handle) }
+        Self::new(Source::H1(Box::new(session)), Sink::Wire(handle.clone()), handle)
     }
 
-    /// Over a new stream of an HTTP/2 connection.
-    pub fn h2(session: H2Session) -> Self {
-        Self { source: Source::H2(Box::new(session)), sink: Sink::Idle }
+    /// Over a new stream of an HTTP/2 connection, on this wire.
+    pub fn h2(session: H2Session, wire: WireHandle) -> Self {
+        Self::new(Source::H2(Box::new(session)), Sink::Idle, wire)
+    }
+
+    /// Whether surely no byte of the request has left. Streams share a wire, so another one's bytes may
+    /// hide that none of this one's did.
+    pub fn nothing_sent(&self) -> bool {
+        self.wire.given() == self.given_before
     }
 
     /// Whether the request head must be written for HTTP/2.
@@ -68,6 +77,7 @@ impl Upstream {
     /// # Errors
     /// The connection is gone.
     pub async fn request(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
+        self.given_before = self.wire.given();
         match &mut self.source {
             Source::H1(session) => session.write_request_header(head).await.map(|_| ()),
             Source::H2(session) => {
@@ -180,5 +190,65 @@ impl Upstream {
             }
             Source::H2(_) => None,
         }
+    }
+
+    fn new(source: Source, sink: Sink, wire: WireHandle) -> Self {
+        Self { source, wire, given_before: 0, sink }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::poll_fn;
+
+    use pingora::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    async fn connection() -> (ConnectionRef, WireHandle, h2::server::Connection<DuplexStream, Bytes>) {
+        let (near, far) = duplex(4096);
+        let wire = Wire::direct(near, 0);
+        let handle = wire.handle();
+        let mut settings = H2HandshakeSettings::new();
+        settings.max_streams = 10;
+        let (client, server) = tokio::join!(handshake(Box::new(wire), settings), h2::server::handshake(far));
+        (client.unwrap(), handle, server.unwrap())
+    }
+
+    fn head() -> Box<RequestHeader> {
+        let mut head = RequestHeader::build("POST", b"/", None).unwrap();
+        head.set_uri("http://cell/".parse().unwrap());
+        head.set_version(http::Version::HTTP_2);
+        Box::new(head)
+    }
+
+    /// One thread: the task of the connection runs only while a test waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_on_a_connection_that_the_cell_has_closed_has_sent_nothing() {
+        let (connection, wire, mut server) = connection().await;
+        // The cell acknowledges our settings, and we have nothing left to say.
+        let settled = tokio::time::timeout(std::time::Duration::from_millis(50), server.accept()).await;
+        assert!(settled.is_err(), "no request yet");
+        let session = connection.spawn_stream().await.unwrap().unwrap();
+        let mut upstream = Upstream::h2(session, wire);
+        drop(server);
+        upstream.request(head(), true).await.unwrap();
+        assert!(poll_fn(|cx| upstream.poll_head(cx)).await.is_err());
+        assert!(upstream.nothing_sent());
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_head_the_cell_has_read_has_sent_something() {
+        let (connection, wire, mut server) = connection().await;
+        let session = connection.spawn_stream().await.unwrap().unwrap();
+        let mut upstream = Upstream::h2(session, wire);
+        upstream.request(head(), true).await.unwrap();
+        assert!(upstream.nothing_sent(), "nobody has moved it yet");
+        let (request, _) = server.accept().await.unwrap().unwrap();
+        drop((request, server));
+        assert!(poll_fn(|cx| upstream.poll_head(cx)).await.is_err());
+        assert!(!upstream.nothing_sent());
     }
 }

@@ -45,6 +45,9 @@ struct Inner {
     id: UniqueIDType,
     mode: Mode,
     queue: BytesMut,
+    /// Bytes that the stream below was given, also those that it may not have taken: after a failed write
+    /// nobody knows how much of it left.
+    given: u64,
     /// Bytes were accepted since the stream below was last flushed.
     unflushed: bool,
     /// Our half is to be closed after the queue.
@@ -96,8 +99,16 @@ impl Wire {
     }
 
     fn new(io: Box<dyn ByteStream>, id: UniqueIDType, mode: Mode) -> Self {
-        let inner =
-            Inner { io, id, mode, queue: BytesMut::new(), unflushed: false, end: End::Open, failed: None };
+        let inner = Inner {
+            io,
+            id,
+            mode,
+            queue: BytesMut::new(),
+            given: 0,
+            unflushed: false,
+            end: End::Open,
+            failed: None,
+        };
         Self(Arc::new(Mutex::new(inner)))
     }
 }
@@ -107,6 +118,11 @@ impl WireHandle {
     pub fn is_settled(&self) -> bool {
         let inner = lock(&self.0);
         inner.queue.is_empty() && !inner.unflushed && inner.end != End::Asked && inner.failed.is_none()
+    }
+
+    /// How many bytes the stream below was given so far. Where that has not grown, nothing was sent.
+    pub fn given(&self) -> u64 {
+        lock(&self.0).given
     }
 
     /// Closes our half after what is queued; the peer may go on sending.
@@ -154,7 +170,10 @@ impl Inner {
             return Poll::Ready(Err(kind.into()));
         }
         while !self.queue.is_empty() {
-            let written = match ready!(Pin::new(&mut self.io).poll_write(cx, &self.queue)) {
+            let queue = std::mem::take(&mut self.queue);
+            let given = self.poll_give(cx, &queue);
+            self.queue = queue;
+            let written = match ready!(given) {
                 Ok(0) => Err(io::ErrorKind::WriteZero),
                 Ok(written) => Ok(written),
                 Err(error) => Err(error.kind()),
@@ -170,11 +189,18 @@ impl Inner {
         Poll::Ready(Ok(()))
     }
 
+    /// Gives bytes to the stream below.
+    fn poll_give(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = ready!(Pin::new(&mut self.io).poll_write(cx, data));
+        self.given += *taken.as_ref().unwrap_or(&data.len()) as u64;
+        Poll::Ready(taken)
+    }
+
     fn poll_write_queued(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let settled = self.poll_queue(cx)?;
         self.unflushed = true;
         let taken = match settled {
-            Poll::Ready(()) => match Pin::new(&mut self.io).poll_write(cx, data)? {
+            Poll::Ready(()) => match self.poll_give(cx, data)? {
                 Poll::Ready(taken) => taken,
                 Poll::Pending => 0,
             },
@@ -202,7 +228,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let mut inner = lock(&self.0);
         match inner.mode {
-            Mode::Direct => Pin::new(&mut inner.io).poll_write(cx, data),
+            Mode::Direct => inner.poll_give(cx, data),
             Mode::Queued => inner.poll_write_queued(cx, data),
         }
     }

@@ -157,3 +157,28 @@ fn trace_and_connect_are_not_allowed() {
     });
     nothing_reached_a_cell(&world);
 }
+
+#[test]
+fn a_listener_that_leads_to_https_sends_nothing_to_a_cell() {
+    let world = World::prepared(|folder| {
+        let listener = "name: http, address: 127.0.0.1:0, protocol: http";
+        folder.edit(
+            "config/boot.yaml",
+            &format!("{listener} }}"),
+            &format!("{listener}, redirect_to_https: true }}"),
+        );
+    });
+    let mut plain = raw_http::tcp(world.edge.addr("http"));
+    // One connection: the second is asked after the first was answered.
+    for (method, target) in [("POST", "/api/v2/accounts/12345/?a=%2f"), ("GET", "/x")] {
+        let request = format!("{method} {target} HTTP/1.1\r\n{HOST}\r\n");
+        let reply = raw_http::ask(&mut plain, request.as_bytes()).unwrap();
+        assert_eq!(reply.status, 308, "{method}: {}", reply.text());
+        assert_eq!(reply.header("location"), Some(&*format!("https://cloud.getdbt.com{target}")), "{method}");
+        assert!(reply.header("deprecation").is_some(), "the host is a legacy one");
+    }
+    let request = format!("GET / HTTP/1.1\r\n{HOST}{HOST}\r\n");
+    let reply = raw_http::ask(&mut plain, request.as_bytes()).unwrap();
+    said(&reply, 400, "not-forwarded", "what is malformed leads nowhere");
+    nothing_reached_a_cell(&world);
+}

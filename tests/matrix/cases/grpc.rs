@@ -50,7 +50,8 @@ async fn server_stream(f: Arc<Fixture>) -> Result<String> {
     let mut call = f.call(BOTH_H2, &request(&f, "stream&n=10&ms=50")).await?;
     call.tx.data(message("hi")).await?;
     call.tx.finish(&[]).await?;
-    call.head().await?;
+    let head = call.head().await?;
+    ensure!(head.first("grpc-status").is_none(), "no stream but {head:?}");
     let begun = Instant::now();
     let (mut times, mut all) = (Vec::new(), Vec::new());
     while let Some(piece) = call.rx.data().await? {
