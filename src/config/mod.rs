@@ -13,6 +13,7 @@ pub mod files;
 mod hosts;
 pub mod identify;
 mod names;
+mod networks;
 pub mod problem;
 mod raw;
 pub mod reference;
