@@ -18,6 +18,7 @@ pub mod problem;
 mod raw;
 pub mod reference;
 mod routing;
+mod routing_cookie;
 pub mod scan;
 pub mod secret;
 mod slot;
