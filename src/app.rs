@@ -155,7 +155,8 @@ impl Shared {
         let note = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
             let cause = first(&fallback.problems);
-            self.readiness.note(Reason::LastGood { written: fallback.written, cause })
+            let max_age = self.boot.max_last_good_age;
+            self.readiness.note(Reason::LastGood { written: fallback.written, max_age, cause })
         };
         Reloader {
             folder: folder.to_owned(),
@@ -223,7 +224,7 @@ impl Running {
 
     /// Whether readiness is given.
     pub fn is_ready(&self) -> bool {
-        self.shared.readiness.is_ready()
+        self.shared.readiness.is_ready(SystemTime::now())
     }
 
     /// As SIGHUP: reads the configuration again and opens log files anew.

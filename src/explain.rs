@@ -58,8 +58,8 @@ pub struct Explanation {
     to_client: Vec<(String, String)>,
 }
 
-/// Explains a request under a snapshot, with no learned credential.
-pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+/// Explains a request under a snapshot at `now`, in seconds since the Unix epoch, with no learned credential.
+pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Explanation {
     let mut headers = question.headers.clone();
     if let Ok(host) = HeaderValue::from_str(&question.host) {
         headers.insert(header::HOST, host);
@@ -76,7 +76,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     let connection = ConnectionFacts { scheme, peer: CLIENT, certificate_names: None };
     let mut scratch = String::new();
     match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
-        Ok(facts) => decided(snapshot, &facts, decide(snapshot, &LearnedTable::default(), &facts)),
+        Ok(facts) => decided(snapshot, &facts, decide(snapshot, &LearnedTable::default(), &facts, now)),
         Err(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
     }
 }
@@ -92,6 +92,8 @@ fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) ->
             generation: snapshot.generation.0,
             request_id: &forwarding::request_id(facts.headers, || "(new)".into()),
             trace: (1, 1),
+            // The client's own cookies are no fields of ours, and may be a secret.
+            own_cookie: None,
         };
         let edits = forwarding::outgoing(facts, &told);
         explanation.to_cell =

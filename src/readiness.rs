@@ -3,11 +3,12 @@
 //!
 //! Only reasons that other replicas do not share take a replica out of rotation. An expired
 //! certificate or an old configuration usually hits all replicas at once: failing readiness for it
-//! would turn one wrong name into an outage of everything, so those are notes.
+//! would turn one wrong name into an outage of everything, so those are notes. The one exception is
+//! the operator's own choice: `max_last_good_age`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Why a replica is not ready, or what an operator should know although it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +21,18 @@ pub enum Reason {
     LastGood {
         /// When it was written, for its age.
         written: SystemTime,
+        /// The age beyond which this replica must not get traffic; `None` is any age.
+        max_age: Option<Duration>,
         /// What is wrong with the files.
         cause: String,
     },
-    /// The last good configuration is older than the operator allows.
+    /// The last good configuration is older than the operator allows. Follows from
+    /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
     LastGoodTooOld {
         /// When it was written.
         written: SystemTime,
+        /// How old it may be.
+        max_age: Duration,
     },
 }
 
@@ -71,6 +77,13 @@ struct Guard {
     key: u64,
 }
 
+/// Whether a last good configuration of `written` is too old to be served at `now`. One from the future
+/// is not: the clock was set back, and the age of the configuration is not known.
+pub fn is_too_old(written: SystemTime, max_age: Option<Duration>, now: SystemTime) -> bool {
+    let age = now.duration_since(written).unwrap_or_default();
+    max_age.is_some_and(|max_age| age > max_age)
+}
+
 impl Reason {
     /// Stable name, in snake case.
     pub const fn as_str(&self) -> &'static str {
@@ -79,6 +92,16 @@ impl Reason {
             Self::Draining => "draining",
             Self::LastGood { .. } => "last_good",
             Self::LastGoodTooOld { .. } => "last_good_too_old",
+        }
+    }
+
+    /// The reason that follows from this one at `now`.
+    fn outgrown(&self, now: SystemTime) -> Option<Self> {
+        match *self {
+            Self::LastGood { written, max_age: Some(max_age), .. } => {
+                is_too_old(written, Some(max_age), now).then_some(Self::LastGoodTooOld { written, max_age })
+            }
+            Self::LastGood { .. } | Self::Starting | Self::Draining | Self::LastGoodTooOld { .. } => None,
         }
     }
 }
@@ -94,16 +117,19 @@ impl Readiness {
         NoteReady { _guard: self.add(Standing { reason, blocks: false }) }
     }
 
-    /// Whether nothing blocks.
-    pub fn is_ready(&self) -> bool {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        !reasons.standing.values().any(|standing| standing.blocks)
+    /// Whether nothing blocks at `now`.
+    pub fn is_ready(&self, now: SystemTime) -> bool {
+        !self.reasons(now).iter().any(|standing| standing.blocks)
     }
 
-    /// All reasons, the oldest first.
-    pub fn reasons(&self) -> Vec<Standing> {
+    /// All reasons at `now`, the oldest first; what follows from one by its age stands behind it.
+    pub fn reasons(&self, now: SystemTime) -> Vec<Standing> {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.standing.values().cloned().collect()
+        let with_outgrown = |standing: &Standing| {
+            let outgrown = standing.reason.outgrown(now).map(|reason| Standing { reason, blocks: true });
+            [Some(standing.clone()), outgrown].into_iter().flatten()
+        };
+        reasons.standing.values().flat_map(with_outgrown).collect()
     }
 
     fn add(self: &Arc<Self>, standing: Standing) -> Guard {
@@ -126,22 +152,61 @@ impl Drop for Guard {
 mod tests {
     use super::*;
 
+    /// A day, in seconds.
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn last_good(max_age: Option<Duration>) -> Reason {
+        Reason::LastGood { written: SystemTime::UNIX_EPOCH, max_age, cause: "gone".into() }
+    }
+
+    fn names(readiness: &Readiness, now: SystemTime) -> Vec<&'static str> {
+        readiness.reasons(now).iter().map(|standing| standing.reason.as_str()).collect()
+    }
+
     #[test]
     fn a_replica_is_ready_when_nothing_blocks() {
+        let now = SystemTime::UNIX_EPOCH + 1_000 * DAY;
         let readiness = Arc::new(Readiness::default());
-        assert!(readiness.is_ready());
+        assert!(readiness.is_ready(now));
         let starting = readiness.block(Reason::Starting);
-        let note = readiness.note(Reason::LastGood { written: SystemTime::UNIX_EPOCH, cause: "gone".into() });
+        let note = readiness.note(last_good(None));
         let draining = readiness.block(Reason::Draining);
-        assert!(!readiness.is_ready());
-        let names: Vec<_> = readiness.reasons().iter().map(|standing| standing.reason.as_str()).collect();
-        assert_eq!(names, ["starting", "last_good", "draining"]);
+        assert!(!readiness.is_ready(now));
+        assert_eq!(names(&readiness, now), ["starting", "last_good", "draining"]);
         drop(starting);
-        assert!(!readiness.is_ready());
+        assert!(!readiness.is_ready(now));
         drop(draining);
-        assert!(readiness.is_ready(), "a note does not block");
-        assert_eq!(readiness.reasons().len(), 1);
+        assert!(readiness.is_ready(now), "a note does not block, however old the configuration is");
+        assert_eq!(names(&readiness, now), ["last_good"]);
         drop(note);
-        assert!(readiness.reasons().is_empty());
+        assert!(readiness.reasons(now).is_empty());
+    }
+
+    #[test]
+    fn the_last_good_configuration_may_be_as_old_as_the_operator_allows() {
+        let written = SystemTime::UNIX_EPOCH + 10 * DAY;
+        let check = |max_age: Option<Duration>, now: SystemTime, expect: bool| {
+            assert_eq!(is_too_old(written, max_age, now), expect, "{max_age:?} {now:?}");
+        };
+        let second = Duration::from_secs(1);
+        check(Some(7 * DAY), written, false);
+        check(Some(7 * DAY), written + 7 * DAY, false);
+        check(Some(7 * DAY), written + 7 * DAY + second, true);
+        check(None, written + 10_000 * DAY, false);
+        // A clock that was set back makes nothing old.
+        check(Some(7 * DAY), written - DAY, false);
+    }
+
+    #[test]
+    fn readiness_ends_when_the_limit_is_passed_and_comes_back_with_good_files() {
+        let readiness = Arc::new(Readiness::default());
+        let note = readiness.note(last_good(Some(7 * DAY)));
+        let (young, old) = (SystemTime::UNIX_EPOCH + 7 * DAY, SystemTime::UNIX_EPOCH + 8 * DAY);
+        assert!(readiness.is_ready(young));
+        assert_eq!(names(&readiness, young), ["last_good"]);
+        assert!(!readiness.is_ready(old), "nobody did anything but wait");
+        assert_eq!(names(&readiness, old), ["last_good", "last_good_too_old"]);
+        drop(note);
+        assert!(readiness.is_ready(old));
     }
 }

@@ -235,7 +235,11 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
     check(503, &[("starting", true), ("certificate_expired", false)]);
     drop(starting);
     let written = SystemTime::now() - Duration::from_secs(7200);
-    let note = running.readiness.note(Reason::LastGood { written, cause: "cells.yaml line 3".into() });
+    let note = running.readiness.note(Reason::LastGood {
+        written,
+        max_age: None,
+        cause: "cells.yaml line 3".into(),
+    });
     check(200, &[("last_good", false), ("certificate_expired", false)]);
     let shown = running.get("/readyz").json();
     let age = shown["reasons"][0]["age_seconds"].as_u64().unwrap();
@@ -244,6 +248,24 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
     let draining = running.readiness.block(Reason::Draining);
     check(503, &[("last_good", false), ("draining", true), ("certificate_expired", false)]);
     drop((note, draining));
+    let hour = Duration::from_secs(3600);
+    let limited = |max_age: Duration| {
+        let cause = "cells.yaml line 3".into();
+        running.readiness.note(Reason::LastGood { written, max_age: Some(max_age), cause })
+    };
+    let young = limited(3 * hour);
+    check(200, &[("last_good", false), ("certificate_expired", false)]);
+    drop(young);
+    let old = limited(hour);
+    check(503, &[("last_good", false), ("last_good_too_old", true), ("certificate_expired", false)]);
+    let shown = running.get("/readyz").json();
+    let detail = shown["reasons"][1]["detail"].as_str().unwrap();
+    for said in
+        [" 2h", "allows 1h", "max_last_good_age in boot.yaml", "Correct the files and reload", "restart"]
+    {
+        assert!(detail.contains(said), "{said} in {detail}");
+    }
+    drop(old);
     check(200, &[("certificate_expired", false)]);
 }
 

@@ -1,6 +1,7 @@
 //! What the admin plane prints: views of other modules' values, made for reading. Nothing here is read
 //! back, and no secret has a field.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -135,10 +136,10 @@ pub(super) struct AccountView {
 impl ReadyView {
     /// At `now`: the reasons in force, and certificates whose time is over.
     pub fn new(readiness: &Readiness, live: &Snapshot, now: SystemTime) -> Self {
-        let standing = readiness.reasons();
+        let standing = readiness.reasons(now);
         let mut reasons: Vec<ReasonView> = Vec::with_capacity(standing.len());
         for one in &standing {
-            let (detail, written) = explain(&one.reason);
+            let (detail, written) = explain(&one.reason, now);
             reasons.push(ReasonView {
                 reason: one.reason.as_str(),
                 blocks: one.blocks,
@@ -168,11 +169,11 @@ impl ReadyView {
     }
 }
 
-fn explain(reason: &Reason) -> (String, Option<SystemTime>) {
+fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
     match reason {
         Reason::Starting => ("The configuration is being loaded and listeners are being bound.".into(), None),
         Reason::Draining => ("The process is ending: requests in flight are being finished.".into(), None),
-        Reason::LastGood { written, cause } => {
+        Reason::LastGood { written, cause, .. } => {
             let detail = format!(
                 "The configuration files cannot be used: {cause}. The last good configuration, written \
                  at {}, is served. Correct the files and reload.",
@@ -180,14 +181,36 @@ fn explain(reason: &Reason) -> (String, Option<SystemTime>) {
             );
             (detail, Some(*written))
         }
-        Reason::LastGoodTooOld { written } => {
+        Reason::LastGoodTooOld { written, max_age } => {
             let detail = format!(
-                "The last good configuration was written at {} and is older than max_last_good_age. \
-                 Correct the files and reload.",
-                Seconds(*written)
+                "The last good configuration was written at {}, {} ago; max_last_good_age in boot.yaml allows {}. \
+                 Correct the files and reload; or raise max_last_good_age, or take it out, and restart.",
+                Seconds(*written),
+                Span(age(now, *written)),
+                Span(max_age.as_secs()),
             );
             (detail, Some(*written))
         }
+    }
+}
+
+/// Seconds in the two largest units that say anything: `8d 3h`, `3h 20m`, `45s`.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units =
+            [("d", self.0 / 86_400), ("h", self.0 / 3_600 % 24), ("m", self.0 / 60 % 60), ("s", self.0 % 60)];
+        let first = units.iter().position(|(_, count)| *count > 0).unwrap_or(units.len() - 1);
+        let mut shown = units[first..].iter().take(2).filter(|(_, count)| *count > 0).peekable();
+        if shown.peek().is_none() {
+            return f.write_str("0s");
+        }
+        for (at, (unit, count)) in shown.enumerate() {
+            let space = if at > 0 { " " } else { "" };
+            write!(f, "{space}{count}{unit}")?;
+        }
+        Ok(())
     }
 }
 

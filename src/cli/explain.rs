@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let snapshot = config::compile(config, None);
-    let explanation = explain::explain(&snapshot, &question);
+    let explanation = explain::explain(&snapshot, &question, u64::try_from(now()).unwrap_or(0));
     match args.output {
         Output::Text => print!("{explanation}"),
         Output::Json => println!("{}", explanation.to_json()),

@@ -1,13 +1,14 @@
 //! `boot.yaml` as cellgate uses it: what cannot be swapped. A change here needs a restart, and
 //! [`changes`] says of which fields.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::networks::{MAX_NETWORKS, networks};
 use super::raw;
 use super::slot::{At, Parsed, Slot};
 use crate::policy::facts::Scheme;
@@ -19,6 +20,8 @@ use crate::policy::ids::Label;
 pub struct Boot {
     /// Folder for what cellgate writes.
     pub state_dir: PathBuf,
+    /// Age of the last good configuration beyond which readiness fails; `None` serves at any age.
+    pub max_last_good_age: Option<Duration>,
     /// Threads that serve requests; `None` is one for each core.
     pub workers: Option<NonZeroUsize>,
     /// Where clients connect; never empty.
@@ -168,9 +171,6 @@ pub mod default {
 /// Most listeners; each has its accept loop.
 const MAX_LISTENERS: usize = 64;
 
-/// Most networks in a list of trusted ones; each is tried on each connection.
-pub(super) const MAX_NETWORKS: usize = 1_000;
-
 /// Shortest and longest time limits on connections. Below the first nothing works over a real network,
 /// above the second it is no limit any more.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
@@ -178,12 +178,18 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100).
 /// Longest drain: a day, for those who wait for the last tunnel.
 const DRAINS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 
+/// Shortest and longest age of a last good configuration. Within the first nobody has read the alert, and
+/// beyond the second, ten years, no certificate in it would hold.
+const LAST_GOOD_AGES: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400);
+
 /// Reads `boot.yaml`. What it makes of a wrong file is worth nothing, and the report says so.
 pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let mut raw = at.open(raw);
     super::version(raw.version(at));
     let state_dir =
         raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
+    let max_last_good_age = raw.max_last_good_age(at).duration(LAST_GOOD_AGES).optional();
     let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
     let listeners = listeners(raw.listeners(at));
     let admin_at = at.key("admin");
@@ -195,7 +201,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let drain_at = at.key("drain");
     let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
     let workers = NonZeroUsize::new(workers);
-    Boot { state_dir, workers, listeners, admin, access_log, limits, drain }
+    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain }
 }
 
 /// The fields in which two boots differ, by their path in the file; `listeners` by name.
@@ -207,6 +213,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
         }
     };
     note(before.state_dir != after.state_dir, "state_dir");
+    note(before.max_last_good_age != after.max_last_good_age, "max_last_good_age");
     note(before.workers != after.workers, "workers");
     let listener = |boot: &Boot, name: &Label| boot.listeners.iter().find(|l| l.name == *name).cloned();
     let added = after.listeners.iter().filter(|l| listener(before, &l.name).is_none());
@@ -304,27 +311,6 @@ fn listener(raw: raw::Listener, at: &At<'_>) -> Option<Listener> {
     let scheme = if protocol == ListenerProtocol::Https { Scheme::Https } else { forwarded };
     let redirect_to_https = redirect.then_some(https_port);
     Some(Listener { name: name?, address: address?, protocol, redirect_to_https, proxy_protocol, scheme })
-}
-
-/// Networks in CIDR notation, or single addresses.
-pub(super) fn networks(slots: Vec<Slot<'_, String>>) -> Vec<IpNet> {
-    let read = |text: String| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    let mut networks = Vec::new();
-    for slot in slots {
-        let at = slot.at.clone();
-        let Some(network): Option<IpNet> = slot.parse("a network such as 10.0.0.0/8", read).required() else {
-            continue;
-        };
-        if network != network.trunc() {
-            let hint = Some(format!("did you mean {}?", network.trunc()));
-            at.refuse_with(format!("{network} is an address inside a network"), "the network itself", hint);
-        }
-        if network.prefix_len() == 0 {
-            at.refuse(format!("{network} trusts everybody"), "the networks of your own balancers");
-        }
-        networks.push(network);
-    }
-    networks
 }
 
 fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: &Path) -> Admin {

@@ -90,6 +90,11 @@ pub fn referenced_files(routing: &[u8]) -> Vec<Reference> {
         cell.seal.look(|seal| refer(&mut references, &seal.key_file, secret(&seal.allow_readable)));
     }
     routing.identify.look(|identify| {
+        identify.routing_cookie.look(|cookie| {
+            for key in cookie.keys.each() {
+                refer(&mut references, &key.file, secret(&key.allow_readable));
+            }
+        });
         identify.credentials.look(|credentials| {
             for key in credentials.keys.each() {
                 refer(&mut references, &key.file, secret(&key.allow_readable));

@@ -10,6 +10,7 @@ use super::hosts::narrow;
 use super::names::Names;
 use super::problem::quoted;
 use super::raw::{self, Field};
+use super::routing_cookie;
 use super::secret;
 use super::slot::{At, Slot};
 use crate::policy::credential::{CredentialRules, FingerprintKey, Learning, TokenShape};
@@ -18,12 +19,18 @@ use crate::policy::snapshot::{IdRange, IdentifyRules, Names as Naming, PathTempl
 
 /// The values of keys that are absent, each with its reason.
 pub mod default {
+    use std::time::Duration;
+
     /// The two spellings that the API of the request shapes calls equivalent.
     pub const SCHEMES: [&str; 2] = ["token", "bearer"];
     /// About 100 bytes each, so 10 MB.
     pub const LEARNED_ENTRIES: usize = 100_000;
     /// Ten times the tokens that the busiest integrations of one account use.
     pub const LEARNED_PER_ACCOUNT: usize = 1_000;
+    /// As other products call theirs: by their own name.
+    pub const ROUTING_COOKIE: &str = "__Host-cellgate";
+    /// A working day: shorter than most sessions, and every session in use is marked anew.
+    pub const ROUTING_COOKIE_AGE: Duration = Duration::from_secs(12 * 3_600);
 }
 
 /// Most rules of each kind. Each is looked at on every request, so this is generous already.
@@ -50,6 +57,7 @@ pub(super) fn read<'a>(
         query_keys.filter_map(|slot| slot.parse("the name of a query key", key).required()).collect();
     let headers = headers(bounded(raw.headers(at)));
     let cookies = cookies(bounded(raw.cookies(at)));
+    let routing_cookie = routing_cookie::read(raw.routing_cookie(at), &cookies, sources);
     let credentials = raw.credentials(at);
     let credentials_at = credentials.at.clone();
     let (credentials, table) = match credentials.optional() {
@@ -57,7 +65,7 @@ pub(super) fn read<'a>(
         None => (CredentialRules::default(), None),
     };
     let id_ranges = id_ranges(bounded(raw.id_ranges(at)), cells);
-    (IdentifyRules { paths, query_keys, headers, cookies, credentials, id_ranges }, table)
+    (IdentifyRules { paths, query_keys, headers, cookies, routing_cookie, credentials, id_ranges }, table)
 }
 
 /// What is needed to read the credential table.
@@ -220,7 +228,7 @@ fn cookies(slots: Vec<Slot<'_, raw::NamingCookie>>) -> Vec<(Box<str>, Naming)> {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 

@@ -93,7 +93,7 @@ Rules for all files:
 
 ## Key files
 
-Fingerprint and seal keys are text files with 32 to 64 bytes in hexadecimal, as `openssl rand -hex 32 > name.key` makes
+Fingerprint, cookie and seal keys are text files with 32 to 64 bytes in hexadecimal, as `openssl rand -hex 32 > name.key` makes
 one. Blank lines and lines that begin with `#` do not count.
 
 A fingerprint is the first 128 bits of HMAC-SHA-256 over the bytes of the token (or of the cookie's value), written as 32

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 
-use super::boot::{Boot, ListenerProtocol, MAX_NETWORKS, networks};
+use super::boot::{Boot, ListenerProtocol};
 use super::cells::{self, CellConfig};
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify::{self, KnownCredentials};
 use super::names::{Names, URL, url};
+use super::networks::{MAX_NETWORKS, networks};
 use super::problem::Report;
 use super::raw::{self, Field};
 use super::slot::{At, Slot};

@@ -3,6 +3,8 @@
 
 mod weigh;
 
+use http::HeaderMap;
+
 use super::accounts::ScheduleIndex;
 use super::client;
 use super::credential::Fingerprint;
@@ -11,6 +13,7 @@ use super::hosts::{HostMatch, Role};
 use super::ids::{AccountId, CellIndex, SurfaceIndex};
 use super::learned::LearnedTable;
 use super::refusal::Refusal;
+use super::routing_cookie;
 use super::snapshot::Snapshot;
 
 /// Which source named the account (or the cell).
@@ -104,19 +107,23 @@ pub struct Decision {
     /// `authenticated` and is not GraphQL, the cell is the account's own by row, and nothing disagrees
     /// but a learned credential (which the lesson can only make ambiguous, never move).
     pub may_learn: bool,
+    /// A 2xx answer may give the browser our routing cookie for `account`: it came over https with the
+    /// session cookie of its cell, the path named the account, the route and the cell are those that may
+    /// teach, nothing else disagrees, and it has no cookie of that account that is young enough.
+    pub may_mark: bool,
     /// Position in `Snapshot::clients`; `None` is an unknown client.
     pub client: Option<u16>,
 }
 
 /// Decides about a request. A plain function: an equal request under an equal snapshot and an equal
-/// learned table gives an equal decision.
-pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<'_>) -> Decision {
+/// learned table at an equal time (`now`, in seconds since the Unix epoch) gives an equal decision.
+pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<'_>, now: u64) -> Decision {
     let client = client::family(&snapshot.clients, facts.headers);
     let Some(host) = snapshot.hosts.find(facts.host) else {
         return Decision { client, ..Decision::refused(Refusal::Misdirected) };
     };
     let mut decision = Decision { client, ..Decision::on(&host) };
-    decision.verdict = match weigh::weigh(snapshot, learned, facts, &host, &mut decision) {
+    decision.verdict = match weigh::weigh(snapshot, learned, facts, &host, now, &mut decision) {
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
     };
@@ -139,6 +146,7 @@ impl Decision {
             learned: None,
             credential_known: false,
             may_learn: false,
+            may_mark: false,
             client: None,
         }
     }
@@ -148,6 +156,13 @@ impl Decision {
     pub fn lesson(&self, status: u16) -> Option<(Fingerprint, AccountId)> {
         let proven = self.may_learn && matches!(status, 200..=204);
         self.fingerprint.zip(self.account).filter(|_| proven)
+    }
+
+    /// Whom the browser is marked with, once the cell has answered: it accepted the session, as for a
+    /// [`lesson`](Self::lesson), and nobody else will be handed the same answer.
+    pub fn mark(&self, status: u16, answer: &HeaderMap) -> Option<AccountId> {
+        let proven = self.may_mark && matches!(status, 200..=204);
+        self.account.filter(|_| proven && !routing_cookie::may_be_shared(answer))
     }
 
     /// The learned entry that alone decided where the request goes: a 401 from the cell counts against

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::facts::{RequestFacts, Upgrade};
 use super::gate;
+use super::routing_cookie::RoutingCookie;
 
 /// Entries of `X-Forwarded-For` that are looked at: more proxies in a row than anybody runs.
 const MAX_HOPS: usize = 16;
@@ -74,6 +75,8 @@ pub struct Told<'a> {
     pub request_id: &'a str,
     /// For requests that bring none: 16 and 8 random bytes.
     pub trace: (u128, u64),
+    /// Our own cookie, on hosts where a browser may send it: it is for us, and cells are not shown it.
+    pub own_cookie: Option<&'a RoutingCookie>,
 }
 
 /// The address that limits, logs and cells see: the peer, or, when the peer is a trusted proxy, the
@@ -127,6 +130,10 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
         let (trace, span) = told.trace;
         // Version 00, flags 00: recorded by nobody yet (W3C Trace Context section 3.2).
         edits.set(TRACEPARENT, &format!("00-{:032x}-{:016x}-00", trace.max(1), span.max(1)));
+    }
+    if let Some(others) = told.own_cookie.and_then(|cookie| cookie.without(facts.headers)) {
+        edits.remove.push(header::COOKIE);
+        edits.append.extend(others.into_iter().map(|cookies| (header::COOKIE, cookies)));
     }
     if facts.is_grpc() && accepts_trailers(facts.headers) {
         edits.set(header::TE, "trailers");
@@ -260,6 +267,10 @@ mod tests {
     }
 
     fn sent(fields: &[(&str, &str)]) -> HeaderMap {
+        sent_hiding(fields, None)
+    }
+
+    fn sent_hiding(fields: &[(&str, &str)], own_cookie: Option<&RoutingCookie>) -> HeaderMap {
         let headers = headers(fields);
         let facts = RequestFacts {
             method: &Method::GET,
@@ -282,6 +293,7 @@ mod tests {
             generation: 7,
             request_id: "req-0001",
             trace: (1, 2),
+            own_cookie,
         };
         let edits = outgoing(&facts, &told);
         let mut sent = headers.clone();
@@ -381,6 +393,22 @@ mod tests {
         for name in ["authorization", "cookie", "content-length"] {
             assert!(sent.contains_key(name), "{name}");
         }
+    }
+
+    #[test]
+    fn our_own_cookie_stays_with_us_and_the_others_are_as_they_were() {
+        let cookie = RoutingCookie { name: "__Host-cellgate".into(), keys: Vec::new(), max_age_secs: 60 };
+        let check = |given: &[&str], expect: &[&str]| {
+            let fields: Vec<_> = given.iter().map(|value| ("cookie", *value)).collect();
+            let headers = sent_hiding(&fields, Some(&cookie));
+            let kept: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+            assert_eq!(kept, expect, "{given:?}");
+        };
+        check(&[], &[]);
+        check(&["a=b;c=d; e"], &["a=b;c=d; e"]);
+        check(&["a=b; __Host-cellgate=x; c=d"], &["a=b; c=d"]);
+        check(&["a=b", "__Host-cellgate=x", "c=d"], &["a=b", "c=d"]);
+        check(&["__Host-cellgate=x"], &[]);
     }
 
     #[test]

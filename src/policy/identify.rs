@@ -274,7 +274,7 @@ fn agree(a: Option<AccountId>, b: Option<AccountId>, role: Role) -> Result<Optio
 }
 
 /// Every value of a cookie, over all Cookie fields (RFC 6265 section 4.2.1).
-fn cookie_values<'a>(headers: &'a HeaderMap, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn cookie_values<'a>(headers: &'a HeaderMap, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();

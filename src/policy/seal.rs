@@ -173,7 +173,7 @@ fn parse(signature: &str) -> Option<(&str, Verified<'_>, Vec<u8>)> {
 }
 
 /// Digits without sign or leading zero, so that a number has one spelling.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }

@@ -14,8 +14,9 @@ use ipnet::IpNet;
 use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
 use super::envelope::ErrorShape;
-use super::hosts::HostTable;
+use super::hosts::{HostTable, Role};
 use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
+use super::routing_cookie::RoutingCookie;
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -228,6 +229,8 @@ pub struct IdentifyRules {
     pub headers: Vec<(HeaderName, Names)>,
     /// Cookies that name an account or carry a credential.
     pub cookies: Vec<(Box<str>, Names)>,
+    /// Our own cookie, where browsers are given one.
+    pub routing_cookie: Option<RoutingCookie>,
     /// How credentials look and how they are fingerprinted.
     pub credentials: super::credential::CredentialRules,
     /// Ids made in a cell carry the cell.
@@ -328,6 +331,11 @@ impl Default for RequestLimits {
 }
 
 impl Snapshot {
+    /// Our own cookie, on hosts where a browser may have been given it: on a cell host it means nothing.
+    pub fn routing_cookie(&self, role: Option<Role>) -> Option<&RoutingCookie> {
+        self.identify.routing_cookie.as_ref().filter(|_| role == Some(Role::Legacy))
+    }
+
     /// The cell at an index that this snapshot made.
     pub fn cell(&self, index: CellIndex) -> &Cell {
         &self.cells[usize::from(index.0)]

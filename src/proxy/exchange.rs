@@ -13,8 +13,8 @@ use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
 use super::reply::Reply;
 use super::request::{self, Peer, Request};
-use super::response::{deprecate, dress};
-use super::service::{Service, fresh_id, unix_now};
+use super::response::{deprecate, dress, mark};
+use super::service::{Service, fresh_id, unix, unix_now};
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::facts::Upgrade;
@@ -48,7 +48,7 @@ impl Service {
     ) {
         let begun = Begun::now();
         let mut ended = Ended::default();
-        let read = request::read(peer, &snapshot, &self.learned, down.request(), absolute);
+        let read = request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
         let mut exchange = Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended };
         let request = match read {
             Ok(request) => {
@@ -136,6 +136,9 @@ impl Exchange<'_> {
             return self.refuse(Some(request), Refusal::CellBroken, Outcome::Unknown).await;
         }
         self.ended.upstream_deprecated = dress(self.snapshot, request, tunnel, &mut head);
+        if let Some(cookie) = self.snapshot.routing_cookie(request.decision.role) {
+            mark(cookie, &request.decision, unix_now(), &mut head);
+        }
         if self.down.head(head, end).await.is_err() {
             self.ended.end = Some(End::ClientGone);
             return self.down.break_off().await;

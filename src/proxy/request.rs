@@ -50,13 +50,14 @@ pub(super) struct Request {
 }
 
 /// Reads a head that the engine has parsed. `absolute` is the authority of an absolute target, which the
-/// engine keeps in its own way.
+/// engine keeps in its own way; `now` is in seconds since the Unix epoch.
 pub(super) fn read(
     peer: &Peer,
     snapshot: &Snapshot,
     learned: &LearnedTable,
     head: &RequestHeader,
     absolute: Option<&str>,
+    now: u64,
 ) -> Result<Request, Refusal> {
     let version = version(head);
     let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
@@ -75,7 +76,7 @@ pub(super) fn read(
         Some(port) => Some(secure::location(snapshot, &facts, port)?),
         None => None,
     };
-    let decision = decide(snapshot, learned, &facts);
+    let decision = decide(snapshot, learned, &facts, now);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
     let request_id = forwarding::request_id(facts.headers, fresh_id);
     let edits = match &decision.verdict {
@@ -116,6 +117,7 @@ fn edits(
         generation: snapshot.generation.0,
         request_id,
         trace: (fastrand::u128(..), fastrand::u64(..)),
+        own_cookie: snapshot.routing_cookie(decision.role),
     };
     forwarding::outgoing(facts, &told)
 }

@@ -13,6 +13,7 @@ use crate::policy::facts::WireVersion;
 use crate::policy::forwarding;
 use crate::policy::hosts::Role;
 use crate::policy::location;
+use crate::policy::routing_cookie::RoutingCookie;
 use crate::policy::snapshot::Snapshot;
 
 /// The fields that annotation may change.
@@ -48,6 +49,23 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     let shown = head.status.is_success() || request.decision.credential_known;
     let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", request.target));
     annotate_head(snapshot, &request.decision, successor.as_deref(), head)
+}
+
+/// Our routing cookie on a cell's answer: one that the cell gives under its name goes, and ours comes where
+/// the answer has proven whose the browser is.
+pub(super) fn mark(cookie: &RoutingCookie, decision: &Decision, now: u64, head: &mut ResponseHeader) {
+    let given = head.headers.get_all(header::SET_COOKIE);
+    if given.iter().any(|set| cookie.is_set_by(set)) {
+        let others: Vec<_> = given.iter().filter(|set| !cookie.is_set_by(set)).cloned().collect();
+        head.remove_header(&header::SET_COOKIE);
+        for set in others {
+            head.append_header(header::SET_COOKIE, set).expect("a parsed field is a valid field");
+        }
+    }
+    let account = decision.mark(head.status.as_u16(), &head.headers);
+    if let Some(ours) = account.and_then(|account| cookie.set_cookie(account, now)) {
+        head.append_header(header::SET_COOKIE, ours).expect("a built value is a valid field");
+    }
 }
 
 /// Deprecation headers on an answer of our own. Says whether there were any before.

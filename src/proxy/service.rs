@@ -128,5 +128,10 @@ pub(super) fn fresh_id() -> String {
 
 /// Seconds since the Unix epoch.
 pub(super) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
+    unix(SystemTime::now())
+}
+
+/// A moment in seconds since the Unix epoch.
+pub(super) fn unix(moment: SystemTime) -> u64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

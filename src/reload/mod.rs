@@ -84,6 +84,7 @@ impl Reloader {
         // A million rows take a while to parse, and this thread also answers signals.
         let prepared = tokio::task::spawn_blocking(move || prepare(&folder, &boot, &live)).await;
         let now = SystemTime::now();
+        let mut told = trigger != Trigger::FileChange;
         let (outcome, loaded_at) = match prepared {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
@@ -96,9 +97,16 @@ impl Reloader {
                     reason = "this is the task that swaps, after all that can fail"
                 )]
                 self.live.replace(next);
-                self.fallback = None;
-                self.save(&sources, &hash);
+                self.serve_files(&sources, &hash);
                 (ReloadOutcome::Applied { generation }, now)
+            }
+            Ok(Prepared::Unchanged { sources, hash }) => {
+                // The files may be good again without a change: they are what the last good ones were.
+                told |= self.fallback.is_some();
+                if self.fallback.is_some() {
+                    self.serve_files(&sources, &hash);
+                }
+                (ReloadOutcome::Unchanged, inbox.last.borrow().loaded_at)
             }
             Ok(Prepared::Not(outcome)) => (outcome, inbox.last.borrow().loaded_at),
             Err(_) => {
@@ -109,7 +117,7 @@ impl Reloader {
                 (ReloadOutcome::Rejected(vec![view]), inbox.last.borrow().loaded_at)
             }
         };
-        if outcome == ReloadOutcome::Unchanged && trigger == Trigger::FileChange {
+        if outcome == ReloadOutcome::Unchanged && !told {
             // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
             return outcome;
         }
@@ -120,6 +128,13 @@ impl Reloader {
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));
         outcome
+    }
+
+    /// The files are in force, not what was kept of earlier ones.
+    fn serve_files(&mut self, sources: &Sources, hash: &str) {
+        self.fallback = None;
+        self.metrics.serving_last_good(None);
+        self.save(sources, hash);
     }
 
     fn save(&self, sources: &Sources, hash: &str) {
@@ -133,6 +148,7 @@ impl Reloader {
 
 enum Prepared {
     Ready { next: Arc<Snapshot>, sources: Sources, summary: String },
+    Unchanged { sources: Sources, hash: Box<str> },
     Not(ReloadOutcome),
 }
 
@@ -149,7 +165,7 @@ fn prepare(folder: &std::path::Path, boot: &Boot, live: &Snapshot) -> Prepared {
         return Prepared::Not(ReloadOutcome::NeedsRestart(changed));
     }
     if config.hash == live.hash {
-        return Prepared::Not(ReloadOutcome::Unchanged);
+        return Prepared::Unchanged { sources, hash: config.hash };
     }
     let summary = config::diff(live, &config).to_string();
     Prepared::Ready { next: Arc::new(config::compile(config, Some(live))), sources, summary }

@@ -135,6 +135,7 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
             learned: None,
             credential_known: false,
             may_learn: false,
+            may_mark: false,
             client: Some(0),
         }),
         status: 200,

@@ -135,6 +135,22 @@ fn keys_are_read_only_by_their_owner_unless_that_is_allowed() {
     check("demonstration key", forbid, &["identify.credentials.keys[0].file: the file has mode 0644"]);
 }
 
+#[test]
+fn keys_of_our_own_cookie_are_read_and_kept_secret() {
+    let with = |bits: u32| {
+        move |root: &Path| {
+            let key = root.join("config/keys/cookie.key");
+            fs::write(&key, "0123456789abcdef".repeat(4)).unwrap();
+            mode(&key, bits);
+            let from = "  credentials:\n    schemes:";
+            let cookie = "  routing_cookie: { keys: [{ id: a, file: keys/cookie.key }] }\n";
+            edit(root, from, &format!("{cookie}{from}"));
+        }
+    };
+    check("owner only", with(0o600), &[]);
+    check("others", with(0o644), &["identify.routing_cookie.keys[0].file: the file has mode 0644"]);
+}
+
 fn edit(root: &Path, from: &str, to: &str) {
     let path = root.join("config/cellgate.yaml");
     let text = fs::read_to_string(&path).unwrap();

@@ -356,6 +356,53 @@ fn tls_towards_a_cell_is_built_or_refused() {
 }
 
 #[test]
+fn our_own_cookie_has_keys_and_a_name_of_its_own() {
+    let hex = "0123456789abcdef".repeat(4);
+    let read = |cookie: &str, rules: &str| {
+        let mut sources = example();
+        let rule = "  cookies:\n    - { name: sessionid, names: credential }\n";
+        replace(&mut sources.routing, rule, &format!("{rules}  routing_cookie: {cookie}\n"));
+        for (file, text) in [("new.key", hex.as_str()), ("old.key", hex.as_str()), ("no.key", "x")] {
+            sources.files.insert(file.into(), Ok(text.as_bytes().to_vec()));
+        }
+        parse_all(&sources, NOW).map(|(_, config)| config).map_err(|problems| lines(&problems))
+    };
+    let rules = "  cookies: [{ name: sessionid, names: credential }]\n";
+    let named = |cookie: &str| {
+        let cookie = read(cookie, rules).unwrap().identify.routing_cookie.unwrap();
+        let keys = cookie.keys.iter().map(|key| key.id.to_string()).collect::<Vec<_>>();
+        format!("{} {} {}", cookie.name, cookie.max_age_secs, keys.join(","))
+    };
+    assert_eq!(named("{ keys: [{ id: a, file: new.key }] }"), "__Host-cellgate 43200 a");
+    let all = "{ name: __Host-r, keys: [{ id: b, file: new.key }, { id: a, file: old.key }], max_age: 1d }";
+    assert_eq!(named(all), "__Host-r 86400 b,a");
+    let refused = |cookie: &str, rules: &str, expect: &str| {
+        let found = read(cookie, rules).err().unwrap_or_default();
+        assert!(
+            found.lines().count() == 1 && found.contains(expect),
+            "{cookie}: expected {expect:?}, found {found:?}"
+        );
+    };
+    let keys = "keys: [{ id: a, file: new.key }]";
+    refused("{ max_age: 1h }", rules, "identify.routing_cookie.keys: missing");
+    refused("{ keys: [] }", rules, "identify.routing_cookie.keys: the list is empty");
+    refused("{ keys: [{ id: a, file: no.key }] }", rules, "keys[0].file: the file does not hold a key");
+    refused("{ keys: [{ id: a, file: lost.key }] }", rules, "keys[0].file: the file was not read");
+    let twice = "{ keys: [{ id: a, file: new.key }, { id: a, file: old.key }] }";
+    refused(twice, rules, "keys[1].id: the cookie key \"a\" is already in line");
+    for name in ["cellgate", "__Secure-cellgate", "__Host-", "\"__Host-a b\""] {
+        let expect = "routing_cookie.name: found \"";
+        refused(&format!("{{ name: {name}, {keys} }}"), rules, expect);
+    }
+    refused(&format!("{{ {keys}, max_age: 59s }}"), rules, "max_age: found \"59s\"; expected a time");
+    refused(&format!("{{ {keys}, max_age: 32d }}"), rules, "from 1m to 31d");
+    let account = "  cookies: [{ name: account, names: account }]\n";
+    refused(&format!("{{ {keys} }}"), account, "routing_cookie: no browser would ever get it");
+    let same = "  cookies: [{ name: __Host-cellgate, names: credential }]\n";
+    refused(&format!("{{ {keys} }}"), same, "routing_cookie.name: identify.cookies names the same cookie");
+}
+
+#[test]
 fn what_may_be_a_secret_is_never_repeated() {
     let secret = "5ecre75ecre75ecre7";
     let found = problems(|sources| {

@@ -186,12 +186,34 @@ fn changes_that_need_a_restart_are_named_by_field() {
     replaced("127.0.0.1:8443", "127.0.0.1:8444", &["listeners[https]"]);
     replaced("name: https", "name: tls", &["listeners[https]", "listeners[tls]"]);
     added("state_dir: ../other", &["state_dir", "admin.unix"]);
+    added("max_last_good_age: 7d", &["max_last_good_age"]);
     added("workers: 4", &["workers"]);
     added("admin: { loopback: 127.0.0.1:9900, unix_mode: '0660' }", &["admin.unix_mode", "admin.loopback"]);
     added("admin: { unix: a.sock, allowed_hosts: [a] }", &["admin.unix", "admin.allowed_hosts"]);
     added("access_log: { path: a.log }", &["access_log.path"]);
     added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
     added("drain: { grace: 0s, deadline: 1s }", &["drain.grace", "drain.deadline"]);
+}
+
+#[test]
+fn the_last_good_configuration_serves_at_any_age_unless_the_operator_says_otherwise() {
+    let check = |keys: &str, expect: Result<Option<u64>, &str>| {
+        let mut sources = example();
+        sources.boot = Ok(format!("{BOOT}{keys}\n").into_bytes());
+        let found = parse_boot(&sources).map(|boot| boot.max_last_good_age.map(|age| age.as_secs()));
+        match (found.map_err(|problems| lines(&problems)), expect) {
+            (Ok(found), Ok(expect)) => assert_eq!(found, expect, "{keys}"),
+            (Err(found), Err(expect)) => assert!(found.contains(expect), "{keys}: {found}"),
+            (found, expect) => assert_eq!(found, expect.map_err(ToOwned::to_owned), "{keys}"),
+        }
+    };
+    check("", Ok(None));
+    check("max_last_good_age: 7d", Ok(Some(7 * 86_400)));
+    check("max_last_good_age: 1m", Ok(Some(60)));
+    let expected = "expected a time such as 500ms, 10s or 5m, from 1m to 3650d";
+    check("max_last_good_age: 59s", Err(&format!("max_last_good_age: found \"59s\"; {expected}")));
+    check("max_last_good_age: 7", Err(&format!("max_last_good_age: found 7; {expected}")));
+    check("max_last_good_age: 3651d", Err(expected));
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod credentials;
 mod hops;
 mod kill_shared;
 mod reload;
+mod routing_cookie;
 mod shapes;
 mod world;

@@ -6,6 +6,7 @@ mod snapshot;
 
 mod decide;
 mod properties;
+mod routing_cookie;
 mod seal;
 mod secure;
 mod shapes;

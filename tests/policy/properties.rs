@@ -5,13 +5,14 @@
 use std::sync::LazyLock;
 
 use cellgate::policy::decide::{Decision, Source, Verdict, Why};
+use cellgate::policy::hosts::Role;
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::Snapshot;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example};
+use crate::snapshot::{NOW, Request, SERVICE_TOKEN, USER_TOKEN, account, example};
 
 /// Pieces that paths are made of here: whole segments, half ones, and everything that some decoder
 /// treats specially.
@@ -126,6 +127,7 @@ fn any_request(hosts: &'static [&'static str]) -> impl Strategy<Value = Request>
 }
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| example().build());
+static WITH_COOKIE: LazyLock<Snapshot> = LazyLock::new(|| example().routing_cookie().build());
 static LEARNED: LazyLock<LearnedTable> = LazyLock::new(learned);
 
 /// A table that has learned something, so that credentials can pull in every direction.
@@ -258,6 +260,36 @@ proptest! {
             }
             Verdict::Refuse(refusal) => prop_assert!(matches!(refusal, Refusal::BadRequest(_)), "{:?}", refusal),
             Verdict::Redirect { .. } => prop_assert!(false, "nothing is redirected on a cell host"),
+        }
+    }
+
+    #[test]
+    fn our_cookie_routes_only_what_nothing_else_names(
+        request in any_request(&[
+            "cloud.getdbt.com", "metadata.cloud.getdbt.com", "zz001.cloud.getdbt.com", "cd456.us1.dbt.com", "nobody.test",
+        ]),
+        of in select(&[26228, 12345, 70_437_463_654_557, 999_999_999][..]),
+        age in 0..13 * 3_600u64,
+    ) {
+        let snapshot = &*WITH_COOKIE;
+        let cookie = snapshot.identify.routing_cookie.as_ref().unwrap().sign(account(of), NOW - age).unwrap();
+        let carrying = request.clone().with(&[&format!("Cookie: __Host-cellgate={cookie}")]);
+        let (without, with) = (request.decide(snapshot, &LEARNED), carrying.decide(snapshot, &LEARNED));
+        let followed = |decision: &Decision| (decision.verdict.clone(), decision.account, decision.source, decision.schedule);
+        let refused = matches!(without.verdict, Verdict::Refuse(refusal) if refusal != Refusal::NoAccount);
+        if without.role != Some(Role::Legacy) || age >= 12 * 3_600 {
+            prop_assert_eq!(&with, &without);
+        } else if refused || !matches!(without.source, Source::None | Source::IdRange) {
+            prop_assert_eq!(followed(&with), followed(&without));
+            prop_assert!(without.may_learn || !with.may_learn, "it teaches nothing");
+            prop_assert!(!with.may_learn || with.conflicts == without.conflicts);
+        } else {
+            prop_assert_eq!((with.account, with.source), (Some(account(of)), Source::Cookie));
+            prop_assert!(!with.may_learn && !with.may_mark && !with.credential_known);
+        }
+        if with.may_mark {
+            let mapped = matches!(with.verdict, Verdict::Forward { why: Why::Mapped, .. });
+            prop_assert!(mapped && with.source == Source::Path);
         }
     }
 

@@ -19,12 +19,16 @@ use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
+use cellgate::policy::routing_cookie::{CookieKey, RoutingCookie};
 use cellgate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
     Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
     Surface, UpstreamHost,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// When requests are decided that do not say when: 2026-02-02T02:40:00Z.
+pub const NOW: u64 = 1_770_000_000;
 
 /// Surfaces in the order of [`SurfaceIndex`].
 pub const SURFACES: [&str; 3] = ["app", "metadata", "semantic-layer"];
@@ -193,6 +197,16 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Our own cookie, which lasts twelve hours.
+    pub fn routing_cookie(mut self) -> Self {
+        self.snapshot.identify.routing_cookie = Some(RoutingCookie {
+            name: "__Host-cellgate".into(),
+            keys: ["c2", "c1"].map(|id| CookieKey { id: label(id), key: fingerprint_key(id).key }).to_vec(),
+            max_age_secs: 12 * 3_600,
+        });
+        self
+    }
+
     pub fn environment(mut self, environment: u64, of: u64) -> Self {
         self.snapshot.environments.insert(entity(environment), account(of));
         self
@@ -324,6 +338,7 @@ pub struct Request {
     pub version: WireVersion,
     /// `:protocol` of an extended CONNECT.
     pub protocol: Option<&'static str>,
+    pub scheme: Scheme,
 }
 
 impl Request {
@@ -338,6 +353,7 @@ impl Request {
             headers: HeaderMap::new(),
             version: WireVersion::Http11,
             protocol: None,
+            scheme: Scheme::Https,
         }
     }
 
@@ -352,7 +368,11 @@ impl Request {
     }
 
     pub fn decide(&self, snapshot: &Snapshot, learned: &LearnedTable) -> Decision {
-        match self.read(snapshot, |facts| decide(snapshot, learned, facts)) {
+        self.decide_at(snapshot, learned, NOW)
+    }
+
+    pub fn decide_at(&self, snapshot: &Snapshot, learned: &LearnedTable, now: u64) -> Decision {
+        match self.read(snapshot, |facts| decide(snapshot, learned, facts, now)) {
             Ok(decision) => decision,
             Err(refusal) => Decision::refused(refusal),
         }
@@ -373,7 +393,7 @@ impl Request {
             headers: &self.headers,
         };
         let connection = ConnectionFacts {
-            scheme: Scheme::Https,
+            scheme: self.scheme,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             certificate_names: None,
         };

@@ -12,6 +12,9 @@ mapping! {
         /// Folder for what cellgate writes: last good configuration, books, learned credentials. Nobody else may
         /// be able to write there.
         state_dir: String = default::STATE_DIR;
+        /// Age beyond which a replica that serves the last good configuration, because the files are bad, fails readiness.
+        /// Absent: it serves at any age. All replicas with the same bad files reach it together.
+        max_last_good_age: String = NONE;
         /// Threads that serve requests; 0 is one for each core.
         workers: u64 = default::WORKERS;
         /// Where clients connect; at least one.

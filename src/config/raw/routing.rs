@@ -211,6 +211,8 @@ mapping! {
         headers: Vec<Field<NamingHeader>> = NONE;
         /// Cookies that name an account or carry a credential.
         cookies: Vec<Field<NamingCookie>> = NONE;
+        /// A cookie of our own for browsers on legacy hosts, so that a replica knows a session that another one has seen.
+        routing_cookie: RoutingCookie = NONE;
         /// Credentials as routing keys.
         credentials: Credentials = NONE;
         /// Ids made in a cell carry the cell.
@@ -245,6 +247,31 @@ mapping! {
         name: String = REQUIRED;
         /// `account` or `credential`.
         names: String = REQUIRED;
+    }
+}
+
+mapping! {
+    /// A signed cookie that names an account to every replica. A browser gets it with an answer that proves whose its session
+    /// is, as for learning; cells never see it.
+    RoutingCookie {
+        /// Its name; begins with `__Host-`.
+        name: String = identify::ROUTING_COOKIE;
+        /// Signing keys, equal on all replicas: the first signs, all verify.
+        keys: Vec<Field<CookieKey>> = REQUIRED;
+        /// How long one holds; a browser in use gets a new one after half of it.
+        max_age: String = show_duration(identify::ROUTING_COOKIE_AGE);
+    }
+}
+
+mapping! {
+    /// One signing key.
+    CookieKey {
+        /// Names the key in the cookie.
+        id: String = REQUIRED;
+        /// File with the key; see "Key files".
+        file: String = REQUIRED;
+        /// Accept a key file that its group or others can read.
+        allow_readable: bool = false;
     }
 }
 

@@ -1,19 +1,20 @@
 //! Weighing what a request says: which source is followed, which cell that means, and whether a
 //! browser is shown the way instead.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION};
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, Method};
 
 use super::{Conflict, Decision, Source, Verdict, Why};
 use crate::policy::accounts::Account;
 use crate::policy::address::own_address;
-use crate::policy::facts::{RequestFacts, Upgrade};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade};
 use crate::policy::hosts::{Fallback, HostMatch, Role};
 use crate::policy::identify::{self, Birth, Cookies, Explicit, Known};
 use crate::policy::ids::AccountId;
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::routing_cookie::{Held, RoutingCookie};
+use crate::policy::snapshot::{IdentifyRules, Snapshot};
 
 /// Fills in who is asking and returns what happens.
 pub(super) fn weigh(
@@ -21,6 +22,7 @@ pub(super) fn weigh(
     learned: &LearnedTable,
     facts: &RequestFacts<'_>,
     host: &HostMatch<'_>,
+    now: u64,
     decision: &mut Decision,
 ) -> Result<Verdict, Refusal> {
     let explicit = identify::explicit(snapshot, facts, host.rule.role)?;
@@ -36,7 +38,9 @@ pub(super) fn weigh(
     let known = identify::known(&rules.credentials, learned, token.or(cookies.token));
     decision.fingerprint = known.fingerprint;
     decision.learned = known.learned;
-    let said = Said::new(&explicit, &cookies, &known, token.is_some());
+    let ours = snapshot.routing_cookie(decision.role);
+    let held = ours.and_then(|cookie| cookie.read(facts.headers, now));
+    let said = Said::new(&explicit, &cookies, &known, held, token.is_some());
 
     let verdict = match host.rule.role {
         Role::Cell => on_cell_host(snapshot, host, &said, decision),
@@ -44,18 +48,32 @@ pub(super) fn weigh(
     }?;
     decision.credential_known = known.account.is_some() && known.account == decision.account;
     let verdict = redirect(snapshot, facts, host, decision).unwrap_or(verdict);
-    decision.may_learn = may_learn(snapshot, facts, &explicit, &known, &verdict, decision);
+    if proves(facts, &explicit, &verdict, decision) {
+        let moved = held.is_some_and(|held| Some(held.account) != decision.account);
+        decision.may_learn = !moved && may_learn(rules, &known, decision);
+        decision.may_mark = decision.source == Source::Path
+            // A cookie of another account is no objection: whoever proves the new one has moved on from it.
+            && decision.conflicts.len() == usize::from(moved)
+            && is_session(facts, &cookies)
+            && ours.is_some_and(|cookie| !is_marked(cookie, held, decision, now));
+    }
     Ok(verdict)
 }
 
 /// The accounts that the sources behind the host name, in the identify order.
 struct Said {
     explicit: [(Source, Option<AccountId>); 3],
-    implicit: [(Source, Option<AccountId>); 2],
+    implicit: [(Source, Option<AccountId>); 3],
 }
 
 impl Said {
-    fn new(explicit: &Explicit<'_>, cookies: &Cookies<'_>, known: &Known, token_in_header: bool) -> Self {
+    fn new(
+        explicit: &Explicit<'_>,
+        cookies: &Cookies<'_>,
+        known: &Known,
+        held: Option<Held>,
+        token_in_header: bool,
+    ) -> Self {
         // A token out of a cookie is the cookie's word.
         let (credential, cookie) = match token_in_header {
             true => (known.account, cookies.account),
@@ -67,7 +85,12 @@ impl Said {
                 (Source::Query, explicit.query),
                 (Source::Header, explicit.header),
             ],
-            implicit: [(Source::Credential, credential), (Source::Cookie, cookie)],
+            implicit: [
+                (Source::Credential, credential),
+                (Source::Cookie, cookie),
+                // Behind the session itself: what is known of that one may be newer.
+                (Source::Cookie, held.map(|held| held.account)),
+            ],
         }
     }
 
@@ -184,26 +207,42 @@ fn needs_credential(
         && !identify::has_credential(&snapshot.identify, facts.headers, cookies)
 }
 
-/// See [`Decision::may_learn`].
-fn may_learn(
-    snapshot: &Snapshot,
-    facts: &RequestFacts<'_>,
-    explicit: &Explicit<'_>,
-    known: &Known,
-    verdict: &Verdict,
-    decision: &Decision,
-) -> bool {
-    let agrees = |conflict: &Conflict| {
-        matches!(conflict.against, Source::Credential | Source::Cookie) && known.learned.is_some()
-    };
-    snapshot.identify.credentials.learning.is_some()
-        && decision.fingerprint.is_some()
-        && matches!(verdict, Verdict::Forward { why: Why::Mapped, .. })
+/// Whether a 2xx answer proves whose the credential is: the client named the account, on a route that asks
+/// for a credential, and the account's own cell answers.
+fn proves(facts: &RequestFacts<'_>, explicit: &Explicit<'_>, verdict: &Verdict, decision: &Decision) -> bool {
+    matches!(verdict, Verdict::Forward { why: Why::Mapped, .. })
         && matches!(decision.source, Source::HostPrefix | Source::Path)
         && explicit.path.template.is_some_and(|template| template.authenticated)
         // GraphQL answers 200 to a token that it refuses.
         && facts.path().trim_end_matches('/').rsplit('/').next() != Some("graphql")
-        && decision.conflicts.iter().all(agrees)
+}
+
+/// See [`Decision::may_learn`]; of a request whose answer proves something.
+fn may_learn(rules: &IdentifyRules, known: &Known, decision: &Decision) -> bool {
+    let excused = |conflict: &Conflict| {
+        matches!(conflict.against, Source::Credential | Source::Cookie) && known.learned.is_some()
+    };
+    rules.credentials.learning.is_some()
+        && decision.fingerprint.is_some()
+        && decision.conflicts.iter().all(excused)
+}
+
+/// Whether the browser has a cookie of this account that will do for a while.
+fn is_marked(cookie: &RoutingCookie, held: Option<Held>, decision: &Decision, now: u64) -> bool {
+    held.zip(decision.account).is_some_and(|(held, account)| cookie.is_fresh(held, account, now))
+}
+
+/// Whether a person's browser asks with the session cookie of its cell, over https. Programs that hold a
+/// token send it in a header; those that hold a session are marked like browsers and can ignore it.
+fn is_session(facts: &RequestFacts<'_>, cookies: &Cookies<'_>) -> bool {
+    let browser = |agent: &http::HeaderValue| agent.as_bytes().starts_with(b"Mozilla/");
+    cookies.token.is_some()
+        && facts.connection.scheme == Scheme::Https
+        && facts.upgrade == Upgrade::None
+        && !facts.headers.contains_key(AUTHORIZATION)
+        // Browsers before 2023 send no Sec-Fetch-Mode with what a page's script asks for.
+        && (facts.headers.contains_key("sec-fetch-mode")
+            || facts.headers.get(USER_AGENT).is_some_and(browser))
 }
 
 /// Where a browser that navigates on the legacy host is sent, if the account's row says so. Everything

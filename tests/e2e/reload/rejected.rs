@@ -1,6 +1,7 @@
 //! Reloads that must not happen, and starts on bad files: nothing changes, and every place that says so says
 //! the same. In a process of its own, whose standard error and exit codes are part of it.
 
+use cellgate::last_good::{self, LastGood};
 use serde_json::Value;
 
 use loadtest::cell::CellOptions;
@@ -149,6 +150,46 @@ fn a_start_on_bad_files_serves_the_last_good_configuration_and_says_so() {
     assert_eq!(site.reload().status, 200);
     assert_eq!(site.cell(), "cell-3");
     assert_eq!(site.page("/readyz")["reasons"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn past_its_age_the_last_good_configuration_fails_readiness_until_the_files_are_good_again() {
+    let mut site = Site::start();
+    site.process.signal("TERM");
+    assert_eq!(site.process.ended().code(), Some(0));
+    let state = site.folder.path("state");
+    let kept = last_good::load(&state).unwrap();
+    // 1 January 2020: older than any limit of a few days, whatever the clock of the machine says.
+    last_good::save(&state, &LastGood { saved_at: 1_577_836_800, ..kept }).unwrap();
+    site.folder.append("config/boot.yaml", "max_last_good_age: 7d");
+    site.folder.edit("config/cellgate.yaml", "surfaces:\n", "surfaces: [\n");
+
+    site.process = Process::start(&site.folder);
+    let ready = raw_http::page(site.process.admin(), "/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    let reasons = ready.json()["reasons"].clone();
+    assert_eq!(
+        (&reasons[0]["reason"], &reasons[1]["reason"]),
+        (&"last_good".into(), &"last_good_too_old".into())
+    );
+    let detail = reasons[1]["detail"].as_str().unwrap();
+    assert!(detail.contains("2020-01-01T00:00:00Z") && detail.contains("allows 7d"), "{detail}");
+    assert!(site.metric("cellgate_last_good_age_seconds") > 7.0 * 86_400.0);
+    assert_eq!(site.cell(), "cell-2", "whoever still comes is served");
+
+    // The files say again what is served already: nothing is swapped, and it is no fallback any more.
+    site.folder.edit("config/cellgate.yaml", "surfaces: [\n", "surfaces:\n");
+    assert_eq!(site.reload().status, 200);
+    let ready = raw_http::page(site.process.admin(), "/readyz");
+    assert_eq!(
+        (ready.status, &ready.json()["reasons"]),
+        (200, &Value::Array(Vec::new())),
+        "{}",
+        ready.text()
+    );
+    assert_eq!(site.page("/config")["generation"], 1);
+    assert_eq!(site.metric("cellgate_last_good_age_seconds"), 0.0);
+    assert!(last_good::load(&state).unwrap().saved_at > 1_577_836_800, "kept as of today");
 }
 
 #[test]
