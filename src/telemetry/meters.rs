@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Histogram};
 
-use crate::policy::decide::Verdict;
+use crate::policy::decide::{Verdict, Why};
 use crate::policy::facts::Upgrade;
 use crate::policy::hosts::Role;
 use crate::policy::ids::Generation;
