@@ -139,10 +139,11 @@ pub mod default {
     pub const ACCESS_LOG: &str = "-";
     /// [`ACCESS_LOG`] as the reference shows it.
     pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
-    /// As in [`ConnectionLimits`](crate::listen::spec::ConnectionLimits): 2 GB at 100 kB each, and two descriptors
-    /// for each stay below the usual hard limit of 65,536.
+    /// 2 GB at about 100 kB an idle TLS connection, and two descriptors for each stay below the usual hard limit
+    /// of 65,536 with room for the files.
     pub const CONNECTIONS: u32 = 20_000;
-    /// HAProxy and Envoy cut slow heads at 10 s; no honest handshake takes as long.
+    /// HAProxy and Envoy cut slow heads at 10 s; enough for three round trips over the slowest satellite link
+    /// with two retransmissions.
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// As above: a whole head is smaller than one TCP window.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

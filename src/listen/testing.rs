@@ -40,6 +40,12 @@ use crate::policy::snapshot::{IdentifyRules, RequestLimits, Snapshot, Surface};
 /// No condition that a test waits for takes longer, even on a machine that is busy compiling.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A free port of the IPv4 loopback.
+pub(super) const LOOPBACK: &str = "127.0.0.1:0";
+
+/// The handshake deadline of every listener of a test.
+pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
 /// A certificate authority, what it has issued to the server at present, and the running server.
 pub(super) struct World {
     pub(super) issuer: CertifiedIssuer<'static, KeyPair>,
@@ -98,7 +104,7 @@ impl World {
 
     /// Serves on a free port of the IPv4 loopback.
     pub(super) fn serve(&self, protocol: Protocol) -> Served {
-        self.serve_as(ListenerSpec::new("test", SocketAddr::from(([127, 0, 0, 1], 0)), protocol))
+        self.serve_as(spec(LOOPBACK, protocol))
     }
 
     /// Serves TLS with both protocols.
@@ -217,6 +223,24 @@ impl Observer for Recorder {
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// More connections than a test opens.
+pub(super) fn ample() -> ConnectionLimits {
+    ConnectionLimits { total: 20_000, per_source: 1_000, exempt: Vec::new() }
+}
+
+/// A listener without options.
+pub(super) fn spec(address: &str, protocol: Protocol) -> ListenerSpec {
+    ListenerSpec {
+        name: "test".into(),
+        address: address.parse().unwrap(),
+        protocol,
+        proxy_protocol: None,
+        redirect_to_https: None,
+        forwarded_scheme: None,
+        handshake_deadline: HANDSHAKE_DEADLINE,
     }
 }
 
