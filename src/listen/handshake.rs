@@ -117,13 +117,13 @@ impl Entrance {
     /// Notes a connection that is closed without a word.
     pub(super) fn refuse(&self, peer: SocketAddr, reason: Refusal) {
         self.shell.observer.connection_refused(&self.spec, reason);
-        self.log(peer, "connection refused", reason.label(), &"");
+        self.log(peer, "connection refused", reason.reason(), &"");
     }
 
     /// Notes a failure of `accept`.
     pub(super) fn accept_failed(&self, kind: AcceptFailure, error: &io::Error) {
         self.shell.observer.accept_failed(&self.spec, kind);
-        self.log(self.spec.address, "accept failed", kind.label(), error);
+        self.log(self.spec.address, "accept failed", kind.reason(), error);
     }
 
     /// The PROXY header, and then the limit of the source that it names.
@@ -165,7 +165,7 @@ impl Entrance {
             Err(_) => (HandshakeFailure::Timeout, String::new(), None),
         };
         observer.handshake(&self.spec, Err(failure));
-        self.log(peer, "TLS handshake failed", failure.label(), &text);
+        self.log(peer, "TLS handshake failed", failure.reason(), &text);
         if let Some(stream) = unread {
             say_unrecognized_name(stream).await;
         }
@@ -383,9 +383,9 @@ mod tests {
         let world = world();
         let served = world.serve_tls();
         let kinds = [
-            ("metadata.ab123.us1.dbt.com", "sni misordered"),
-            ("ab123.app.us1.dbt.com", "sni uncovered"),
-            ("www.example.com", "sni unknown"),
+            ("metadata.ab123.us1.dbt.com", "sni Misordered"),
+            ("ab123.app.us1.dbt.com", "sni Uncovered"),
+            ("www.example.com", "sni Unknown"),
         ];
         for versions in [&[&TLS12], &[&TLS13]] {
             for (name, kind) in kinds {
@@ -396,7 +396,7 @@ mod tests {
             }
         }
         assert_eq!(world.recorder.count("handshake unknown_name"), 6);
-        assert_eq!(world.recorder.count("handshake full"), 0);
+        assert_eq!(world.recorder.count("handshake Full"), 0);
     }
 
     #[tokio::test]
@@ -409,7 +409,7 @@ mod tests {
         let tls = served.facts.recv().await.unwrap().tls.unwrap();
         assert_eq!(tls.sni, None);
         assert!(tls.certificate.names.covers("cloud.getdbt.com"));
-        assert_eq!(world.recorder.count("sni absent"), 1);
+        assert_eq!(world.recorder.count("sni Absent"), 1);
         world.reload(&[]);
         let error = tls_error(served.connect("cloud.getdbt.com", &client).await);
         assert_eq!(error, rustls::Error::AlertReceived(AlertDescription::UnrecognisedName));
@@ -452,7 +452,7 @@ mod tests {
         bad_name[at] = b'!';
         let alert = exchange(&served, &bad_name).await;
         assert_eq!(alert, [0x15, 3, 3, 0, 2, 2, 0x2f], "illegal_parameter");
-        assert_eq!(world.recorder.count("sni invalid"), 1);
+        assert_eq!(world.recorder.count("sni Invalid"), 1);
         assert_eq!(world.recorder.count("handshake unknown_name"), 1);
 
         exchange(&served, b"GET / HTTP/1.1\r\nHost: cloud.getdbt.com\r\n\r\n").await;
@@ -527,7 +527,7 @@ mod tests {
             }
             let kind = kind_of(&served, "ab123.us1.dbt.com", &client).await;
             assert_eq!(kind, RustlsKind::Resumed, "{versions:?} {tls12:?}");
-            assert_eq!(world.recorder.count("handshake resumed"), 1);
+            assert_eq!(world.recorder.count("handshake Resumed"), 1);
         }
     }
 

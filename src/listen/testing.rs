@@ -203,20 +203,22 @@ impl Observer for Recorder {
     }
 
     fn connection_refused(&self, _: &ListenerSpec, reason: Refusal) {
-        self.note(format!("refused {}", reason.label()));
+        self.note(format!("refused {}", reason.reason()));
     }
 
     fn handshake(&self, _: &ListenerSpec, result: Result<HandshakeKind, HandshakeFailure>) {
-        let label = result.map_or_else(HandshakeFailure::label, HandshakeKind::label);
-        self.note(format!("handshake {label}"));
+        self.note(match result {
+            Ok(kind) => format!("handshake {kind:?}"),
+            Err(failure) => format!("handshake {}", failure.reason()),
+        });
     }
 
     fn unknown_sni(&self, _: &ListenerSpec, kind: UnknownSni) {
-        self.note(format!("sni {}", kind.label()));
+        self.note(format!("sni {kind:?}"));
     }
 
     fn accept_failed(&self, _: &ListenerSpec, kind: AcceptFailure) {
-        self.note(format!("accept {}", kind.label()));
+        self.note(format!("accept {}", kind.reason()));
     }
 }
 
