@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
+use crate::policy::path::template;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::{PathTemplate, Segment};
 use crate::telemetry::event::RequestEvent;
@@ -213,24 +214,10 @@ fn subject(event: &RequestEvent, decision: &Decision) -> Subject {
     }
 }
 
-/// The first template that the path falls under, as it is written in the configuration.
+/// The template that the router saw in the path.
 fn endpoint(path: &str, templates: &[PathTemplate]) -> String {
-    let found = templates.iter().find(|template| matches(path, template));
+    let found = template(templates, path);
     found.map_or_else(|| OTHER_ENDPOINT.to_owned(), |template| written(&template.segments))
-}
-
-/// The same reading as the router's, without ids: a template matches its own path and all below it.
-fn matches(path: &str, template: &PathTemplate) -> bool {
-    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
-    template.segments.iter().all(|segment| {
-        parts.next().is_some_and(|part| match segment {
-            Segment::Literal(text) => *part == **text,
-            Segment::Account | Segment::Entity => {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
-            }
-            Segment::Any => !part.is_empty(),
-        })
-    })
 }
 
 fn written(segments: &[Segment]) -> String {
