@@ -220,14 +220,15 @@ fn endpoint(path: &str, templates: &[PathTemplate]) -> String {
     found.map_or_else(|| OTHER_ENDPOINT.to_owned(), |template| written(&template.segments))
 }
 
+/// As in the configuration, so that an endpoint of a report can be found there.
 fn written(segments: &[Segment]) -> String {
     segments.iter().fold(String::new(), |mut text, segment| {
         text.push('/');
         text.push_str(match segment {
             Segment::Literal(literal) => literal,
             Segment::Account => "{account}",
-            Segment::Entity => "{id}",
-            Segment::Any => "{any}",
+            Segment::Entity => "{entity}",
+            Segment::Any => "*",
         });
         text
     })
@@ -372,8 +373,13 @@ mod tests {
 
     #[test]
     fn the_first_matching_template_names_the_endpoint() {
-        let templates = &snapshot(1).identify.paths;
+        let snapshot = snapshot(1);
+        let free = vec![Segment::Literal("x".into()), Segment::Any, Segment::Entity];
+        let free = PathTemplate { segments: free, authenticated: false };
+        let templates = [snapshot.identify.paths.as_slice(), &[free]].concat();
         for (path, expect) in [
+            ("/x/y/7", "/x/*/{entity}"),
+            ("/api/v2/accounts/007/jobs", OTHER_ENDPOINT),
             ("/api/v2/accounts/1/jobs/7/", "/api/v2/accounts/{account}/jobs"),
             ("/api/v2/accounts/1/jobs", "/api/v2/accounts/{account}/jobs"),
             ("/api/v2/accounts/1/runs/", "/api/v2/accounts/{account}"),
@@ -385,7 +391,7 @@ mod tests {
             ("", OTHER_ENDPOINT),
             ("*", OTHER_ENDPOINT),
         ] {
-            assert_eq!(endpoint(path, templates), expect, "{path}");
+            assert_eq!(endpoint(path, &templates), expect, "{path}");
         }
     }
 }
