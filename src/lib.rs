@@ -26,3 +26,10 @@ pub mod explain;
 
 pub mod app;
 pub mod cli;
+
+// Unit tests build snapshots with the file that the tests of the whole crate use, which says `cellgate`.
+#[cfg(test)]
+extern crate self as cellgate;
+#[cfg(test)]
+#[path = "../tests/support/snapshot.rs"]
+mod test_snapshot;

@@ -241,7 +241,8 @@ mod tests {
 
     use super::*;
     use crate::policy::decide::{Source, Verdict};
-    use crate::telemetry::fixture::{account, legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::account;
 
     /// Subject, client, surface, cell, endpoint and statuses of every row, sorted.
     fn rows(window: &Window) -> Vec<String> {

@@ -378,7 +378,8 @@ mod tests {
     use crate::policy::hosts::Role;
     use crate::policy::ids::SurfaceIndex;
     use crate::policy::refusal::Refusal;
-    use crate::telemetry::fixture::{label, legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::label;
 
     const NOW: SystemTime = UNIX_EPOCH;
 
