@@ -10,9 +10,9 @@ use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::proxy::connect::Connector;
-use crate::reload::unix;
 use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::wall_time::unix_seconds;
 
 /// How often idle connections to cells are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub(super) async fn keep_learned(
     let mut saved = learned.epoch();
     loop {
         turns.tick().await;
-        let evicted = learned.expire(u64::try_from(unix(SystemTime::now())).unwrap_or(0));
+        let evicted = learned.expire(u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0));
         metrics.learned_evicted(evicted as u64);
         let (routable, ambiguous) = learned.counts();
         metrics.learned_credentials(LearnedState::Routable, routable);
