@@ -14,6 +14,8 @@ pub mod telemetry;
 pub mod listen;
 pub mod proxy;
 
+pub mod state_file;
+
 pub mod last_good;
 pub mod learned_file;
 pub mod load;
