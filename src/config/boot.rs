@@ -124,9 +124,9 @@ pub mod default {
     /// Beside the configuration folder: what cellgate writes never triggers a reload.
     pub const STATE_DIR: &str = "../state";
     /// One thread for each core.
-    pub const WORKERS: u64 = 0;
+    pub const WORKERS: usize = 0;
     /// The port of https (RFC 9110 section 4.2.2).
-    pub const HTTPS_PORT: u64 = 443;
+    pub const HTTPS_PORT: u16 = 443;
     /// Beside what the socket's owner may read anyway.
     pub const ADMIN_SOCKET: &str = "admin.sock";
     /// [`ADMIN_SOCKET`] as the reference shows it.
@@ -185,7 +185,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     super::version(raw.version(at));
     let state_dir =
         raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
-    let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
+    let workers = raw.workers(at).number(0..=MAX_WORKERS).or(default::WORKERS);
     let listeners = listeners(raw.listeners(at));
     let admin_at = at.key("admin");
     let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
@@ -284,7 +284,7 @@ fn listener(raw: raw::Listener, at: &At<'_>) -> Option<Listener> {
             "redirect_to_https: true, or no https_port",
         );
     }
-    let https_port = https_port.number(1..=u16::MAX).or(443);
+    let https_port = https_port.number(1..=u16::MAX).or(default::HTTPS_PORT);
     let proxy_protocol = raw.proxy_protocol(at);
     let proxy_at = proxy_protocol.at.clone();
     let proxy_protocol = proxy_protocol.optional().map(|raw| {
