@@ -27,9 +27,8 @@ pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
         turns.tick().await;
         let snapshot = live.pin();
         let keep_alive = |key: &EndpointKey| {
-            let owner = snapshot.cells.iter().find(|cell| {
-                cell.groups.iter().flat_map(|group| &group.endpoints).any(|endpoint| endpoint.key == *key)
-            });
+            let mut cells = snapshot.cells.iter();
+            let owner = cells.find(|cell| cell.endpoints().any(|endpoint| endpoint.key == *key));
             owner.map(|cell| cell.timeouts.keep_alive)
         };
         connector.pool().sweep(keep_alive);

@@ -60,7 +60,7 @@ fn carry_over(cells: &mut [Cell], previous: &Snapshot) {
 }
 
 fn keys(cell: &Cell) -> impl Iterator<Item = &EndpointKey> {
-    cell.groups.iter().flat_map(|group| &group.endpoints).map(|endpoint| &endpoint.key)
+    cell.endpoints().map(|endpoint| &endpoint.key)
 }
 
 /// A range names its cell only while every account born in it lives there.

@@ -327,6 +327,13 @@ impl Default for RequestLimits {
     }
 }
 
+impl Cell {
+    /// The endpoints of all groups.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.groups.iter().flat_map(|group| &group.endpoints)
+    }
+}
+
 impl Snapshot {
     /// The cell at an index that this snapshot made.
     pub fn cell(&self, index: CellIndex) -> &Cell {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::policy::decide::{Conflict, Decision, Verdict};
+use crate::policy::facts::path_of;
 
 use super::event::{MAX_PATH, RequestEvent};
 use super::labels::{NONE, role_label, version_label};
@@ -98,7 +99,8 @@ fn line(event: &RequestEvent) -> Line<'_> {
         version: version_label(event.version),
         method: cut(event.method.as_str(), MAX_METHOD),
         host: &event.host,
-        path: without_query(cut(&event.path, MAX_PATH)),
+        // The event's path has no query; should one ever get there, it stops here.
+        path: path_of(cut(&event.path, MAX_PATH)),
         status: event.status,
         refusal: event.refusal.map(|refusal| refusal.label()),
         account: decision.and_then(|d| d.account).map(|account| account.value()),
@@ -135,11 +137,6 @@ fn conflict_lines(decision: &Decision) -> Vec<ConflictLine> {
         against: conflict.against.as_str(),
     };
     decision.conflicts.iter().map(one).collect()
-}
-
-/// The event's path has no query; should one ever get there, it stops here.
-fn without_query(path: &str) -> &str {
-    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 fn cut(text: &str, most: usize) -> &str {
