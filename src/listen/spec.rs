@@ -32,8 +32,7 @@ pub struct ListenerSpec {
 }
 
 /// What is spoken on a listener. Nothing is guessed from the first bytes: telling HTTP/1 from HTTP/2
-/// by its 24-byte preface makes shorter requests wait for bytes that never come
-/// (facts/security.md 0, finding 7).
+/// by its 24-byte preface makes shorter requests wait for bytes that never come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1 without TLS.
