@@ -35,11 +35,12 @@ use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, Readiness, Reason};
 use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadHandle, ReloadOutcome, ReloadReport, Trigger, handles};
-use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, unix};
+use crate::reload::{QUEUED_SIGNALS, Reloader, Watch};
 use crate::start::{self, Started};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::wall_time::unix_seconds;
 
 /// How long the last lines of the access log and the books may take to be written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -97,7 +98,7 @@ struct DataPlane {
 /// Nothing can be served, or an address or the state folder cannot be had. Nothing is left running.
 pub fn build(options: &Options) -> anyhow::Result<Running> {
     let now = SystemTime::now();
-    let started = start::start(&options.config, options.state_dir.as_deref(), unix(now))?;
+    let started = start::start(&options.config, options.state_dir.as_deref(), unix_seconds(now))?;
     let Started { boot, config, sources, fallback } = started;
     prepare_state_dir(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
@@ -111,7 +112,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let watched = watched_folders(&options.config, &sources);
     let control = control_thread(reloader, inbox, signal_inbox, watched)?;
     if fallback.is_none() {
-        let good = start::to_last_good(&sources, &snapshot.hash, unix(now));
+        let good = start::to_last_good(&sources, &snapshot.hash, unix_seconds(now));
         last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
     }
     let listeners = data.addresses();
@@ -137,7 +138,7 @@ impl Shared {
         count_panics(&metrics);
         metrics.prepare(snapshot);
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
-        let learned = Arc::new(learned_file::load(&boot.state_dir, snapshot, unix(now)));
+        let learned = Arc::new(learned_file::load(&boot.state_dir, snapshot, unix_seconds(now)));
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         Ok(Self { boot, live, metrics, readiness: Arc::default(), telemetry, learned })
     }

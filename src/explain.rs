@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
-use crate::policy::address::own_address;
 use crate::policy::annotate;
 use crate::policy::decide::{Decision, Source, Verdict, decide};
 use crate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
@@ -84,10 +83,9 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Explanatio
 fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) -> Explanation {
     let mut explanation = from_decision(snapshot, &decision);
     if let Verdict::Forward { cell, .. } = decision.verdict {
-        let account = decision.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
         let told = Told {
             client: forwarding::client_ip(CLIENT, facts.headers, &snapshot.trusted_proxies),
-            account: &account,
+            account: decision.account,
             cell: snapshot.cell(cell).name.as_str(),
             generation: snapshot.generation.0,
             request_id: &forwarding::request_id(facts.headers, || "(new)".into()),
@@ -116,16 +114,12 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         Verdict::Redirect { location } => (format!("redirect to {location}"), None, None, None),
         Verdict::Refuse(refusal) => ("refuse".to_owned(), Some(*refusal), None, None),
     };
-    let row = decision.account.and_then(|account| snapshot.accounts.by_id(account));
     let surface = decision.surface.map(|surface| snapshot.surface(surface).name.to_string());
     Explanation {
         verdict,
         refusal,
         account: decision.account.map(|account| account.value()),
-        own_address: row
-            .zip(decision.surface)
-            .and_then(|(row, surface)| own_address(snapshot, row, surface))
-            .map(|address| address.to_string()),
+        own_address: decision.own_address(snapshot).map(|address| address.to_string()),
         source: decision.source,
         cell,
         why,

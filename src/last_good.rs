@@ -6,13 +6,15 @@
 //! is one of the things it must survive), so the file is readable by its owner only.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
+
+use crate::config::files::hex;
+use crate::state_file;
 
 /// Name of the file in the state folder.
 pub const FILE_NAME: &str = "last-good.cellgate";
@@ -71,22 +73,8 @@ struct Header {
 /// # Errors
 /// [`LastGoodError::Io`]; the file that was there before is still there.
 pub fn save(state_dir: &Path, last_good: &LastGood) -> Result<(), LastGoodError> {
-    let path = state_dir.join(FILE_NAME);
-    let part = state_dir.join(format!("{FILE_NAME}.part"));
-    let write = || {
-        // A leftover of a crash may have other permissions; a new file has ours.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(&encode(last_good))?;
-        file.sync_all()?;
-        fs::rename(&part, &path)?;
-        // The rename itself must survive a power cut.
-        File::open(state_dir)?.sync_all()
-    };
-    write().map_err(|source| LastGoodError::Io { path: path.clone(), source })
+    let written = state_file::replace(state_dir, FILE_NAME, &encode(last_good));
+    written.map_err(|source| LastGoodError::Io { path: state_dir.join(FILE_NAME), source })
 }
 
 /// Reads it back.
@@ -115,7 +103,7 @@ fn encode(last_good: &LastGood) -> Vec<u8> {
     for content in last_good.files.values() {
         rest.extend_from_slice(content);
     }
-    let mut bytes = format!("{MAGIC} {}\n", hex(&rest)).into_bytes();
+    let mut bytes = format!("{MAGIC} {}\n", sha256(&rest)).into_bytes();
     bytes.extend_from_slice(&rest);
     bytes
 }
@@ -126,7 +114,7 @@ fn decode(bytes: &[u8]) -> Result<LastGood, &'static str> {
         .ok()
         .and_then(|line| line.strip_prefix(MAGIC))
         .ok_or("it is not of this version")?;
-    if digest.trim_start() != hex(rest) {
+    if digest.trim_start() != sha256(rest) {
         return Err("its digest does not fit its content");
     }
     let (header, mut content) = split_line(rest).ok_or("it has no header")?;
@@ -145,19 +133,14 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..end], &bytes[end + 1..]))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn sha256(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

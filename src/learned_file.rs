@@ -2,17 +2,17 @@
 //! keyed fingerprints and account ids, never a token. Losing it costs lessons, not correctness, so a
 //! damaged file is reported and learned anew.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::secret::unhex;
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::AccountId;
 use crate::policy::learned::{LearnedEntry, LearnedExport, LearnedTable};
 use crate::policy::snapshot::Snapshot;
+use crate::state_file;
 
 /// Name of the file in the state folder.
 pub const FILE_NAME: &str = "learned.json";
@@ -55,24 +55,18 @@ pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
     table
 }
 
-/// Writes the table beside the old file and renames it into place.
+/// Saves the table, where the snapshot has a key that it could be read under again.
 ///
 /// # Errors
 /// The state folder cannot be written; the old file is still there.
 pub fn save(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot) -> io::Result<()> {
     let Some(key) = snapshot.identify.credentials.keys.first() else { return Ok(()) };
-    let path = state_dir.join(FILE_NAME);
-    let part = state_dir.join(format!("{FILE_NAME}.part"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    file.write_all(&encode(&table.export(), &key.id))?;
-    file.sync_all()?;
-    fs::rename(&part, &path)?;
-    File::open(state_dir)?.sync_all()
+    state_file::replace(state_dir, FILE_NAME, &encode(&table.export(), &key.id))
 }
 
 fn encode(export: &LearnedExport, key: &str) -> Vec<u8> {
     let row = |entry: &LearnedEntry| {
-        Row(format!("{:?}", entry.fingerprint), entry.account.value(), entry.ambiguous, entry.confirmed)
+        Row(entry.fingerprint.to_string(), entry.account.value(), entry.ambiguous, entry.confirmed)
     };
     let entries = export.entries.iter().map(row).collect();
     let line = Line { version: export.version, key: key.to_owned(), entries };
@@ -88,7 +82,7 @@ fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
     let entry = |Row(fingerprint, account, ambiguous, confirmed): &Row| {
         let account = AccountId::parse(account.to_string().as_bytes()).ok()?;
         Some(LearnedEntry {
-            fingerprint: parse_fingerprint(fingerprint)?,
+            fingerprint: Fingerprint(unhex(fingerprint)?.try_into().ok()?),
             account,
             ambiguous: *ambiguous,
             confirmed: *confirmed,
@@ -96,17 +90,6 @@ fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
     };
     let entries = line.entries.iter().map(entry).collect::<Option<Vec<_>>>();
     Ok(LearnedExport { version: line.version, entries: entries.ok_or("an entry is damaged")? })
-}
-
-fn parse_fingerprint(hex: &str) -> Option<Fingerprint> {
-    let mut bytes = [0u8; 16];
-    if hex.len() != 2 * bytes.len() || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(Fingerprint(bytes))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub mod telemetry;
 pub mod listen;
 pub mod proxy;
 
+pub mod state_file;
+
 pub mod last_good;
 pub mod learned_file;
 pub mod load;
@@ -26,3 +28,10 @@ pub mod explain;
 
 pub mod app;
 pub mod cli;
+
+// Unit tests build snapshots with the file that the tests of the whole crate use, which says `cellgate`.
+#[cfg(test)]
+extern crate self as cellgate;
+#[cfg(test)]
+#[path = "../tests/support/snapshot.rs"]
+mod test_snapshot;

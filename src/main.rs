@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 // The allocator of the release and of every measurement; glibc's arenas keep memory that thousands of
-// slow connections once used (facts: security 0).
+// slow connections once used.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -14,7 +14,7 @@ use source::{Source, files_below, rust_files};
 
 /// Who may name whom. A room is a module, or a file in one that has a rule of its own; what it may name
 /// begins with one of these paths. Everybody may name themselves.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("policy", &[]),
     ("config", &["policy"]),
     ("live", &["policy"]),
@@ -23,8 +23,9 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("listen", &["policy"]),
     ("proxy", &["policy", "live", "telemetry", "listen"]),
     ("prober", &["policy", "live", "telemetry"]),
-    ("last_good", &["policy", "config"]),
-    ("learned_file", &["policy", "config"]),
+    ("state_file", &[]),
+    ("last_good", &["policy", "config", "state_file"]),
+    ("learned_file", &["policy", "config", "state_file"]),
     ("load", &["policy", "config"]),
     ("start", &["policy", "config", "last_good", "load"]),
     ("reload", &["policy", "config", "live", "readiness", "telemetry", "last_good", "load", "start"]),

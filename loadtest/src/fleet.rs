@@ -13,6 +13,7 @@ use crate::ask::Ask;
 use crate::cell::behaviour::lock;
 use crate::client::Client;
 use crate::load::{Histogram, Latency};
+use crate::wait::until;
 
 mod member;
 
@@ -200,16 +201,7 @@ impl RunningFleet {
 
     /// Waits until `enough` of how it stands; false if the fleet ends first.
     pub async fn until(&self, mut enough: impl FnMut(&FleetReport) -> bool) -> bool {
-        loop {
-            let over = self.task.is_finished();
-            if enough(&self.report()) {
-                return true;
-            }
-            if over {
-                return false;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        until(&self.task, || enough(&self.report())).await
     }
 
     /// Closes every member in order.
@@ -226,9 +218,6 @@ impl std::ops::Drop for RunningFleet {
         self.task.abort();
     }
 }
-
-/// How often a report is looked at by someone who waits.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Members opened at the same time: as many as a browser farm behind one address would, and no SYN flood.
 const OPENING_MAX: usize = 32;

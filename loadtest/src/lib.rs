@@ -50,3 +50,4 @@ pub mod raw;
 pub mod socket;
 pub mod tls;
 pub mod usage;
+mod wait;

@@ -31,7 +31,7 @@ use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, T
 /// system its time. The reload goes on when the caller has gone.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Largest body (facts: security row 16). No call has a body today; what is sent is read and ignored.
+/// Largest body. No call has one today; what is sent is read and ignored, but not without end.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// The index page has one inline style and nothing else.

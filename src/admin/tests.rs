@@ -153,14 +153,14 @@ fn cells_and_config_say_what_is_in_force() {
              "groups": [{"zone": "a", "priority": 0, "endpoints": ["us1.internal:443"]}]},
             {"name": "mt", "shared": true, "domain": "mt.dbt.com", "protocol": "http1", "tls": false,
              "in_flight": 0, "max_in_flight": 20,
-             "groups": [{"zone": "a", "priority": 0, "endpoints": ["mt.internal:443"]}]},
+             "groups": [{"zone": "a", "priority": 0, "endpoints": ["127.0.0.1:9001"]}]},
         ]})
     );
     let config = running.get("/config");
     assert!(config.head.contains("etag: \"1\""), "{}", config.head);
     assert_eq!(
         config.json(),
-        json!({"generation": 1, "hash": "c0ffee", "loaded_at": "2026-11-20T10:00:00Z",
+        json!({"generation": 1, "hash": "0123456789abcdef", "loaded_at": "2026-11-20T10:00:00Z",
                "accounts": 2, "cells": 2,
                "last_reload": {"at": "2026-11-20T10:00:00Z", "trigger": "start", "outcome": "applied",
                                "generation": 1}})

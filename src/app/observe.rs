@@ -1,4 +1,4 @@
-//! From what `listen` tells to what `telemetry` counts. Two closed vocabularies meet here, so that
+//! From what `listen` tells to what `telemetry` counts, which is coarser. The two meet here, so that
 //! neither module has to know the other.
 
 use std::fmt;

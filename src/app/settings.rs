@@ -15,11 +15,13 @@ pub(super) fn listener_spec(listener: &Listener, boot: &Boot) -> ListenerSpec {
         ListenerProtocol::H2c => Protocol::H2c,
     };
     ListenerSpec {
+        name: listener.name.as_str().into(),
+        address: listener.address,
+        protocol,
         proxy_protocol: listener.proxy_protocol.clone(),
         redirect_to_https: listener.redirect_to_https,
         forwarded_scheme: Some(listener.scheme),
         handshake_deadline: boot.limits.handshake_timeout,
-        ..ListenerSpec::new(listener.name.as_str(), listener.address, protocol)
     }
 }
 

@@ -10,9 +10,9 @@ use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::proxy::connect::Connector;
-use crate::reload::unix;
 use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::wall_time::unix_seconds;
 
 /// How often idle connections to cells are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -27,9 +27,8 @@ pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
         turns.tick().await;
         let snapshot = live.pin();
         let keep_alive = |key: &EndpointKey| {
-            let owner = snapshot.cells.iter().find(|cell| {
-                cell.groups.iter().flat_map(|group| &group.endpoints).any(|endpoint| endpoint.key == *key)
-            });
+            let mut cells = snapshot.cells.iter();
+            let owner = cells.find(|cell| cell.endpoints().any(|endpoint| endpoint.key == *key));
             owner.map(|cell| cell.timeouts.keep_alive)
         };
         connector.pool().sweep(keep_alive);
@@ -47,7 +46,7 @@ pub(super) async fn keep_learned(
     let mut saved = learned.epoch();
     loop {
         turns.tick().await;
-        let evicted = learned.expire(u64::try_from(unix(SystemTime::now())).unwrap_or(0));
+        let evicted = learned.expire(u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0));
         metrics.learned_evicted(evicted as u64);
         let (routable, ambiguous) = learned.counts();
         metrics.learned_credentials(LearnedState::Routable, routable);

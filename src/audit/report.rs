@@ -301,8 +301,9 @@ mod tests {
     use crate::policy::ids::CellIndex;
     use crate::policy::refusal::Refusal;
     use crate::telemetry::event::RequestEvent;
-    use crate::telemetry::fixture::{account, legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::telemetry::wall_time::unix_seconds;
+    use crate::test_snapshot::account;
 
     const EVERYTHING: Question = Question { since: 0, account: None };
 

@@ -20,12 +20,12 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Size at which the file counts as full: 2^20 pages of 4 KiB, 4 GiB. At 70 bytes a row
-/// (facts: migration 3.2) it holds 60 million rows, ten times what 10,000 accounts leave in
+/// Size at which the file counts as full: 2^20 pages of 4 KiB, 4 GiB. At about 70
+/// bytes a row it holds 60 million rows, ten times what 10,000 accounts leave in
 /// [`KEEP_DAYS`] with eight active hours a day on average.
 const MAX_PAGES: i64 = 1 << 20;
 
-/// How long hours are kept: a verdict looks back 100 days at most (facts: migration 2.6).
+/// How long hours are kept: a verdict looks back 100 days at most.
 const KEEP_DAYS: i64 = 100;
 
 /// How much of the write-ahead log may stay on disk after a checkpoint.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
+use crate::policy::path::template;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::{PathTemplate, Segment};
 use crate::telemetry::event::RequestEvent;
@@ -213,34 +214,21 @@ fn subject(event: &RequestEvent, decision: &Decision) -> Subject {
     }
 }
 
-/// The first template that the path falls under, as it is written in the configuration.
+/// The template that the router saw in the path.
 fn endpoint(path: &str, templates: &[PathTemplate]) -> String {
-    let found = templates.iter().find(|template| matches(path, template));
+    let found = template(templates, path);
     found.map_or_else(|| OTHER_ENDPOINT.to_owned(), |template| written(&template.segments))
 }
 
-/// The same reading as the router's, without ids: a template matches its own path and all below it.
-fn matches(path: &str, template: &PathTemplate) -> bool {
-    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
-    template.segments.iter().all(|segment| {
-        parts.next().is_some_and(|part| match segment {
-            Segment::Literal(text) => *part == **text,
-            Segment::Account | Segment::Entity => {
-                !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
-            }
-            Segment::Any => !part.is_empty(),
-        })
-    })
-}
-
+/// As in the configuration, so that an endpoint of a report can be found there.
 fn written(segments: &[Segment]) -> String {
     segments.iter().fold(String::new(), |mut text, segment| {
         text.push('/');
         text.push_str(match segment {
             Segment::Literal(literal) => literal,
             Segment::Account => "{account}",
-            Segment::Entity => "{id}",
-            Segment::Any => "{any}",
+            Segment::Entity => "{entity}",
+            Segment::Any => "*",
         });
         text
     })
@@ -253,7 +241,8 @@ mod tests {
 
     use super::*;
     use crate::policy::decide::{Source, Verdict};
-    use crate::telemetry::fixture::{account, legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::account;
 
     /// Subject, client, surface, cell, endpoint and statuses of every row, sorted.
     fn rows(window: &Window) -> Vec<String> {
@@ -385,8 +374,13 @@ mod tests {
 
     #[test]
     fn the_first_matching_template_names_the_endpoint() {
-        let templates = &snapshot(1).identify.paths;
+        let snapshot = snapshot(1);
+        let free = vec![Segment::Literal("x".into()), Segment::Any, Segment::Entity];
+        let free = PathTemplate { segments: free, authenticated: false };
+        let templates = [snapshot.identify.paths.as_slice(), &[free]].concat();
         for (path, expect) in [
+            ("/x/y/7", "/x/*/{entity}"),
+            ("/api/v2/accounts/007/jobs", OTHER_ENDPOINT),
             ("/api/v2/accounts/1/jobs/7/", "/api/v2/accounts/{account}/jobs"),
             ("/api/v2/accounts/1/jobs", "/api/v2/accounts/{account}/jobs"),
             ("/api/v2/accounts/1/runs/", "/api/v2/accounts/{account}"),
@@ -398,7 +392,7 @@ mod tests {
             ("", OTHER_ENDPOINT),
             ("*", OTHER_ENDPOINT),
         ] {
-            assert_eq!(endpoint(path, templates), expect, "{path}");
+            assert_eq!(endpoint(path, &templates), expect, "{path}");
         }
     }
 }

@@ -55,6 +55,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         return Ok(USAGE.into());
     }
-    println!("{},{:?}", key.id, credential::fingerprint(key, token.as_bytes()));
+    println!("{},{}", key.id, credential::fingerprint(key, token.as_bytes()));
     Ok(OK.into())
 }

@@ -85,7 +85,7 @@ impl Cli {
 
 /// Seconds since the Unix epoch.
 fn now() -> i64 {
-    crate::reload::unix(std::time::SystemTime::now())
+    crate::telemetry::wall_time::unix_seconds(std::time::SystemTime::now())
 }
 
 /// Prints problems, one a line, and how many there are.

@@ -127,9 +127,9 @@ pub mod default {
     /// Beside the configuration folder: what cellgate writes never triggers a reload.
     pub const STATE_DIR: &str = "../state";
     /// One thread for each core.
-    pub const WORKERS: u64 = 0;
+    pub const WORKERS: usize = 0;
     /// The port of https (RFC 9110 section 4.2.2).
-    pub const HTTPS_PORT: u64 = 443;
+    pub const HTTPS_PORT: u16 = 443;
     /// Beside what the socket's owner may read anyway.
     pub const ADMIN_SOCKET: &str = "admin.sock";
     /// [`ADMIN_SOCKET`] as the reference shows it.
@@ -142,10 +142,11 @@ pub mod default {
     pub const ACCESS_LOG: &str = "-";
     /// [`ACCESS_LOG`] as the reference shows it.
     pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
-    /// As in [`ConnectionLimits`](crate::listen::spec::ConnectionLimits): 2 GB at 100 kB each, and two descriptors
-    /// for each stay below the usual hard limit of 65,536.
+    /// 2 GB at about 100 kB an idle TLS connection, and two descriptors for each stay below the usual hard limit
+    /// of 65,536 with room for the files.
     pub const CONNECTIONS: u32 = 20_000;
-    /// HAProxy and Envoy cut slow heads at 10 s; no honest handshake takes as long.
+    /// HAProxy and Envoy cut slow heads at 10 s; enough for three round trips over the slowest satellite link
+    /// with two retransmissions.
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// As above: a whole head is smaller than one TCP window.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -190,7 +191,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let state_dir =
         raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
     let max_last_good_age = raw.max_last_good_age(at).duration(LAST_GOOD_AGES).optional();
-    let workers = raw.workers(at).number(0..=MAX_WORKERS).or(0);
+    let workers = raw.workers(at).number(0..=MAX_WORKERS).or(default::WORKERS);
     let listeners = listeners(raw.listeners(at));
     let admin_at = at.key("admin");
     let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
@@ -290,7 +291,7 @@ fn listener(raw: raw::Listener, at: &At<'_>) -> Option<Listener> {
             "redirect_to_https: true, or no https_port",
         );
     }
-    let https_port = https_port.number(1..=u16::MAX).or(443);
+    let https_port = https_port.number(1..=u16::MAX).or(default::HTTPS_PORT);
     let proxy_protocol = raw.proxy_protocol(at);
     let proxy_at = proxy_protocol.at.clone();
     let proxy_protocol = proxy_protocol.optional().map(|raw| {

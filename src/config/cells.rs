@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::Sources;
@@ -14,33 +15,8 @@ use super::slot::{At, LABEL, Slot};
 use super::tls::{ClientTls, Tls};
 use crate::policy::ids::Label;
 use crate::policy::snapshot::{
-    CellProtocol, CellTimeouts, CellTls, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
+    Cell, CellProtocol, CellTimeouts, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
 };
-
-/// A cell without its live counters, which `compile` carries over.
-#[derive(Clone, Debug)]
-pub struct CellConfig {
-    /// Unique name.
-    pub name: Label,
-    /// The old multi-tenant environment.
-    pub shared: bool,
-    /// The domain of its accounts' own addresses.
-    pub domain: Box<str>,
-    /// Endpoints by zone; lower priority first.
-    pub groups: Vec<Group>,
-    /// Most requests in flight.
-    pub max_in_flight: u32,
-    /// How long its connections may take.
-    pub timeouts: CellTimeouts,
-    /// What it speaks.
-    pub protocol: CellProtocol,
-    /// TLS towards it.
-    pub tls: Option<CellTls>,
-    /// Which Host it is sent.
-    pub host: UpstreamHost,
-    /// The key that signs verdicts for it.
-    pub seal: Option<SealKey>,
-}
 
 /// The values of keys that are absent, each with its reason.
 pub mod default {
@@ -76,9 +52,9 @@ const MAX_ENDPOINTS: usize = 256;
 /// Below a millisecond nothing connects; above a day it is no limit any more.
 const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 
-/// Reads the cells; names that stand twice were reported before.
-pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls) -> Vec<CellConfig> {
-    let mut cells: Vec<CellConfig> = Vec::new();
+/// Reads the cells, none of which has served yet; names that stand twice were reported before.
+pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = Vec::new();
     let mut shared: Option<u32> = None;
     for slot in slots {
         let at = slot.at.clone();
@@ -98,7 +74,7 @@ pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls
     cells
 }
 
-fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<CellConfig> {
+fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cell> {
     let mut raw = at.open(raw);
     let name = raw.name(at).label().required();
     let shared = raw.shared(at).or(false);
@@ -123,7 +99,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
     let seal_at = seal_slot.at.clone();
     let seal = seal_slot.optional().and_then(|raw| seal(raw, &seal_at, sources));
     let tls = client.map(|client| client.tls);
-    Some(CellConfig {
+    Some(Cell {
         name: name?,
         shared,
         domain: domain?,
@@ -134,6 +110,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
         tls,
         host,
         seal,
+        load: Arc::default(),
     })
 }
 

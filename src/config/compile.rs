@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cells::CellConfig;
 use super::routing::Config;
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::CertificateTable;
 use crate::policy::hosts::HostTable;
 use crate::policy::ids::{Generation, Label, SurfaceIndex};
-use crate::policy::snapshot::{Cell, IdRange, Snapshot};
+use crate::policy::snapshot::{Cell, EndpointKey, IdRange, Snapshot};
 
 /// The next snapshot. What must outlive a reload is carried over from `previous` by name: the live counters
 /// of cells, and TLS towards cells whose trust did not change, so that sessions resume. Takes the
@@ -21,12 +20,16 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
     let hosts = config.hosts.into_iter().map(|host| (host.labels, host.name, host.rule));
     let mut identify = config.identify;
     enable_ranges(&mut identify.id_ranges, &config.accounts);
+    let mut cells = config.cells;
+    if let Some(previous) = previous {
+        carry_over(&mut cells, previous);
+    }
     Snapshot {
         generation: previous.map_or(Generation::default(), |previous| previous.generation).next(),
         hash: config.hash,
         hosts: HostTable::new(hosts, surfaces),
         surfaces: config.surfaces,
-        cells: cells(config.cells, previous),
+        cells,
         accounts: config.accounts,
         environments: config.environments,
         schedules: config.schedules,
@@ -40,42 +43,24 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
     }
 }
 
-fn cells(cells: Vec<CellConfig>, previous: Option<&Snapshot>) -> Vec<Cell> {
-    let before: HashMap<&Label, &Cell> =
-        previous.iter().flat_map(|p| &p.cells).map(|cell| (&cell.name, cell)).collect();
-    let carry = |cell: CellConfig| {
-        let before = before.get(&cell.name).copied();
-        let mut tls = cell.tls;
+/// What outlives a reload goes to the cell of the same name: counters, and the TLS sessions of endpoints
+/// that are trusted as before.
+fn carry_over(cells: &mut [Cell], previous: &Snapshot) {
+    let before: HashMap<&Label, &Cell> = previous.cells.iter().map(|cell| (&cell.name, cell)).collect();
+    for cell in cells {
+        let Some(before) = before.get(&cell.name) else { continue };
+        cell.load = Arc::clone(&before.load);
         // The key of an endpoint says all that decides about trust: where one is the same, so is that.
-        let keys = |groups: &[crate::policy::snapshot::Group]| {
-            groups
-                .iter()
-                .flat_map(|group| &group.endpoints)
-                .map(|endpoint| endpoint.key.clone())
-                .collect::<Vec<_>>()
-        };
-        if let Some((tls, old)) = tls.as_mut().zip(before.and_then(|before| before.tls.as_ref())) {
-            let known = before.map_or_else(Vec::new, |before| keys(&before.groups));
-            if keys(&cell.groups).iter().any(|key| known.contains(key)) {
-                tls.http1 = Arc::clone(&old.http1);
-                tls.http2 = Arc::clone(&old.http2);
-            }
+        let same_trust = keys(cell).any(|key| keys(before).any(|old| old == key));
+        if let (Some(tls), Some(old), true) = (&mut cell.tls, &before.tls, same_trust) {
+            tls.http1 = Arc::clone(&old.http1);
+            tls.http2 = Arc::clone(&old.http2);
         }
-        Cell {
-            load: before.map_or_else(Arc::default, |before| Arc::clone(&before.load)),
-            name: cell.name,
-            shared: cell.shared,
-            domain: cell.domain,
-            groups: cell.groups,
-            max_in_flight: cell.max_in_flight,
-            timeouts: cell.timeouts,
-            protocol: cell.protocol,
-            tls,
-            host: cell.host,
-            seal: cell.seal,
-        }
-    };
-    cells.into_iter().map(carry).collect()
+    }
+}
+
+fn keys(cell: &Cell) -> impl Iterator<Item = &EndpointKey> {
+    cell.endpoints().map(|endpoint| &endpoint.key)
 }
 
 /// A range names its cell only while every account born in it lives there.

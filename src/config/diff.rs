@@ -9,7 +9,7 @@ use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::hosts::HostRule;
 use crate::policy::snapshot::{
-    Cell, CellProtocol, CellTimeouts, EndpointKey, Group, Schedule, SealKey, Snapshot, UpstreamHost,
+    Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
 
 /// What changes in routes and dates. Counts for accounts, names for what is few.
@@ -144,19 +144,8 @@ impl<'a> View<'a> {
 
 impl<'a> From<&'a Snapshot> for View<'a> {
     fn from(snapshot: &'a Snapshot) -> Self {
-        let cell = |cell: &'a Cell| CellView {
-            name: cell.name.as_str(),
-            shared: cell.shared,
-            domain: &cell.domain,
-            endpoints: endpoints(&cell.groups),
-            max_in_flight: cell.max_in_flight,
-            timeouts: cell.timeouts,
-            protocol: cell.protocol,
-            host: cell.host,
-            seal: cell.seal.as_ref().map(seal_id),
-        };
         Self {
-            cells: snapshot.cells.iter().map(cell).collect(),
+            cells: snapshot.cells.iter().map(CellView::from).collect(),
             accounts: &snapshot.accounts,
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
@@ -166,7 +155,18 @@ impl<'a> From<&'a Snapshot> for View<'a> {
 
 impl<'a> From<&'a Config> for View<'a> {
     fn from(config: &'a Config) -> Self {
-        let cells = config.cells.iter().map(|cell| CellView {
+        Self {
+            cells: config.cells.iter().map(CellView::from).collect(),
+            accounts: &config.accounts,
+            hosts: config.hosts.iter().map(|host| &host.rule).collect(),
+            schedules: &config.schedules,
+        }
+    }
+}
+
+impl<'a> From<&'a Cell> for CellView<'a> {
+    fn from(cell: &'a Cell) -> Self {
+        Self {
             name: cell.name.as_str(),
             shared: cell.shared,
             domain: &cell.domain,
@@ -175,13 +175,7 @@ impl<'a> From<&'a Config> for View<'a> {
             timeouts: cell.timeouts,
             protocol: cell.protocol,
             host: cell.host,
-            seal: cell.seal.as_ref().map(seal_id),
-        });
-        Self {
-            cells: cells.collect(),
-            accounts: &config.accounts,
-            hosts: config.hosts.iter().map(|host| &host.rule).collect(),
-            schedules: &config.schedules,
+            seal: cell.seal.as_ref().map(|seal| &*seal.id),
         }
     }
 }
@@ -222,14 +216,12 @@ impl fmt::Display for DateChange {
     }
 }
 
-fn seal_id(seal: &SealKey) -> &str {
-    &seal.id
-}
-
-fn endpoints(groups: &[Group]) -> Vec<(&str, u8, Option<u32>, &EndpointKey)> {
-    let of = |group: &'_ Group| (group.priority, group.capacity_rps);
+fn endpoints<'a>(groups: &'a [Group]) -> Vec<(&'a str, u8, Option<u32>, &'a EndpointKey)> {
     let each = groups.iter().flat_map(|group| group.endpoints.iter().map(move |endpoint| (group, endpoint)));
-    each.map(|(group, endpoint)| (group.zone.as_str(), of(group).0, of(group).1, &endpoint.key)).collect()
+    let view = |(group, endpoint): (&'a Group, &'a Endpoint)| {
+        (group.zone.as_str(), group.priority, group.capacity_rps, &endpoint.key)
+    };
+    each.map(view).collect()
 }
 
 fn changes<'a, T: PartialEq>(

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::boot::{Boot, ListenerProtocol};
-use super::cells::{self, CellConfig};
+use super::cells;
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify::{self, KnownCredentials};
@@ -23,7 +23,7 @@ use crate::policy::certificates::ServerCertificate;
 use crate::policy::credential::Fingerprint;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::{AccountId, EntityId};
-use crate::policy::snapshot::{ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
+use crate::policy::snapshot::{Cell, ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Config {
     pub surfaces: Vec<Surface>,
     /// Which hosts are served.
     pub hosts: Vec<HostEntry>,
-    /// Every cell.
-    pub cells: Vec<CellConfig>,
+    /// Every cell, its counters at zero; `compile` carries over those of its predecessor.
+    pub cells: Vec<Cell>,
     /// Who lives where; never empty.
     pub accounts: AccountTable,
     /// Environment id to account.

@@ -28,7 +28,7 @@ pub fn parse(text: &[u8]) -> Option<hmac::Key> {
 }
 
 /// The bytes that hexadecimal digits stand for.
-pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
+pub fn unhex(digits: &str) -> Option<Vec<u8>> {
     let nibble = |digit: u8| char::from(digit).to_digit(16);
     let pairs = digits.as_bytes().chunks(2);
     let byte = |pair: &[u8]| match pair {

@@ -120,11 +120,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::listen::spec::Protocol;
+    use crate::listen::testing;
     use socket2::SockRef;
     use tokio::net::TcpStream;
 
     fn spec(address: &str) -> ListenerSpec {
-        ListenerSpec::new("test", address.parse().unwrap(), Protocol::Http)
+        testing::spec(address, Protocol::Http)
     }
 
     #[tokio::test]

@@ -117,13 +117,13 @@ impl Entrance {
     /// Notes a connection that is closed without a word.
     pub(super) fn refuse(&self, peer: SocketAddr, reason: Refusal) {
         self.shell.observer.connection_refused(&self.spec, reason);
-        self.log(peer, "connection refused", reason.label(), &"");
+        self.log(peer, "connection refused", reason.reason(), &"");
     }
 
     /// Notes a failure of `accept`.
     pub(super) fn accept_failed(&self, kind: AcceptFailure, error: &io::Error) {
         self.shell.observer.accept_failed(&self.spec, kind);
-        self.log(self.spec.address, "accept failed", kind.label(), error);
+        self.log(self.spec.address, "accept failed", kind.reason(), error);
     }
 
     /// The PROXY header, and then the limit of the source that it names.
@@ -165,7 +165,7 @@ impl Entrance {
             Err(_) => (HandshakeFailure::Timeout, String::new(), None),
         };
         observer.handshake(&self.spec, Err(failure));
-        self.log(peer, "TLS handshake failed", failure.label(), &text);
+        self.log(peer, "TLS handshake failed", failure.reason(), &text);
         if let Some(stream) = unread {
             say_unrecognized_name(stream).await;
         }
@@ -295,7 +295,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::listen::spec::ConnectionLimits;
-    use crate::listen::testing::{Served, World, echo, patiently, resumption, shake};
+    use crate::listen::testing::{
+        HANDSHAKE_DEADLINE, LOOPBACK, Served, World, ample, echo, patiently, resumption, shake, spec,
+    };
     use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12Resumption};
     use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
     use rustls::pki_types::ServerName;
@@ -306,7 +308,7 @@ mod tests {
     const REGION: &[&str] = &["us1.dbt.com", "*.us1.dbt.com", "*.metadata.us1.dbt.com"];
 
     fn world() -> World {
-        World::new(&[LEGACY, REGION], ConnectionLimits::default())
+        World::new(&[LEGACY, REGION], ample())
     }
 
     /// The rustls error that ended a handshake.
@@ -381,9 +383,9 @@ mod tests {
         let world = world();
         let served = world.serve_tls();
         let kinds = [
-            ("metadata.ab123.us1.dbt.com", "sni misordered"),
-            ("ab123.app.us1.dbt.com", "sni uncovered"),
-            ("www.example.com", "sni unknown"),
+            ("metadata.ab123.us1.dbt.com", "sni Misordered"),
+            ("ab123.app.us1.dbt.com", "sni Uncovered"),
+            ("www.example.com", "sni Unknown"),
         ];
         for versions in [&[&TLS12], &[&TLS13]] {
             for (name, kind) in kinds {
@@ -394,7 +396,7 @@ mod tests {
             }
         }
         assert_eq!(world.recorder.count("handshake unknown_name"), 6);
-        assert_eq!(world.recorder.count("handshake full"), 0);
+        assert_eq!(world.recorder.count("handshake Full"), 0);
     }
 
     #[tokio::test]
@@ -407,7 +409,7 @@ mod tests {
         let tls = served.facts.recv().await.unwrap().tls.unwrap();
         assert_eq!(tls.sni, None);
         assert!(tls.certificate.names.covers("cloud.getdbt.com"));
-        assert_eq!(world.recorder.count("sni absent"), 1);
+        assert_eq!(world.recorder.count("sni Absent"), 1);
         world.reload(&[]);
         let error = tls_error(served.connect("cloud.getdbt.com", &client).await);
         assert_eq!(error, rustls::Error::AlertReceived(AlertDescription::UnrecognisedName));
@@ -450,7 +452,7 @@ mod tests {
         bad_name[at] = b'!';
         let alert = exchange(&served, &bad_name).await;
         assert_eq!(alert, [0x15, 3, 3, 0, 2, 2, 0x2f], "illegal_parameter");
-        assert_eq!(world.recorder.count("sni invalid"), 1);
+        assert_eq!(world.recorder.count("sni Invalid"), 1);
         assert_eq!(world.recorder.count("handshake unknown_name"), 1);
 
         exchange(&served, b"GET / HTTP/1.1\r\nHost: cloud.getdbt.com\r\n\r\n").await;
@@ -460,7 +462,7 @@ mod tests {
         patiently("the disconnect", world.recorder.until("handshake disconnected", 1)).await;
 
         // Of another authority, so it trusts none of ours.
-        let distrustful = World::new(&[LEGACY], ConnectionLimits::default()).any_client();
+        let distrustful = World::new(&[LEGACY], ample()).any_client();
         let result = served.connect("cloud.getdbt.com", &distrustful).await;
         assert!(matches!(tls_error(result), rustls::Error::InvalidCertificate(_)));
         patiently("the alert", world.recorder.until("handshake client_alert", 1)).await;
@@ -525,7 +527,7 @@ mod tests {
             }
             let kind = kind_of(&served, "ab123.us1.dbt.com", &client).await;
             assert_eq!(kind, RustlsKind::Resumed, "{versions:?} {tls12:?}");
-            assert_eq!(world.recorder.count("handshake resumed"), 1);
+            assert_eq!(world.recorder.count("handshake Resumed"), 1);
         }
     }
 
@@ -611,12 +613,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn half_open_handshakes_are_cut_at_the_total_deadline() {
         let world = world();
-        let deadline = crate::listen::spec::HANDSHAKE_DEADLINE_DEFAULT;
         let hello = client_hello(&world, "cloud.getdbt.com");
         let tick = Duration::from_millis(700);
         let served = world.serve_tls();
-        assert_eq!(cut_after(&served, b"", None).await, deadline);
-        assert_eq!(cut_after(&served, &hello[..20], None).await, deadline);
+        assert_eq!(cut_after(&served, b"", None).await, HANDSHAKE_DEADLINE);
+        assert_eq!(cut_after(&served, &hello[..20], None).await, HANDSHAKE_DEADLINE);
         // The whole hello, and then silence instead of the client's second flight.
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         let started = Instant::now();
@@ -624,21 +625,22 @@ mod tests {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         assert!(!answer.is_empty());
-        assert_eq!(started.elapsed(), deadline);
+        assert_eq!(started.elapsed(), HANDSHAKE_DEADLINE);
         // A byte now and then does not extend it.
-        assert_eq!(cut_after(&served, b"", Some((tick, &hello))).await, deadline);
+        assert_eq!(cut_after(&served, b"", Some((tick, &hello))).await, HANDSHAKE_DEADLINE);
         world.recorder.until("handshake timeout", 4).await;
 
-        let mut spec = ListenerSpec::new("proxied", ([127, 0, 0, 1], 0).into(), Protocol::Https(Alpn::Http1));
-        spec.proxy_protocol = Some(vec!["127.0.0.0/8".parse().unwrap()]);
-        let served = world.serve_as(spec);
-        assert_eq!(cut_after(&served, b"", None).await, deadline);
-        assert_eq!(cut_after(&served, b"PROXY", Some((tick, b" UNKNOWN xxxxxxxxxxxxxx"))).await, deadline);
+        let served = proxied(&world, Protocol::Https(Alpn::Http1), "127.0.0.0/8");
+        assert_eq!(cut_after(&served, b"", None).await, HANDSHAKE_DEADLINE);
+        assert_eq!(
+            cut_after(&served, b"PROXY", Some((tick, b" UNKNOWN xxxxxxxxxxxxxx"))).await,
+            HANDSHAKE_DEADLINE
+        );
         world.recorder.until("refused proxy_timeout", 2).await;
         // The header has used its share: the handshake gets what is left.
         assert_eq!(
             cut_after(&served, b"PROXY UNKNOWN\r", Some((tick, &[b"\n", &hello[..]].concat()))).await,
-            deadline
+            HANDSHAKE_DEADLINE
         );
         world.recorder.until("handshake timeout", 5).await;
         world.recorder.until("closed", 7).await;
@@ -646,7 +648,7 @@ mod tests {
     }
 
     fn proxied(world: &World, protocol: Protocol, trusted: &str) -> Served {
-        let mut spec = ListenerSpec::new("proxied", ([127, 0, 0, 1], 0).into(), protocol);
+        let mut spec = spec(LOOPBACK, protocol);
         spec.proxy_protocol = Some(vec![trusted.parse().unwrap()]);
         world.serve_as(spec)
     }
@@ -754,8 +756,7 @@ mod tests {
     #[tokio::test]
     async fn ipv6_loopback() {
         let world = world();
-        let spec = ListenerSpec::new("six", "[::1]:0".parse().unwrap(), Protocol::Https(Alpn::H2AndHttp1));
-        let mut served = world.serve_as(spec);
+        let mut served = world.serve_as(spec("[::1]:0", Protocol::Https(Alpn::H2AndHttp1)));
         let mut stream = served.connect("us1.dbt.com", &world.any_client()).await.unwrap();
         echo(&mut stream).await;
         let facts = served.facts.recv().await.unwrap();

@@ -1,4 +1,5 @@
-//! What the listeners tell: closed enums with metric labels, and the trait that counts them.
+//! What the listeners tell: the trait that is told, and closed enums of what happens to connections, as
+//! finely as the log tells them apart. What they are counted as, more coarsely, is not known here.
 
 use std::fmt;
 
@@ -112,18 +113,8 @@ pub enum AcceptFailure {
 }
 
 impl Refusal {
-    /// Every value, for registering metrics.
-    pub const ALL: [Self; 6] = [
-        Self::TotalLimit,
-        Self::SourceLimit,
-        Self::ProxyUntrusted,
-        Self::ProxyInvalid,
-        Self::ProxyTimeout,
-        Self::ProxyAbandoned,
-    ];
-
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
+    /// As log lines have it.
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::TotalLimit => "total_limit",
             Self::SourceLimit => "source_limit",
@@ -135,35 +126,9 @@ impl Refusal {
     }
 }
 
-impl HandshakeKind {
-    /// Every value, for registering metrics.
-    pub const ALL: [Self; 2] = [Self::Full, Self::Resumed];
-
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Resumed => "resumed",
-        }
-    }
-}
-
 impl HandshakeFailure {
-    /// Every value, for registering metrics.
-    pub const ALL: [Self; 9] = [
-        Self::Timeout,
-        Self::Disconnected,
-        Self::NotTls,
-        Self::UnknownName,
-        Self::Incompatible,
-        Self::NoProtocol,
-        Self::ClientAlert,
-        Self::Misbehaved,
-        Self::Internal,
-    ];
-
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
+    /// As log lines have it.
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Disconnected => "disconnected",
@@ -178,30 +143,9 @@ impl HandshakeFailure {
     }
 }
 
-impl UnknownSni {
-    /// Every value, for registering metrics.
-    pub const ALL: [Self; 5] =
-        [Self::Uncovered, Self::Misordered, Self::Unknown, Self::Invalid, Self::Absent];
-
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Uncovered => "uncovered",
-            Self::Misordered => "misordered",
-            Self::Unknown => "unknown",
-            Self::Invalid => "invalid",
-            Self::Absent => "absent",
-        }
-    }
-}
-
 impl AcceptFailure {
-    /// Every value, for registering metrics.
-    pub const ALL: [Self; 5] =
-        [Self::ProcessDescriptors, Self::SystemDescriptors, Self::Memory, Self::Aborted, Self::Other];
-
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
+    /// As log lines have it.
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::ProcessDescriptors => "process_descriptors",
             Self::SystemDescriptors => "system_descriptors",

@@ -212,7 +212,7 @@ mod tests {
     use crate::listen::connection::{Connection, Wire};
     use crate::listen::drain::{Drain, Drained};
     use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
-    use crate::listen::testing::{Served, World, echo, patiently};
+    use crate::listen::testing::{LOOPBACK, Served, World, ample, echo, patiently, spec};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn world(limits: ConnectionLimits) -> World {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn loopback(protocol: Protocol) -> ListenerSpec {
-        ListenerSpec::new("test", SocketAddr::from(([127, 0, 0, 1], 0)), protocol)
+        spec(LOOPBACK, protocol)
     }
 
     async fn connected(served: &mut Served) -> TcpStream {
@@ -277,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn facts_say_what_the_listener_says() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let mut spec = loopback(Protocol::Http);
         spec.forwarded_scheme = Some(crate::policy::facts::Scheme::Https);
         spec.redirect_to_https = Some(8443);
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_connections_leave_nothing_behind() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let plain = world.serve(Protocol::Http);
         let tls = world.serve(Protocol::Https(Alpn::H2AndHttp1));
         let client = Arc::new(world.any_client());
@@ -338,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_serves_what_is_queued_closes_the_port_and_waits_for_the_last() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let bound = bind(loopback(Protocol::Http)).unwrap();
         let address = bound.local_addr();
         // Completed by the kernel, seen by nobody yet.
@@ -370,7 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn draining_goes_on_accepting_until_told_to_stop() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let mut served = world.serve(Protocol::Http);
         world.drain.begin();
         drop(connected(&mut served).await);
@@ -398,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kill_drops_handlers_and_handshakes() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let (sender, mut notes) = tokio::sync::mpsc::unbounded_channel();
         let plain = bind(loopback(Protocol::Http)).unwrap();
         let address = plain.local_addr();
@@ -431,7 +431,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_a_handler_ends_one_connection() {
-        let world = world(ConnectionLimits::default());
+        let world = world(ample());
         let bound = bind(loopback(Protocol::Http)).unwrap();
         let address = bound.local_addr();
         tokio::spawn(bound.serve(Arc::new(Panics), world.shell.clone()));

@@ -8,10 +8,6 @@ use ipnet::IpNet;
 
 use crate::policy::facts::Scheme;
 
-/// Default of [`ListenerSpec::handshake_deadline`]. What HAProxy and Envoy give a request head, and
-/// enough for three round trips over the slowest satellite link with two retransmissions.
-pub const HANDSHAKE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-
 /// One listening address.
 #[derive(Clone, Debug)]
 pub struct ListenerSpec {
@@ -36,8 +32,7 @@ pub struct ListenerSpec {
 }
 
 /// What is spoken on a listener. Nothing is guessed from the first bytes: telling HTTP/1 from HTTP/2
-/// by its 24-byte preface makes shorter requests wait for bytes that never come
-/// (facts/security.md 0, finding 7).
+/// by its 24-byte preface makes shorter requests wait for bytes that never come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1 without TLS.
@@ -68,33 +63,7 @@ pub struct ConnectionLimits {
     pub exempt: Vec<IpNet>,
 }
 
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            // At about 100 kB an idle TLS connection this is 2 GB, and two descriptors each stay
-            // below the usual hard limit of 65,536 with room for the files.
-            total: 20_000,
-            // A large office behind one address, or a client with 100 workers of 10 connections.
-            per_source: 1_000,
-            exempt: Vec::new(),
-        }
-    }
-}
-
 impl ListenerSpec {
-    /// A listener with every option at its default.
-    pub fn new(name: &str, address: SocketAddr, protocol: Protocol) -> Self {
-        Self {
-            name: name.into(),
-            address,
-            protocol,
-            proxy_protocol: None,
-            redirect_to_https: None,
-            forwarded_scheme: None,
-            handshake_deadline: HANDSHAKE_DEADLINE_DEFAULT,
-        }
-    }
-
     /// The scheme of requests that arrive here.
     pub const fn scheme(&self) -> Scheme {
         match (self.forwarded_scheme, self.protocol) {

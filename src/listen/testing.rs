@@ -2,7 +2,6 @@
 //! echoes, and TLS clients.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -29,16 +28,20 @@ use super::observe::{AcceptFailure, HandshakeFailure, HandshakeKind, Observer, R
 use super::serve::Shell;
 use super::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
 use super::tls::TlsSettings;
-use crate::policy::accounts::{AccountTable, ScheduleIndex};
 use crate::policy::certificates::{CertificateTable, ServerCertificate};
-use crate::policy::envelope::ErrorShape;
 use crate::policy::facts::CertificateNames;
-use crate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
-use crate::policy::ids::{Generation, Label, SurfaceIndex};
-use crate::policy::snapshot::{IdentifyRules, RequestLimits, Snapshot, Surface};
+use crate::policy::hosts::Role;
+use crate::policy::snapshot::Snapshot;
+use crate::test_snapshot::SnapshotBuilder;
 
 /// No condition that a test waits for takes longer, even on a machine that is busy compiling.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A free port of the IPv4 loopback.
+pub(super) const LOOPBACK: &str = "127.0.0.1:0";
+
+/// The handshake deadline of every listener of a test.
+pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A certificate authority, what it has issued to the server at present, and the running server.
 pub(super) struct World {
@@ -98,7 +101,7 @@ impl World {
 
     /// Serves on a free port of the IPv4 loopback.
     pub(super) fn serve(&self, protocol: Protocol) -> Served {
-        self.serve_as(ListenerSpec::new("test", SocketAddr::from(([127, 0, 0, 1], 0)), protocol))
+        self.serve_as(spec(LOOPBACK, protocol))
     }
 
     /// Serves TLS with both protocols.
@@ -197,26 +200,46 @@ impl Observer for Recorder {
     }
 
     fn connection_refused(&self, _: &ListenerSpec, reason: Refusal) {
-        self.note(format!("refused {}", reason.label()));
+        self.note(format!("refused {}", reason.reason()));
     }
 
     fn handshake(&self, _: &ListenerSpec, result: Result<HandshakeKind, HandshakeFailure>) {
-        let label = result.map_or_else(HandshakeFailure::label, HandshakeKind::label);
-        self.note(format!("handshake {label}"));
+        self.note(match result {
+            Ok(kind) => format!("handshake {kind:?}"),
+            Err(failure) => format!("handshake {}", failure.reason()),
+        });
     }
 
     fn unknown_sni(&self, _: &ListenerSpec, kind: UnknownSni) {
-        self.note(format!("sni {}", kind.label()));
+        self.note(format!("sni {kind:?}"));
     }
 
     fn accept_failed(&self, _: &ListenerSpec, kind: AcceptFailure) {
-        self.note(format!("accept {}", kind.label()));
+        self.note(format!("accept {}", kind.reason()));
     }
 }
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// More connections than a test opens.
+pub(super) fn ample() -> ConnectionLimits {
+    ConnectionLimits { total: 20_000, per_source: 1_000, exempt: Vec::new() }
+}
+
+/// A listener without options.
+pub(super) fn spec(address: &str, protocol: Protocol) -> ListenerSpec {
+    ListenerSpec {
+        name: "test".into(),
+        address: address.parse().unwrap(),
+        protocol,
+        proxy_protocol: None,
+        redirect_to_https: None,
+        forwarded_scheme: None,
+        handshake_deadline: HANDSHAKE_DEADLINE,
     }
 }
 
@@ -252,39 +275,15 @@ pub(super) async fn patiently<T>(what: &str, future: impl Future<Output = T>) ->
     }
 }
 
-/// A snapshot with these certificates, the two legacy hosts and the three families of one region.
+/// A snapshot with these certificates, a legacy host and the two families of one region.
 pub(super) fn snapshot(issuer: &CertifiedIssuer<'static, KeyPair>, certificates: &[&[&str]]) -> Snapshot {
-    let (app, metadata) = (Label::parse("app").unwrap(), Label::parse("metadata").unwrap());
-    let surfaces = HashMap::from([(app.clone(), SurfaceIndex(0)), (metadata.clone(), SurfaceIndex(1))]);
-    let rule = |role, pattern: &str| HostRule {
-        role,
-        pattern: pattern.into(),
-        surface: SurfaceIndex(0),
-        schedule: (role == Role::Legacy).then_some(ScheduleIndex(0)),
-        no_account: Fallback::Refuse,
-        unmapped_account: Fallback::Refuse,
-    };
-    let rules = [
-        (Labels::Exact, "cloud.getdbt.com".into(), rule(Role::Legacy, "cloud.getdbt.com")),
-        (Labels::Prefix, "us1.dbt.com".into(), rule(Role::Cell, "{prefix}.us1.dbt.com")),
-        (Labels::PrefixSurface, "us1.dbt.com".into(), rule(Role::Cell, "{prefix}.{surface}.us1.dbt.com")),
-    ];
+    let hosts = SnapshotBuilder::new()
+        .host(Role::Legacy, "cloud.getdbt.com", 0)
+        .host(Role::Cell, "{prefix}.us1.dbt.com", 0)
+        .host(Role::Cell, "{prefix}.{surface}.us1.dbt.com", 0);
     Snapshot {
-        generation: Generation(1),
-        hash: "".into(),
-        surfaces: [app, metadata].map(|name| Surface { name, errors: ErrorShape::Problem }).into(),
-        redirect_exceptions: Vec::new(),
-        hosts: HostTable::new(rules, surfaces),
-        cells: Vec::new(),
-        accounts: AccountTable::default(),
-        environments: HashMap::new(),
-        schedules: Vec::new(),
-        identify: IdentifyRules::default(),
-        clients: Vec::new(),
-        limits: RequestLimits::default(),
-        trusted_proxies: Vec::new(),
-        guide: "https://docs.example.com".into(),
         certificates: CertificateTable::new(certificates.iter().map(|names| certificate(issuer, names))),
+        ..hosts.build()
     }
 }
 

@@ -160,15 +160,14 @@ fn choose(snapshot: &Snapshot, sni: Option<&str>) -> Choice {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::listen::spec::ConnectionLimits;
-    use crate::listen::testing::World;
+    use crate::listen::testing::{World, ample};
 
     const LEGACY: &[&str] = &["cloud.getdbt.com", "metadata.cloud.getdbt.com"];
     const REGION: &[&str] = &["us1.dbt.com", "*.us1.dbt.com", "*.metadata.us1.dbt.com"];
 
     /// The first name of the certificate, and what is counted.
     fn check(certificates: &[&[&str]], sni: Option<&str>, name: Option<&str>, unknown: Option<UnknownSni>) {
-        let world = World::new(certificates, ConnectionLimits::default());
+        let world = World::new(certificates, ample());
         let choice = world.shell.tls.choose(sni);
         let first = choice.certificate.and_then(|certificate| certificate.names.iter().next());
         assert_eq!((first.as_deref(), choice.unknown), (name, unknown), "{sni:?} of {certificates:?}");
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn one_configuration_for_each_certificate_until_it_is_gone() {
-        let world = World::new(&[LEGACY, REGION], ConnectionLimits::default());
+        let world = World::new(&[LEGACY, REGION], ample());
         let tls = &world.shell.tls;
         let size = || tls.configs.lock().unwrap().len();
         let of = |name, alpn| tls.config_for(&tls.choose(Some(name)).certificate.unwrap(), alpn);

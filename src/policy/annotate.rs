@@ -98,7 +98,7 @@ fn merge(schedule: &Schedule, upstream: Upstream) -> Dates {
 }
 
 /// One relation each, `rel` first and quoted, one space after `;`: the literal form that Octokit's
-/// detector matches (facts: migration 1.1).
+/// detector matches.
 fn links(schedule: &Schedule, successor: Option<&str>) -> Vec<HeaderValue> {
     let mut links = vec![format!("<{}>; rel=\"deprecation\"; type=\"text/html\"", schedule.guide)];
     if let Some(policy) = &schedule.policy {

@@ -6,6 +6,7 @@ mod weigh;
 use http::HeaderMap;
 
 use super::accounts::ScheduleIndex;
+use super::address::{OwnAddress, own_address};
 use super::client;
 use super::credential::Fingerprint;
 use super::facts::RequestFacts;
@@ -171,6 +172,12 @@ impl Decision {
         let forwarded = matches!(self.verdict, Verdict::Forward { .. });
         let by_token = matches!(self.source, Source::Credential | Source::Cookie) && self.credential_known;
         self.learned.filter(|_| forwarded && by_token)
+    }
+
+    /// The account's own address on the surface of the request, where the table knows one.
+    pub fn own_address<'a>(&self, snapshot: &'a Snapshot) -> Option<OwnAddress<'a>> {
+        let account = snapshot.accounts.by_id(self.account?)?;
+        own_address(snapshot, account, self.surface?)
     }
 
     /// The beginning of a decision about a request on a served host: refused, until it is decided.

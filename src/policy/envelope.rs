@@ -1,5 +1,5 @@
 //! Our own answers in the shape that the client's library reads: an error body in a foreign shape is
-//! an error body that nobody sees (facts: migration 1.4).
+//! an error body that nobody sees.
 
 use std::fmt::Write as _;
 

@@ -67,10 +67,15 @@ pub struct RequestFacts<'a> {
     pub connection: ConnectionFacts<'a>,
 }
 
+/// The raw path of a target: everything before the first `?`.
+pub fn path_of(target: &str) -> &str {
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
 impl<'a> RequestFacts<'a> {
-    /// The raw path: everything before the first `?`.
+    /// The raw path.
     pub fn path(&self) -> &'a str {
-        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+        path_of(self.target)
     }
 
     /// The raw query: everything after the first `?`, where there is one.
@@ -78,7 +83,7 @@ impl<'a> RequestFacts<'a> {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// Whether a browser opens a page, as opposed to a program that calls an API.
+    /// Whether a browser opens a page, as opposed to a program that calls an API (Fetch, section 3.2.2).
     pub fn is_navigation(&self) -> bool {
         self.method == Method::GET
             && self.headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")

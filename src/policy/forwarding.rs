@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::facts::{RequestFacts, Upgrade};
 use super::gate;
+use super::ids::AccountId;
 use super::routing_cookie::RoutingCookie;
 
 /// Entries of `X-Forwarded-For` that are looked at: more proxies in a row than anybody runs.
@@ -65,8 +66,8 @@ const CLAIMS: [HeaderName; 11] = [
 pub struct Told<'a> {
     /// The client's address, from [`client_ip`].
     pub client: IpAddr,
-    /// Account id, or `-`.
-    pub account: &'a str,
+    /// The account, where one is known; the cell is told `-` where none is.
+    pub account: Option<AccountId>,
     /// Cell name.
     pub cell: &'a str,
     /// Generation number.
@@ -122,7 +123,8 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
     edits.set(X_FORWARDED_PROTO, facts.connection.scheme.as_str());
     edits.set(X_FORWARDED_HOST, facts.authority);
     edits.set(X_REQUEST_ID, told.request_id);
-    edits.set(X_CELLGATE_ACCOUNT, told.account);
+    let account = told.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
+    edits.set(X_CELLGATE_ACCOUNT, &account);
     edits.set(X_CELLGATE_CELL, told.cell);
     edits.set(X_CELLGATE_GENERATION, &told.generation.to_string());
     edits.append(header::VIA, &format!("{} {}", via_version(facts), gate::VIA_NAME));
@@ -288,7 +290,7 @@ mod tests {
         };
         let told = Told {
             client: "198.51.100.7".parse().unwrap(),
-            account: "12345",
+            account: AccountId::parse(b"12345").ok(),
             cell: "cell-1",
             generation: 7,
             request_id: "req-0001",

@@ -1,5 +1,5 @@
 //! `Location` towards legacy clients: a cell redirects to the account's own address, and an API client
-//! that follows loses its credential on the way to another host (facts: migration 1.5). So the way back
+//! that follows loses its credential on the way to another host. So the way back
 //! to the host it came on is written in, and nothing else of the URL is touched.
 
 use http::header::{HeaderMap, LOCATION};

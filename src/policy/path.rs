@@ -40,6 +40,12 @@ pub fn read_path<'t>(templates: &'t [PathTemplate], path: &str) -> Result<PathRe
     Ok(strict)
 }
 
+/// The template that a raw path, without its query, is read by; `None` also for a path that is refused.
+/// For books and logs: unlike [`read_path`] it does not look for other readings.
+pub fn template<'t>(templates: &'t [PathTemplate], path: &str) -> Option<&'t PathTemplate> {
+    read_strictly(templates, path).ok()?.template
+}
+
 /// A template and the text that stands in its `{account}` place.
 #[derive(Clone, Copy, Debug)]
 struct Named<'p> {

@@ -109,7 +109,7 @@ pub struct Endpoint {
     /// Socket address or DNS name.
     pub address: EndpointAddress,
     /// Identity for connection pools: cell, address and everything that decides whom TLS trusts. Two
-    /// endpoints with different trust can never share a connection (facts: pingora 1.3).
+    /// endpoints with different trust can never share a connection.
     pub key: EndpointKey,
 }
 
@@ -207,7 +207,7 @@ pub struct Schedule {
     pub merge: Merge,
 }
 
-/// Whose dates win when the cell sends Deprecation or Sunset itself (facts: migration 1.3).
+/// Whose dates win when the cell sends Deprecation or Sunset itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Merge {
     /// The earlier of both.
@@ -324,9 +324,16 @@ impl Default for RequestLimits {
             target_bytes: 8 * 1024,
             // Cookies and tokens of large single-sign-on set-ups reach 16 KiB; twice that.
             head_bytes: 32 * 1024,
-            // facts/security.md row 24.
+            // What Apache httpd accepts by default (LimitRequestFields).
             header_fields: 100,
         }
+    }
+}
+
+impl Cell {
+    /// The endpoints of all groups.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.groups.iter().flat_map(|group| &group.endpoints)
     }
 }
 

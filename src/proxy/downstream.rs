@@ -15,7 +15,7 @@ use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
 use super::kept::Kept;
-use super::sink::{Sink, StreamSink};
+use super::sink::Sink;
 use super::wire::WireHandle;
 
 /// The client's side of one exchange.
@@ -89,7 +89,7 @@ impl Downstream {
             Source::H2(session) => {
                 session.write_response_header(head, end)?;
                 if let Some(stream) = session.take_response_body_writer() {
-                    self.sink = if end { Sink::Idle } else { Sink::Stream(StreamSink::new(stream)) };
+                    self.sink = Sink::stream(stream, end);
                 }
                 Ok(())
             }
@@ -106,13 +106,12 @@ impl Downstream {
             return Ok(());
         }
         self.bytes_out += chunk.len() as u64;
-        match (&mut self.source, &mut self.sink) {
-            (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),
-            (Source::H2(_), Sink::Stream(stream)) => {
-                stream.send(chunk);
+        match &mut self.source {
+            Source::H1(session) => session.write_body(&chunk).await.map(|_| ()),
+            Source::H2(_) => {
+                self.sink.send(chunk);
                 Ok(())
             }
-            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
         }
     }
 
@@ -121,13 +120,12 @@ impl Downstream {
     /// # Errors
     /// The client is gone.
     pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
-        match (&mut self.source, &mut self.sink) {
-            (Source::H1(session), _) => session.finish_body().await.map(|_| ()),
-            (Source::H2(_), Sink::Stream(stream)) => {
-                stream.finish(trailers);
+        match &mut self.source {
+            Source::H1(session) => session.finish_body().await.map(|_| ()),
+            Source::H2(_) => {
+                self.sink.finish(trailers);
                 Ok(())
             }
-            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
         }
     }
 

@@ -5,7 +5,6 @@ use pingora::http::RequestHeader;
 
 use super::forward::Outgoing;
 use super::request::Request;
-use super::response::own_host;
 use super::service::{Service, unix_now};
 use crate::policy::facts::{Upgrade, WireVersion};
 use crate::policy::forwarding::Edits;
@@ -22,7 +21,9 @@ impl Service {
         head: &RequestHeader,
     ) -> Outgoing {
         let own = match cell.host {
-            UpstreamHost::Account => own_host(snapshot, &request.decision),
+            UpstreamHost::Account => {
+                request.decision.own_address(snapshot).map(|address| address.to_string())
+            }
             UpstreamHost::Preserve => None,
         };
         let authority = own.unwrap_or_else(|| request.authority.to_string());

@@ -1,7 +1,7 @@
 //! Idle connections to cells, by endpoint key. The key holds everything that decides whom TLS trusts
 //! (cell, address, name, roots, client certificate), so two cells can never share a connection.
 //!
-//! Why not pingora's pool: its key leaves out the roots (facts: a peer with the wrong CA got a
+//! Why not pingora's pool: its key leaves out the roots (a peer with the wrong CA got a
 //! connection that another CA had authenticated), it spawns a task per idle connection, and its
 //! HTTP/2 pool opens a connection per cold request.
 

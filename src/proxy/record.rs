@@ -12,7 +12,7 @@ use super::forward::Trace;
 use super::reply::Reply;
 use super::request::{Peer, Request, version};
 use crate::policy::envelope::{ErrorShape, Said};
-use crate::policy::facts::{Upgrade, WireVersion};
+use crate::policy::facts::{Upgrade, WireVersion, path_of};
 use crate::policy::refusal::{Outcome, Refusal};
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{End, RequestEvent, Timings};
@@ -72,8 +72,7 @@ pub(super) fn event(
     event.reused = ended.trace.reused;
     event.upstream_deprecated = ended.upstream_deprecated;
     if let Some(request) = request {
-        let path = request.target.split_once('?').map_or(&*request.target, |(path, _)| path);
-        event.path = path.into();
+        event.path = path_of(&request.target).into();
         event.host = request.host;
         event.client_ip = request.client;
         event.upgrade = request.upgrade;

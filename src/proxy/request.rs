@@ -109,10 +109,9 @@ fn edits(
     client: IpAddr,
     request_id: &str,
 ) -> Edits {
-    let account = decision.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
     let told = Told {
         client,
-        account: &account,
+        account: decision.account,
         cell: snapshot.cell(cell).name.as_str(),
         generation: snapshot.generation.0,
         request_id,

@@ -6,7 +6,6 @@ use pingora::http::ResponseHeader;
 
 use super::reply;
 use super::request::Request;
-use crate::policy::address::own_address;
 use crate::policy::annotate;
 use crate::policy::decide::Decision;
 use crate::policy::facts::WireVersion;
@@ -38,7 +37,7 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     if request.decision.role != Some(Role::Legacy) {
         return false;
     }
-    let own = own_host(snapshot, &request.decision);
+    let own = request.decision.own_address(snapshot).map(|address| address.to_string());
     if !request.navigation
         && let Some(own) = &own
         && let Some(location) =
@@ -78,12 +77,6 @@ pub(super) fn deprecate(
     decision
         .schedule
         .is_some_and(|schedule| annotate::annotate(snapshot.schedule(schedule), successor, headers).any())
-}
-
-/// The account's own address on the surface of the request, where the table knows one.
-pub(super) fn own_host(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
-    let account = snapshot.accounts.by_id(decision.account?)?;
-    own_address(snapshot, account, decision.surface?).map(|address| address.to_string())
 }
 
 /// The engine's header keeps the spelling of names beside the map, so the fields that annotation looks at

@@ -38,6 +38,25 @@ enum Finish {
 }
 
 impl Sink {
+    /// Over a stream whose head has been sent; idle when nothing follows the head.
+    pub fn stream(stream: SendStream<Bytes>, end: bool) -> Self {
+        if end { Self::Idle } else { Self::Stream(StreamSink::new(stream)) }
+    }
+
+    /// Takes a chunk for a stream. Call only when the sink is clear. What goes over a wire, the session writes.
+    pub fn send(&mut self, chunk: Bytes) {
+        if let Self::Stream(stream) = self {
+            stream.send(chunk);
+        }
+    }
+
+    /// Ends a stream after what waits. A wire's end, the session writes.
+    pub fn finish(&mut self, trailers: Option<HeaderMap>) {
+        if let Self::Stream(stream) = self {
+            stream.finish(trailers);
+        }
+    }
+
     /// Whether the next chunk may come.
     pub fn is_clear(&self) -> bool {
         match self {
@@ -68,13 +87,11 @@ impl Sink {
 }
 
 impl StreamSink {
-    /// Over the sending half of a stream whose head has been sent.
-    pub fn new(stream: SendStream<Bytes>) -> Self {
+    fn new(stream: SendStream<Bytes>) -> Self {
         Self { stream, waiting: Bytes::new(), finish: Finish::Open }
     }
 
-    /// Takes a chunk. Call only when the sink is clear.
-    pub fn send(&mut self, chunk: Bytes) {
+    fn send(&mut self, chunk: Bytes) {
         debug_assert!(self.waiting.is_empty(), "one chunk at a time");
         self.waiting = chunk;
     }

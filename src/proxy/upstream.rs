@@ -12,7 +12,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession as H1Session;
 use pingora::protocols::http::v2::client::Http2Session as H2Session;
 
-use super::sink::{Sink, StreamSink};
+use super::sink::Sink;
 use super::wire::{Wire, WireHandle};
 
 /// The cell's side of one exchange.
@@ -83,7 +83,7 @@ impl Upstream {
             Source::H2(session) => {
                 session.write_request_header(head, end)?;
                 if let Some(stream) = session.take_request_body_writer() {
-                    self.sink = if end { Sink::Idle } else { Sink::Stream(StreamSink::new(stream)) };
+                    self.sink = Sink::stream(stream, end);
                 }
                 Ok(())
             }
@@ -99,13 +99,12 @@ impl Upstream {
         if chunk.is_empty() {
             return Ok(());
         }
-        match (&mut self.source, &mut self.sink) {
-            (Source::H1(session), _) => session.write_body(&chunk).await.map(|_| ()),
-            (Source::H2(_), Sink::Stream(stream)) => {
-                stream.send(chunk);
+        match &mut self.source {
+            Source::H1(session) => session.write_body(&chunk).await.map(|_| ()),
+            Source::H2(_) => {
+                self.sink.send(chunk);
                 Ok(())
             }
-            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
         }
     }
 
@@ -114,13 +113,12 @@ impl Upstream {
     /// # Errors
     /// The connection is gone.
     pub async fn finish(&mut self) -> Result<()> {
-        match (&mut self.source, &mut self.sink) {
-            (Source::H1(session), _) => session.finish_body().await.map(|_| ()),
-            (Source::H2(_), Sink::Stream(stream)) => {
-                stream.finish(None);
+        match &mut self.source {
+            Source::H1(session) => session.finish_body().await.map(|_| ()),
+            Source::H2(_) => {
+                self.sink.finish(None);
                 Ok(())
             }
-            (Source::H2(_), Sink::Wire(_) | Sink::Idle) => Ok(()),
         }
     }
 
@@ -135,8 +133,7 @@ impl Upstream {
     pub fn end_tunnel(&mut self) {
         match &mut self.sink {
             Sink::Wire(wire) => wire.end(),
-            Sink::Stream(stream) => stream.finish(None),
-            Sink::Idle => {}
+            Sink::Stream(_) | Sink::Idle => self.sink.finish(None),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::start;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::wall_time::unix_seconds;
 use journal::Journal;
 use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
 pub use watch::Watch;
@@ -89,7 +90,7 @@ impl Reloader {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
                 let from = self.live.pin().generation;
-                self.journal.intent(trigger, from, generation, &next.hash, &summary, unix(now));
+                self.journal.intent(trigger, from, generation, &next.hash, &summary, unix_seconds(now));
                 self.metrics.prepare(&next);
                 let hash = next.hash.clone();
                 #[expect(
@@ -123,7 +124,7 @@ impl Reloader {
         }
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
-        self.journal.outcome(trigger, &outcome, self.live.pin().generation, unix(now));
+        self.journal.outcome(trigger, &outcome, self.live.pin().generation, unix_seconds(now));
         let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));
@@ -138,7 +139,7 @@ impl Reloader {
     }
 
     fn save(&self, sources: &Sources, hash: &str) {
-        let last_good = start::to_last_good(sources, hash, unix(SystemTime::now()));
+        let last_good = start::to_last_good(sources, hash, unix_seconds(SystemTime::now()));
         if let Err(error) = last_good::save(&self.boot.state_dir, &last_good) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
@@ -154,7 +155,7 @@ enum Prepared {
 
 fn prepare(folder: &std::path::Path, boot: &Boot, live: &Snapshot) -> Prepared {
     let sources = load::load(folder);
-    let (mut new_boot, config) = match config::parse_all(&sources, unix(SystemTime::now())) {
+    let (mut new_boot, config) = match config::parse_all(&sources, unix_seconds(SystemTime::now())) {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
     };
@@ -207,10 +208,4 @@ pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
         hint: problem.hint.as_ref().map(ToString::to_string),
     };
     problems.iter().map(view).collect()
-}
-
-/// Seconds since the Unix epoch.
-pub fn unix(time: SystemTime) -> i64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

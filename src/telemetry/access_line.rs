@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::policy::decide::{Conflict, Decision, Verdict};
+use crate::policy::facts::path_of;
 
 use super::event::{MAX_PATH, RequestEvent};
-use super::labels::{role_label, source_label, version_label, why_label};
+use super::labels::{NONE, role_label, version_label};
 use super::wall_time::Millis;
 
 /// Longest request id that is printed; ids that we accept or make are below it.
@@ -98,11 +99,12 @@ fn line(event: &RequestEvent) -> Line<'_> {
         version: version_label(event.version),
         method: cut(event.method.as_str(), MAX_METHOD),
         host: &event.host,
-        path: without_query(cut(&event.path, MAX_PATH)),
+        // The event's path has no query; should one ever get there, it stops here.
+        path: path_of(cut(&event.path, MAX_PATH)),
         status: event.status,
         refusal: event.refusal.map(|refusal| refusal.label()),
         account: decision.and_then(|d| d.account).map(|account| account.value()),
-        source: decision.map_or("none", |d| source_label(d.source)),
+        source: decision.map_or(NONE, |d| d.source.as_str()),
         conflicts: decision.map_or(Vec::new(), conflict_lines),
         cell: cell.map(|cell| cell.name.as_str()),
         why: decision.and_then(why),
@@ -124,22 +126,17 @@ fn line(event: &RequestEvent) -> Line<'_> {
 
 fn why(decision: &Decision) -> Option<&'static str> {
     match &decision.verdict {
-        Verdict::Forward { why, .. } => Some(why_label(*why)),
+        Verdict::Forward { why, .. } => Some(why.as_str()),
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     }
 }
 
 fn conflict_lines(decision: &Decision) -> Vec<ConflictLine> {
     let one = |conflict: &Conflict| ConflictLine {
-        followed: source_label(conflict.followed),
-        against: source_label(conflict.against),
+        followed: conflict.followed.as_str(),
+        against: conflict.against.as_str(),
     };
     decision.conflicts.iter().map(one).collect()
-}
-
-/// The event's path has no query; should one ever get there, it stops here.
-fn without_query(path: &str) -> &str {
-    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 fn cut(text: &str, most: usize) -> &str {

@@ -87,7 +87,8 @@ pub struct Timings {
     pub total: Duration,
 }
 
-/// Longest path that is kept, in bytes (facts: security row 20). Longer ones are cut.
+/// Longest path that is kept, in bytes. Ten times the longest of the request shapes; longer ones are cut, so
+/// that nobody fills the log with a few requests.
 pub const MAX_PATH: usize = 2 * 1024;
 
 /// Longest host that is kept: a DNS name has at most 253 bytes (RFC 1035 section 2.3.4); anything

@@ -294,35 +294,11 @@ pub(super) const fn version_slot(version: WireVersion) -> usize {
     }
 }
 
-/// Label of a source, as `explain` prints it too.
-pub const fn source_label(source: Source) -> &'static str {
-    match source {
-        Source::HostPrefix => "host_prefix",
-        Source::Path => "path",
-        Source::Query => "query",
-        Source::Header => "header",
-        Source::Credential => "credential",
-        Source::Cookie => "cookie",
-        Source::IdRange => "id_range",
-        Source::None => NONE,
-    }
-}
-
 /// Label of a role; `none` for a host that is not served.
 pub const fn role_label(role: Option<Role>) -> &'static str {
     match role {
         None => NONE,
-        Some(Role::Legacy) => "legacy",
-        Some(Role::Cell) => "cell",
-    }
-}
-
-/// Label of the reason for a cell.
-pub const fn why_label(why: Why) -> &'static str {
-    match why {
-        Why::Mapped => "mapped",
-        Why::IdRange => "id_range",
-        Why::Fallback => "fallback",
+        Some(role) => role.as_str(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Histogram};
 
-use crate::policy::decide::Verdict;
+use crate::policy::decide::{Verdict, Why};
 use crate::policy::facts::Upgrade;
 use crate::policy::hosts::Role;
 use crate::policy::ids::Generation;
@@ -13,7 +13,7 @@ use crate::policy::snapshot::Snapshot;
 
 use super::event::RequestEvent;
 use super::families;
-use super::labels::{CLASSES, Connect, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_label, why_slot};
+use super::labels::{CLASSES, Connect, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_slot};
 use super::registry::Registry;
 
 /// The handles of one generation. A generation with the same names gets the same counters.
@@ -76,7 +76,7 @@ impl CellMeters {
         let by_cell = |family| registry.counter(family, &[("cell", cell)]);
         let reuse = |how| registry.counter(&families::UPSTREAM_REUSE, &[("cell", cell), ("connection", how)]);
         let resolution =
-            |why| registry.counter(&families::RESOLUTIONS, &[("cell", cell), ("why", why_label(why))]);
+            |why: Why| registry.counter(&families::RESOLUTIONS, &[("cell", cell), ("why", why.as_str())]);
         let connect = |result: &Connect| {
             let labels = [("cell", cell), ("result", result.as_str())];
             registry.counter(&families::UPSTREAM_CONNECTIONS, &labels)

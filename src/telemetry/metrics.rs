@@ -15,8 +15,8 @@ use super::event::RequestEvent;
 use super::families;
 use super::labels::{
     Connect, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES, Reload, SOURCES,
-    UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_label,
-    source_slot, version_label, version_slot,
+    UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_slot,
+    version_label, version_slot,
 };
 use super::meters::{CellMeters, Meters, increment};
 use super::registry::Registry;
@@ -94,7 +94,7 @@ impl Metrics {
         let plain = |family| registry.counter(family, &[]);
         let identify = SOURCES.into_iter().flat_map(|source| {
             ROLES.map(|role| {
-                let labels = [("source", source_label(source)), ("role", role_label(role))];
+                let labels = [("source", source.as_str()), ("role", role_label(role))];
                 registry.counter(&families::IDENTIFY, &labels)
             })
         });
@@ -356,7 +356,7 @@ fn conflicts(registry: &Registry) -> Vec<Counter> {
             made.push(if nothing || followed == against {
                 Counter::noop()
             } else {
-                let labels = [("followed", source_label(followed)), ("against", source_label(against))];
+                let labels = [("followed", followed.as_str()), ("against", against.as_str())];
                 registry.counter(&families::CONFLICTS, &labels)
             });
         }
@@ -378,7 +378,8 @@ mod tests {
     use crate::policy::hosts::Role;
     use crate::policy::ids::SurfaceIndex;
     use crate::policy::refusal::Refusal;
-    use crate::telemetry::fixture::{label, legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::label;
 
     const NOW: SystemTime = UNIX_EPOCH;
 

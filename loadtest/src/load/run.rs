@@ -14,6 +14,7 @@ use super::pool::{Kept, Pool};
 use super::report::{Counting, LoadReport, Outcome};
 use crate::cell::behaviour::lock;
 use crate::failure::{FailureKind, SendError};
+use crate::wait::until;
 
 /// Makes load.
 pub struct Load;
@@ -69,16 +70,7 @@ impl RunningLoad {
 
     /// Waits until `enough` of the report so far; false if the load ends first.
     pub async fn until(&self, mut enough: impl FnMut(&LoadReport) -> bool) -> bool {
-        loop {
-            let over = self.task.is_finished();
-            if enough(&self.report()) {
-                return true;
-            }
-            if over {
-                return false;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        until(&self.task, || enough(&self.report())).await
     }
 
     /// Waits for the end of the plan and for all answers.
@@ -104,9 +96,6 @@ struct Shared {
     next: AtomicU64,
     stopped: AtomicBool,
 }
-
-/// How often a report is looked at by someone who waits.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// The longest sleep of the pace, so that it notices a stop soon.
 const NAP: Duration = Duration::from_millis(20);

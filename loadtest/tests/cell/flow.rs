@@ -1,14 +1,17 @@
 //! How answers come: in pieces, early, late, cut off, and how connections end.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body, Frame};
 use loadtest::body::{is_pattern, pattern_body, sha256_hex};
 use loadtest::client::{Ask, FailureKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::*;
 
@@ -34,12 +37,9 @@ async fn an_answer_may_come_before_the_request_body() {
     let cell = cell().await;
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
-        let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-            Some((Ok(Frame::data(body.recv().await?)), body))
-        });
+        let (sending, body) = upload();
         let ask = get("early").method(Method::POST);
-        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
+        let response = line.stream(&ask, body).await.unwrap();
         let text = response.into_body().collect().await.unwrap().to_bytes();
         let seen: loadtest::cell::Seen = serde_json::from_slice(&text).unwrap();
         assert_eq!(seen.body, None);
@@ -88,12 +88,9 @@ async fn an_echo_is_full_duplex() {
     let cell = cell().await;
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
-        let (sending, body) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
-        let body = futures_util::stream::unfold(body, async |mut body: tokio::sync::mpsc::Receiver<_>| {
-            Some((Ok(Frame::data(body.recv().await?)), body))
-        });
+        let (sending, body) = upload();
         let ask = get("echo").method(Method::POST);
-        let response = line.stream(&ask, StreamBody::new(Box::pin(body))).await.unwrap();
+        let response = line.stream(&ask, body).await.unwrap();
         let mut answer = response.into_body();
         for part in ["one", "two"] {
             sending.send(part.into()).await.unwrap();
@@ -162,4 +159,13 @@ async fn a_connection_ends_announced_or_not() {
     assert_eq!(announced.header("connection"), Some("close"));
     let silent = h1.ask(&get("hangup_ms=20")).await.unwrap();
     assert_eq!(silent.header("connection"), None);
+}
+
+/// A request body of the chunks that are sent.
+fn upload() -> (mpsc::Sender<Bytes>, impl Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static) {
+    let (sending, chunks) = mpsc::channel::<Bytes>(1);
+    let body = futures_util::stream::unfold(chunks, async |mut chunks: mpsc::Receiver<_>| {
+        Some((Ok(Frame::data(chunks.recv().await?)), chunks))
+    });
+    (sending, StreamBody::new(Box::pin(body)))
 }

@@ -276,12 +276,10 @@ fn location(snapshot: &Snapshot, account: &Account, host: &HostMatch<'_>, target
     address.surface.is_none().then(|| format!("https://{address}{target}"))
 }
 
-/// Whether a person's browser is about to show the answer as a page (Fetch, section 3.2.2).
+/// Whether a person's browser is about to show the answer as a page.
 fn navigates(facts: &RequestFacts<'_>) -> bool {
-    let is = |name: &str, value: &str| facts.headers.get(name).is_some_and(|sent| sent == value);
-    *facts.method == Method::GET
+    facts.is_navigation()
         && facts.upgrade == Upgrade::None
-        && is("sec-fetch-mode", "navigate")
         && !facts.headers.contains_key("sec-purpose")
         && !facts.headers.contains_key(AUTHORIZATION)
         && accepts_html(facts.headers)

@@ -3,13 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::test_snapshot::account;
 
 const BOUNDS: Learning = Learning { entries: 100, per_account: 4 };
 const NOW: u64 = 1_770_000_000;
-
-fn account(id: u64) -> AccountId {
-    AccountId::parse(id.to_string().as_bytes()).unwrap()
-}
 
 fn token(number: u64) -> Fingerprint {
     // Spread over the shards as a real fingerprint would be.

@@ -3,24 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-
-fn template(text: &str, authenticated: bool) -> PathTemplate {
-    let segments = text.split('/').skip(1).map(|segment| match segment {
-        "{account}" => Segment::Account,
-        "{entity}" => Segment::Entity,
-        "{any}" => Segment::Any,
-        literal => Segment::Literal(literal.into()),
-    });
-    PathTemplate { segments: segments.collect(), authenticated }
-}
+use crate::test_snapshot::SnapshotBuilder;
 
 fn templates() -> Vec<PathTemplate> {
-    let accounts = ["/api/v2/accounts/{account}", "/api/v3/accounts/{account}", "/deploy/{account}"];
-    let mut all: Vec<_> = accounts.into_iter().map(|text| template(text, true)).collect();
-    all.push(template("/x/{any}/accounts/{account}", true));
-    all.push(template("/api/v2/users/{entity}", false));
-    all.push(template("/api/v2/accounts", true));
-    all
+    let builder = SnapshotBuilder::new()
+        .path("/api/v2/accounts/{account}", true)
+        .path("/api/v3/accounts/{account}", true)
+        .path("/deploy/{account}", true)
+        .path("/x/{any}/accounts/{account}", true)
+        .path("/api/v2/users/{entity}", false)
+        .path("/api/v2/accounts", true);
+    builder.snapshot.identify.paths
 }
 
 /// `expect`: the account, `0` where none is named.

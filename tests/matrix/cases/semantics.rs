@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use crate::client::{BOTH_H1, Body, Client, Fixture, H1_CELL, H1_CLIENT, LEGS, Legs, expect_status};
+use crate::client::{BOTH_H1, Body, Call, Client, Fixture, H1_CELL, H1_CLIENT, LEGS, Legs, expect_status};
 use crate::table::Table;
 use crate::wire::{H1Rx, H1Tx, Head, PatternCheck, pattern};
 
@@ -91,12 +91,7 @@ async fn go_on(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let told = tokio::time::timeout(Duration::from_secs(3), call.any_head()).await;
     let told = told.map_err(|_| anyhow!("no 100 within 3 s: the client waits for ever"))??;
     expect_status(&told, &[100])?;
-    call.tx.data(pattern(0, 5_000)).await?;
-    call.tx.finish(&[]).await?;
-    let (head, text) = call.whole().await?;
-    expect_status(&head, &[200])?;
-    ensure!(text == "hello POST 5000 intact", "body {text:?}");
-    Ok(String::new())
+    upload(call).await
 }
 
 async fn go_on_untold(f: Arc<Fixture>, legs: Legs) -> Result<String> {
@@ -105,6 +100,11 @@ async fn go_on_untold(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let mut call = f.call(legs, &request).await?;
     let told = tokio::time::timeout(Duration::from_millis(300), call.any_head()).await;
     ensure!(told.is_err(), "{told:?}: say so in docs/decisions/0001-engine.md");
+    upload(call).await
+}
+
+/// The body of a `continue` request, after its head was or was not answered by 100.
+async fn upload(mut call: Call) -> Result<String> {
     call.tx.data(pattern(0, 5_000)).await?;
     call.tx.finish(&[]).await?;
     let (head, text) = call.whole().await?;
