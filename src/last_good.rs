@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use crate::config::boot::MAX_CONFIG_BYTES;
 use crate::config::files::hex;
 use crate::state_file;
 
@@ -22,8 +23,9 @@ pub const FILE_NAME: &str = "last-good.cellgate";
 /// First word of the file; the number is the version of the format.
 const MAGIC: &str = "cellgate-last-good 1";
 
-/// Largest file that is read back: a million accounts in CSV are 40 MB, and certificates little.
-const MAX_BYTES: u64 = 512 * 1024 * 1024;
+/// Largest file that is read back: whatever a configuration may be, and the list of its files (a mebibyte is
+/// ten thousand names).
+const MAX_BYTES: u64 = MAX_CONFIG_BYTES + 1024 * 1024;
 
 /// A configuration that was served, by the file names of its folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,10 @@ use super::slot::{At, Parsed, Slot};
 use crate::policy::facts::Scheme;
 use crate::policy::ids::Label;
 
+/// Most that `limits.max_config_bytes` may allow: eight times its default, and still in memory twice while a
+/// reload compiles.
+pub const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
 /// What cannot be changed while cellgate runs. Paths are complete: relative ones were joined to the
 /// configuration folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,7 +369,7 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
             .or(known(default::REQUESTS_PER_CONNECTION)),
         streams_per_connection: positive(raw.streams_per_connection(at))
             .or(known(default::STREAMS_PER_CONNECTION)),
-        max_config_bytes: raw.max_config_bytes(at).number(1..=u64::MAX).or(default::MAX_CONFIG_BYTES),
+        max_config_bytes: raw.max_config_bytes(at).number(1..=MAX_CONFIG_BYTES).or(default::MAX_CONFIG_BYTES),
     }
 }
 

@@ -75,8 +75,6 @@ label_enum! {
         ProxyHeader => "proxy_header",
         /// The peer may not send a PROXY protocol header.
         UntrustedPeer => "untrusted_peer",
-        /// The process is going away.
-        Draining => "draining",
         /// The operating system failed to hand over the connection.
         Accept => "accept",
     }

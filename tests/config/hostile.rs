@@ -7,9 +7,9 @@ use cellgate::config::scan::{MAX_DEPTH, MAX_NODES, MAX_YAML_BYTES};
 
 use super::{NOW, example, lines};
 
-/// What one file may take. serde_yaml alone needs 18 s for the worst of these; unoptimised code on a busy
-/// machine needs a tenth of this.
-const SOON: Duration = Duration::from_secs(5);
+/// A file that takes longer hangs: serde_yaml alone, unoptimised, needs minutes for the worst of these, and
+/// a refusal takes well under a second. No measure of speed.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// Parses the example with another routing file; one of its problems must contain `expect`.
 fn check(name: &str, text: impl Into<Vec<u8>>, expect: &str) {
@@ -18,7 +18,7 @@ fn check(name: &str, text: impl Into<Vec<u8>>, expect: &str) {
     let started = Instant::now();
     let problems = parse_all(&sources, NOW).err().unwrap_or_default();
     let took = started.elapsed();
-    assert!(took < SOON, "{name} took {took:?}");
+    assert!(took < HANGS, "{name} took {took:?}");
     let lines = lines(&problems);
     let found = lines.lines().any(|line| line.contains(expect));
     assert!(found, "{name}: expected a problem with {expect:?}, found\n{}", &lines[..lines.len().min(2_000)]);
@@ -167,6 +167,6 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.is_empty());
             proptest::prop_assert!(lines(&problems).lines().all(|line| line.contains("; expected ")));
         }
-        proptest::prop_assert!(started.elapsed() < SOON);
+        proptest::prop_assert!(started.elapsed() < HANGS);
     }
 }
