@@ -342,6 +342,14 @@ impl BodyTx {
         Ok(())
     }
 
+    /// All of a body. An answer that is there already may have ended the stream (RFC 9113 section 8.1): then
+    /// the rest is not wanted, and the answer counts.
+    pub async fn whole(&mut self, data: Bytes) {
+        if self.data(data).await.is_ok() {
+            let _ = self.finish(&[]).await;
+        }
+    }
+
     pub async fn finish(&mut self, trailers: &[(&'static str, &str)]) -> Result<()> {
         match self {
             BodyTx::H1(tx) => tx.finish(trailers).await,

@@ -30,8 +30,7 @@ async fn door(f: Arc<Fixture>, legs: Legs, door: Door, method: &str) -> Result<S
     let body = if method == "POST" { Body::Length(5) } else { Body::None };
     let mut call = f.call(legs, &f.request(legs, method, "hello").body(body)).await?;
     if method == "POST" {
-        call.tx.data(pattern(0, 5)).await?;
-        call.tx.finish(&[]).await?;
+        call.tx.whole(pattern(0, 5)).await;
     }
     let (head, _) = call.whole().await?;
     expect_status(&head, &[502, 503])?;
@@ -45,8 +44,7 @@ async fn door(f: Arc<Fixture>, legs: Legs, door: Door, method: &str) -> Result<S
 async fn no_head(f: Arc<Fixture>, legs: Legs, at: &str) -> Result<String> {
     let request = f.request(legs, "POST", &format!("die?at={at}")).body(Body::Length(5));
     let mut call = f.call(legs, &request).await?;
-    call.tx.data(pattern(0, 5)).await?;
-    call.tx.finish(&[]).await?;
+    call.tx.whole(pattern(0, 5)).await;
     let (head, _) = call.whole().await?;
     expect_status(&head, &[502])?;
     let times = f.registry.heads(&request.id);

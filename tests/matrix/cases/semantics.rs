@@ -105,8 +105,7 @@ async fn go_on_untold(f: Arc<Fixture>, legs: Legs) -> Result<String> {
 
 /// The body of a `continue` request, after its head was or was not answered by 100.
 async fn upload(mut call: Call) -> Result<String> {
-    call.tx.data(pattern(0, 5_000)).await?;
-    call.tx.finish(&[]).await?;
+    call.tx.whole(pattern(0, 5_000)).await;
     let (head, text) = call.whole().await?;
     expect_status(&head, &[200])?;
     ensure!(text == "hello POST 5000 intact", "body {text:?}");
