@@ -2,11 +2,11 @@
 #
 #   make run         build, make certificates, start the demonstration, until Ctrl-C
 #   make test        everything that must hold before a change lands (what CI runs)
-#   make test-long   the same tests with more seeds, more accounts, more time
+#   make test-long   the same tests with more seeds, more accounts, more time; then make fuzz
 #   make check       formatting and lints alone
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
-#   make fuzz-smoke  each fuzz target for a minute, where there are any
+#   make fuzz        each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz if missing
 
 # Cargo.lock is what was tested; a build that would change it is an error.
 CARGO := cargo
@@ -18,7 +18,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help run test test-long check certs demo-check fuzz-smoke
+.PHONY: help run test test-long check certs demo-check fuzz
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.
 .NOTPARALLEL:
@@ -37,7 +37,6 @@ test: TESTS := $(LOCKED) --workspace
 test:
 	@scripts/setup test
 	$(MAKE) --no-print-directory check
-	$(MAKE) --no-print-directory fuzz-smoke
 	@# One profile and one set of features for programs and tests, so that nothing is built twice.
 	$(CARGO) build $(TESTS) --all-targets
 	$(MAKE) --no-print-directory demo-check
@@ -46,6 +45,7 @@ test:
 # Tests read CELLGATE_TEST_LONG where they can do more of the same.
 test-long:
 	CELLGATE_TEST_LONG=1 $(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory fuzz
 
 check:
 	$(CARGO) fmt --all --check
@@ -57,5 +57,6 @@ certs:
 demo-check:
 	scripts/check-demo
 
-fuzz-smoke:
-	@if [ -d fuzz ]; then scripts/fuzz-smoke; fi
+fuzz:
+	@scripts/setup build
+	@scripts/fuzz

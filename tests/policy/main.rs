@@ -1,6 +1,8 @@
 //! The policy from the outside: requests through the gate and the decision, under snapshots built by
 //! hand.
 
+#[path = "../support/servers.rs"]
+mod servers;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 

@@ -119,7 +119,8 @@ impl Head {
     }
 }
 
-/// Reads one head that arrives in pieces. Each byte is looked at once, however small the pieces are.
+/// Reads one head that arrives in pieces. Each byte is looked at once, however small the pieces are (a CR
+/// that ends a piece, twice).
 #[derive(Clone, Debug, Default)]
 pub struct HeadReader {
     /// Where the line begins that is being received.
@@ -150,7 +151,8 @@ impl HeadReader {
             }
         }
         self.check_partial(raw, limits)?;
-        self.searched = raw.len();
+        // A CR is the last byte of a line or a mistake; the next call sees which, and so looks at it again.
+        self.searched = raw.len() - usize::from(raw.ends_with(b"\r"));
         Ok(HeadStatus::Partial)
     }
 
@@ -187,7 +189,7 @@ impl HeadReader {
             return if too_long { Err(Refusal::HeadersTooLarge) } else { Ok(()) };
         }
         let new = &raw[self.searched..];
-        // A CR is the last byte of a line or a mistake; the next call sees which.
+        // A CR at the end may be the end of the line.
         let new = new.strip_suffix(b"\r").unwrap_or(new);
         if !new.iter().all(|byte| is_visible(*byte) || *byte == b' ') {
             return Err(BadRequest::RequestLine.into());

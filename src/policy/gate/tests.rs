@@ -405,6 +405,17 @@ fn what_is_wrong_already_is_refused_before_its_line_ends() {
     partial(b"GET / HTTP/1.1\r\nX : y\r\n", Err(BadRequest::HeaderLine.into()));
 }
 
+#[test]
+fn a_stray_cr_is_refused_with_the_byte_behind_it_even_in_the_next_piece() {
+    let limits = RequestLimits::default();
+    for (first, next) in [("GET /\r", "x"), ("GET / HTTP/1.1\r", "\r"), ("\r", "\r"), ("GET\r", " ")] {
+        let mut reader = HeadReader::default();
+        assert_eq!(reader.read(first.as_bytes(), &limits), Ok(HeadStatus::Partial), "{first:?}");
+        let refused = reader.read(format!("{first}{next}").as_bytes(), &limits);
+        assert_eq!(refused, Err(BadRequest::RequestLine.into()), "{first:?} and then {next:?}");
+    }
+}
+
 /// One HTTP/2 request with these pseudo-header fields.
 fn http2(
     method: &str,

@@ -1,0 +1,281 @@
+//! What is fuzzed, as functions of bytes that panic where something does not hold. Each returns whether the
+//! bytes were good: most that are made by chance are not, and fewer things are to hold for those.
+//!
+//! Two callers: the targets of cargo-fuzz beside this, and `tests/fuzz_smoke.rs` of the product, which
+//! includes this very file, so that every run of the tests tries some thousands of inputs without any
+//! tool that is not there.
+#![allow(clippy::panic)]
+
+#[path = "../../tests/support/servers.rs"]
+mod servers;
+#[path = "../../tests/support/snapshot.rs"]
+mod snapshot;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use cellgate::config::{self, Problem, Sources};
+use cellgate::listen::proxy_protocol::{self as proxy, MAX_HEADER_LEN, Parsed};
+use cellgate::policy::credential::{Learning, fingerprint};
+use cellgate::policy::decide::{Decision, Source, Verdict, Why};
+use cellgate::policy::facts::{Scheme, WireVersion};
+use cellgate::policy::gate::{HeadReader, HeadStatus, read_head};
+use cellgate::policy::learned::LearnedTable;
+use cellgate::policy::refusal::Refusal;
+use cellgate::policy::snapshot::{RequestLimits, Snapshot};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example, fingerprint_key};
+
+/// 2026-11-20T00:00:00Z.
+const NOW: i64 = 1_795_132_800;
+
+/// Longest line that a problem may be, however long the text that is wrong: what is quoted is cut.
+const LONGEST_PROBLEM: usize = 4_096;
+
+/// A configuration that is read without a problem. Its files are seeds too, so each begins with its name.
+const GOOD: [(&str, &[u8]); 8] = [
+    ("boot.yaml", include_bytes!("../seeds/config/boot.yaml")),
+    ("routing.yaml", include_bytes!("../seeds/config/routing.yaml")),
+    ("accounts.csv", include_bytes!("../seeds/config/accounts.csv")),
+    ("accounts.yaml", include_bytes!("../seeds/config/accounts.yaml")),
+    ("environments.csv", include_bytes!("../seeds/config/environments.csv")),
+    ("environments.yaml", include_bytes!("../seeds/config/environments.yaml")),
+    ("credentials.csv", include_bytes!("../seeds/config/credentials.csv")),
+    ("clients.yaml", include_bytes!("../seeds/config/clients.yaml")),
+];
+
+/// What every file holds that is none of [`GOOD`]: a key.
+const KEY: &[u8] = b"413182179ca0d8c0579fe3827fe0cc1ce2690643e3bcc7b6262f3bfc34d40e28";
+
+/// Bytes as one file of a configuration, the others being good: the file that a comment at the beginning
+/// names, else what is routed by. Whatever they are, there is a configuration or there are problems; every
+/// problem is one harmless line; and what could be read can be compiled, and is equal to itself. Returns
+/// whether there is a configuration.
+pub fn config(data: &[u8]) -> bool {
+    let comment = data.strip_prefix(b"# ").unwrap_or_default();
+    let named = GOOD.iter().find(|(name, _)| comment.starts_with(name.as_bytes()));
+    read_configuration(&with(named.map_or("routing.yaml", |(name, _)| name), data))
+}
+
+/// The good configuration with another text of one file.
+fn with(changed: &str, data: &[u8]) -> Sources {
+    let text = |name: &str| match GOOD.iter().find(|(good, _)| *good == name) {
+        _ if name == changed => data.to_vec(),
+        Some((_, text)) => text.to_vec(),
+        None => KEY.to_vec(),
+    };
+    // It names its tables as CSV; those that come as YAML too are named as what is changed.
+    let mut routing = text("routing.yaml");
+    if let Some(("accounts" | "environments", "yaml")) = changed.split_once('.') {
+        let named = String::from_utf8(routing).expect("the good one is text");
+        routing = named.replace(&changed.replace(".yaml", ".csv"), changed).into_bytes();
+    }
+    let files = config::referenced_files(&routing);
+    let files = files.into_iter().map(|named| (named.path.clone(), Ok(text(&named.path)))).collect();
+    Sources { folder: PathBuf::new(), boot: Ok(text("boot.yaml")), routing: Ok(routing), files }
+}
+
+fn read_configuration(sources: &Sources) -> bool {
+    let first = match config::parse_all(sources, NOW) {
+        Ok((_, first)) => first,
+        Err(problems) => {
+            harmless(&problems);
+            return false;
+        }
+    };
+    let (_, second) = config::parse_all(sources, NOW).expect("it was read a moment ago");
+    let third = config::parse_for_deciding(sources, NOW).expect("what can serve can explain");
+    assert_eq!([&first.hash, &second.hash], [&third.hash; 2]);
+    assert!(config::diff(&first, &second).is_empty());
+    let snapshot = config::compile(first, None);
+    let again = config::compile(second, Some(&snapshot));
+    for (cell, same) in snapshot.cells.iter().zip(&again.cells) {
+        assert!(Arc::ptr_eq(&cell.load, &same.load), "{}", cell.name);
+    }
+    for row in snapshot.accounts.iter() {
+        snapshot.cell(row.cell);
+    }
+    true
+}
+
+fn harmless(problems: &[Problem]) {
+    assert!(!problems.is_empty(), "what cannot be read is reported");
+    for problem in problems {
+        let line = problem.to_string();
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.len() <= LONGEST_PROBLEM, "{line:?}");
+    }
+}
+
+/// Bytes as a request head. It is read alike in one piece and in many; and where it is a head, the
+/// parser of the engine's kind makes the same of it. Returns whether it is a head.
+pub fn head(data: &[u8]) -> bool {
+    let mut is_head = false;
+    for limits in
+        [RequestLimits::default(), RequestLimits { target_bytes: 16, head_bytes: 64, header_fields: 3 }]
+    {
+        let whole = read_head(data, &limits);
+        for step in [1, 7] {
+            let pieces = in_pieces(data, step, &limits);
+            match (&whole, &pieces) {
+                (Ok(HeadStatus::Complete(one)), Ok(HeadStatus::Complete(other))) => assert_eq!(one, other),
+                (Ok(HeadStatus::Partial), Ok(HeadStatus::Partial)) | (Err(_), Err(_)) => {}
+                _ => panic!("in one piece {whole:?}, in pieces of {step} {pieces:?}"),
+            }
+        }
+        if let Ok(HeadStatus::Complete(head)) = whole {
+            agrees(data, &head);
+            is_head = true;
+        }
+    }
+    is_head
+}
+
+fn in_pieces(data: &[u8], step: usize, limits: &RequestLimits) -> Result<HeadStatus, Refusal> {
+    let mut reader = HeadReader::default();
+    let mut end = 0;
+    loop {
+        end = (end + step).min(data.len());
+        match reader.read(&data[..end], limits)? {
+            HeadStatus::Partial if end < data.len() => {}
+            status => return Ok(status),
+        }
+    }
+}
+
+fn agrees(data: &[u8], head: &cellgate::policy::gate::Head) {
+    let raw = &data[head.skipped..head.len];
+    let mut fields = [httparse::EMPTY_HEADER; 128];
+    let mut parsed = httparse::Request::new(&mut fields);
+    assert_eq!(parsed.parse(raw), Ok(httparse::Status::Complete(raw.len())));
+    assert_eq!(parsed.method.map(str::as_bytes), Some(head.method.of(data)));
+    assert_eq!(parsed.path.map(str::as_bytes), Some(head.target.of(data)));
+    assert_eq!(parsed.version, Some(u8::from(head.version == WireVersion::Http11)));
+    let lines = raw.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(parsed.headers.len(), lines - 2, "every line but the first and the last is a field");
+    let target = head.origin_target(data);
+    assert!(target.starts_with('/') || target == "*");
+}
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| example().routing_cookie().build());
+
+/// A table that has learned something, so that credentials pull in every direction.
+static LEARNED: LazyLock<LearnedTable> = LazyLock::new(|| {
+    let table = LearnedTable::default();
+    let bounds = Learning { entries: 100, per_account: 10 };
+    let token = |text: &str| fingerprint(&fingerprint_key("k2"), text.as_bytes());
+    table.teach(token(SERVICE_TOKEN), account(26228), &bounds, 0);
+    table.teach(token(USER_TOKEN), account(12345), &bounds, 0);
+    table.teach(token("FAKE0"), account(12345), &bounds, 0);
+    table
+});
+
+/// A line `METHOD host target` and lines `name: value` as a request under the snapshot of the tests.
+/// Returns whether it is forwarded.
+pub fn identify(data: &[u8]) -> bool {
+    let Some(request) = request(data) else { return false };
+    let decision = request.decide(&SNAPSHOT, &LEARNED);
+    let host = request.host.to_ascii_lowercase();
+    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    let cell = match &decision.verdict {
+        Verdict::Forward { cell, why } => Some((SNAPSHOT.cell(*cell).name.as_str(), *why)),
+        Verdict::Redirect { location } => {
+            assert!(location.starts_with("https://") && host.ends_with("cloud.getdbt.com"), "{location}");
+            return false;
+        }
+        Verdict::Refuse(_) => None,
+    };
+    let Some((cell, why)) = cell else { return false };
+    if host.ends_with("dbt.com") && !host.ends_with("getdbt.com") {
+        stays_at_home(host, cell, &decision);
+    }
+    match (why, decision.account) {
+        (Why::Mapped, Some(id)) => {
+            let row = SNAPSHOT.accounts.by_id(id).expect("a mapped account has a row");
+            assert_eq!(SNAPSHOT.cell(row.cell).name.as_str(), cell);
+        }
+        (Why::IdRange, None) => assert_eq!(decision.source, Source::IdRange),
+        (why, account) => panic!("{why:?} for {account:?}: no host of this snapshot falls back"),
+    }
+    every_server_agrees(host, &request, &decision);
+    true
+}
+
+/// The account's own address leads to the account's own cell, whatever else is said.
+fn stays_at_home(host: &str, cell: &str, decision: &Decision) {
+    let homes = [
+        ("gh012", "mt"),
+        ("mx789", "us1-c1"),
+        ("ab123", "us1-c1"),
+        ("acme", "us1-c1"),
+        ("cd456", "us1-c2"),
+        ("ef789", "us1-c3"),
+        ("zz001", "us2-c1"),
+    ];
+    let mut labels = host.split('.').take(2);
+    let home = labels.find_map(|label| homes.iter().find(|(prefix, _)| *prefix == label));
+    assert_eq!(home.map(|(_, cell)| *cell), Some(cell), "{host}");
+    assert_eq!(decision.source, Source::HostPrefix);
+    assert_eq!(decision.schedule, None);
+}
+
+/// On a legacy host every server that reads an account in the path reads the one that was routed by.
+fn every_server_agrees(host: &str, request: &Request, decision: &Decision) {
+    let path = request.target.split('?').next().unwrap_or_default();
+    let readings: Vec<_> = servers::ALL
+        .iter()
+        .filter_map(|(name, server)| Some((name, servers::account(&server(path))?)))
+        .collect();
+    let legacy = host.ends_with("getdbt.com");
+    let expected = match decision.account.filter(|_| legacy) {
+        Some(account) => Some(account.value()),
+        // On a cell host the path may name another account, but one and the same for everybody.
+        None => readings.first().map(|(_, found)| *found).filter(|_| !legacy),
+    };
+    for (name, found) in readings {
+        assert_eq!(Some(found), expected, "a server that {name} reads it in {path}");
+    }
+}
+
+fn request(data: &[u8]) -> Option<Request> {
+    let mut lines = std::str::from_utf8(data).ok()?.split('\n');
+    let mut first = lines.next()?.splitn(3, ' ');
+    let (method, host, target) = (first.next()?, first.next()?, first.next()?);
+    let mut headers = HeaderMap::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(": ")?;
+        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?);
+    }
+    Some(Request {
+        method: method.parse().ok()?,
+        host: host.to_owned(),
+        target: target.to_owned(),
+        headers,
+        version: WireVersion::Http11,
+        protocol: None,
+        scheme: Scheme::Https,
+    })
+}
+
+/// Bytes as the beginning of a connection with a PROXY header. What is judged stays judged when more
+/// bytes come; nothing is judged before its last byte; no address is an IPv4 one in disguise.
+/// Returns whether there was a header.
+pub fn proxy_protocol(data: &[u8]) -> bool {
+    let whole = proxy::parse(data);
+    let judged = (0..=data.len().min(MAX_HEADER_LEN + 1)).find_map(|end| match proxy::parse(&data[..end]) {
+        Parsed::Partial => None,
+        judged => Some((end, judged)),
+    });
+    let Some((end, judged)) = judged else {
+        assert_eq!(whole, Parsed::Partial);
+        assert!(data.len() <= MAX_HEADER_LEN, "no header is waited for so long");
+        return false;
+    };
+    assert_eq!(whole, judged, "judged at byte {end}");
+    let Parsed::Complete { len, addresses } = whole else { return false };
+    assert_eq!(len, end, "neither waited for more nor took what is not there");
+    for address in addresses.iter().flat_map(|both| [both.source, both.destination]) {
+        assert_eq!(address.ip(), address.ip().to_canonical());
+    }
+    true
+}
