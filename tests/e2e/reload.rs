@@ -88,8 +88,9 @@ impl Walk {
         let account = AccountId::parse(MOVING.to_string().as_bytes()).unwrap();
         let row = snapshot.accounts.by_id(account).unwrap();
         let cell = snapshot.cell(row.cell).name.to_string();
-        self.cells.lock().unwrap().insert(snapshot.generation.0, cell);
+        // In this order: whoever finds the cell must find the number too.
         self.newest.store(snapshot.generation.0, Ordering::SeqCst);
+        self.cells.lock().unwrap().insert(snapshot.generation.0, cell);
     }
 }
 
