@@ -110,6 +110,8 @@ fn a_signal_reloads_and_a_change_of_boot_yaml_is_listed_by_field() {
 
     site.folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 21s");
     site.folder.append("config/boot.yaml", "workers: 3");
+    // Answered in turn: no reading of the folder that began before these edits is still under way.
+    assert_eq!(site.reload().status, 409);
     site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-3,,", "12345,acme ac345,cell-1,,");
     let reply = site.reload();
     assert_eq!(reply.status, 409, "{}", reply.text());
