@@ -18,12 +18,38 @@ use crate::config::{
 /// about 200.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
-/// Reads a configuration folder. Never fails: what could not be read is reported by parsing.
+/// How often a folder is read that changes meanwhile: a deployment writes its files within one reading.
+const READINGS: usize = 3;
+
+/// Reads a configuration folder. Never fails: what could not be read is reported by parsing. What it gives
+/// stood in the folder all at one moment: where a file has changed since it was read, all are read again.
 pub fn load(folder: &Path) -> Sources {
+    settled(folder, || read(folder))
+}
+
+/// The first of a few readings during which nothing changed.
+fn settled(folder: &Path, mut read: impl FnMut() -> (Sources, Seen)) -> Sources {
+    for _ in 0..READINGS {
+        let (sources, seen) = read();
+        if seen.still_stands() {
+            return sources;
+        }
+    }
+    let restless =
+        || refused("changes while it is read", "files that are put in their place together, and then stay");
+    let (boot, routing) = (Err(restless()), Err(restless()));
+    Sources { folder: folder.to_owned(), boot, routing, files: BTreeMap::new() }
+}
+
+fn read(folder: &Path) -> (Sources, Seen) {
+    let mut seen = Seen::default();
     let real = folder_problem(folder);
-    let read = |name: &str| match &real {
+    let mut read = |name: &str| match &real {
         Err(unreadable) => Err(unreadable.clone()),
-        Ok(real) => inside(real, name).and_then(|path| guarded(&path, &Bound::Yaml, FileKind::Table)),
+        Ok(real) => {
+            seen.note(real.join(name));
+            inside(real, name).and_then(|path| guarded(&path, &Bound::Yaml, FileKind::Table))
+        }
     };
     let mut sources = Sources {
         folder: folder.to_owned(),
@@ -31,17 +57,54 @@ pub fn load(folder: &Path) -> Sources {
         routing: read(ROUTING_FILE),
         files: BTreeMap::new(),
     };
-    let (Ok(real), Ok(routing)) = (&real, &sources.routing) else { return sources };
+    let (Ok(real), Ok(routing)) = (&real, &sources.routing) else { return (sources, seen) };
     let mut left =
         parse_boot(&sources).map_or(boot::default::MAX_CONFIG_BYTES, |boot| boot.limits.max_config_bytes);
     let mut files = BTreeMap::new();
     for Reference { path, kind } in referenced_files(routing) {
+        seen.note(real.join(&*path));
         let text = referenced(real, &path, kind, left);
         left = left.saturating_sub(text.as_ref().map_or(0, |bytes| bytes.len() as u64));
         files.insert(path, text);
     }
     sources.files = files;
-    sources
+    (sources, seen)
+}
+
+/// Files as they stood just before they were read.
+#[derive(Default)]
+struct Seen(Vec<(PathBuf, Option<Mark>)>);
+
+/// What tells a file from another one under its name, and from itself with other bytes.
+#[derive(PartialEq, Eq)]
+struct Mark {
+    device_and_inode: (u64, u64),
+    bytes: u64,
+    /// Changes with content, mode and owner, and nobody can set it back.
+    changed: (i64, i64),
+}
+
+impl Seen {
+    fn note(&mut self, path: PathBuf) {
+        let mark = Mark::of(&path);
+        self.0.push((path, mark));
+    }
+
+    fn still_stands(&self) -> bool {
+        self.0.iter().all(|(path, mark)| Mark::of(path) == *mark)
+    }
+}
+
+impl Mark {
+    /// Of what the name leads to now; `None` where that is nothing.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            device_and_inode: (metadata.dev(), metadata.ino()),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 /// The real path of the folder, or why nothing in it should be believed.
@@ -148,4 +211,66 @@ fn unreadable(error: &io::Error, expected: &str) -> Unreadable {
 
 fn refused(what: &str, expected: &str) -> Unreadable {
     Unreadable { what: what.to_owned(), expected: expected.to_owned() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(ROUTING_FILE), "accounts: { file: accounts.csv }").unwrap();
+        fs::write(folder.path().join("accounts.csv"), "of 1").unwrap();
+        folder
+    }
+
+    /// A new file of the same size in the place of the old one, as deployments do it.
+    fn deploy(folder: &Path, accounts: &str) {
+        fs::write(folder.join("new"), accounts).unwrap();
+        fs::rename(folder.join("new"), folder.join("accounts.csv")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_changes_while_it_is_read_is_read_again() {
+        let folder = folder();
+        let mut readings = 0;
+        let sources = settled(folder.path(), || {
+            let reading = read(folder.path());
+            readings += 1;
+            if readings == 1 {
+                deploy(folder.path(), "of 2");
+            }
+            reading
+        });
+        assert_eq!(readings, 2);
+        assert_eq!(sources.files["accounts.csv"].as_deref(), Ok(b"of 2".as_slice()));
+    }
+
+    #[test]
+    fn a_folder_that_never_rests_is_refused() {
+        let folder = folder();
+        let mut readings = 0;
+        let sources = settled(folder.path(), || {
+            let reading = read(folder.path());
+            readings += 1;
+            deploy(folder.path(), &format!("of {readings}"));
+            reading
+        });
+        assert_eq!(readings, READINGS);
+        assert_eq!(sources.routing.unwrap_err().what, "changes while it is read");
+        assert!(sources.files.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_appears_while_the_folder_is_read_is_found() {
+        let folder = folder();
+        fs::remove_file(folder.path().join("accounts.csv")).unwrap();
+        let (sources, seen) = read(folder.path());
+        assert!(sources.files["accounts.csv"].is_err() && seen.still_stands());
+        deploy(folder.path(), "of 1");
+        assert!(!seen.still_stands());
+    }
 }

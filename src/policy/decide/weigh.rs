@@ -39,7 +39,10 @@ pub(super) fn weigh(
     decision.fingerprint = known.fingerprint;
     decision.learned = known.learned;
     let ours = snapshot.routing_cookie(decision.role);
-    let held = ours.and_then(|cookie| cookie.read(facts.headers, now));
+    let held = ours
+        .and_then(|cookie| cookie.read(facts.headers, now))
+        // Of an account that is gone it says nothing: a refusal would last as long as the cookie.
+        .filter(|held| snapshot.accounts.by_id(held.account).is_some());
     let said = Said::new(&explicit, &cookies, &known, held, token.is_some());
 
     let verdict = match host.rule.role {

@@ -86,10 +86,7 @@ async fn client_closes(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     socket.stream.close(Some(close(1000, "done"))).await?;
     let answer = next(&mut socket).await?;
     ensure!(answer == Message::Close(Some(close(1000, "done"))), "the answer to the close is {answer:?}");
-    let end = tokio::time::timeout(SOON, socket.stream.next()).await.context("the connection stays open")?;
-    ensure!(end.is_none(), "after the close: {end:?}");
-    ended(&f).await?;
-    Ok(String::new())
+    closed(&f, socket).await
 }
 
 async fn cell_closes(f: Arc<Fixture>, legs: Legs) -> Result<String> {
@@ -97,9 +94,14 @@ async fn cell_closes(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     socket.stream.send(Message::text("sim:close 4001 moved")).await?;
     let close_frame = next(&mut socket).await?;
     ensure!(close_frame == Message::Close(Some(close(4001, "moved"))), "the cell's close is {close_frame:?}");
+    closed(&f, socket).await
+}
+
+/// After the close frames the connection ends, here and at the cell.
+async fn closed(f: &Fixture, mut socket: Socket) -> Result<String> {
     let end = tokio::time::timeout(SOON, socket.stream.next()).await.context("the connection stays open")?;
     ensure!(end.is_none(), "after the close: {end:?}");
-    ended(&f).await?;
+    ended(f).await?;
     Ok(String::new())
 }
 
