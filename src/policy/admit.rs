@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::retry::RetryBudget;
 use super::unauthorized::Unauthorized;
 
 /// The live counters of one cell, shared by all snapshots that have the cell.
@@ -15,6 +16,8 @@ pub struct CellLoad {
     in_flight: AtomicU32,
     /// How many of its answers are 401.
     pub unauthorized: Unauthorized,
+    /// How many of its requests may be sent again.
+    pub retries: RetryBudget,
 }
 
 /// The right to one in-flight request.

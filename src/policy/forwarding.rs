@@ -33,6 +33,8 @@ pub const X_CELLGATE_ACCOUNT: HeaderName = HeaderName::from_static("x-cellgate-a
 pub const X_CELLGATE_CELL: HeaderName = HeaderName::from_static("x-cellgate-cell");
 /// The snapshot that decided.
 pub const X_CELLGATE_GENERATION: HeaderName = HeaderName::from_static("x-cellgate-generation");
+/// Tells the cell how often it may have got a byte of this request, this time included.
+pub const X_CELLGATE_ATTEMPT: HeaderName = HeaderName::from_static("x-cellgate-attempt");
 
 /// Fields for one hop (RFC 9110 section 7.6.1), and trailers' announcement, which the engine does not
 /// carry over HTTP/1.

@@ -24,6 +24,7 @@ pub mod location;
 pub mod path;
 pub mod pick;
 pub mod refusal;
+pub mod retry;
 pub mod routing_cookie;
 pub mod seal;
 pub mod secure;

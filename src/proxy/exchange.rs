@@ -110,7 +110,8 @@ impl Exchange<'_> {
         let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request());
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
-        let forwarded = forward::forward(connector, cell, &outgoing, self.down, trace).await;
+        let forwarded =
+            forward::forward(connector, cell, &self.service.retries, &outgoing, self.down, trace).await;
         for result in &trace.connects {
             self.service.telemetry().metrics.upstream_connection(self.snapshot, index, *result);
         }

@@ -3,23 +3,22 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode, Version, header};
+use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::time::Instant;
 
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
 use super::pump::{Broken, Limits, Progress, Pump};
+use super::service::unix_now;
 use super::upstream::Upstream;
 use crate::policy::facts::Upgrade;
+use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
+use crate::policy::retry::{self, Again, RetryBudget, Tried, Unanswered};
 use crate::policy::snapshot::{Cell, CellProtocol};
 use crate::telemetry::labels::Connect;
-
-/// Connections tried for one request: an endpoint that refuses is passed over, a pooled connection that
-/// had gone stale is replaced. More would only hold the client on a dead cell.
-const MAX_ATTEMPTS: u8 = 3;
 
 /// A request that must not be sent twice takes a pooled connection only when it was used within this:
 /// shorter than the shortest keep-alive of common servers (gunicorn's 2 s), so it rarely meets a close.
@@ -46,9 +45,11 @@ pub struct Outgoing {
 pub struct Trace {
     /// How each attempt to make a new connection ended.
     pub connects: Vec<Connect>,
-    /// Connections tried.
-    pub attempts: u8,
-    /// The last one came from the pool.
+    /// Connections tried, and how often a byte of the request has left.
+    pub tried: Tried,
+    /// It might have gone again, but the budget of the cell or of the process was used up.
+    pub budget_empty: bool,
+    /// The last connection came from the pool.
     pub reused: bool,
     /// Where the last one went.
     pub endpoint: Option<std::net::SocketAddr>,
@@ -81,70 +82,90 @@ pub enum Failed {
     ClientGone,
 }
 
-/// Sends a request and waits for the head of its response.
+/// Sends a request and waits for the head of its response. `process` is the budget for sending again that all
+/// cells share.
 ///
 /// # Errors
 /// [`Failed`]; the client has been sent no final head.
 pub async fn forward(
     connector: &Connector,
     cell: &Cell,
+    process: &RetryBudget,
     outgoing: &Outgoing,
     down: &mut Downstream,
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
-    let mut passed_over = Vec::new();
-    let mut new = false;
+    let mut route = Route { connector, cell, outgoing, passed_over: Vec::new(), new: false };
+    // Of the attempts before the present one.
+    let mut outcome = Outcome::NotForwarded;
     loop {
-        trace.attempts += 1;
-        let last = trace.attempts >= MAX_ATTEMPTS;
-        let Some(place) = pick::pick(cell, outgoing.ticket, &passed_over) else {
-            return Err(Failed::Refused(Refusal::CellUnreachable, Outcome::NotForwarded));
-        };
-        let endpoint = pick::endpoint(cell, place);
-        let need = Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.head), new };
-        let connected = match connector.connect(cell, endpoint, need).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                trace.connects.push(error.label());
-                tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
-                passed_over.push(place);
-                if last {
-                    return Err(Failed::Refused(Refusal::CellUnreachable, Outcome::NotForwarded));
-                }
-                continue;
+        let failed = match route.attempt(down, trace).await {
+            Ok(answer) => {
+                cell.load.retries.answered();
+                process.answered();
+                return Ok(answer);
             }
+            Err(failed) => failed,
         };
+        let again = failed.unanswered().map_or(Again::No, |unanswered| {
+            let repeatable = retry::is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None;
+            retry::again(unanswered, trace.tried, repeatable, down.kept.is_whole())
+        });
+        if failed.may_have_been_seen() {
+            outcome = Outcome::Unknown;
+        }
+        trace.budget_empty = again == Again::Charged && !retry::take(&cell.load.retries, process, unix_now());
+        if again == Again::No || trace.budget_empty {
+            return Err(failed.blame(outcome));
+        }
+        tracing::debug!(cell = %cell.name, ?failed, "once more");
+    }
+}
+
+/// The way of one request to an endpoint.
+struct Route<'a> {
+    connector: &'a Connector,
+    cell: &'a Cell,
+    outgoing: &'a Outgoing,
+    /// They took no connection.
+    passed_over: Vec<pick::Place>,
+    /// A pooled connection has disappointed already.
+    new: bool,
+}
+
+impl Route<'_> {
+    async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
+        let Self { cell, outgoing, .. } = *self;
+        let place = pick::pick(cell, outgoing.ticket, &self.passed_over).ok_or(Attempt::NoEndpoint)?;
+        trace.tried.connections += 1;
+        let need =
+            Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.head), new: self.new };
+        let endpoint = pick::endpoint(cell, place);
+        let connected = self.connector.connect(cell, endpoint, need).await.map_err(|error| {
+            tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
+            trace.connects.push(error.label());
+            self.passed_over.push(place);
+            Attempt::NotConnected
+        })?;
         if !connected.reused {
             trace.connects.push(Connect::Connected);
         }
         trace.reused = connected.reused;
         trace.endpoint = connected.address;
         trace.connected = Some(Instant::now());
+        self.new = true;
         let mut upstream = connected.upstream;
-        match exchange_heads(cell, outgoing, down, &mut upstream).await {
+        let number = trace.tried.sends + 1;
+        let heads = exchange_heads(cell, outgoing, number, down, &mut upstream).await;
+        let sent = !matches!(&heads, Err(Attempt::Broken { sent: false, .. })) && !upstream.nothing_sent();
+        trace.tried.sends += u8::from(sent);
+        match heads {
             Ok((head, end, progress)) => {
                 trace.first_byte = Some(Instant::now());
-                return Ok(Answer { head, end, upstream, place, progress });
+                Ok(Answer { head, end, upstream, place, progress })
             }
-            Err(Attempt::NotSent(error)) if !last => {
-                tracing::debug!(cell = %cell.name, %error, "a connection that takes no more requests");
-                new = true;
-            }
-            Err(Attempt::Broken(Broken::Cell(error)))
-                if !last
-                    && down.kept.is_whole()
-                    && (upstream.nothing_sent()
-                        || was_not_processed(&error)
-                        || connected.reused && may_repeat(outgoing)) =>
-            {
-                tracing::debug!(cell = %cell.name, %error, "a connection that had gone stale");
-                new = true;
-            }
-            Err(Attempt::NotSent(error)) => return Err(blame(Broken::Cell(error), Outcome::NotForwarded)),
-            Err(Attempt::Broken(broken)) => {
-                let outcome = if upstream.nothing_sent() { Outcome::NotForwarded } else { Outcome::Unknown };
-                return Err(blame(broken, outcome));
-            }
+            Err(Attempt::Broken { broken, .. }) => Err(Attempt::Broken { broken, sent }),
+            Err(other) => Err(other),
         }
     }
 }
@@ -160,21 +181,60 @@ pub fn limits(cell: &Cell, outgoing: &Outgoing) -> Limits {
 }
 
 /// Why an attempt has no answer.
+#[derive(Debug)]
 enum Attempt {
-    /// The connection had ended before it took any of the request; only HTTP/2 can tell.
-    NotSent(pingora::BError),
-    Broken(Broken),
+    /// All endpoints have been tried.
+    NoEndpoint,
+    NotConnected,
+    Broken {
+        broken: Broken,
+        /// A byte of the request has left.
+        sent: bool,
+    },
+}
+
+impl Attempt {
+    /// What it means for sending again; `None` where that is out of the question.
+    fn unanswered(&self) -> Option<Unanswered> {
+        match self {
+            Self::NotConnected => Some(Unanswered::NoConnection),
+            Self::Broken { broken: Broken::Cell(_), sent: false } => Some(Unanswered::Unsent),
+            Self::Broken { broken: Broken::Cell(error), sent: true } => Some(lost(error)),
+            Self::NoEndpoint | Self::Broken { .. } => None,
+        }
+    }
+
+    fn may_have_been_seen(&self) -> bool {
+        let looked_at = !matches!(self.unanswered(), Some(Unanswered::Excluded | Unanswered::Refused));
+        matches!(self, Self::Broken { sent: true, .. }) && looked_at
+    }
+
+    /// What the client is told, of this attempt and those before it.
+    fn blame(self, outcome: Outcome) -> Failed {
+        let refusal = match self {
+            Self::NoEndpoint | Self::NotConnected => Refusal::CellUnreachable,
+            Self::Broken { broken, .. } => match broken {
+                Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
+                Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),
+                Broken::ClientSlow => Refusal::ClientTimeout,
+                Broken::Cell(_) => Refusal::CellBroken,
+                Broken::CellSlow => Refusal::CellTimeout,
+            },
+        };
+        Failed::Refused(refusal, outcome)
+    }
 }
 
 impl From<Broken> for Attempt {
     fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
+        Self::Broken { broken, sent: true }
     }
 }
 
 async fn exchange_heads(
     cell: &Cell,
     outgoing: &Outgoing,
+    number: u8,
     down: &mut Downstream,
     upstream: &mut Upstream,
 ) -> Result<(Box<ResponseHeader>, bool, Progress), Attempt> {
@@ -183,10 +243,11 @@ async fn exchange_heads(
     let end = tunnel || down.nothing_to_send();
     let waits_for_100 = outgoing.head.headers.contains_key(header::EXPECT);
     let head = if upstream.is_h2() { for_h2(cell, outgoing) } else { Ok(for_h1(outgoing, end)) };
-    let sent = upstream.request(Box::new(head.map_err(Broken::Cell)?), end).await;
-    sent.map_err(
-        |error| if upstream.is_h2() { Attempt::NotSent(error) } else { Broken::Cell(error).into() },
-    )?;
+    let mut head = head.map_err(Broken::Cell)?;
+    head.insert_header(X_CELLGATE_ATTEMPT, u16::from(number)).expect("a number is a valid field");
+    let sent = upstream.request(Box::new(head), end).await;
+    // An HTTP/2 connection that takes no more requests has sent nothing of this one, whatever of others.
+    sent.map_err(|error| Attempt::Broken { broken: Broken::Cell(error), sent: !upstream.is_h2() })?;
     if waits_for_100 && upstream.is_h2() {
         // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
         let consent = ResponseHeader::build(StatusCode::CONTINUE, Some(0)).map_err(Broken::Cell)?;
@@ -245,36 +306,17 @@ fn needs_h2(cell: &Cell, outgoing: &Outgoing) -> bool {
 }
 
 fn freshness(head: &RequestHeader) -> Duration {
-    if is_idempotent(&head.method) { Duration::MAX } else { FRESH }
+    if retry::is_idempotent(&head.method) { Duration::MAX } else { FRESH }
 }
 
-/// Whether sending again does no harm: idempotent (RFC 9110 section 9.2.2).
-fn may_repeat(outgoing: &Outgoing) -> bool {
-    is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None
-}
-
-/// Whether the cell itself says that it has not looked at the request: REFUSED_STREAM, or GOAWAY with a
-/// last stream below this one (RFC 9113 section 8.7), whatever its reason: streams up to the last one are
-/// not told of a GOAWAY. Then any method may go again.
-fn was_not_processed(error: &pingora::Error) -> bool {
-    let said = |error: &h2::Error| {
-        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        error.is_remote() && (refused || error.is_go_away())
-    };
-    error.root_cause().downcast_ref::<h2::Error>().is_some_and(said)
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-fn blame(broken: Broken, outcome: Outcome) -> Failed {
-    let refusal = match broken {
-        Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
-        Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),
-        Broken::ClientSlow => Refusal::ClientTimeout,
-        Broken::Cell(_) => Refusal::CellBroken,
-        Broken::CellSlow => Refusal::CellTimeout,
-    };
-    Failed::Refused(refusal, outcome)
+/// What the cell itself says of a request whose bytes have left. A GOAWAY counts whatever its reason: streams
+/// up to its last one are not told of it.
+fn lost(error: &pingora::Error) -> Unanswered {
+    match error.root_cause().downcast_ref::<h2::Error>().filter(|said| said.is_remote()) {
+        Some(said) if said.is_go_away() => Unanswered::Excluded,
+        Some(said) if said.is_reset() && said.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            Unanswered::Refused
+        }
+        _ => Unanswered::Lost,
+    }
 }

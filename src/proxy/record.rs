@@ -68,7 +68,9 @@ pub(super) fn event(
         total: begun.clock.elapsed(),
     };
     event.endpoint = ended.trace.endpoint;
-    event.attempts = ended.trace.attempts;
+    event.attempts = ended.trace.tried.connections;
+    event.sends = ended.trace.tried.sends;
+    event.retry_budget_empty = ended.trace.budget_empty;
     event.reused = ended.trace.reused;
     event.upstream_deprecated = ended.upstream_deprecated;
     if let Some(request) = request {
@@ -123,6 +125,8 @@ fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEv
         timings: Timings::default(),
         endpoint: None,
         attempts: 0,
+        sends: 0,
+        retry_budget_empty: false,
         reused: false,
         upstream_deprecated: false,
     }

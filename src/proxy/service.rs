@@ -14,6 +14,7 @@ use crate::listen::drain::Shutdown;
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
+use crate::policy::retry::RetryBudget;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 
@@ -44,6 +45,8 @@ pub struct Service {
     telemetry: Arc<Telemetry>,
     limits: ClientLimits,
     shutdown: Shutdown,
+    /// How many requests of all cells may be sent again.
+    pub(super) retries: RetryBudget,
     /// Numbers requests, to spread them over endpoints.
     tickets: AtomicU64,
 }
@@ -58,7 +61,16 @@ impl Service {
         limits: ClientLimits,
         shutdown: Shutdown,
     ) -> Self {
-        Self { live, connector, learned, telemetry, limits, shutdown, tickets: AtomicU64::new(0) }
+        Self {
+            live,
+            connector,
+            learned,
+            telemetry,
+            limits,
+            shutdown,
+            retries: RetryBudget::of_process(),
+            tickets: AtomicU64::new(0),
+        }
     }
 
     /// The snapshot for one request.

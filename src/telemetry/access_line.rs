@@ -62,6 +62,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<SocketAddr>,
     attempts: u8,
+    sends: u8,
     reused: bool,
     end: &'static str,
 }
@@ -119,6 +120,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
         total_ms: millis(event.timings.total),
         endpoint: event.endpoint,
         attempts: event.attempts,
+        sends: event.sends,
         reused: event.reused,
         end: event.end.as_str(),
     }
@@ -213,7 +215,7 @@ mod tests {
                 r#""conflicts":[{"followed":"path","against":"credential"}],"cell":"us1","#,
                 r#""why":"mapped","surface":"app","role":"legacy","generation":1,"client":"airflow","#,
                 r#""bytes_in":10,"bytes_out":2000,"connected_ms":1.25,"first_byte_ms":80.0,"#,
-                r#""total_ms":83.0,"endpoint":"127.0.0.1:8443","attempts":1,"reused":true,"#,
+                r#""total_ms":83.0,"endpoint":"127.0.0.1:8443","attempts":1,"sends":1,"reused":true,"#,
                 r#""end":"complete"}"#,
                 "\n"
             )

@@ -55,8 +55,12 @@ pub struct RequestEvent {
     pub timings: Timings,
     /// Address of the endpoint used last.
     pub endpoint: Option<std::net::SocketAddr>,
-    /// Connection attempts to endpoints: 0 when none was needed, over 1 after a retry.
+    /// Connections to endpoints, made or not: 0 when none was needed, over 1 when one failed.
     pub attempts: u8,
+    /// Times that a byte of the request has left for the cell; over 1 after a retry.
+    pub sends: u8,
+    /// It was not sent again only because the retry budget was used up.
+    pub retry_budget_empty: bool,
     /// The connection to the cell came from the pool.
     pub reused: bool,
     /// The cell sent deprecation headers of its own.

@@ -84,7 +84,9 @@ families! {
     UPSTREAM_REUSE = counter "cellgate_upstream_requests_total"
         "Requests sent to a cell, by cell and whether their connection was reused or new.";
     UPSTREAM_RETRIES = counter "cellgate_upstream_retries_total"
-        "Second and later attempts for one request, by cell.";
+        "Requests sent to a cell a second time, by cell.";
+    UPSTREAM_RETRIES_DENIED = counter "cellgate_upstream_retries_denied_total"
+        "Requests not sent a second time because the retry budget was used up, by cell.";
     CONNECTIONS = counter "cellgate_connections_total"
         "Client connections accepted.";
     CONNECTIONS_OPEN = gauge "cellgate_connections_open"

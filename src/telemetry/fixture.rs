@@ -73,6 +73,8 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
         },
         endpoint: Some(([127, 0, 0, 1], 8443).into()),
         attempts: 1,
+        sends: 1,
+        retry_budget_empty: false,
         reused: true,
         upstream_deprecated: false,
     }

@@ -44,6 +44,7 @@ pub(super) struct CellMeters {
     reused: Counter,
     fresh: Counter,
     retries: Counter,
+    retries_denied: Counter,
     deprecated: Counter,
     connects: Vec<Counter>,
 }
@@ -89,6 +90,7 @@ impl CellMeters {
             reused: reuse("reused"),
             fresh: reuse("new"),
             retries: by_cell(&families::UPSTREAM_RETRIES),
+            retries_denied: by_cell(&families::UPSTREAM_RETRIES_DENIED),
             deprecated: by_cell(&families::UPSTREAM_DEPRECATED),
             connects: Connect::ALL.iter().map(connect).collect(),
             ..Self::common(registry, snapshot, cell)
@@ -128,6 +130,7 @@ impl CellMeters {
             reused: Counter::noop(),
             fresh: Counter::noop(),
             retries: Counter::noop(),
+            retries_denied: Counter::noop(),
             deprecated: Counter::noop(),
             connects: Vec::new(),
         };
@@ -176,8 +179,11 @@ impl CellMeters {
         if event.timings.connected.is_some() {
             if event.reused { &self.reused } else { &self.fresh }.increment(1);
         }
-        if event.attempts > 1 {
-            self.retries.increment(u64::from(event.attempts - 1));
+        if event.sends > 1 {
+            self.retries.increment(u64::from(event.sends - 1));
+        }
+        if event.retry_budget_empty {
+            self.retries_denied.increment(1);
         }
         if event.upstream_deprecated {
             self.deprecated.increment(1);

@@ -409,6 +409,8 @@ mod tests {
         decision.conflicts.push(Conflict { followed: Source::Path, against: Source::Cookie });
         decision.misordered_host = true;
         event.attempts = 3;
+        event.sends = 2;
+        event.retry_budget_empty = true;
         event.upstream_deprecated = true;
         metrics.request(&event);
         assert_values(
@@ -426,7 +428,8 @@ mod tests {
                 (r#"cellgate_request_body_bytes_total{cell="us1"}"#, "10"),
                 (r#"cellgate_response_body_bytes_total{cell="us1"}"#, "2000"),
                 (r#"cellgate_upstream_requests_total{cell="us1",connection="reused"}"#, "1"),
-                (r#"cellgate_upstream_retries_total{cell="us1"}"#, "2"),
+                (r#"cellgate_upstream_retries_total{cell="us1"}"#, "1"),
+                (r#"cellgate_upstream_retries_denied_total{cell="us1"}"#, "1"),
                 (r#"cellgate_upstream_deprecated_total{cell="us1"}"#, "1"),
                 (r#"cellgate_request_duration_seconds_bucket{cell="us1",le="0.064"}"#, "0"),
                 (r#"cellgate_request_duration_seconds_bucket{cell="us1",le="0.128"}"#, "1"),

@@ -16,6 +16,7 @@ mod credentials;
 mod hops;
 mod kill_shared;
 mod reload;
+mod retries;
 mod routing_cookie;
 mod shapes;
 mod world;

@@ -54,7 +54,7 @@ const DEPRECATION: &str = "@1769904000";
 const SUNSET: &str = "Sun, 01 Nov 2026 00:00:00 GMT";
 
 /// Fields that cellgate adds or replaces for a cell; everything else comes from the client.
-const ADDED: [&str; 11] = [
+const ADDED: [&str; 12] = [
     "host",
     "content-length",
     "x-forwarded-for",
@@ -66,6 +66,7 @@ const ADDED: [&str; 11] = [
     "x-cellgate-account",
     "x-cellgate-cell",
     "x-cellgate-generation",
+    "x-cellgate-attempt",
 ];
 
 struct Shape {
