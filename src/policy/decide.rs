@@ -104,6 +104,8 @@ pub struct Decision {
     /// The credential tables know this credential for exactly this account, so the account's own
     /// address may be shown even where the cell does not answer 2xx.
     pub credential_known: bool,
+    /// A credential of some kind was sent, so that a 2xx answer says something about whoever sent it.
+    pub credential_sent: bool,
     /// A 2xx answer may teach the credential: path or host named the account, the route is marked
     /// `authenticated` and is not GraphQL, the cell is the account's own by row, and nothing disagrees
     /// but a learned credential (which the lesson can only make ambiguous, never move).
@@ -128,10 +130,22 @@ pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
     };
+    if facts.is_preflight() {
+        // A browser's question about another request, whose answer says it; and without a credential it
+        // would show an account's own dates to whoever asks.
+        decision.schedule = None;
+    }
     decision
 }
 
 impl Decision {
+    /// A refusal of a request of which nothing but its host is known, and that perhaps not (`""`).
+    pub fn refused_on(snapshot: &Snapshot, host: &str, refusal: Refusal) -> Self {
+        let host = snapshot.hosts.find(host).filter(|_| refusal != Refusal::Misdirected);
+        let on = host.map_or_else(|| Self::refused(refusal), |host| Self::on(&host));
+        Self { verdict: Verdict::Refuse(refusal), ..on }
+    }
+
     /// A refusal of a request of which nothing else is known.
     pub fn refused(refusal: Refusal) -> Self {
         Self {
@@ -146,10 +160,17 @@ impl Decision {
             fingerprint: None,
             learned: None,
             credential_known: false,
+            credential_sent: false,
             may_learn: false,
             may_mark: false,
             client: None,
         }
+    }
+
+    /// Whether the account's own address may stand in an answer with this status: to whoever has proven to
+    /// belong to it, by a known credential or by one that the cell has accepted.
+    pub fn may_show_address(&self, status: u16) -> bool {
+        self.credential_known || self.credential_sent && matches!(status, 200..=299)
     }
 
     /// What the answer of the cell teaches: this token belongs to this account. 200 to 204 prove that

@@ -89,12 +89,23 @@ impl<'a> RequestFacts<'a> {
             && self.headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
     }
 
+    /// Whether a browser asks what its script may send (Fetch, "CORS-preflight request"). It never sends
+    /// credentials with that.
+    pub fn is_preflight(&self) -> bool {
+        *self.method == http::Method::OPTIONS
+            && self.headers.contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
     /// Whether the client speaks gRPC and must be answered in its manner.
     pub fn is_grpc(&self) -> bool {
-        self.headers
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+        is_grpc(self.headers)
     }
+}
+
+/// See [`RequestFacts::is_grpc`].
+pub fn is_grpc(headers: &http::HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 impl Scheme {

@@ -71,6 +71,18 @@ pub fn facts<'a>(
     Ok(RequestFacts { method, version, host, authority, target, headers, upgrade, connection })
 }
 
+/// The host of a head that has been refused for something else; `None` where it has none that can be believed
+/// either. `host` as for [`facts`].
+pub fn host<'a>(
+    head: &ParsedHead<'a>,
+    connection: ConnectionFacts<'_>,
+    host: &'a mut String,
+) -> Option<&'a str> {
+    let (_, authority) = authority(head, connection).ok()??;
+    let host = authority.lower_host(host);
+    connection.certificate_names.is_none_or(|names| names.covers(host)).then_some(host)
+}
+
 fn check_target(head: &ParsedHead<'_>, limits: &RequestLimits) -> Result<(), Refusal> {
     if head.target.len() > limits.target_bytes {
         return Err(Refusal::TargetTooLong);

@@ -76,6 +76,8 @@ pub enum BadRequest {
     Connection,
     /// A body that broke its own framing.
     Body,
+    /// An HTTP/2 head that the protocol forbids (RFC 9113 sections 8.2 and 8.3); the engine says no more.
+    Stream,
 }
 
 /// Whether a cell may have seen the request: decides if a client can repeat it safely.
@@ -291,6 +293,7 @@ impl BadRequest {
             Self::DuplicateKey => "duplicate_key",
             Self::Connection => "bad_connection_header",
             Self::Body => "bad_body",
+            Self::Stream => "bad_stream",
         }
     }
 
@@ -314,6 +317,7 @@ impl BadRequest {
             Self::DuplicateKey => "The account is named twice in different ways. Name it once.",
             Self::Connection => "The Connection header names a field that cannot be removed.",
             Self::Body => "The request body does not match its own framing.",
+            Self::Stream => "The stream does not begin with a request of HTTP/2.",
         }
     }
 }

@@ -14,11 +14,10 @@ use super::record::{Begun, Ended, event};
 use super::reply::Reply;
 use super::request::{self, Peer, Request};
 use super::response::{deprecate, dress, mark};
-use super::service::{Service, fresh_id, unix, unix_now};
+use super::service::{Service, unix, unix_now};
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
-use crate::policy::facts::Upgrade;
-use crate::policy::forwarding;
+use crate::policy::facts::{Upgrade, WireVersion};
 use crate::policy::ids::CellIndex;
 use crate::policy::pick;
 use crate::policy::refusal::{Outcome, Refusal};
@@ -48,18 +47,9 @@ impl Service {
     ) {
         let begun = Begun::now();
         let mut ended = Ended::default();
-        let read = request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
-        let mut exchange = Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended };
-        let request = match read {
-            Ok(request) => {
-                exchange.act(&request).await;
-                Some(request)
-            }
-            Err(refusal) => {
-                exchange.refuse(None, refusal, Outcome::NotForwarded).await;
-                None
-            }
-        };
+        let request =
+            request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
+        Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended }.act(&request).await;
         self.telemetry().record(event(peer, snapshot, request, down, &ended, begun));
     }
 
@@ -91,7 +81,7 @@ impl Exchange<'_> {
             Verdict::Forward { cell, .. } => self.forward(request, *cell).await,
             Verdict::Redirect { location } => self.redirect(request, StatusCode::FOUND, location).await,
             Verdict::Refuse(refusal) => {
-                self.refuse(Some(request), *refusal, Outcome::NotForwarded).await;
+                self.refuse(request, *refusal, Outcome::NotForwarded).await;
             }
         }
     }
@@ -105,7 +95,7 @@ impl Exchange<'_> {
     async fn forward(&mut self, request: &Request, index: CellIndex) {
         let cell = self.snapshot.cell(index);
         let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
-            return self.refuse(Some(request), Refusal::CellFull, Outcome::NotForwarded).await;
+            return self.refuse(request, Refusal::CellFull, Outcome::NotForwarded).await;
         };
         let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request());
         let connector = &self.service.connector;
@@ -120,7 +110,7 @@ impl Exchange<'_> {
                 self.service.learn(self.snapshot, cell, &request.decision, answer.head.status);
                 self.relay(request, cell, &outgoing, answer).await;
             }
-            Err(Failed::Refused(refusal, outcome)) => self.refuse(Some(request), refusal, outcome).await,
+            Err(Failed::Refused(refusal, outcome)) => self.refuse(request, refusal, outcome).await,
             Err(Failed::ClientGone) => {
                 self.ended.end = Some(End::ClientGone);
                 self.down.break_off().await;
@@ -134,7 +124,13 @@ impl Exchange<'_> {
         let tunnel = progress.is_tunnel();
         if tunnel && request.upgrade != Upgrade::WebSocket {
             // A cell that switches protocols unasked would own the client's connection.
-            return self.refuse(Some(request), Refusal::CellBroken, Outcome::Unknown).await;
+            return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
+        }
+        let asked_by_connect = request.upgrade == Upgrade::WebSocket && request.version == WireVersion::Http2;
+        if asked_by_connect && !tunnel && head.status.is_success() {
+            // Over HTTP/2 any 2xx says that the WebSocket is open (RFC 8441 section 5); this cell has not
+            // opened one.
+            return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
         }
         self.ended.upstream_deprecated = dress(self.snapshot, request, tunnel, &mut head);
         if let Some(cookie) = self.snapshot.routing_cookie(request.decision.role) {
@@ -159,26 +155,15 @@ impl Exchange<'_> {
         }
     }
 
-    async fn refuse(&mut self, request: Option<&Request>, refusal: Refusal, outcome: Outcome) {
+    async fn refuse(&mut self, request: &Request, refusal: Refusal, outcome: Outcome) {
         self.ended.refusal = Some(refusal);
-        let fresh;
-        let request_id = match request {
-            Some(request) => request.request_id.as_str(),
-            None => {
-                fresh = forwarding::request_id(&self.down.request().headers, fresh_id);
-                &fresh
-            }
-        };
-        let said = Said { refusal, outcome, request_id, guide: &self.snapshot.guide };
-        let surface = request.and_then(|request| request.decision.surface);
+        let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
+        let surface = request.decision.surface;
         let shape = surface.map_or(ErrorShape::Problem, |surface| self.snapshot.surface(surface).errors);
-        let grpc = request.is_some_and(|request| request.grpc);
         // Up to as much again, so that those who were refused together do not come back together.
         let retry = refusal.retry_after().map(|delay| delay.as_secs() + fastrand::u64(0..=delay.as_secs()));
-        let mut reply = Reply::refusal(&said, shape, grpc, retry);
-        if let Some(request) = request {
-            deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
-        }
+        let mut reply = Reply::refusal(&said, shape, request.grpc, retry);
+        deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
         if refusal.closes_connection()
             && let Source::H1(session) = &mut self.down.source
         {

@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::request::{Peer, Request, version};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::facts::{Upgrade, WireVersion, path_of};
-use crate::policy::refusal::{Outcome, Refusal};
+use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{End, RequestEvent, Timings};
 
@@ -47,7 +47,7 @@ impl Begun {
 pub(super) fn event(
     peer: &Peer,
     snapshot: Arc<Snapshot>,
-    request: Option<Request>,
+    request: Request,
     down: &Downstream,
     ended: &Ended,
     begun: Begun,
@@ -73,15 +73,13 @@ pub(super) fn event(
     event.retry_budget_empty = ended.trace.budget_empty;
     event.reused = ended.trace.reused;
     event.upstream_deprecated = ended.upstream_deprecated;
-    if let Some(request) = request {
-        event.path = path_of(&request.target).into();
-        event.host = request.host;
-        event.client_ip = request.client;
-        event.upgrade = request.upgrade;
-        event.request_id = request.request_id.into();
-        event.user_agent = request.user_agent;
-        event.decision = Some(request.decision);
-    }
+    event.path = path_of(&request.target).into();
+    event.host = request.host;
+    event.client_ip = request.client;
+    event.upgrade = request.upgrade;
+    event.request_id = request.request_id.into();
+    event.user_agent = request.user_agent;
+    event.decision = Some(request.decision);
     event
 }
 
@@ -100,6 +98,17 @@ pub(super) fn refuse_unread(
     event.bytes_out = reply.body.len() as u64;
     event.request_id = request_id.into();
     (reply, event)
+}
+
+/// The event of an HTTP/2 stream that the engine has refused by itself.
+pub(super) fn rejected_stream(peer: &Peer, snapshot: Arc<Snapshot>) -> RequestEvent {
+    let refusal = Refusal::BadRequest(BadRequest::Stream);
+    RequestEvent {
+        version: WireVersion::Http2,
+        status: refusal.status(),
+        refusal: Some(refusal),
+        ..blank(peer, snapshot, SystemTime::now())
+    }
 }
 
 fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEvent {

@@ -8,7 +8,7 @@ use pingora::http::RequestHeader;
 
 use crate::listen::connection::Facts;
 use crate::policy::decide::{Decision, Verdict, decide};
-use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
 use crate::policy::ids::CellIndex;
@@ -49,8 +49,8 @@ pub(super) struct Request {
     pub secure: Option<String>,
 }
 
-/// Reads a head that the engine has parsed. `absolute` is the authority of an absolute target, which the
-/// engine keeps in its own way; `now` is in seconds since the Unix epoch.
+/// Reads a head that the engine has parsed, and decides. `absolute` is the authority of an absolute target,
+/// which the engine keeps in its own way; `now` is in seconds since the Unix epoch.
 pub(super) fn read(
     peer: &Peer,
     snapshot: &Snapshot,
@@ -58,23 +58,13 @@ pub(super) fn read(
     head: &RequestHeader,
     absolute: Option<&str>,
     now: u64,
-) -> Result<Request, Refusal> {
-    let version = version(head);
-    let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
-    let target = std::str::from_utf8(head.raw_path()).map_err(|_| BadRequest::RequestLine)?;
-    let parsed = ParsedHead {
-        method: &head.method,
-        version,
-        authority: absolute.or_else(|| h2_authority.map(http::uri::Authority::as_str)),
-        target,
-        protocol: head.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str),
-        headers: &head.headers,
-    };
+) -> Request {
+    let parsed = parsed(head, absolute);
     let mut scratch = String::new();
-    let facts = gate::facts(parsed, peer.facts.for_policy(), &snapshot.limits, &mut scratch)?;
-    let secure = match peer.facts.listener.redirect_to_https {
-        Some(port) => Some(secure::location(snapshot, &facts, port)?),
-        None => None,
+    let judged = parsed.and_then(|parsed| judge(peer, snapshot, parsed, &mut scratch));
+    let (facts, secure) = match judged {
+        Ok(judged) => judged,
+        Err(refusal) => return refused(peer, snapshot, head, parsed.ok(), refusal),
     };
     let decision = decide(snapshot, learned, &facts, now);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
@@ -83,8 +73,8 @@ pub(super) fn read(
         Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     };
-    Ok(Request {
-        version,
+    Request {
+        version: facts.version,
         scheme: facts.connection.scheme,
         host: facts.host.into(),
         authority: facts.authority.into(),
@@ -98,7 +88,66 @@ pub(super) fn read(
         navigation: facts.is_navigation(),
         secure,
         decision,
+    }
+}
+
+fn parsed<'a>(head: &'a RequestHeader, absolute: Option<&'a str>) -> Result<ParsedHead<'a>, Refusal> {
+    let version = version(head);
+    let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
+    Ok(ParsedHead {
+        method: &head.method,
+        version,
+        authority: absolute.or_else(|| h2_authority.map(http::uri::Authority::as_str)),
+        target: std::str::from_utf8(head.raw_path()).map_err(|_| BadRequest::RequestLine)?,
+        protocol: head.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str),
+        headers: &head.headers,
     })
+}
+
+/// The facts of a request, and where it belongs if the listener sends everything to HTTPS.
+fn judge<'a>(
+    peer: &'a Peer,
+    snapshot: &Snapshot,
+    parsed: ParsedHead<'a>,
+    scratch: &'a mut String,
+) -> Result<(RequestFacts<'a>, Option<String>), Refusal> {
+    let facts = gate::facts(parsed, peer.facts.for_policy(), &snapshot.limits, scratch)?;
+    let secure = match peer.facts.listener.redirect_to_https {
+        Some(port) => Some(secure::location(snapshot, &facts, port)?),
+        None => None,
+    };
+    Ok((facts, secure))
+}
+
+/// A request that the gate turns down, with what can be said of it all the same: the answer is one on its
+/// host, in the shape of its surface, and the log says what it was about.
+fn refused(
+    peer: &Peer,
+    snapshot: &Snapshot,
+    head: &RequestHeader,
+    parsed: Option<ParsedHead<'_>>,
+    refusal: Refusal,
+) -> Request {
+    let connection = peer.facts.for_policy();
+    let mut scratch = String::new();
+    let host = parsed.and_then(|parsed| gate::host(&parsed, connection, &mut scratch)).unwrap_or_default();
+    let target = parsed.map_or("", |parsed| parsed.target);
+    Request {
+        decision: Decision::refused_on(snapshot, host, refusal),
+        version: version(head),
+        scheme: connection.scheme,
+        host: host.into(),
+        authority: Box::default(),
+        target: target[..target.floor_char_boundary(snapshot.limits.target_bytes)].into(),
+        upgrade: Upgrade::None,
+        grpc: is_grpc(&head.headers),
+        client: peer.facts.client(),
+        request_id: forwarding::request_id(&head.headers, fresh_id),
+        user_agent: user_agent(&head.headers),
+        edits: None,
+        navigation: false,
+        secure: None,
+    }
 }
 
 fn edits(

@@ -45,7 +45,7 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     {
         set(head, header::LOCATION, &location);
     }
-    let shown = head.status.is_success() || request.decision.credential_known;
+    let shown = request.decision.may_show_address(head.status.as_u16());
     let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", request.target));
     annotate_head(snapshot, &request.decision, successor.as_deref(), head)
 }

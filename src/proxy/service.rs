@@ -100,10 +100,9 @@ impl Service {
         reply
     }
 
-    /// The engine refused an HTTP/2 stream before it became a request.
+    /// The engine refused an HTTP/2 stream, with a bare 400, before it became a request.
     pub fn rejected_stream(&self, peer: &Peer) {
-        let malformed = Refusal::BadRequest(crate::policy::refusal::BadRequest::HeaderLine);
-        let _ = self.refuse_unread(peer, self.pin(), malformed);
+        self.telemetry.record(super::record::rejected_stream(peer, self.pin()));
     }
 
     pub(super) fn telemetry(&self) -> &Telemetry {

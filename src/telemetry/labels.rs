@@ -147,7 +147,7 @@ pub(super) const SOURCES: [Source; 8] = [
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-pub(super) const REFUSALS: [Refusal; 28] = [
+pub(super) const REFUSALS: [Refusal; 29] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -176,6 +176,7 @@ pub(super) const REFUSALS: [Refusal; 28] = [
     Refusal::BadRequest(BadRequest::DuplicateKey),
     Refusal::BadRequest(BadRequest::Connection),
     Refusal::BadRequest(BadRequest::Body),
+    Refusal::BadRequest(BadRequest::Stream),
 ];
 
 /// Position in [`REFUSALS`]. Written out, so that a new refusal does not compile without its series.
@@ -211,6 +212,7 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
                 BadRequest::DuplicateKey => 8,
                 BadRequest::Connection => 9,
                 BadRequest::Body => 10,
+                BadRequest::Stream => 11,
             }
         }
     }

@@ -261,13 +261,42 @@ fn walking_ids_without_a_credential_teaches_nothing() {
     // Routes that ask for none, browsers that cannot send one, and cell hosts.
     check(get("cloud.getdbt.com/deploy/12345/"), "us1-c1 path 12345");
     check(get("mx789.us1.dbt.com/api/v2/accounts/12345/"), "us1-c1 host_prefix 12345");
-    check(get(path).with(&["Connection: Upgrade", "Upgrade: websocket"]), "us1-c1 path 12345");
-    let preflight = Request::new(&format!("OPTIONS {path}"));
-    check(preflight.clone().with(&["Access-Control-Request-Method: POST"]), "us1-c1 path 12345");
-    check(preflight, "401 credential_required path 12345");
+    let websocket = get(path).with(&["Connection: Upgrade", "Upgrade: websocket"]);
+    check(websocket.clone(), "401 credential_required path 12345");
+    check(websocket.with(&["Cookie: sessionid=anything"]), "us1-c1 path 12345");
+    let options = Request::new(&format!("OPTIONS {path}"));
+    let preflight = options.clone().with(&["Access-Control-Request-Method: POST"]);
+    check(preflight.clone(), "us1-c1 path 12345");
+    check(options, "401 credential_required path 12345");
+    // The cell answers a preflight; nothing of the table goes with it.
+    let own_dates = Request::new("OPTIONS cloud.getdbt.com/api/v2/accounts/70471823417825/")
+        .with(&["Access-Control-Request-Method: POST"]);
+    for preflight in [preflight, own_dates] {
+        let decision = preflight.decide(&snapshot, &learned);
+        assert_eq!((decision.schedule, decision.may_show_address(200)), (None, false));
+    }
     // What is malformed says so first: that does not depend on who exists.
     check(get("cloud.getdbt.com/api/v2/accounts/x/"), "400 bad_account_id none");
     check(get("cloud.getdbt.com/api/v2/accounts/1/?account_id=2"), "401 credential_required path 1");
+}
+
+#[test]
+fn the_own_address_is_shown_to_those_who_have_proven_to_belong_there() {
+    let snapshot = example().build();
+    let known = format!("Authorization: Token {SERVICE_TOKEN}");
+    let check = |url: &str, fields: &[&str], expect: [(u16, bool); 3]| {
+        let decision = get(url).with(fields).decide(&snapshot, &LearnedTable::default());
+        for (status, shown) in expect {
+            assert_eq!(decision.may_show_address(status), shown, "{url} {fields:?} {status}");
+        }
+    };
+    let path = "cloud.getdbt.com/api/v2/accounts/12345/";
+    check(path, &[&known], [(200, true), (403, true), (502, true)]);
+    check(path, &["Authorization: Token unknown"], [(200, true), (403, false), (302, false)]);
+    check(path, &["Cookie: sessionid=unknown"], [(204, true), (401, false), (302, false)]);
+    // A page that everybody may see proves nothing.
+    check("cloud.getdbt.com/deploy/12345/", &[], [(200, false), (101, false), (404, false)]);
+    check("cloud.getdbt.com/deploy/26228/", &[&known], [(200, true), (403, false), (404, false)]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Weighing what a request says: which source is followed, which cell that means, and whether a
 //! browser is shown the way instead.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
+use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 
 use super::{Conflict, Decision, Source, Verdict, Why};
 use crate::policy::accounts::Account;
@@ -27,7 +27,8 @@ pub(super) fn weigh(
 ) -> Result<Verdict, Refusal> {
     let explicit = identify::explicit(snapshot, facts, host.rule.role)?;
     let cookies = identify::cookies(snapshot, facts.headers);
-    if needs_credential(snapshot, facts, host, &explicit, &cookies) {
+    decision.credential_sent = identify::has_credential(&snapshot.identify, facts.headers, &cookies);
+    if wants_credential(facts, host, &explicit) && !decision.credential_sent {
         // Nothing of the account table has been touched, and nothing of it is shown.
         decision.account = explicit.path.account;
         decision.source = explicit.path.account.map_or(Source::None, |_| Source::Path);
@@ -191,23 +192,12 @@ fn fall_back(fallback: Fallback, refusal: Refusal) -> Result<Verdict, Refusal> {
     }
 }
 
-/// Whether a route asks for a credential and the request has none. Asked before any table, so that
-/// walking ids without a token teaches nothing. Browsers send neither credentials with a CORS
-/// preflight nor headers with a WebSocket.
-fn needs_credential(
-    snapshot: &Snapshot,
-    facts: &RequestFacts<'_>,
-    host: &HostMatch<'_>,
-    explicit: &Explicit<'_>,
-    cookies: &Cookies<'_>,
-) -> bool {
-    let preflight =
-        *facts.method == Method::OPTIONS && facts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+/// Whether a route asks for a credential. Asked before any table, so that walking ids without one teaches
+/// nothing; a preflight cannot have one, and is the one request that the answer of a cell tells apart.
+fn wants_credential(facts: &RequestFacts<'_>, host: &HostMatch<'_>, explicit: &Explicit<'_>) -> bool {
     host.rule.role == Role::Legacy
         && explicit.path.template.is_some_and(|template| template.authenticated)
-        && facts.upgrade == Upgrade::None
-        && !preflight
-        && !identify::has_credential(&snapshot.identify, facts.headers, cookies)
+        && !facts.is_preflight()
 }
 
 /// Whether a 2xx answer proves whose the credential is: the client named the account, on a route that asks

@@ -159,6 +159,36 @@ fn trace_and_connect_are_not_allowed() {
 }
 
 #[test]
+fn a_request_that_is_refused_unrouted_is_answered_and_logged_as_one_on_its_host() {
+    let world = World::example();
+    let of =
+        |fields: &str| format!("GET /x?y HTTP/1.1\r\n{HOST}X-Request-Id: of-the-client-1\r\n{fields}\r\n");
+    for (fields, status) in [("Expect: miracles\r\n", 417), ("Connection: cookie\r\n", 400)] {
+        let mut connection = raw_http::tcp(world.edge.addr("http"));
+        let reply = raw_http::ask(&mut connection, of(fields).as_bytes()).unwrap();
+        said(&reply, status, "not-forwarded", fields);
+        assert!(reply.header("sunset").is_some_and(|date| date.ends_with("GMT")), "{fields}");
+        let line = world.edge.access_line("of-the-client-1");
+        assert_eq!((&line["host"], &line["path"]), (&"cloud.getdbt.com".into(), &"/x".into()), "{fields}");
+    }
+    let mut connection = raw_http::tcp(world.edge.addr("http"));
+    let grpc = of("Expect: miracles\r\nContent-Type: application/grpc\r\n");
+    let reply = raw_http::ask(&mut connection, grpc.as_bytes()).unwrap();
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/grpc")));
+    assert!(reply.header("grpc-status").is_some());
+    // On no host of ours there are no dates.
+    let elsewhere = of("Expect: miracles\r\n").replace("cloud.getdbt.com", "example.com");
+    let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), elsewhere.as_bytes()).unwrap();
+    assert_eq!((reply.status, reply.header("sunset")), (417, None));
+    world.block_on(async {
+        let ask = Ask::get("cloud.getdbt.com", "/").method(Method::TRACE);
+        let reply = world.edge.tls(Http::H2).ask(&ask).await.unwrap();
+        assert!(reply.header("sunset").is_some(), "TRACE over h2");
+    });
+    nothing_reached_a_cell(&world);
+}
+
+#[test]
 fn a_listener_that_leads_to_https_sends_nothing_to_a_cell() {
     let world = World::prepared(|folder| {
         let listener = "name: http, address: 127.0.0.1:0, protocol: http";

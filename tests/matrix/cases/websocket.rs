@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use loadtest::client::{Ask, Client, Http};
 use loadtest::socket::tungstenite::Message;
 use loadtest::socket::tungstenite::protocol::CloseFrame;
-use loadtest::socket::{Socket, open};
+use loadtest::socket::{OpenError, Socket, open};
 
 use crate::client::{Fixture, LEGS, Legs, Proto, TLS_LEGS};
 use crate::edge::HOST_SIM;
@@ -29,11 +29,16 @@ pub fn rows(t: &mut Table) {
     t.each("the cell drops the connection", &clients, cell_drops);
     t.each("the client drops the connection", &clients, client_drops);
     t.each("the handshake reaches the cell whole", &clients, handshake);
+    t.each("a cell that answers 2xx and does not switch has opened nothing", &clients, not_switched);
+}
+
+fn client(f: &Fixture, legs: Legs) -> Result<Client> {
+    let http = if legs.down == Proto::H1 { Http::H1 } else { Http::H2 };
+    Ok(if legs.tls { Client::tls(f.https, http, &f.tls)? } else { Client::new(f.door(legs), http) })
 }
 
 async fn socket(f: &Fixture, legs: Legs) -> Result<Socket> {
-    let http = if legs.down == Proto::H1 { Http::H1 } else { Http::H2 };
-    let client = if legs.tls { Client::tls(f.https, http, &f.tls)? } else { Client::new(f.door(legs), http) };
+    let client = client(f, legs)?;
     let ask = Ask::get(HOST_SIM, "/chat?room=1").header("sec-websocket-protocol", "chat, other");
     open(&client, &ask).await.context("opening the WebSocket")
 }
@@ -41,6 +46,20 @@ async fn socket(f: &Fixture, legs: Legs) -> Result<Socket> {
 async fn next(socket: &mut Socket) -> Result<Message> {
     let message = tokio::time::timeout(SOON, socket.stream.next()).await.context("nothing came")?;
     Ok(message.context("the stream ended without a close")??)
+}
+
+async fn not_switched(f: Arc<Fixture>, legs: Legs) -> Result<String> {
+    let client = client(&f, legs)?;
+    for (status, over_h2) in [(200, 502), (204, 502), (403, 403)] {
+        let ask = Ask::get(HOST_SIM, "/chat").sim(&format!("status={status}"));
+        let Err(OpenError::Refused(reply)) = open(&client, &ask).await else {
+            bail!("{status} has opened one")
+        };
+        // Over HTTP/1.1 only 101 opens one, and the client can be told what the cell has said.
+        let expect = if legs.down == Proto::H1 { status } else { over_h2 };
+        ensure!(reply.status == expect, "{status} became {}", reply.status);
+    }
+    Ok(String::new())
 }
 
 /// No WebSocket is left open at the cell.
