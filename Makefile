@@ -2,10 +2,11 @@
 #
 #   make run         build, make certificates, start the demonstration, until Ctrl-C
 #   make test        everything that must hold before a change lands (what CI runs)
-#   make test-long   the same tests with more seeds, more accounts, more time; then make fuzz
+#   make test-long   the same tests with more seeds, more accounts, more time; then make deny and make fuzz
 #   make check       formatting and lints alone
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
+#   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
 #   make fuzz        each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz if missing
 
 # Cargo.lock is what was tested; a build that would change it is an error.
@@ -18,7 +19,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help run test test-long check certs demo-check fuzz
+.PHONY: help run test test-long check certs demo-check deny fuzz
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.
 .NOTPARALLEL:
@@ -45,6 +46,7 @@ test:
 # Tests read CELLGATE_TEST_LONG where they can do more of the same.
 test-long:
 	CELLGATE_TEST_LONG=1 $(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory deny
 	$(MAKE) --no-print-directory fuzz
 
 check:
@@ -56,6 +58,10 @@ certs:
 
 demo-check:
 	scripts/check-demo
+
+deny:
+	@scripts/setup build
+	@scripts/deny
 
 fuzz:
 	@scripts/setup build

@@ -4,6 +4,8 @@
 //! Sizes are a ratchet: what is over the limit today stands in a list, and its numbers only fall.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/locked.rs"]
+mod locked;
 #[path = "tidy/source.rs"]
 mod source;
 
