@@ -5,11 +5,13 @@
 
 mod cases;
 mod edge;
+mod floods;
 #[path = "../support/h2_raw.rs"]
 mod h2_raw;
 #[path = "../support/running.rs"]
 mod running;
 mod script;
+mod settings;
 
 use std::collections::HashSet;
 

@@ -242,6 +242,17 @@ impl Conn {
         Ok(Self::over(stream))
     }
 
+    /// A client's connection, whose preface is read and answered.
+    pub async fn accepted(mut tcp: TcpStream) -> std::io::Result<Self> {
+        let mut preface = [0; PREFACE.len()];
+        tcp.read_exact(&mut preface).await?;
+        assert_eq!(preface, PREFACE);
+        let mut conn = Self::over(tcp);
+        conn.send(&settings(&[])).await?;
+        conn.settle().await?;
+        Ok(conn)
+    }
+
     fn over(io: impl Io + 'static) -> Self {
         Self { io: Box::new(io), read: Vec::new(), settings: BTreeMap::new(), seen: Vec::new() }
     }
@@ -249,6 +260,10 @@ impl Conn {
     /// Both prefaces and both acknowledgements.
     pub async fn shake(&mut self, values: &[(u16, u32)]) -> std::io::Result<()> {
         self.send(&[PREFACE, &settings(values)].concat()).await?;
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> std::io::Result<()> {
         let (mut theirs, mut acknowledged) = (false, false);
         while !(theirs && acknowledged) {
             match self.next().await {
