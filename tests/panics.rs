@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use cellgate::listen::tls::{TlsSettings, install_provider};
 use cellgate::live::Live;
 use cellgate::policy::accounts::ScheduleIndex;
 use cellgate::policy::hosts::Role;
+use cellgate::policy::http2::{ClientHttp2, ControlAllowance, LEAST_WINDOW, Windows};
 use cellgate::policy::snapshot::{EndpointAddress, Snapshot};
 use cellgate::proxy::connect::Connector;
 use cellgate::proxy::resolver::Resolver;
@@ -75,6 +77,11 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
         connection_lifetime: Duration::from_secs(3_600),
         requests_per_connection: 1_000,
         streams_per_connection: 100,
+        http2: ClientHttp2 {
+            control: ControlAllowance { frames: NonZeroU32::MAX, per: PATIENCE },
+            windows: Windows { stream: LEAST_WINDOW, connection: LEAST_WINDOW },
+            window_memory: 0,
+        },
     };
     let pinned = Arc::clone(&live);
     let shell = Shell {

@@ -42,6 +42,7 @@ pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
         connection_lifetime: boot.limits.connection_lifetime,
         requests_per_connection: boot.limits.requests_per_connection.get(),
         streams_per_connection: boot.limits.streams_per_connection.get(),
+        http2: boot.limits.http2,
     }
 }
 

@@ -12,6 +12,7 @@ use super::networks::{MAX_NETWORKS, networks};
 use super::raw;
 use super::slot::{At, Parsed, Slot};
 use crate::policy::facts::Scheme;
+use crate::policy::http2::ClientHttp2;
 use crate::policy::ids::Label;
 
 /// Most that `limits.max_config_bytes` may allow: eight times its default, and still in memory twice while a
@@ -113,6 +114,8 @@ pub struct Limits {
     pub streams_per_connection: NonZeroU32,
     /// Most bytes of all files of the routing configuration together.
     pub max_config_bytes: u64,
+    /// What HTTP/2 clients are allowed on each connection.
+    pub http2: ClientHttp2,
 }
 
 /// How to stop.
@@ -240,6 +243,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(b.connection_lifetime != a.connection_lifetime, "limits.connection_lifetime");
     note(b.requests_per_connection != a.requests_per_connection, "limits.requests_per_connection");
     note(b.streams_per_connection != a.streams_per_connection, "limits.streams_per_connection");
+    note(b.http2 != a.http2, "limits.http2");
     note(b.max_config_bytes != a.max_config_bytes, "limits.max_config_bytes");
     note(before.drain.grace != after.drain.grace, "drain.grace");
     note(before.drain.deadline != after.drain.deadline, "drain.deadline");
@@ -370,6 +374,7 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
         streams_per_connection: positive(raw.streams_per_connection(at))
             .or(known(default::STREAMS_PER_CONNECTION)),
         max_config_bytes: raw.max_config_bytes(at).number(1..=MAX_CONFIG_BYTES).or(default::MAX_CONFIG_BYTES),
+        http2: super::http2::client(raw.http2(at).or(raw::ClientHttp2::default()), &at.key("http2")),
     }
 }
 

@@ -93,6 +93,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
     let max_in_flight = raw.max_in_flight(at).number(1..=u32::MAX).or(default::MAX_IN_FLIGHT);
     let timeouts_at = at.key("timeouts");
     let timeouts = timeouts(raw.timeouts(at).or(raw::CellTimeouts::default()), &timeouts_at);
+    let http2 = super::http2::cell(raw.http2(at).or(raw::CellHttp2::default()), &at.key("http2"));
     let words = [("preserve", UpstreamHost::Preserve), ("account", UpstreamHost::Account)];
     let host = raw.host(at).word(&words).or(UpstreamHost::Preserve);
     let seal_slot = raw.seal(at);
@@ -106,6 +107,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
         groups,
         max_in_flight,
         timeouts,
+        http2,
         protocol,
         tls,
         host,

@@ -8,6 +8,7 @@ use super::routing::Config;
 use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::hosts::HostRule;
+use crate::policy::http2::CellHttp2;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
@@ -72,6 +73,7 @@ struct CellView<'a> {
     endpoints: Vec<(&'a str, u8, Option<u32>, &'a EndpointKey)>,
     max_in_flight: u32,
     timeouts: CellTimeouts,
+    http2: CellHttp2,
     protocol: CellProtocol,
     host: UpstreamHost,
     seal: Option<&'a str>,
@@ -173,6 +175,7 @@ impl<'a> From<&'a Cell> for CellView<'a> {
             endpoints: endpoints(&cell.groups),
             max_in_flight: cell.max_in_flight,
             timeouts: cell.timeouts,
+            http2: cell.http2,
             protocol: cell.protocol,
             host: cell.host,
             seal: cell.seal.as_ref().map(|seal| &*seal.id),

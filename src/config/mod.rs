@@ -11,6 +11,7 @@ mod compile;
 pub mod diff;
 pub mod files;
 mod hosts;
+pub mod http2;
 pub mod identify;
 mod names;
 mod networks;

@@ -17,6 +17,7 @@ pub mod facts;
 pub mod forwarding;
 pub mod gate;
 pub mod hosts;
+pub mod http2;
 pub mod identify;
 pub mod ids;
 pub mod learned;

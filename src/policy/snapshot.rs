@@ -15,6 +15,7 @@ use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
 use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
+use super::http2::CellHttp2;
 use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::routing_cookie::RoutingCookie;
 
@@ -78,6 +79,8 @@ pub struct Cell {
     pub max_in_flight: u32,
     /// How long its connections may take.
     pub timeouts: CellTimeouts,
+    /// How its HTTP/2 connections are used.
+    pub http2: CellHttp2,
     /// What it speaks.
     pub protocol: CellProtocol,
     /// TLS towards it; `None` is plain text.

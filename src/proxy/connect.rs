@@ -17,19 +17,9 @@ use super::pool::Pool;
 use super::resolver::Resolver;
 use super::upstream::Upstream;
 use super::wire::{Wire, WireHandle};
+use crate::policy::http2::CellHttp2;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
-
-/// Streams per HTTP/2 connection to a cell: what most servers allow (100 is the floor that RFC 9113
-/// section 6.5.2 recommends).
-const STREAMS_PER_CONNECTION: usize = 100;
-
-/// Bytes that one stream may have under way to us. One window bounds what a slow client makes us
-/// hold; 1 MiB carries 20 MB/s at 50 ms.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// Bytes that one connection may have under way to us: sixteen busy streams.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Makes and reuses connections to cells.
 pub struct Connector {
@@ -208,9 +198,10 @@ impl Connector {
             None => Wire::direct(tcp, id),
         };
         let mut settings = H2HandshakeSettings::new();
-        settings.max_streams = STREAMS_PER_CONNECTION;
-        settings.stream_window_size = Some(STREAM_WINDOW);
-        settings.connection_window_size = Some(CONNECTION_WINDOW);
+        let CellHttp2 { streams_per_connection, windows } = cell.http2;
+        settings.max_streams = usize::try_from(streams_per_connection).unwrap_or(usize::MAX);
+        settings.stream_window_size = Some(windows.stream);
+        settings.connection_window_size = Some(windows.connection);
         let handle = wire.handle();
         let connection = handshake(Box::new(wire), settings)
             .await

@@ -1,26 +1,25 @@
 //! One HTTP/2 connection: the engine's accept loop with our deadlines, each stream an exchange on a
 //! task of its own.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pingora::protocols::Digest;
+use bytes::Bytes;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
+use pingora::protocols::{Digest, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
+use super::metered::Metered;
 use super::request::Peer;
 use super::service::Service;
-use super::wire::Wire;
+use super::wire::{ByteStream, Wire};
 use crate::listen::drain::Phase;
-
-/// Bytes of request body that one stream may have under way to us: 20 MB/s at 50 ms. The engine's
-/// default of 64 KiB gives 1.3 MB/s.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// The same for a whole connection: four busy uploads.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+use crate::policy::http2::Windows;
+use crate::telemetry::labels::ConnectionCut;
 
 /// Malformed requests on one connection before it is closed: a client library makes none, a scanner
 /// many. The engine's own budget has the same size but is not shared across calls.
@@ -29,10 +28,18 @@ const MALFORMED_BUDGET: usize = 32;
 /// How long an idle client may take to close after GOAWAY.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves one connection to its end.
-pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
+/// Streams that the client itself makes us reset by breaking the protocol on them (as MadeYouReset does,
+/// CVE-2025-8671) before the connection is closed. An honest client makes none; the engine's default is 1024.
+const BROKEN_STREAMS: usize = 128;
+
+/// Serves one connection to its end. `id` tells connections apart in engine logs.
+pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteStream, id: UniqueIDType) {
     let limits = service.limits();
-    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection);
+    let granted = service.grant();
+    let metered = Metered::new(stream, limits.http2.control);
+    let flooded = metered.flooded();
+    let wire = Wire::direct(metered, id);
+    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
     let handshake = handshake(Box::new(wire), Some(options));
     let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head_timeout, handshake).await else { return };
     let digest = Arc::new(Digest::default());
@@ -55,6 +62,10 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
                 closing = true;
                 continue;
             }
+            () = flooded.happened() => {
+                service.telemetry().metrics.connection_cut(ConnectionCut::ControlFrames);
+                return calm_down(connection).await;
+            }
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
             () = tokio::time::sleep_until(idle_until), if active.is_idle() => {
@@ -73,13 +84,14 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
                     connection.graceful_shutdown();
                     closing = true;
                 }
-                tokio::spawn(stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
+                tokio::spawn(one_stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
                 service.rejected_stream(peer);
                 if malformed >= MALFORMED_BUDGET {
-                    return;
+                    service.telemetry().metrics.connection_cut(ConnectionCut::Malformed);
+                    return calm_down(connection).await;
                 }
             }
             Ok(None) | Err(_) => return,
@@ -87,17 +99,28 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
     }
 }
 
-async fn stream(service: Arc<Service>, peer: Arc<Peer>, session: HttpSession, _active: Entered) {
+/// Tells the client why its connection ends, and ends it.
+async fn calm_down<S>(mut connection: h2::server::Connection<S, Bytes>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    // Whoever floods us and does not read the answer misses nothing.
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| connection.poll_closed(cx))).await;
+}
+
+async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: HttpSession, _active: Entered) {
     let snapshot = service.pin();
     let mut down = Downstream::h2(session);
     service.exchange(&peer, snapshot, &mut down, None).await;
 }
 
-fn options(head_bytes: usize, streams: u32) -> H2Options {
+fn options(head_bytes: usize, streams: u32, windows: Windows) -> H2Options {
     let mut options = default_h2_options();
     options
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_local_error_reset_streams(Some(BROKEN_STREAMS))
         .max_concurrent_streams(streams)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         // RFC 8441: WebSocket over HTTP/2.

@@ -12,6 +12,7 @@ use super::{h1, h2};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::Shutdown;
 use crate::live::Live;
+use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
 use crate::policy::retry::RetryBudget;
@@ -33,6 +34,8 @@ pub struct ClientLimits {
     pub requests_per_connection: u32,
     /// HTTP/2 streams open at once.
     pub streams_per_connection: u32,
+    /// What else HTTP/2 clients are allowed.
+    pub http2: ClientHttp2,
 }
 
 /// The data plane.
@@ -49,6 +52,8 @@ pub struct Service {
     pub(super) retries: RetryBudget,
     /// Numbers requests, to spread them over endpoints.
     tickets: AtomicU64,
+    /// What is left of the memory for windows.
+    window_memory: AtomicU64,
 }
 
 impl Service {
@@ -61,16 +66,9 @@ impl Service {
         limits: ClientLimits,
         shutdown: Shutdown,
     ) -> Self {
-        Self {
-            live,
-            connector,
-            learned,
-            telemetry,
-            limits,
-            shutdown,
-            retries: RetryBudget::of_process(),
-            tickets: AtomicU64::new(0),
-        }
+        let window_memory = AtomicU64::new(limits.http2.window_memory);
+        let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
+        Self { live, connector, learned, telemetry, limits, shutdown, retries, tickets, window_memory }
     }
 
     /// The snapshot for one request.
@@ -105,12 +103,43 @@ impl Service {
         self.telemetry.record(super::record::rejected_stream(peer, self.pin()));
     }
 
+    /// Windows for a new HTTP/2 connection, out of what is left of the memory for them.
+    pub(super) fn grant(self: &Arc<Self>) -> Granted {
+        let asked = self.limits.http2.windows;
+        let mut left = self.window_memory.load(Ordering::Relaxed);
+        loop {
+            let windows = asked.within(left);
+            let after = left.saturating_sub(windows.reserved());
+            let swapped =
+                self.window_memory.compare_exchange_weak(left, after, Ordering::Relaxed, Ordering::Relaxed);
+            match swapped {
+                Ok(_) => return Granted { windows, taken: left - after, service: Arc::clone(self) },
+                Err(now) => left = now,
+            }
+        }
+    }
+
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
     pub(super) fn ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Windows of one connection; their memory is given back when it is dropped.
+#[must_use]
+pub(super) struct Granted {
+    /// What the connection may announce.
+    pub windows: Windows,
+    taken: u64,
+    service: Arc<Service>,
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.service.window_memory.fetch_add(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -122,7 +151,7 @@ impl Handler for ServiceHandle {
         let peer = Arc::new(Peer { facts });
         match http {
             HttpWire::Http1 => h1::serve(&self.0, &peer, Wire::queued(stream, fd)).await,
-            HttpWire::Http2 => h2::serve(&self.0, &peer, Wire::direct(stream, fd)).await,
+            HttpWire::Http2 => h2::serve(&self.0, &peer, stream, fd).await,
         }
         drop(guard);
     }

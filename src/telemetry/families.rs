@@ -93,6 +93,8 @@ families! {
         "Client connections open now.";
     CONNECTIONS_REFUSED = counter "cellgate_connections_refused_total"
         "Client connections closed before a request was read, by reason.";
+    CONNECTIONS_CUT = counter "cellgate_http2_connections_cut_total"
+        "HTTP/2 connections of clients that cellgate ended for what was sent on them, by reason.";
     HANDSHAKES = counter "cellgate_tls_handshakes_total"
         "TLS handshakes with clients, by result.";
     UNKNOWN_SNI = counter "cellgate_unknown_sni_total"

@@ -81,6 +81,16 @@ label_enum! {
 }
 
 label_enum! {
+    /// For what an HTTP/2 connection of a client was ended.
+    ConnectionCut {
+        /// More frames without a request than `limits.http2.control_frames`.
+        ControlFrames => "control_frames",
+        /// Too many malformed requests.
+        Malformed => "malformed",
+    }
+}
+
+label_enum! {
     /// How an attempt to connect to a cell ended.
     Connect {
         /// A connection that can be used.

@@ -14,9 +14,9 @@ use crate::policy::snapshot::Snapshot;
 use super::event::RequestEvent;
 use super::families;
 use super::labels::{
-    Connect, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES, Reload, SOURCES,
-    UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_slot,
-    version_label, version_slot,
+    Connect, ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES,
+    Reload, SOURCES, UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot,
+    source_slot, version_label, version_slot,
 };
 use super::meters::{CellMeters, Meters, increment};
 use super::registry::Registry;
@@ -41,6 +41,7 @@ pub struct Metrics {
     connections: Counter,
     connections_open: Gauge,
     connections_refused: Vec<Counter>,
+    connections_cut: Vec<Counter>,
     handshakes: Vec<Counter>,
     unknown_sni: Vec<Counter>,
     reloads: Vec<Counter>,
@@ -121,6 +122,11 @@ impl Metrics {
                 "reason",
                 ConnectionRefused::ALL.iter().map(|reason| reason.as_str()),
             ),
+            connections_cut: registry.closed(
+                &families::CONNECTIONS_CUT,
+                "reason",
+                ConnectionCut::ALL.iter().map(|reason| reason.as_str()),
+            ),
             handshakes: registry.closed(
                 &families::HANDSHAKES,
                 "result",
@@ -198,6 +204,11 @@ impl Metrics {
     /// Counts a connection that was closed before a request was read.
     pub fn connection_refused(&self, reason: ConnectionRefused) {
         increment(&self.connections_refused, reason as usize, 1);
+    }
+
+    /// Counts an HTTP/2 connection that was ended for what was sent on it.
+    pub fn connection_cut(&self, reason: ConnectionCut) {
+        increment(&self.connections_cut, reason as usize, 1);
     }
 
     /// Counts a TLS handshake.

@@ -16,6 +16,7 @@ use cellgate::policy::envelope::ErrorShape;
 use cellgate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
 use cellgate::policy::gate::{self, ParsedHead};
 use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
+use cellgate::policy::http2::{CellHttp2, Windows};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
@@ -107,6 +108,10 @@ impl SnapshotBuilder {
             }],
             max_in_flight: 1000,
             timeouts,
+            http2: CellHttp2 {
+                streams_per_connection: 100,
+                windows: Windows { stream: 65_535, connection: 65_535 },
+            },
             protocol: CellProtocol::Http1,
             tls: None,
             host: UpstreamHost::Preserve,

@@ -1,7 +1,7 @@
 //! A WebSocket at a simulated cell: accepts the upgrade of h1 (RFC 6455) and of h2 (RFC 8441) and echoes.
 //!
 //! Text and binary messages come back as they were, pings are answered, a close is answered with its own
-//! code. A text that begins with `sim:` is a command:
+//! code, and what breaks the protocol with 1002, 1007 or 1009 (RFC 6455 section 7.4.1). A text that begins with `sim:` is a command:
 //!
 //! | command | the cell then |
 //! |---|---|
@@ -23,8 +23,11 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::Shared;
@@ -60,11 +63,14 @@ pub(crate) fn accept(cell: Arc<Shared>, mut request: Request<Incoming>, seen: Se
     tasks.spawn(async move {
         // A client that goes away between its request and the answer leaves nothing to do.
         if let Ok(upgraded) = upgraded.await {
-            let _open = cell.counters.open_websocket();
+            let open = cell.counters.open_websocket();
             let stream = TokioIo::new(upgraded);
-            let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+            let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
             // Likewise: the socket's end is the end of this task, however it came.
-            let _ = echo(socket, &seen).await;
+            if let Ok(Over::Closed) = echo(&mut socket, &seen).await {
+                drop(open);
+                linger(socket.get_mut()).await;
+            }
         }
     });
     response
@@ -98,12 +104,54 @@ fn first(offered: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_str(first).ok()
 }
 
-async fn echo(mut socket: Socket, seen: &Seen) -> Result<(), SocketError> {
+/// How an echo ended.
+enum Over {
+    /// With close frames.
+    Closed,
+    /// Because it was asked to drop the connection.
+    Dropped,
+}
+
+/// Whoever is still sending after the close frames gets this long to notice, so that our close does not become a
+/// reset that destroys them.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Ends our half, and reads what the client still sends.
+async fn linger(stream: &mut TokioIo<Upgraded>) {
+    let read = async {
+        stream.shutdown().await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await
+    };
+    // Either it is closed or the time is up: both end here.
+    let _ = tokio::time::timeout(LINGER, read).await;
+}
+
+/// What a client that broke the protocol is told, and whether it is told anything.
+fn fault(error: &SocketError) -> Option<CloseFrame> {
+    let code = match error {
+        SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return None,
+        SocketError::Protocol(_) => CloseCode::Protocol,
+        SocketError::Utf8(_) => CloseCode::Invalid,
+        SocketError::Capacity(_) => CloseCode::Size,
+        _ => return None,
+    };
+    Some(CloseFrame { code, reason: "".into() })
+}
+
+async fn echo(socket: &mut Socket, seen: &Seen) -> Result<Over, SocketError> {
     while let Some(message) = socket.next().await {
-        match message? {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                let Some(fault) = fault(&error) else { return Err(error) };
+                socket.close(Some(fault)).await?;
+                return Ok(Over::Closed);
+            }
+        };
+        match message {
             Message::Text(text) => match text.as_str().strip_prefix("sim:") {
-                Some("drop") => return Ok(()),
-                Some(command) => obey(&mut socket, command, seen).await?,
+                Some("drop") => return Ok(Over::Dropped),
+                Some(command) => obey(socket, command, seen).await?,
                 None => socket.send(Message::Text(text)).await?,
             },
             Message::Binary(bytes) => socket.send(Message::Binary(bytes)).await?,
@@ -111,7 +159,7 @@ async fn echo(mut socket: Socket, seen: &Seen) -> Result<(), SocketError> {
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
     }
-    Ok(())
+    Ok(Over::Closed)
 }
 
 async fn obey(socket: &mut Socket, command: &str, seen: &Seen) -> Result<(), SocketError> {

@@ -1,6 +1,7 @@
 //! `boot.yaml`: what cannot be changed while cellgate runs.
 
 use super::super::boot::default;
+use super::super::http2::default as http2;
 use super::super::time::show_duration;
 use super::{Field, NONE, REQUIRED, mapping};
 
@@ -103,6 +104,24 @@ mapping! {
         streams_per_connection: u64 = default::STREAMS_PER_CONNECTION;
         /// Most bytes of all files of the routing configuration together.
         max_config_bytes: u64 = default::MAX_CONFIG_BYTES;
+        /// What HTTP/2 clients are allowed on each connection.
+        http2: ClientHttp2 = NONE;
+    }
+}
+
+mapping! {
+    /// What HTTP/2 clients are allowed on each connection.
+    ClientHttp2 {
+        /// Frames without a request (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, RST_STREAM, unknown ones and the like) within `control_window`, beyond those that requests and received data call for; every RST_STREAM counts. More close the connection.
+        control_frames: u64 = http2::CONTROL_FRAMES;
+        /// The time for `control_frames`.
+        control_window: String = show_duration(http2::CONTROL_WINDOW);
+        /// Bytes that a client may have under way on one stream; bounds an upload's speed by this over the round trip.
+        stream_window_bytes: u64 = http2::STREAM_WINDOW;
+        /// The same for all streams of a connection together.
+        connection_window_bytes: u64 = http2::CONNECTION_WINDOW;
+        /// Bytes that the windows of all connections may add up to. When three quarters of it are taken, new connections get smaller windows, down to the 64 KiB that every connection has.
+        window_memory_bytes: u64 = http2::WINDOW_MEMORY;
     }
 }
 

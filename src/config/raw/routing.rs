@@ -1,6 +1,7 @@
 //! `cellgate.yaml`: everything that a reload can change.
 
 use super::super::cells::default as cell;
+use super::super::http2::default as http2;
 use super::super::identify::default as identify;
 use super::super::problem::quoted;
 use super::super::time::show_duration;
@@ -135,10 +136,24 @@ mapping! {
         max_in_flight: u64 = cell::MAX_IN_FLIGHT;
         /// How long its connections may take.
         timeouts: CellTimeouts = NONE;
+        /// How its HTTP/2 connections are used; new values hold for new connections.
+        http2: CellHttp2 = NONE;
         /// Which Host it is sent: `preserve` (the client's) or `account` (the account's own address).
         host: String = "preserve";
         /// The key that signs routing verdicts for it.
         seal: Seal = NONE;
+    }
+}
+
+mapping! {
+    /// How HTTP/2 connections to a cell are used.
+    CellHttp2 {
+        /// Most streams that are opened on one connection; the cell's own SETTINGS may allow fewer. More requests open another connection.
+        max_streams_per_connection: u64 = http2::CELL_STREAMS;
+        /// Bytes of one response that may be under way; bounds its speed by this over the round trip, and what a slow client makes us hold.
+        stream_window_bytes: u64 = http2::CELL_STREAM_WINDOW;
+        /// The same for all streams of a connection together.
+        connection_window_bytes: u64 = http2::CELL_CONNECTION_WINDOW;
     }
 }
 

@@ -1,0 +1,225 @@
+//! A counter of frames before and behind the engine's HTTP/2 session: the engine answers floods of control
+//! frames for ever. Here frames are only found and told to `policy::http2`, which decides; nothing is
+//! changed, and nothing is understood beyond the nine bytes before each frame.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::wire::ByteStream;
+use crate::policy::http2::{ControlAllowance, ControlFrames, Flood, Seen};
+
+/// A client's connection whose frames are counted. After a flood nothing more of it is read.
+#[derive(Debug)]
+pub struct Metered<S> {
+    io: S,
+    born: Instant,
+    frames: ControlFrames,
+    incoming: FrameHeads,
+    outgoing: FrameHeads,
+    flooded: Arc<Flooded>,
+}
+
+/// Tells whoever serves the connection that it must end.
+#[derive(Debug, Default)]
+pub struct Flooded(Notify);
+
+impl Flooded {
+    /// Waits for a flood.
+    pub async fn happened(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl<S: ByteStream> Metered<S> {
+    /// Before anything was read or written.
+    pub fn new(io: S, allowance: ControlAllowance) -> Self {
+        Self {
+            io,
+            born: Instant::now(),
+            frames: ControlFrames::new(allowance),
+            incoming: FrameHeads::after(PREFACE),
+            outgoing: FrameHeads::after(0),
+            flooded: Arc::default(),
+        }
+    }
+
+    /// To wait on.
+    pub fn flooded(&self) -> Arc<Flooded> {
+        Arc::clone(&self.flooded)
+    }
+}
+
+impl<S: ByteStream> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let Self { incoming, frames, born, .. } = &mut *self;
+        let at = born.elapsed();
+        let counted = incoming.feed(&buf.filled()[before..], |kind, _| frames.came(Seen::of(kind), at));
+        if counted == Err(Flood) {
+            // What came with it is not looked at. The connection ends by way of `flooded`; until then it is silent.
+            buf.set_filled(before);
+            self.flooded.0.notify_one();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: ByteStream> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
+        let Self { outgoing, frames, .. } = &mut *self;
+        let counted: Result<(), Flood> = outgoing.feed(&data[..written], |kind, length| {
+            if Seen::of(kind) == Seen::Body {
+                frames.sent_data(length);
+            }
+            Ok(())
+        });
+        debug_assert_eq!(counted, Ok(()), "what we send is no flood");
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Bytes of a client's preface (RFC 9113 section 3.4).
+const PREFACE: u32 = 24;
+
+/// Bytes before a frame's payload (RFC 9113 section 4.1).
+const HEAD: usize = 9;
+
+/// Finds frame heads in a stream of bytes.
+#[derive(Clone, Copy, Debug)]
+struct FrameHeads {
+    /// Bytes until the next head: of the preface, or of a payload.
+    skip: u32,
+    head: [u8; HEAD],
+    /// How much of the head is there.
+    have: usize,
+}
+
+impl FrameHeads {
+    /// The first head comes after so many bytes.
+    const fn after(skip: u32) -> Self {
+        Self { skip, head: [0; HEAD], have: 0 }
+    }
+
+    /// Takes the next bytes, and tells type and payload length of each head that is complete. Ends with the first
+    /// error.
+    fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(u8, u32) -> Result<(), Flood>,
+    ) -> Result<(), Flood> {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                bytes = &bytes[skipped..];
+                self.skip -= u32::try_from(skipped).expect("at most what was to be skipped");
+                continue;
+            }
+            let taken = bytes.len().min(HEAD - self.have);
+            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == HEAD {
+                let [a, b, c, kind, ..] = self.head;
+                let length = u32::from_be_bytes([0, a, b, c]);
+                (self.skip, self.have) = (length, 0);
+                each(kind, length)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    fn heads(skip: u32, pieces: &[&[u8]]) -> Vec<(u8, u32)> {
+        let mut heads = FrameHeads::after(skip);
+        let mut found = Vec::new();
+        for piece in pieces {
+            let taken = heads.feed(piece, |kind, length| {
+                found.push((kind, length));
+                Ok(())
+            });
+            taken.unwrap();
+        }
+        found
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind], &[0; 5], payload].concat()
+    }
+
+    #[test]
+    fn frames_are_found_however_the_bytes_are_cut() {
+        let stream =
+            [vec![b'p'; 24], frame(4, &[]), frame(0, &[9; 300]), frame(6, &[6; 8]), frame(22, &[1])].concat();
+        let expected = [(4, 0), (0, 300), (6, 8), (22, 1)];
+        assert_eq!(heads(24, &[&stream]), expected);
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(heads(24, &bytes), expected);
+        for cut in 0..stream.len() {
+            assert_eq!(heads(24, &[&stream[..cut], &stream[cut..]]), expected, "cut at {cut}");
+        }
+    }
+
+    fn allowance(frames: u32) -> ControlAllowance {
+        ControlAllowance { frames: NonZeroU32::new(frames).unwrap(), per: Duration::from_secs(10) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_flood_nothing_is_read_and_it_is_told() {
+        let (near, mut far) = duplex(4096);
+        let mut metered = Metered::new(near, allowance(2));
+        let flooded = metered.flooded();
+        let ping = frame(6, &[0; 8]);
+        far.write_all(&[vec![0; 24], ping.clone(), ping.clone()].concat()).await.unwrap();
+        let mut read = vec![0; 24 + 2 * ping.len()];
+        metered.read_exact(&mut read).await.unwrap();
+        far.write_all(&ping).await.unwrap();
+        let silent = tokio::time::timeout(Duration::from_secs(1), metered.read(&mut [0; 64])).await;
+        assert!(silent.is_err());
+        flooded.happened().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_that_is_sent_pays_for_frames_that_come() {
+        let (near, mut far) = duplex(65_536);
+        let mut metered = Metered::new(near, allowance(1));
+        metered.write_all(&frame(0, &[0; 4096])).await.unwrap();
+        let update = frame(8, &[0; 4]);
+        far.write_all(&[vec![0; 24], update.repeat(4)].concat()).await.unwrap();
+        let mut read = vec![0; 24 + 4 * update.len()];
+        metered.read_exact(&mut read).await.unwrap();
+        far.write_all(&update).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), metered.read(&mut [0; 64])).await.is_err());
+    }
+}
