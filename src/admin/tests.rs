@@ -481,5 +481,6 @@ fn certificate(name: &str, not_after: i64) -> ServerCertificate {
         key: Arc::new(CertifiedKey::new(Vec::new(), Arc::new(NoKey))),
         names: CertificateNames::new([name]),
         not_after,
+        staple: None,
     }
 }

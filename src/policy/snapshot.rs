@@ -17,6 +17,7 @@ use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
 use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::routing_cookie::RoutingCookie;
+use super::tickets::TicketRules;
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -52,6 +53,10 @@ pub struct Snapshot {
     pub guide: Box<str>,
     /// Server certificates by name, for SNI and for the 421 rule.
     pub certificates: super::certificates::CertificateTable,
+    /// Keys and lifetime of session tickets.
+    pub tickets: TicketRules,
+    /// How long before its end a certificate is warned about.
+    pub warn_before: Duration,
 }
 
 /// A product with its own host label.

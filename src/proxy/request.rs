@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
+use crate::listen::client_certificate::ClientCertificate;
 use crate::listen::connection::Facts;
+use crate::policy::client_certificate::{Judgement, judge};
 use crate::policy::decide::{Decision, Verdict, decide};
-use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
+use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
-use crate::policy::ids::CellIndex;
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::{BadRequest, Refusal};
 use crate::policy::secure;
@@ -76,11 +77,30 @@ pub(super) fn read(
         Some(port) => Some(secure::location(snapshot, &facts, port)?),
         None => None,
     };
+    // A redirect forwards nothing, and leads to where certificates are asked for.
+    let certificate = match judge(snapshot, peer.facts.sni(), facts.host) {
+        Judgement::Free => None,
+        Judgement::Under(policy) if peer.facts.satisfies(policy, now) => peer.facts.client_certificate(),
+        Judgement::Misdirected if secure.is_some() => None,
+        Judgement::Under(_) | Judgement::Misdirected => return Err(Refusal::Misdirected),
+    };
     let decision = decide(snapshot, learned, &facts, now);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
     let request_id = forwarding::request_id(facts.headers, fresh_id);
     let edits = match &decision.verdict {
-        Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
+        Verdict::Forward { cell, .. } => {
+            let told = Told {
+                client,
+                account: decision.account,
+                cell: snapshot.cell(*cell).name.as_str(),
+                generation: snapshot.generation.0,
+                request_id: &request_id,
+                trace: (fastrand::u128(..), fastrand::u64(..)),
+                own_cookie: snapshot.routing_cookie(decision.role),
+                client_certificate: certificate.map(ClientCertificate::told),
+            };
+            Some(forwarding::outgoing(&facts, &told))
+        }
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     };
     Ok(Request {
@@ -99,26 +119,6 @@ pub(super) fn read(
         secure,
         decision,
     })
-}
-
-fn edits(
-    snapshot: &Snapshot,
-    facts: &RequestFacts<'_>,
-    decision: &Decision,
-    cell: CellIndex,
-    client: IpAddr,
-    request_id: &str,
-) -> Edits {
-    let told = Told {
-        client,
-        account: decision.account,
-        cell: snapshot.cell(cell).name.as_str(),
-        generation: snapshot.generation.0,
-        request_id,
-        trace: (fastrand::u128(..), fastrand::u64(..)),
-        own_cookie: snapshot.routing_cookie(decision.role),
-    };
-    forwarding::outgoing(facts, &told)
 }
 
 pub(super) fn version(head: &RequestHeader) -> WireVersion {
