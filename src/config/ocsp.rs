@@ -135,3 +135,52 @@ impl<'a> Values<'a> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use x509_parser::parse_x509_certificate;
+
+    use super::*;
+
+    const LEAF: &[u8] = include_bytes!("../../tests/config/ocsp/leaf.pem");
+    const GOOD: &[u8] = include_bytes!("../../tests/config/ocsp/good.der");
+    const GOOD_SHA256: &[u8] = include_bytes!("../../tests/config/ocsp/good256.der");
+    const REVOKED: &[u8] = include_bytes!("../../tests/config/ocsp/revoked.der");
+    const ENDLESS: &[u8] = include_bytes!("../../tests/config/ocsp/endless.der");
+
+    fn about(der: &[u8], pem: &[u8]) -> Result<Times, Unusable> {
+        let leaf = CertificateDer::from_pem_slice(pem).unwrap();
+        let (_, leaf) = parse_x509_certificate(&leaf).unwrap();
+        read(der, &leaf)
+    }
+
+    #[test]
+    fn a_responders_answers_are_read() {
+        // 2026-11-21T15:58:47Z, and a week later.
+        let from = 1_795_276_727;
+        let times = Ok(Times { from, until: from + 7 * 86_400 });
+        assert_eq!(about(GOOD, LEAF), times);
+        assert_eq!(about(GOOD_SHA256, LEAF), times);
+        assert_eq!(about(REVOKED, LEAF), Err(Unusable::NotGood));
+        assert_eq!(about(ENDLESS, LEAF), Err(Unusable::Endless));
+        // OCSPResponse with status tryLater and nothing else.
+        assert_eq!(about(&[0x30, 3, 0x0a, 1, 3], LEAF), Err(Unusable::Failed));
+        let other = rcgen::generate_simple_self_signed(["us1.dbt.com".to_owned()]).unwrap();
+        assert_eq!(about(GOOD, other.cert.pem().as_bytes()), Err(Unusable::Other));
+    }
+
+    #[test]
+    fn no_bytes_are_read_as_more_than_they_are() {
+        for at in 0..GOOD.len() {
+            assert_eq!(about(&GOOD[..at], LEAF), Err(Unusable::Malformed), "{at} bytes");
+            let mut changed = GOOD.to_vec();
+            changed[at] ^= 0x40;
+            // Whatever comes of it, it comes without a panic and is about this certificate or no other.
+            let _ = about(&changed, LEAF);
+        }
+        assert_eq!(about(&[GOOD, b"x"].concat(), LEAF), Err(Unusable::Malformed));
+    }
+}
