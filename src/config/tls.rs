@@ -169,6 +169,11 @@ impl Tls {
         let identity =
             format!("sni={}|ca={}|crl={listed}|min={since}|client={own}", sni.to_str(), roots.digest);
         let provider = Arc::clone(&self.provider);
+        let crl_until = crls.as_ref().map(|crls| crls.until);
+        let not_after = pair.as_ref().and_then(|pair| {
+            let (_, own) = parse_x509_certificate(&pair.chain[0]).ok()?;
+            Some(own.validity().not_after.timestamp())
+        });
         let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store), provider);
         if let Some(crls) = crls {
             verifier = verifier
@@ -194,7 +199,7 @@ impl Tls {
         http2.alpn_protocols = vec![b"h2".to_vec()];
         // Tickets of the one must not resume the other: each has its own store.
         http2.resumption = rustls::client::Resumption::default();
-        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2) };
+        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2), not_after, crl_until };
         Some(ClientTls { tls, identity })
     }
 

@@ -31,3 +31,4 @@ pub mod secure;
 pub mod snapshot;
 pub mod tickets;
 pub mod unauthorized;
+pub mod validity;

@@ -177,6 +177,10 @@ pub struct CellTls {
     pub http1: Arc<rustls::ClientConfig>,
     /// The same, offering ALPN `h2` only.
     pub http2: Arc<rustls::ClientConfig>,
+    /// End of validity of our own certificate, seconds since the Unix epoch, where we show one.
+    pub not_after: Option<i64>,
+    /// When the first of the revocation lists is past its next update, where there are any.
+    pub crl_until: Option<i64>,
 }
 
 /// A key that signs routing verdicts for one cell.

@@ -10,7 +10,7 @@ use crate::listen::client_certificate::ClientCertificate;
 use crate::listen::connection::Facts;
 use crate::policy::client_certificate::{Judgement, judge};
 use crate::policy::decide::{Decision, Verdict, decide};
-use crate::policy::facts::{Scheme, Upgrade, WireVersion};
+use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
 use crate::policy::learned::LearnedTable;
@@ -46,6 +46,8 @@ pub(super) struct Request {
     pub edits: Option<Edits>,
     /// A browser that opens a page, not a program that calls an API.
     pub navigation: bool,
+    /// What browsers are told of https (RFC 6797), where they came over it.
+    pub hsts: Option<u64>,
     /// The listener sends everything to HTTPS: where this request belongs.
     pub secure: Option<String>,
 }
@@ -116,6 +118,7 @@ pub(super) fn read(
         user_agent: user_agent(facts.headers),
         edits,
         navigation: facts.is_navigation(),
+        hsts: hsts(snapshot, &facts),
         secure,
         decision,
     })
@@ -127,6 +130,11 @@ pub(super) fn version(head: &RequestHeader) -> WireVersion {
         http::Version::HTTP_10 => WireVersion::Http10,
         _ => WireVersion::Http11,
     }
+}
+
+fn hsts(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<u64> {
+    let host = snapshot.hosts.find(facts.host).filter(|_| facts.connection.scheme == Scheme::Https)?;
+    host.rule.hsts
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {

@@ -292,6 +292,44 @@ fn a_staple_is_about_its_certificate_and_fresh_or_left_out() {
     refused("lost", lost, &format!("{at}: the file was not read"));
 }
 
+#[test]
+fn everything_that_ends_is_known() {
+    use cellgate::policy::validity::{Kind, endings};
+    let ours = Revoker::new();
+    let client = ours.issue("cellgate", 5);
+    let files = [
+        ("ca.pem", ours.pem()),
+        ("crl.pem", ours.list(&[], 2030)),
+        ("c.pem", client.cert_pem.clone().into_bytes()),
+        ("c.key", client.key_pem.clone().into_bytes()),
+        ("us1.ocsp", ocsp(&certificates()["us1"], "20261119000000Z", "20261121000000Z")),
+    ];
+    let entry = "key: ../certs/dev/us1.key }";
+    let mut sources = changed(entry, "key: ../certs/dev/us1.key, ocsp: us1.ocsp }", &files);
+    let host = "    role: cell\n    surface: app\n";
+    let asked = "    client_certificate: { ca: ca.pem, mode: optional, crl: crl.pem }\n";
+    replace(&mut sources.routing, host, &format!("{host}{asked}"));
+    let first = "- name: cell-1\n    domain: us1.dbt.com\n";
+    let tls = "ca: ca.pem, sni: cell-1.internal, crl: crl.pem, client_cert: c.pem, client_key: c.key";
+    replace(&mut sources.routing, first, &format!("{first}    tls: {{ {tls} }}\n"));
+    let (_, config) = parse_all(&sources, NOW).map_err(|problems| lines(&problems)).unwrap();
+    let found = endings(&compile(config, None));
+    let named: Vec<_> = found.iter().map(|ending| (ending.kind, ending.name.as_str())).collect();
+    let expect = [
+        (Kind::Certificate, "cloud.getdbt.com"),
+        (Kind::Certificate, "us1.dbt.com"),
+        (Kind::Staple, "us1.dbt.com"),
+        (Kind::HostList, "{prefix}.us1.dbt.com"),
+        (Kind::CellCertificate, "cell-1"),
+        (Kind::CellList, "cell-1"),
+    ];
+    assert_eq!(named, expect);
+    assert!(
+        found[2].until == NOW + 86_400 && found[3].until == 1_893_456_000 && found[5].until == found[3].until
+    );
+    assert!(found.iter().all(|ending| ending.until > NOW));
+}
+
 /// A cell that presents this certificate.
 fn cell(pair: &Pair, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).unwrap();
