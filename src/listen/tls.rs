@@ -266,6 +266,20 @@ mod tests {
     }
 
     #[test]
+    fn suites_are_aead_with_forward_secrecy_only() {
+        let world = World::new(&[LEGACY], ample());
+        let certificate = world.shell.tls.choose(Some("cloud.getdbt.com")).certificate.unwrap();
+        let config = world.shell.tls.config_for(&certificate, None, Alpn::H2AndHttp1);
+        let suites = &config.crypto_provider().cipher_suites;
+        assert_eq!(suites.len(), 9);
+        for suite in suites {
+            let name = suite.suite().as_str().unwrap();
+            assert!(name.contains("_GCM_") || name.contains("_CHACHA20_POLY1305_"), "{name}");
+            assert!(name.starts_with("TLS13_") || name.starts_with("TLS_ECDHE_"), "{name}");
+        }
+    }
+
+    #[test]
     fn one_configuration_for_each_certificate_until_it_is_gone() {
         let world = World::new(&[LEGACY, REGION], ample());
         let tls = &world.shell.tls;
