@@ -207,6 +207,7 @@ impl DataPlane {
             runtime.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
         }
         runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
+        runtime.spawn(tasks::warn_of_endings(Arc::clone(&shared.live)));
         runtime.spawn(tasks::keep_learned(
             Arc::clone(&shared.learned),
             Arc::clone(&shared.live),

@@ -92,6 +92,8 @@ fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) ->
             trace: (1, 1),
             // The client's own cookies are no fields of ours, and may be a secret.
             own_cookie: None,
+            // Nobody shows one here.
+            client_certificate: None,
         };
         let edits = forwarding::outgoing(facts, &told);
         explanation.to_cell =

@@ -216,9 +216,14 @@ fn strangers_names_and_changing_methods_get_nothing_on_loopback() {
 fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
     let expired = certificate("ab123.us1.dbt.com", 1_000_000_000);
     let valid = certificate("cloud.getdbt.com", i64::MAX);
+    let short = certificate(
+        "soon.us1.dbt.com",
+        crate::telemetry::wall_time::unix_seconds(SystemTime::now()) + 20 * 86_400,
+    );
     let mut live = Arc::into_inner(fixture::snapshot(1)).unwrap();
-    live.certificates = CertificateTable::new([expired, valid]);
+    live.certificates = CertificateTable::new([expired, valid, short]);
     let running = start_with(Arc::new(live));
+    const SOON: (&str, bool) = ("certificate_expires_soon", false);
     let check = |status: u16, expect: &[(&str, bool)]| {
         let answer = running.get("/readyz");
         assert_eq!(answer.status, status, "{}", answer.body);
@@ -230,9 +235,9 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
         assert_eq!(seen, expect, "{answer}");
         assert!(reasons.iter().all(|reason| reason["detail"].as_str().is_some_and(|text| text.len() > 20)));
     };
-    check(200, &[("certificate_expired", false)]);
+    check(200, &[("certificate_expired", false), SOON]);
     let starting = running.readiness.block(Reason::Starting);
-    check(503, &[("starting", true), ("certificate_expired", false)]);
+    check(503, &[("starting", true), ("certificate_expired", false), SOON]);
     drop(starting);
     let written = SystemTime::now() - Duration::from_secs(7200);
     let note = running.readiness.note(Reason::LastGood {
@@ -240,13 +245,13 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
         max_age: None,
         cause: "cells.yaml line 3".into(),
     });
-    check(200, &[("last_good", false), ("certificate_expired", false)]);
+    check(200, &[("last_good", false), ("certificate_expired", false), SOON]);
     let shown = running.get("/readyz").json();
     let age = shown["reasons"][0]["age_seconds"].as_u64().unwrap();
     assert!((7200..7300).contains(&age), "{shown}");
     assert!(shown["reasons"][0]["detail"].as_str().unwrap().contains("cells.yaml line 3"), "{shown}");
     let draining = running.readiness.block(Reason::Draining);
-    check(503, &[("last_good", false), ("draining", true), ("certificate_expired", false)]);
+    check(503, &[("last_good", false), ("draining", true), ("certificate_expired", false), SOON]);
     drop((note, draining));
     let hour = Duration::from_secs(3600);
     let limited = |max_age: Duration| {
@@ -254,10 +259,10 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
         running.readiness.note(Reason::LastGood { written, max_age: Some(max_age), cause })
     };
     let young = limited(3 * hour);
-    check(200, &[("last_good", false), ("certificate_expired", false)]);
+    check(200, &[("last_good", false), ("certificate_expired", false), SOON]);
     drop(young);
     let old = limited(hour);
-    check(503, &[("last_good", false), ("last_good_too_old", true), ("certificate_expired", false)]);
+    check(503, &[("last_good", false), ("last_good_too_old", true), ("certificate_expired", false), SOON]);
     let shown = running.get("/readyz").json();
     let detail = shown["reasons"][1]["detail"].as_str().unwrap();
     for said in
@@ -266,7 +271,7 @@ fn readiness_gives_every_reason_and_only_blocking_ones_fail() {
         assert!(detail.contains(said), "{said} in {detail}");
     }
     drop(old);
-    check(200, &[("certificate_expired", false)]);
+    check(200, &[("certificate_expired", false), SOON]);
 }
 
 #[test]
@@ -481,5 +486,6 @@ fn certificate(name: &str, not_after: i64) -> ServerCertificate {
         key: Arc::new(CertifiedKey::new(Vec::new(), Arc::new(NoKey))),
         names: CertificateNames::new([name]),
         not_after,
+        staple: None,
     }
 }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::policy::accounts::Account;
 use crate::policy::snapshot::{Cell, CellProtocol, EndpointAddress, Snapshot};
+use crate::policy::validity::{Stage, endings};
 use crate::readiness::{Readiness, Reason};
 use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport};
-use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
+use crate::telemetry::wall_time::{Seconds, from_unix_seconds, unix_seconds};
 
 /// Something went wrong with a call: what, and what to do next.
 #[derive(Debug, Serialize)]
@@ -134,7 +135,7 @@ pub(super) struct AccountView {
 }
 
 impl ReadyView {
-    /// At `now`: the reasons in force, and certificates whose time is over.
+    /// At `now`: the reasons in force, and certificates and lists whose time is over or soon will be.
     pub fn new(readiness: &Readiness, live: &Snapshot, now: SystemTime) -> Self {
         let standing = readiness.reasons(now);
         let mut reasons: Vec<ReasonView> = Vec::with_capacity(standing.len());
@@ -147,21 +148,16 @@ impl ReadyView {
                 age_seconds: written.map(|since| age(now, since)),
             });
         }
-        for certificate in live.certificates.iter() {
-            let end = from_unix_seconds(certificate.not_after);
-            if end <= now {
-                let names: Vec<_> = certificate.names.iter().collect();
-                reasons.push(ReasonView {
-                    reason: "certificate_expired",
-                    blocks: false,
-                    detail: format!(
-                        "The certificate of {} expired at {}. Install a new one and reload.",
-                        names.join(", "),
-                        Seconds(end)
-                    ),
-                    age_seconds: Some(age(now, end)),
-                });
-            }
+        let unix = unix_seconds(now);
+        for ending in endings(live) {
+            let Some(stage) = ending.stage(live, unix) else { continue };
+            let end = from_unix_seconds(ending.until);
+            reasons.push(ReasonView {
+                reason: ending.reason(stage),
+                blocks: false,
+                detail: format!("{} (Its time ends at {}.)", ending.said(stage), Seconds(end)),
+                age_seconds: (stage == Stage::Over).then(|| age(now, end)),
+            });
         }
         // From the same look: an answer must not say ready and give a blocking reason.
         let ready = !standing.iter().any(|one| one.blocks);

@@ -53,6 +53,7 @@ impl Observer for Observed {
             Err(HandshakeFailure::Disconnected | HandshakeFailure::ClientAlert) => {
                 labels::Handshake::ClientGone
             }
+            Err(HandshakeFailure::ClientCertificate) => labels::Handshake::ClientCertificate,
             Err(
                 HandshakeFailure::NotTls
                 | HandshakeFailure::Incompatible

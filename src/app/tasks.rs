@@ -1,24 +1,53 @@
 //! What runs beside the requests on the data plane's runtime: closing idle connections, keeping learned
-//! credentials.
+//! credentials, warning of what ends.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::learned_file;
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
+use crate::policy::validity::{Ending, Stage, endings};
 use crate::proxy::connect::Connector;
 use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::wall_time::unix_seconds;
+use crate::telemetry::wall_time::{Seconds, from_unix_seconds, unix_seconds};
 
 /// How often idle connections to cells are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often learned credentials are written, when there are new ones.
 const SAVE_LEARNED_EVERY: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether something has ended, and how long after it was said it is said again.
+const LOOK_AT_ENDINGS_EVERY: Duration = Duration::from_secs(60);
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
+
+/// Warns of certificates and lists whose time is over or soon will be: when they come into force, and then
+/// once a day.
+pub(super) async fn warn_of_endings(live: Arc<Live>) {
+    let mut turns = tokio::time::interval(LOOK_AT_ENDINGS_EVERY);
+    let mut said: HashMap<Ending, (Stage, Instant)> = HashMap::new();
+    loop {
+        turns.tick().await;
+        let snapshot = live.pin();
+        let now = unix_seconds(SystemTime::now());
+        let endings = endings(&snapshot);
+        said.retain(|ending, (_, at)| at.elapsed() < SAY_AGAIN_AFTER && endings.contains(ending));
+        for ending in endings {
+            let Some(stage) = ending.stage(&snapshot, now) else { continue };
+            if said.get(&ending).is_some_and(|(before, _)| *before == stage) {
+                continue;
+            }
+            let until = Seconds(from_unix_seconds(ending.until));
+            tracing::warn!(reason = ending.reason(stage), %until, "{}", ending.said(stage));
+            said.insert(ending, (stage, Instant::now()));
+        }
+    }
+}
 
 /// Closes connections to cells that have been idle for too long, or whose endpoint is gone.
 pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {

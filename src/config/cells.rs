@@ -12,7 +12,7 @@ use super::problem::quoted;
 use super::raw::{self, Field};
 use super::secret;
 use super::slot::{At, LABEL, Slot};
-use super::tls::{ClientTls, Tls};
+use super::tls::{ClientTls, MinVersion, Tls, Towards};
 use crate::policy::ids::Label;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
@@ -204,17 +204,30 @@ fn cell_tls(raw: raw::CellTls, at: &At<'_>, sources: &Sources, tls: &Tls) -> Opt
         (Some((cert, at)), Some((key, _))) => Some((cert?, key?, at)),
         _ => None,
     };
+    let versions = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
+    let min_version = raw.min_version(at).parse("\"1.2\" or \"1.3\", in quotes", |text| {
+        versions.iter().find(|(name, _)| *name == text).map(|(_, version)| *version)
+    });
+    let min_version = min_version.or(MinVersion::Tls12);
+    let crl = named_file(raw.crl(at), sources);
     let (ca, ca_at) = ca?;
     let roots = tls.roots(ca?, &ca_at)?;
-    let client = match client {
+    let crls = match crl {
+        None => None,
+        Some((crl, at)) => Some(tls.crls(crl?, &at)?),
+    };
+    let pair = match client {
         None => None,
         Some((cert, key, at)) => Some(tls.pair(cert, key, &at)?),
     };
-    tls.client(roots, sni?, client, at)
+    tls.client(Towards { roots, crls, sni: sni?, pair, min_version }, at)
 }
 
 /// The bytes of the file that a slot names, where it names one, and the slot's place.
-fn named_file<'a, 's>(slot: Slot<'a, String>, sources: &'s Sources) -> Option<(Option<&'s [u8]>, At<'a>)> {
+pub(super) fn named_file<'a, 's>(
+    slot: Slot<'a, String>,
+    sources: &'s Sources,
+) -> Option<(Option<&'s [u8]>, At<'a>)> {
     let at = slot.at.clone();
     slot.optional().map(|path| (sources.file(&at, &path), at))
 }

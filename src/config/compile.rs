@@ -40,6 +40,8 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         guide: config.guide,
         redirect_exceptions: config.redirect_exceptions,
         certificates: CertificateTable::new(config.certificates),
+        tickets: config.client_tls.tickets,
+        warn_before: config.client_tls.warn_before,
     }
 }
 

@@ -140,7 +140,9 @@ impl<'a> View<'a> {
         };
         let schedule = rule.schedule.map(|index| self.schedules[usize::from(index.0)].name.as_str());
         let (none, unmapped) = (fallback(rule.no_account), fallback(rule.unmapped_account));
-        format!("{:?} {} {schedule:?} {none} {unmapped}", rule.role, rule.surface.0)
+        let asked = rule.client_certificate.as_ref().map(|policy| &*policy.identity);
+        let (role, surface, hsts) = (rule.role, rule.surface.0, rule.hsts);
+        format!("{role:?} {surface} {schedule:?} {none} {unmapped} {asked:?} {hsts:?}")
     }
 }
 

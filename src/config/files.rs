@@ -80,10 +80,23 @@ pub fn referenced_files(routing: &[u8]) -> Vec<Reference> {
     for certificate in routing.certificates.each() {
         refer(&mut references, &certificate.cert, FileKind::Certificate);
         refer(&mut references, &certificate.key, secret(&certificate.allow_readable));
+        refer(&mut references, &certificate.ocsp, FileKind::Certificate);
+    }
+    routing.tls.look(|tls| {
+        for key in tls.ticket_keys.each() {
+            refer(&mut references, &key.file, secret(&key.allow_readable));
+        }
+    });
+    for host in routing.hosts.each() {
+        host.client_certificate.look(|asked| {
+            refer(&mut references, &asked.ca, FileKind::Certificate);
+            refer(&mut references, &asked.crl, FileKind::Certificate);
+        });
     }
     for cell in routing.cells.each() {
         cell.tls.look(|tls| {
             refer(&mut references, &tls.ca, FileKind::Certificate);
+            refer(&mut references, &tls.crl, FileKind::Certificate);
             refer(&mut references, &tls.client_cert, FileKind::Certificate);
             refer(&mut references, &tls.client_key, secret(&tls.allow_readable));
         });

@@ -1,11 +1,19 @@
 //! `hosts:` and `schedules:` of `cellgate.yaml`.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client_certificate;
+use super::files::Sources;
 use super::names::{Names, URL, dns_name, url};
 use super::problem::quoted;
 use super::raw;
 use super::slot::{At, Slot};
 use super::time::{parse_moment, show_moment};
+use super::tls::Tls;
 use crate::policy::accounts::ScheduleIndex;
+use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::envelope::ErrorShape;
 use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
 use crate::policy::ids::{CellIndex, SurfaceIndex};
@@ -19,6 +27,9 @@ pub(super) const MAX_SCHEDULES: usize = 4_096;
 
 /// Most surfaces; [`SurfaceIndex`] is a byte, and every one is probed for certificates.
 pub(super) const MAX_SURFACES: usize = 64;
+
+/// Zero takes an earlier promise back (RFC 6797 section 6.1.1); two years is what preload lists ask for.
+const HSTS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(730 * 86_400);
 
 /// One `hosts:` rule, ready for the host table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +69,12 @@ pub(super) fn surfaces(slots: Vec<Slot<'_, raw::Surface>>) -> Vec<Surface> {
 }
 
 /// Reads the hosts, each with the place of its pattern.
-pub(super) fn hosts<'a>(slots: Vec<Slot<'a, raw::Host>>, targets: &Targets<'_>) -> Vec<(At<'a>, HostEntry)> {
+pub(super) fn hosts<'a>(
+    slots: Vec<Slot<'a, raw::Host>>,
+    targets: &Targets<'_>,
+    sources: &Sources,
+    tls: &Tls,
+) -> Vec<(At<'a>, HostEntry)> {
     let mut patterns: Vec<(At<'a>, Labels, Box<str>)> = Vec::new();
     let mut hosts = Vec::new();
     for slot in slots {
@@ -78,7 +94,10 @@ pub(super) fn hosts<'a>(slots: Vec<Slot<'a, raw::Host>>, targets: &Targets<'_>) 
             }
             patterns.push((pattern_at.clone(), labels, name));
         }
-        let host = slot.required().and_then(|raw| host(raw, &at, targets));
+        let host = slot.required().and_then(|mut raw| {
+            let asked = client_certificate::read(raw.client_certificate(&at), sources, tls);
+            host(raw, &at, targets, asked)
+        });
         hosts.extend(host.map(|host| (pattern_at, host)));
     }
     hosts
@@ -92,7 +111,12 @@ fn covers(one: (Labels, &str), other: (Labels, &str), surfaces: &Names) -> bool 
         && inner.is_some_and(|(_, rest)| *rest == *one.1)
 }
 
-fn host(raw: raw::Host, at: &At<'_>, targets: &Targets<'_>) -> Option<HostEntry> {
+fn host(
+    raw: raw::Host,
+    at: &At<'_>,
+    targets: &Targets<'_>,
+    client_certificate: Option<Arc<ClientPolicy>>,
+) -> Option<HostEntry> {
     let mut raw = at.open(raw);
     let written = raw.pattern(at);
     let pattern = written
@@ -115,9 +139,18 @@ fn host(raw: raw::Host, at: &At<'_>, targets: &Targets<'_>) -> Option<HostEntry>
     let schedule = find(schedule, targets.schedules).map(|index| ScheduleIndex(narrow(index)));
     let no_account = fallback(raw.no_account(at), targets.cells);
     let unmapped_account = fallback(raw.unmapped_account(at), targets.cells);
+    let hsts = raw.hsts(at).duration(HSTS).optional().map(|age| age.as_secs());
     let (labels, name, pattern) = pattern?;
-    let surface = SurfaceIndex(surface);
-    let rule = HostRule { role: role?, pattern, surface, schedule, no_account, unmapped_account };
+    let rule = HostRule {
+        role: role?,
+        pattern,
+        surface: SurfaceIndex(surface),
+        schedule,
+        no_account,
+        unmapped_account,
+        client_certificate,
+        hsts,
+    };
     Some(HostEntry { labels, name, rule })
 }
 

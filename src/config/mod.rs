@@ -6,6 +6,7 @@
 
 pub mod boot;
 pub mod cells;
+mod client_certificate;
 mod clients;
 mod compile;
 pub mod diff;
@@ -15,15 +16,18 @@ pub mod http2;
 pub mod identify;
 mod names;
 mod networks;
+mod ocsp;
 pub mod problem;
 mod raw;
 pub mod reference;
+mod revocation;
 mod routing;
 mod routing_cookie;
 pub mod scan;
 pub mod secret;
 mod slot;
 mod tables;
+mod tickets;
 pub mod time;
 mod tls;
 
@@ -72,7 +76,9 @@ pub fn parse_for_deciding(sources: &Sources, now: i64) -> Result<Config, Vec<Pro
     let config = routing_of(sources, None, now, &report);
     let matters = |problem: &Problem| {
         let in_cell = |part: &str| problem.path.starts_with("cells[") && problem.path.contains(part);
-        !(problem.path.starts_with("certificates") || in_cell("].tls") || in_cell("].seal"))
+        let of_host = problem.path.starts_with("hosts[") && problem.path.contains("].client_certificate");
+        let ours = problem.path.starts_with("certificates") || problem.path.starts_with("tls.");
+        !(ours || of_host || in_cell("].tls") || in_cell("].seal"))
     };
     let problems: Vec<Problem> = report.into_problems().into_iter().filter(matters).collect();
     match config {

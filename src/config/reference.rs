@@ -93,11 +93,26 @@ Rules for all files:
 
 ## Key files
 
-Fingerprint, cookie and seal keys are text files with 32 to 64 bytes in hexadecimal, as `openssl rand -hex 32 > name.key` makes
+Fingerprint, cookie, ticket and seal keys are text files with 32 to 64 bytes in hexadecimal, as `openssl rand -hex 32 > name.key` makes
 one. Blank lines and lines that begin with `#` do not count.
 
 A fingerprint is the first 128 bits of HMAC-SHA-256 over the bytes of the token (or of the cookie's value), written as 32
 hexadecimal digits.
+
+## TLS
+
+- Session tickets are AES-256-GCM under keys that are made from `tls.ticket_keys`. To change keys: add the new one last on all
+  replicas, then put it first on all replicas, then remove the old one after `tls.ticket_lifetime`.
+- A host with `client_certificate` asks by the server name (SNI). A request for it on a connection that was made for a host
+  that asks for something else is 421, and so is one for another host on its connections. Without TLS of our own, `required`
+  is 421. Sessions on such hosts are not resumed. Cells are told `X-Cellgate-Client-Cert: sha256=\"<64 hex digits>\",
+  subject=\"CN=...\"`, with `%XX` for all but plain visible ASCII in the subject.
+- Revocation lists must name their next update and cover every issuer of certificates; at a reload none may be past it. One
+  that goes past it in service refuses every certificate that it speaks for. A reload with a new one counts at once, on
+  connections that live too.
+- An OCSP response that is malformed, about another certificate or not `good` is a problem. A stale one is not stapled.
+- What is over, and certificates that end within `tls.warn_before`, stand in the log (once a day), on `/readyz` (which they do
+  not fail) and in `cellgate_certificate_not_after_seconds` and `cellgate_trust_until_seconds`.
 ";
 
 const BOOT: &str = "What cannot be changed while cellgate runs.";

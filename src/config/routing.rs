@@ -16,6 +16,7 @@ use super::problem::Report;
 use super::raw::{self, Field};
 use super::slot::{At, Slot};
 use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
+use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
 use super::{clients, document};
 use crate::policy::accounts::AccountTable;
@@ -56,6 +57,8 @@ pub struct Config {
     pub redirect_exceptions: Vec<Box<str>>,
     /// Server certificates; the first also serves clients that ask for no name.
     pub certificates: Vec<ServerCertificate>,
+    /// Session tickets, and when certificates are warned about.
+    pub client_tls: ClientTls,
 }
 
 /// Most exceptions from redirects; each is compared on each browser navigation.
@@ -88,7 +91,7 @@ pub(super) fn read(
         Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };
     let written_hosts = raw.hosts(at).some_items(hosts::MAX_HOSTS);
     let count = written_hosts.len();
-    let hosts = hosts::hosts(written_hosts, &targets);
+    let hosts = hosts::hosts(written_hosts, &targets, sources, &tls);
     let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
     let cells = cells::read(cells, sources, &tls);
     let (mut identify, table) = identify::read(raw.identify(at), cell_names, sources);
@@ -115,6 +118,7 @@ pub(super) fn read(
         identify,
         clients,
         limits: limits(raw.limits(at)),
+        client_tls: tickets::read(raw.tls(at), sources),
         trusted_proxies: networks(trusted),
         redirect_exceptions: exceptions(raw.redirect_exceptions(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.

@@ -4,20 +4,28 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use rustls::SupportedProtocolVersion;
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+use super::cells::named_file;
 use super::files::{Sources, hex};
 use super::hosts::HostEntry;
 use super::names::Names;
+use super::ocsp::{self, Times};
 use super::raw;
+use super::revocation::{self, Crls};
 use super::slot::{At, Slot};
 use super::time::show_moment;
-use crate::policy::certificates::ServerCertificate;
+use crate::policy::certificates::{ServerCertificate, Staple};
+use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::facts::CertificateNames;
 use crate::policy::hosts::Labels;
 use crate::policy::snapshot::CellTls;
@@ -41,6 +49,22 @@ pub(super) struct Pair {
     key: PrivateKeyDer<'static>,
 }
 
+/// What TLS towards a cell is made of.
+pub(super) struct Towards {
+    pub(super) roots: Roots,
+    pub(super) crls: Option<Crls>,
+    pub(super) sni: ServerName<'static>,
+    pub(super) pair: Option<Pair>,
+    pub(super) min_version: MinVersion,
+}
+
+/// The oldest version that is spoken with a cell.
+#[derive(Clone, Copy)]
+pub(super) enum MinVersion {
+    Tls12,
+    Tls13,
+}
+
 /// TLS towards a cell.
 pub(super) struct ClientTls {
     pub(super) tls: CellTls,
@@ -52,6 +76,23 @@ pub(super) struct ClientTls {
 pub(super) struct Roots {
     store: rustls::RootCertStore,
     digest: String,
+}
+
+impl MinVersion {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Self::Tls12 => &BOTH,
+            Self::Tls13 => &BOTH[..1],
+        }
+    }
 }
 
 impl Tls {
@@ -89,20 +130,61 @@ impl Tls {
         }
     }
 
-    /// TLS towards a cell, built once so that sessions resume.
-    pub(super) fn client(
+    /// Revocation lists from a PEM file.
+    pub(super) fn crls(&self, pem: &[u8], at: &At<'_>) -> Option<Crls> {
+        revocation::read(pem, self.now, at)
+    }
+
+    /// What a host asks of its clients.
+    pub(super) fn client_policy(
         &self,
         roots: Roots,
-        sni: ServerName<'static>,
-        pair: Option<Pair>,
+        crls: Option<Crls>,
+        required: bool,
         at: &At<'_>,
-    ) -> Option<ClientTls> {
-        let own = pair.as_ref().map_or_else(|| "-".to_owned(), |pair| short_digest(&pair.chain[0]));
-        let identity = format!("sni={}|ca={}|client={own}", sni.to_str(), roots.digest);
+    ) -> Option<ClientPolicy> {
+        let (mode, listed) = (if required { "required" } else { "optional" }, digest_of(crls.as_ref()));
+        let identity = format!("{mode}|ca={}|crl={listed}", roots.digest).into();
+        let crl_until = crls.as_ref().map(|crls| crls.until);
+        let provider = Arc::clone(&self.provider);
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.store), provider);
+        if !required {
+            builder = builder.allow_unauthenticated();
+        }
+        if let Some(crls) = crls {
+            builder = builder
+                .with_crls(crls.lists)
+                .only_check_end_entity_revocation()
+                .enforce_revocation_expiration();
+        }
+        let verifier = unsuitable(builder.build(), at)?;
+        Some(ClientPolicy { required, identity, verifier, crl_until })
+    }
+
+    /// TLS towards a cell, built once so that sessions resume.
+    pub(super) fn client(&self, towards: Towards, at: &At<'_>) -> Option<ClientTls> {
+        let Towards { roots, crls, sni, pair, min_version } = towards;
+        let own = pair.as_ref().map_or_else(|| "-".to_owned(), |pair| digest_of_chain(&pair.chain));
+        let (since, listed) = (min_version.as_str(), digest_of(crls.as_ref()));
+        let identity =
+            format!("sni={}|ca={}|crl={listed}|min={since}|client={own}", sni.to_str(), roots.digest);
+        let provider = Arc::clone(&self.provider);
+        let crl_until = crls.as_ref().map(|crls| crls.until);
+        let not_after = pair.as_ref().and_then(|pair| {
+            let (_, own) = parse_x509_certificate(&pair.chain[0]).ok()?;
+            Some(own.validity().not_after.timestamp())
+        });
+        let mut verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store), provider);
+        if let Some(crls) = crls {
+            verifier = verifier
+                .with_crls(crls.lists)
+                .only_check_end_entity_revocation()
+                .enforce_revocation_expiration();
+        }
         let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(min_version.and_later())
             .expect("the provider supports TLS 1.2 and 1.3")
-            .with_root_certificates(roots.store);
+            .with_webpki_verifier(unsuitable(verifier.build(), at)?);
         let config = match pair {
             None => Ok(builder.with_no_client_auth()),
             Some(Pair { chain, key }) => builder.with_client_auth_cert(chain, key),
@@ -117,7 +199,7 @@ impl Tls {
         http2.alpn_protocols = vec![b"h2".to_vec()];
         // Tickets of the one must not resume the other: each has its own store.
         http2.resumption = rustls::client::Resumption::default();
-        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2) };
+        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2), not_after, crl_until };
         Some(ClientTls { tls, identity })
     }
 
@@ -131,15 +213,26 @@ impl Tls {
         };
         let (cert_at, key_at) = (at.key("cert"), at.key("key"));
         let (cert, key) = (file(raw.cert(at)), file(raw.key(at)));
+        let staple = named_file(raw.ocsp(at), sources);
         let chain = chain(cert?, &cert_at)?;
         let (names, not_after) = self.leaf(&chain[0], &cert_at)?;
+        let staple = match staple {
+            None => None,
+            Some((der, at)) => Some(staple_of(der?, &chain[0], &at)?),
+        };
         let Ok(key) = PrivateKeyDer::from_pem_slice(key?) else {
             key_at
                 .refuse("the file holds no private key", "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)");
             return None;
         };
         match CertifiedKey::from_der(chain, key, &self.provider) {
-            Ok(key) => Some(ServerCertificate { key: Arc::new(key), names, not_after }),
+            Ok(key) => {
+                let staple = staple.map(|(ocsp, Times { from, until })| {
+                    let key = CertifiedKey { ocsp: Some(ocsp), ..key.clone() };
+                    Staple { key: Arc::new(key), from, until }
+                });
+                Some(ServerCertificate { key: Arc::new(key), names, not_after, staple })
+            }
             Err(rustls::Error::InconsistentKeys(_)) => {
                 key_at.refuse(
                     "the key does not belong to the certificate",
@@ -265,7 +358,40 @@ fn chain(pem: &[u8], at: &At<'_>) -> Option<Vec<CertificateDer<'static>>> {
     }
 }
 
+/// The bytes of an OCSP response for a certificate, and when it holds. A stale one is no problem: a responder
+/// that is down must not keep routes from being changed.
+fn staple_of(der: &[u8], leaf: &CertificateDer<'_>, at: &At<'_>) -> Option<(Vec<u8>, Times)> {
+    let (_, leaf) = parse_x509_certificate(leaf).ok()?;
+    match ocsp::read(der, &leaf) {
+        Ok(times) => Some((der.to_owned(), times)),
+        Err(unusable) => {
+            at.refuse(
+                unusable.to_string(),
+                "an OCSP response in DER that says that this certificate is good",
+            );
+            None
+        }
+    }
+}
+
+/// A verifier, or a problem: the authorities were looked at before, so that it can only be a list.
+fn unsuitable<T>(made: Result<T, VerifierBuilderError>, at: &At<'_>) -> Option<T> {
+    if made.is_err() {
+        at.key("crl")
+            .refuse("a revocation list is of a kind that cannot be used", "complete lists of version 2");
+    }
+    made.ok()
+}
+
+fn digest_of_chain(chain: &[CertificateDer<'_>]) -> String {
+    short_digest(&chain.iter().flat_map(|certificate| certificate.iter().copied()).collect::<Vec<u8>>())
+}
+
+fn digest_of(crls: Option<&Crls>) -> &str {
+    crls.map_or("-", |crls| &crls.digest)
+}
+
 /// 128 bits of SHA-256: two files that an operator has do not share them by chance.
-fn short_digest(bytes: &[u8]) -> String {
+pub(super) fn short_digest(bytes: &[u8]) -> String {
     hex(&digest(&SHA256, bytes).as_ref()[..16])
 }

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::client_certificate::ClientCertificate;
 use super::limits::ConnectionGuard;
 use super::spec::ListenerSpec;
 use crate::policy::certificates::ServerCertificate;
+use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::facts::{ConnectionFacts, Scheme};
 
 /// Takes over connections. Called once for each, on a task of its own; when the future ends, or is
@@ -85,12 +87,32 @@ pub struct Tls {
     pub cipher: &'static str,
     /// Whether it continues an earlier session.
     pub resumed: bool,
+    /// What the client has shown, where it was asked and has.
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
 impl Facts {
     /// The client's address without its port.
     pub fn client(&self) -> IpAddr {
         self.peer.ip()
+    }
+
+    /// The server name of the client's handshake with us; `None` without one.
+    pub fn sni(&self) -> Option<Option<&str>> {
+        self.tls.as_ref().map(|tls| tls.sni.as_deref())
+    }
+
+    /// Whether what the client has shown satisfies a policy at a moment (seconds since the Unix epoch).
+    pub fn satisfies(&self, policy: &ClientPolicy, now: u64) -> bool {
+        match self.client_certificate() {
+            Some(certificate) => certificate.satisfies(policy, now),
+            None => !policy.required,
+        }
+    }
+
+    /// The certificate that the client has shown.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.client.as_deref()
     }
 
     /// The part that decisions need.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::client_certificate::ClientCertificate;
 use super::connection::{Connection, Facts, Tls, Transport, Wire};
 use super::limits::ConnectionGuard;
 use super::log_budget::LogBudget;
@@ -181,9 +182,14 @@ impl Entrance {
             self.shell.observer.unknown_sni(&self.spec, kind);
         }
         let Some(certificate) = choice.certificate else { return Err(Failed::Name(start.io)) };
-        let config = self.shell.tls.config_for(&certificate, alpn);
+        let config = self.shell.tls.config_for(&certificate, choice.policy.as_ref(), alpn);
         let stream = start.into_stream(config).await.map_err(|error| self.failed(error))?;
-        let tls = settled(stream.get_ref().1, sni, certificate);
+        let connection = stream.get_ref().1;
+        let client = choice
+            .policy
+            .as_deref()
+            .and_then(|policy| ClientCertificate::new(connection.peer_certificates()?, policy).map(Arc::new));
+        let tls = Tls { client, ..settled(connection, sni, certificate) };
         Ok((stream, tls))
     }
 
@@ -265,6 +271,7 @@ fn settled(connection: &ServerConnection, sni: Option<Box<str>>, certificate: Ar
             .and_then(|suite| suite.suite().as_str())
             .unwrap_or("unknown"),
         resumed: connection.handshake_kind() == Some(RustlsKind::Resumed),
+        client: None,
     }
 }
 
@@ -283,6 +290,9 @@ fn classify(error: &io::Error) -> HandshakeFailure {
         Some(Tls::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
         Some(Tls::NoApplicationProtocol) => HandshakeFailure::NoProtocol,
         Some(Tls::AlertReceived(_)) => HandshakeFailure::ClientAlert,
+        Some(
+            Tls::NoCertificatesPresented | Tls::InvalidCertificate(_) | Tls::InvalidCertRevocationList(_),
+        ) => HandshakeFailure::ClientCertificate,
         Some(Tls::General(_) | Tls::FailedToGetRandomBytes | Tls::FailedToGetCurrentTime) => {
             HandshakeFailure::Internal
         }
@@ -296,16 +306,14 @@ mod tests {
     use super::*;
     use crate::listen::spec::ConnectionLimits;
     use crate::listen::testing::{
-        HANDSHAKE_DEADLINE, LOOPBACK, Served, World, ample, echo, patiently, resumption, shake, spec,
+        HANDSHAKE_DEADLINE, LEGACY, LOOPBACK, REGION, Served, World, ample, echo, patiently, resumption,
+        shake, spec,
     };
     use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12Resumption};
     use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
     use rustls::pki_types::ServerName;
     use rustls::version::{TLS12, TLS13};
     use rustls::{AlertDescription, ClientConfig, NamedGroup, SupportedProtocolVersion};
-
-    const LEGACY: &[&str] = &["cloud.getdbt.com", "metadata.cloud.getdbt.com"];
-    const REGION: &[&str] = &["us1.dbt.com", "*.us1.dbt.com", "*.metadata.us1.dbt.com"];
 
     fn world() -> World {
         World::new(&[LEGACY, REGION], ample())

@@ -8,6 +8,7 @@
 //! values that are held meanwhile: `limits`, `drain`, and who is told: `observe`.
 
 pub mod bind;
+pub mod client_certificate;
 pub mod connection;
 pub mod drain;
 mod handshake;
@@ -17,7 +18,10 @@ pub mod observe;
 pub mod proxy_protocol;
 pub mod serve;
 pub mod spec;
+mod tickets;
 pub mod tls;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trust_tests;

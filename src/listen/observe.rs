@@ -75,6 +75,8 @@ pub enum HandshakeFailure {
     NoProtocol,
     /// The client ended the handshake with an alert: mostly, it does not trust our certificate.
     ClientAlert,
+    /// The client showed no certificate where one is required, or one that is not accepted.
+    ClientCertificate,
     /// The client broke the protocol.
     Misbehaved,
     /// Our own fault: no certificate is configured, or no randomness was to be had.
@@ -137,6 +139,7 @@ impl HandshakeFailure {
             Self::Incompatible => "incompatible",
             Self::NoProtocol => "no_protocol",
             Self::ClientAlert => "client_alert",
+            Self::ClientCertificate => "client_certificate",
             Self::Misbehaved => "misbehaved",
             Self::Internal => "internal",
         }

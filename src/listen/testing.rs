@@ -43,6 +43,11 @@ pub(super) const LOOPBACK: &str = "127.0.0.1:0";
 /// The handshake deadline of every listener of a test.
 pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The names of a legacy host and of a region.
+pub(super) const LEGACY: &[&str] = &["cloud.getdbt.com", "metadata.cloud.getdbt.com"];
+/// See [`LEGACY`].
+pub(super) const REGION: &[&str] = &["us1.dbt.com", "*.us1.dbt.com", "*.metadata.us1.dbt.com"];
+
 /// A certificate authority, what it has issued to the server at present, and the running server.
 pub(super) struct World {
     pub(super) issuer: CertifiedIssuer<'static, KeyPair>,
@@ -99,6 +104,21 @@ impl World {
         self.snapshot.store(Arc::new(snapshot(&self.issuer, certificates)));
     }
 
+    /// Replaces the snapshot by one that has been changed, as a reload does.
+    pub(super) fn reload_as(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut next = snapshot(&self.issuer, &[LEGACY, REGION]);
+        change(&mut next);
+        self.snapshot.store(Arc::new(next));
+    }
+
+    /// Another process with the same configuration: a replica, or this one after a restart.
+    pub(super) fn replica(&self) -> Served {
+        let snapshot = Arc::clone(&self.snapshot);
+        let tls = TlsSettings::new(Arc::new(move || snapshot.load_full())).unwrap();
+        let spec = spec(LOOPBACK, Protocol::Https(Alpn::H2AndHttp1));
+        Self::serve_by(spec, Shell { tls, ..self.shell.clone() })
+    }
+
     /// Serves on a free port of the IPv4 loopback.
     pub(super) fn serve(&self, protocol: Protocol) -> Served {
         self.serve_as(spec(LOOPBACK, protocol))
@@ -110,10 +130,14 @@ impl World {
     }
 
     pub(super) fn serve_as(&self, spec: ListenerSpec) -> Served {
+        Self::serve_by(spec, self.shell.clone())
+    }
+
+    fn serve_by(spec: ListenerSpec, shell: Shell) -> Served {
         let bound = bind(spec).unwrap();
         let address = bound.local_addr();
         let (sender, facts) = mpsc::unbounded_channel();
-        let ended = tokio::spawn(bound.serve(Arc::new(Echo(sender)), self.shell.clone()));
+        let ended = tokio::spawn(bound.serve(Arc::new(Echo(sender)), shell));
         Served { address, facts, ended }
     }
 
@@ -297,5 +321,6 @@ fn certificate(issuer: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) -> Se
         key: Arc::new(CertifiedKey::new(vec![leaf.der().clone()], signer)),
         names: CertificateNames::new(names.iter().copied()),
         not_after: i64::MAX,
+        staple: None,
     }
 }

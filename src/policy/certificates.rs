@@ -8,12 +8,32 @@ use super::facts::CertificateNames;
 /// One certificate with its key, and the names it stands for.
 #[derive(Debug)]
 pub struct ServerCertificate {
-    /// What rustls presents; opaque here.
+    /// What rustls presents where nothing is stapled; opaque here.
     pub key: Arc<rustls::sign::CertifiedKey>,
     /// Its subject alternative names.
     pub names: CertificateNames,
     /// End of validity, seconds since the Unix epoch, for metrics and `/readyz`.
     pub not_after: i64,
+    /// What is stapled to it, where a file was given.
+    pub staple: Option<Staple>,
+}
+
+/// An OCSP response for a certificate.
+#[derive(Clone, Debug)]
+pub struct Staple {
+    /// The certificate with the response, as rustls presents it; opaque here.
+    pub key: Arc<rustls::sign::CertifiedKey>,
+    /// From when it holds, seconds since the Unix epoch.
+    pub from: i64,
+    /// Until when.
+    pub until: i64,
+}
+
+impl Staple {
+    /// Whether it may be sent at `now`: a stale response is worse than none, because clients refuse it.
+    pub fn is_fresh(&self, now: i64) -> bool {
+        (self.from..self.until).contains(&now)
+    }
 }
 
 /// Certificates by exact name and by wildcard.

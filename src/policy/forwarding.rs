@@ -36,6 +36,9 @@ pub const X_CELLGATE_GENERATION: HeaderName = HeaderName::from_static("x-cellgat
 /// Tells the cell how often it may have got a byte of this request, this time included.
 pub const X_CELLGATE_ATTEMPT: HeaderName = HeaderName::from_static("x-cellgate-attempt");
 
+/// Digest and subject of the client's certificate, where the host asks for one.
+pub const X_CELLGATE_CLIENT_CERT: HeaderName = HeaderName::from_static("x-cellgate-client-cert");
+
 /// Fields for one hop (RFC 9110 section 7.6.1), and trailers' announcement, which the engine does not
 /// carry over HTTP/1.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -48,8 +51,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Fields that claim to know the client's address or the original target; only ours may.
-const CLAIMS: [HeaderName; 11] = [
+/// Fields that claim to know the client's address, its certificate or the original target; only ours may.
+const CLAIMS: [HeaderName; 13] = [
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
@@ -61,6 +64,9 @@ const CLAIMS: [HeaderName; 11] = [
     HeaderName::from_static("x-original-host"),
     HeaderName::from_static("x-rewrite-url"),
     HeaderName::from_static("proxy-connection"),
+    // RFC 9440: a cell that reads them believes them.
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
 ];
 
 /// What was decided about the request, in words for the cell.
@@ -80,6 +86,8 @@ pub struct Told<'a> {
     pub trace: (u128, u64),
     /// Our own cookie, on hosts where a browser may send it: it is for us, and cells are not shown it.
     pub own_cookie: Option<&'a RoutingCookie>,
+    /// What the client's certificate says, where the host asks for one and the client has shown it.
+    pub client_certificate: Option<&'a str>,
 }
 
 /// The address that limits, logs and cells see: the peer, or, when the peer is a trusted proxy, the
@@ -129,6 +137,9 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
     edits.set(X_CELLGATE_ACCOUNT, &account);
     edits.set(X_CELLGATE_CELL, told.cell);
     edits.set(X_CELLGATE_GENERATION, &told.generation.to_string());
+    if let Some(certificate) = told.client_certificate {
+        edits.set(X_CELLGATE_CLIENT_CERT, certificate);
+    }
     edits.append(header::VIA, &format!("{} {}", via_version(facts), gate::VIA_NAME));
     if !has_valid_traceparent(facts.headers) {
         let (trace, span) = told.trace;
@@ -298,6 +309,7 @@ mod tests {
             request_id: "req-0001",
             trace: (1, 2),
             own_cookie,
+            client_certificate: None,
         };
         let edits = outgoing(&facts, &told);
         let mut sent = headers.clone();

@@ -1,8 +1,10 @@
 //! Host names: which role a host has, which surface it is, and which account prefix it carries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::accounts::ScheduleIndex;
+use super::client_certificate::ClientPolicy;
 use super::ids::{CellIndex, Label, SurfaceIndex};
 
 /// What a host name is for.
@@ -38,6 +40,10 @@ pub struct HostRule {
     pub no_account: Fallback,
     /// For requests that name an account without a row.
     pub unmapped_account: Fallback,
+    /// What its clients must show, where they are asked.
+    pub client_certificate: Option<Arc<ClientPolicy>>,
+    /// `max-age` of `Strict-Transport-Security` in seconds, where browsers are told (RFC 6797).
+    pub hsts: Option<u64>,
 }
 
 /// How many variable labels stand before the fixed part of a pattern.

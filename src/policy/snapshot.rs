@@ -18,6 +18,7 @@ use super::hosts::{HostTable, Role};
 use super::http2::CellHttp2;
 use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::routing_cookie::RoutingCookie;
+use super::tickets::TicketRules;
 
 /// One immutable generation of the routing configuration.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub struct Snapshot {
     pub guide: Box<str>,
     /// Server certificates by name, for SNI and for the 421 rule.
     pub certificates: super::certificates::CertificateTable,
+    /// Keys and lifetime of session tickets.
+    pub tickets: TicketRules,
+    /// How long before its end a certificate is warned about.
+    pub warn_before: Duration,
 }
 
 /// A product with its own host label.
@@ -175,6 +180,10 @@ pub struct CellTls {
     pub http1: Arc<rustls::ClientConfig>,
     /// The same, offering ALPN `h2` only.
     pub http2: Arc<rustls::ClientConfig>,
+    /// End of validity of our own certificate, seconds since the Unix epoch, where we show one.
+    pub not_after: Option<i64>,
+    /// When the first of the revocation lists is past its next update, where there are any.
+    pub crl_until: Option<i64>,
 }
 
 /// A key that signs routing verdicts for one cell.

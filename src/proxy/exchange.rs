@@ -13,7 +13,7 @@ use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
 use super::reply::Reply;
 use super::request::{self, Peer, Request};
-use super::response::{deprecate, dress, mark};
+use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
@@ -88,6 +88,7 @@ impl Exchange<'_> {
 
     async fn redirect(&mut self, request: &Request, status: StatusCode, location: &str) {
         let mut reply = Reply::redirect(status, location, &request.request_id);
+        promise_https(request, &mut reply.headers);
         deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
         self.answer(reply).await;
     }
@@ -163,6 +164,7 @@ impl Exchange<'_> {
         // Up to as much again, so that those who were refused together do not come back together.
         let retry = refusal.retry_after().map(|delay| delay.as_secs() + fastrand::u64(0..=delay.as_secs()));
         let mut reply = Reply::refusal(&said, shape, request.grpc, retry);
+        promise_https(request, &mut reply.headers);
         deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
         if refusal.closes_connection()
             && let Source::H1(session) = &mut self.down.source

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
+use crate::listen::client_certificate::ClientCertificate;
 use crate::listen::connection::Facts;
+use crate::policy::client_certificate::{Judgement, judge};
 use crate::policy::decide::{Decision, Verdict, decide};
 use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
-use crate::policy::ids::CellIndex;
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::{BadRequest, Refusal};
 use crate::policy::secure;
@@ -45,6 +46,8 @@ pub(super) struct Request {
     pub edits: Option<Edits>,
     /// A browser that opens a page, not a program that calls an API.
     pub navigation: bool,
+    /// What browsers are told of https (RFC 6797), where they came over it.
+    pub hsts: Option<u64>,
     /// The listener sends everything to HTTPS: where this request belongs.
     pub secure: Option<String>,
 }
@@ -61,16 +64,28 @@ pub(super) fn read(
 ) -> Request {
     let parsed = parsed(head, absolute);
     let mut scratch = String::new();
-    let judged = parsed.and_then(|parsed| judge(peer, snapshot, parsed, &mut scratch));
-    let (facts, secure) = match judged {
-        Ok(judged) => judged,
+    let admitted = parsed.and_then(|parsed| admit(peer, snapshot, parsed, now, &mut scratch));
+    let Admitted { facts, secure, certificate } = match admitted {
+        Ok(admitted) => admitted,
         Err(refusal) => return refused(peer, snapshot, head, parsed.ok(), refusal),
     };
     let decision = decide(snapshot, learned, &facts, now);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
     let request_id = forwarding::request_id(facts.headers, fresh_id);
     let edits = match &decision.verdict {
-        Verdict::Forward { cell, .. } => Some(edits(snapshot, &facts, &decision, *cell, client, &request_id)),
+        Verdict::Forward { cell, .. } => {
+            let told = Told {
+                client,
+                account: decision.account,
+                cell: snapshot.cell(*cell).name.as_str(),
+                generation: snapshot.generation.0,
+                request_id: &request_id,
+                trace: (fastrand::u128(..), fastrand::u64(..)),
+                own_cookie: snapshot.routing_cookie(decision.role),
+                client_certificate: certificate.map(ClientCertificate::told),
+            };
+            Some(forwarding::outgoing(&facts, &told))
+        }
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     };
     Request {
@@ -86,6 +101,7 @@ pub(super) fn read(
         user_agent: user_agent(facts.headers),
         edits,
         navigation: facts.is_navigation(),
+        hsts: hsts(snapshot, &facts),
         secure,
         decision,
     }
@@ -104,19 +120,35 @@ fn parsed<'a>(head: &'a RequestHeader, absolute: Option<&'a str>) -> Result<Pars
     })
 }
 
-/// The facts of a request, and where it belongs if the listener sends everything to HTTPS.
-fn judge<'a>(
+/// A request that may be decided about.
+struct Admitted<'a> {
+    facts: RequestFacts<'a>,
+    /// The listener sends everything to HTTPS: where it belongs.
+    secure: Option<String>,
+    /// The client's certificate, where its host asks for one.
+    certificate: Option<&'a ClientCertificate>,
+}
+
+fn admit<'a>(
     peer: &'a Peer,
     snapshot: &Snapshot,
     parsed: ParsedHead<'a>,
+    now: u64,
     scratch: &'a mut String,
-) -> Result<(RequestFacts<'a>, Option<String>), Refusal> {
+) -> Result<Admitted<'a>, Refusal> {
     let facts = gate::facts(parsed, peer.facts.for_policy(), &snapshot.limits, scratch)?;
     let secure = match peer.facts.listener.redirect_to_https {
         Some(port) => Some(secure::location(snapshot, &facts, port)?),
         None => None,
     };
-    Ok((facts, secure))
+    // A redirect forwards nothing, and leads to where certificates are asked for.
+    let certificate = match judge(snapshot, peer.facts.sni(), facts.host) {
+        Judgement::Free => None,
+        Judgement::Under(policy) if peer.facts.satisfies(policy, now) => peer.facts.client_certificate(),
+        Judgement::Misdirected if secure.is_some() => None,
+        Judgement::Under(_) | Judgement::Misdirected => return Err(Refusal::Misdirected),
+    };
+    Ok(Admitted { facts, secure, certificate })
 }
 
 /// A request that the gate turns down, with what can be said of it all the same: the answer is one on its
@@ -146,28 +178,9 @@ fn refused(
         user_agent: user_agent(&head.headers),
         edits: None,
         navigation: false,
+        hsts: None,
         secure: None,
     }
-}
-
-fn edits(
-    snapshot: &Snapshot,
-    facts: &RequestFacts<'_>,
-    decision: &Decision,
-    cell: CellIndex,
-    client: IpAddr,
-    request_id: &str,
-) -> Edits {
-    let told = Told {
-        client,
-        account: decision.account,
-        cell: snapshot.cell(cell).name.as_str(),
-        generation: snapshot.generation.0,
-        request_id,
-        trace: (fastrand::u128(..), fastrand::u64(..)),
-        own_cookie: snapshot.routing_cookie(decision.role),
-    };
-    forwarding::outgoing(facts, &told)
 }
 
 pub(super) fn version(head: &RequestHeader) -> WireVersion {
@@ -176,6 +189,11 @@ pub(super) fn version(head: &RequestHeader) -> WireVersion {
         http::Version::HTTP_10 => WireVersion::Http10,
         _ => WireVersion::Http11,
     }
+}
+
+fn hsts(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<u64> {
+    let host = snapshot.hosts.find(facts.host).filter(|_| facts.connection.scheme == Scheme::Https)?;
+    host.rule.hsts
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {

@@ -34,6 +34,11 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     if !head.headers.contains_key(reply::REQUEST_ID) {
         set(head, reply::REQUEST_ID, &request.request_id);
     }
+    if let Some(promise) = promise(request)
+        && !head.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)
+    {
+        set(head, header::STRICT_TRANSPORT_SECURITY, &promise);
+    }
     if request.decision.role != Some(Role::Legacy) {
         return false;
     }
@@ -65,6 +70,17 @@ pub(super) fn mark(cookie: &RoutingCookie, decision: &Decision, now: u64, head: 
     if let Some(ours) = account.and_then(|account| cookie.set_cookie(account, now)) {
         head.append_header(header::SET_COOKIE, ours).expect("a built value is a valid field");
     }
+}
+
+/// The promise of https on an answer of our own.
+pub(super) fn promise_https(request: &Request, headers: &mut HeaderMap) {
+    if let Some(promise) = promise(request).and_then(|text| text.parse().ok()) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, promise);
+    }
+}
+
+fn promise(request: &Request) -> Option<String> {
+    request.hsts.map(|seconds| format!("max-age={seconds}"))
 }
 
 /// Deprecation headers on an answer of our own. Says whether there were any before.

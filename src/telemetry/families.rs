@@ -113,6 +113,8 @@ families! {
         "Rows of the account table in force.";
     CERTIFICATE_NOT_AFTER = gauge "cellgate_certificate_not_after_seconds"
         "End of validity of a server certificate, Unix time, by its first name; NaN when no longer used.";
+    TRUST_UNTIL = gauge "cellgate_trust_until_seconds"
+        "End of stapled responses, revocation lists and certificates towards cells, Unix time, by kind and name.";
     LEARNED_CREDENTIALS = gauge "cellgate_learned_credentials"
         "Entries of the learned credential table, by state.";
     LEARNED_EVICTIONS = counter "cellgate_learned_credential_evictions_total"

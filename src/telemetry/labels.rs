@@ -47,6 +47,8 @@ label_enum! {
         TimedOut => "timed_out",
         /// The client went away in the middle.
         ClientGone => "client_gone",
+        /// The client showed no certificate where one is required, or one that is not accepted.
+        ClientCertificate => "client_certificate",
         /// The bytes were not a TLS handshake, or no common version or cipher.
         Failed => "failed",
     }

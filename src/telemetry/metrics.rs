@@ -1,7 +1,7 @@
 //! The metrics of one process: a registry that belongs to a value, the handles that requests and
 //! connections count in, and the page that a scrape gets. Nothing here is global.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge};
 use crate::policy::decide::{Source, Verdict};
 use crate::policy::ids::{CellIndex, Generation};
 use crate::policy::snapshot::Snapshot;
+use crate::policy::validity::{Ending, Kind, endings};
 
 use super::event::RequestEvent;
 use super::families;
@@ -81,10 +82,11 @@ pub struct BooksMeters {
 /// What is only looked at when somebody scrapes.
 #[derive(Debug, Default)]
 struct Scraped {
-    /// Names of cells and certificates that have a series, so that those of a former configuration
-    /// can be told from those in force.
+    /// Names of cells that have a series, so that those of a former configuration can be told from
+    /// those in force.
     cells: HashSet<Box<str>>,
-    certificates: HashSet<Box<str>>,
+    /// The same of everything that ends.
+    endings: HashSet<(Kind, String)>,
     last_good_since: Option<SystemTime>,
 }
 
@@ -323,14 +325,35 @@ impl Metrics {
             named(&families::IN_FLIGHT_LIMIT, "cell", name, f64::from(cell.max_in_flight));
             scraped.cells.insert(name.into());
         }
-        for gone in &scraped.certificates {
-            named(&families::CERTIFICATE_NOT_AFTER, "name", gone, f64::NAN);
+        // A name may stand for several; what ends first is what matters.
+        let mut until: HashMap<(Kind, String), f64> = HashMap::new();
+        until.extend(scraped.endings.iter().map(|gone| (gone.clone(), f64::NAN)));
+        for Ending { kind, name, until: end } in endings(live) {
+            let first = until.entry((kind, name)).or_insert(f64::NAN);
+            // The other one where one is no number.
+            *first = first.min(end as f64);
         }
-        for certificate in live.certificates.iter() {
-            let Some(name) = certificate.names.iter().next() else { continue };
-            named(&families::CERTIFICATE_NOT_AFTER, "name", &name, certificate.not_after as f64);
-            scraped.certificates.insert(name.into());
+        for ((kind, name), until) in until {
+            match trust_label(kind) {
+                None => named(&families::CERTIFICATE_NOT_AFTER, "name", &name, until),
+                Some(label) => {
+                    let labels = [("kind", label), ("name", name.as_str())];
+                    self.registry.gauge(&families::TRUST_UNTIL, &labels).set(until);
+                }
+            }
+            scraped.endings.insert((kind, name));
         }
+    }
+}
+
+/// The kinds of [`families::TRUST_UNTIL`]; server certificates have a family of their own.
+const fn trust_label(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Certificate => None,
+        Kind::CellCertificate => Some("cell_certificate"),
+        Kind::Staple => Some("ocsp"),
+        Kind::HostList => Some("client_crl"),
+        Kind::CellList => Some("cell_crl"),
     }
 }
 
@@ -628,6 +651,37 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_has_a_series_while_it_is_in_force() {
+        use crate::policy::client_certificate::ClientPolicy;
+        use crate::policy::hosts::Role;
+        let asking = |until: &[i64]| {
+            let mut hosts = crate::test_snapshot::SnapshotBuilder::new();
+            for until in until {
+                let policy = ClientPolicy {
+                    required: true,
+                    identity: "a".into(),
+                    verifier: rustls::server::WebPkiClientVerifier::no_client_auth(),
+                    crl_until: Some(*until),
+                };
+                hosts = hosts.host(Role::Cell, "{prefix}.us1.dbt.com", 0).asking(Arc::new(policy));
+            }
+            hosts.build()
+        };
+        let metrics = Metrics::new();
+        let shown = |snapshot: &Snapshot, expect: &str| {
+            let page = metrics.render(snapshot, NOW);
+            let line = format!(
+                "cellgate_trust_until_seconds{{kind=\"client_crl\",name=\"{{prefix}}.us1.dbt.com\"}} {expect}\n"
+            );
+            assert!(page.contains(&line), "{line} in {page}");
+        };
+        shown(&asking(&[1_900_000_000]), "1900000000");
+        shown(&asking(&[1_900_000_000, 1_800_000_000]), "1800000000");
+        shown(&asking(&[]), "NaN");
+        shown(&asking(&[1_950_000_000]), "1950000000");
+    }
+
+    #[test]
     fn every_family_on_the_page_has_its_help() {
         let metrics = Metrics::new();
         let snapshot = snapshot(1);
@@ -635,8 +689,9 @@ mod tests {
         let _ = (metrics.access_log(), metrics.books());
         metrics.request(&legacy_event(&snapshot));
         let page = page(&metrics);
-        // The fixture has no certificate.
-        let shown = families::ALL.iter().filter(|family| **family != families::CERTIFICATE_NOT_AFTER);
+        // The fixture has nothing that ends.
+        let without = [families::CERTIFICATE_NOT_AFTER, families::TRUST_UNTIL];
+        let shown = families::ALL.iter().filter(|family| !without.contains(family));
         let mut count = 0;
         for family in shown {
             let help = format!("# HELP {} {}\n", family.name, family.help);

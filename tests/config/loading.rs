@@ -136,6 +136,21 @@ fn keys_are_read_only_by_their_owner_unless_that_is_allowed() {
 }
 
 #[test]
+fn ticket_keys_are_read_and_kept_secret() {
+    let with = |bits: u32| {
+        move |root: &Path| {
+            let key = root.join("config/keys/ticket.key");
+            fs::write(&key, "0123456789abcdef".repeat(4)).unwrap();
+            mode(&key, bits);
+            let tls = "\ntls: { ticket_keys: [{ file: keys/ticket.key }] }\nguide: https";
+            edit(root, "\nguide: https", tls);
+        }
+    };
+    check("owner only", with(0o600), &[]);
+    check("others", with(0o640), &["tls.ticket_keys[0].file: the file has mode 0640"]);
+}
+
+#[test]
 fn keys_of_our_own_cookie_are_read_and_kept_secret() {
     let with = |bits: u32| {
         move |root: &Path| {

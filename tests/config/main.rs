@@ -9,6 +9,7 @@ mod loading;
 mod mistakes;
 mod reference;
 mod reloads;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::Path;

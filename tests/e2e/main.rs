@@ -11,6 +11,7 @@ mod raw_http;
 mod running;
 
 mod answers;
+mod client_certificates;
 mod clients;
 mod credentials;
 mod hops;

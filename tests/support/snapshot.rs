@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use cellgate::policy::accounts::{Account, AccountTable, ScheduleIndex};
 use cellgate::policy::certificates::CertificateTable;
+use cellgate::policy::client_certificate::ClientPolicy;
 use cellgate::policy::credential::{self, CredentialRules, FingerprintKey, Learning, TokenShape};
 use cellgate::policy::decide::{Decision, decide};
 use cellgate::policy::envelope::ErrorShape;
@@ -26,6 +27,7 @@ use cellgate::policy::snapshot::{
     Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
     Surface, UpstreamHost,
 };
+use cellgate::policy::tickets::TicketRules;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// When requests are decided that do not say when: 2026-02-02T02:40:00Z.
@@ -77,6 +79,8 @@ impl SnapshotBuilder {
             trusted_proxies: Vec::new(),
             guide: "https://docs.example.com/url-migration".into(),
             certificates: CertificateTable::default(),
+            tickets: TicketRules::default(),
+            warn_before: Duration::from_secs(21 * 86_400),
         };
         Self { snapshot, rows: Vec::new(), hosts: Vec::new() }
     }
@@ -157,6 +161,12 @@ impl SnapshotBuilder {
         self.host_with(role, pattern, surface, Fallback::Refuse, Fallback::Refuse)
     }
 
+    /// What the host named last asks of its clients.
+    pub fn asking(mut self, policy: Arc<ClientPolicy>) -> Self {
+        self.hosts.last_mut().unwrap().2.client_certificate = Some(policy);
+        self
+    }
+
     pub fn host_with(
         mut self,
         role: Role,
@@ -174,8 +184,16 @@ impl SnapshotBuilder {
         };
         let schedule = (role == Role::Legacy).then_some(ScheduleIndex(0));
         let surface = SurfaceIndex(surface);
-        let rule =
-            HostRule { role, pattern: pattern.into(), surface, schedule, no_account, unmapped_account };
+        let rule = HostRule {
+            role,
+            pattern: pattern.into(),
+            surface,
+            schedule,
+            no_account,
+            unmapped_account,
+            client_certificate: None,
+            hsts: None,
+        };
         self.hosts.push((labels, name.into(), rule));
         self
     }

@@ -9,6 +9,7 @@
 mod boot;
 mod routing;
 mod tables;
+mod tls;
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 pub use boot::*;
 pub use routing::*;
 pub use tables::*;
+pub use tls::*;
 
 use super::problem::quoted;
 

@@ -5,6 +5,7 @@ use super::super::http2::default as http2;
 use super::super::identify::default as identify;
 use super::super::problem::quoted;
 use super::super::time::show_duration;
+use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
 use super::{Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
 use crate::policy::snapshot::RequestLimits;
 
@@ -31,6 +32,8 @@ mapping! {
         clients: Table = NONE;
         /// Server certificates, chosen by the name that a client asks for (SNI). The first also serves clients that ask for none.
         certificates: Vec<Field<Certificate>> = NONE;
+        /// TLS with clients, apart from certificates.
+        tls: ClientTls = NONE;
         /// Networks whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
         trusted_proxies: Vec<Field<String>> = NONE;
         /// What a request head may be.
@@ -67,6 +70,10 @@ mapping! {
         no_account: Fallback = "refuse";
         /// What happens when the account that is named has no row: `refuse`, or a cell.
         unmapped_account: Fallback = "refuse";
+        /// Ask clients for a certificate (mTLS); not asked when absent.
+        client_certificate: ClientCertificate = NONE;
+        /// `max-age` of `Strict-Transport-Security` (RFC 6797) on answers over https that carry none of the cell's.
+        hsts: String = NONE;
     }
 }
 
@@ -168,22 +175,6 @@ mapping! {
         capacity_rps: u64 = NONE;
         /// `127.0.0.1:7101`, `"[::1]:7101"` or `name:port`; names are resolved again and again.
         endpoints: Vec<Field<String>> = REQUIRED;
-    }
-}
-
-mapping! {
-    /// TLS towards a cell.
-    CellTls {
-        /// PEM file of the authorities that sign the cell's certificate.
-        ca: String = REQUIRED;
-        /// The name that is sent and verified.
-        sni: String = REQUIRED;
-        /// PEM file of our certificate, where the cell asks for one.
-        client_cert: String = NONE;
-        /// PEM file of its private key.
-        client_key: String = NONE;
-        /// Accept a key file that its group or others can read.
-        allow_readable: bool = false;
     }
 }
 
@@ -357,18 +348,6 @@ mapping! {
     Table {
         /// Its name in the configuration folder.
         file: String = REQUIRED;
-    }
-}
-
-mapping! {
-    /// A server certificate.
-    Certificate {
-        /// PEM file of the certificate and the intermediate ones, its own first.
-        cert: String = REQUIRED;
-        /// PEM file of its private key.
-        key: String = REQUIRED;
-        /// Accept a key file that its group or others can read.
-        allow_readable: bool = false;
     }
 }
 
