@@ -9,6 +9,7 @@ pub mod cells;
 mod clients;
 mod compile;
 pub mod diff;
+mod endpoint_classes;
 pub mod files;
 mod hosts;
 pub mod identify;

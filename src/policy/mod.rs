@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod client;
 pub mod credential;
 pub mod decide;
+pub mod endpoint_class;
 pub mod envelope;
 pub mod facts;
 pub mod forwarding;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, header};
 use pingora::http::ResponseHeader;
+use tokio::time::Instant;
 
 use super::downstream::{Downstream, Source};
 use super::forward::{self, Answer, Failed, Outgoing};
@@ -34,6 +35,7 @@ struct Exchange<'a> {
     snapshot: &'a Snapshot,
     down: &'a mut Downstream,
     ended: &'a mut Ended,
+    begun: Instant,
 }
 
 impl Service {
@@ -49,7 +51,8 @@ impl Service {
         let begun = Begun::now();
         let mut ended = Ended::default();
         let read = request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
-        let mut exchange = Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended };
+        let mut exchange =
+            Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended, begun: begun.clock };
         let request = match read {
             Ok(request) => {
                 exchange.act(&request).await;
@@ -107,7 +110,7 @@ impl Exchange<'_> {
         let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
             return self.refuse(Some(request), Refusal::CellFull, Outcome::NotForwarded).await;
         };
-        let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request());
+        let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request(), self.begun);
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
         let forwarded = forward::forward(connector, cell, &outgoing, self.down, trace).await;
@@ -143,7 +146,7 @@ impl Exchange<'_> {
             self.ended.end = Some(End::ClientGone);
             return self.down.break_off().await;
         }
-        let mut pump = Pump::new(self.down, &mut upstream, forward::limits(cell, outgoing), progress);
+        let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
         let moved = pump.body().await;
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));

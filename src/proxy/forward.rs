@@ -37,8 +37,8 @@ pub struct Outgoing {
     pub grpc: bool,
     /// Chooses the endpoint.
     pub ticket: u64,
-    /// Silence of a client that owes body bytes.
-    pub client_body: Duration,
+    /// How long it may take.
+    pub limits: Limits,
 }
 
 /// How far an attempt came; for the log.
@@ -149,16 +149,6 @@ pub async fn forward(
     }
 }
 
-/// The limits that a cell sets for one exchange.
-pub fn limits(cell: &Cell, outgoing: &Outgoing) -> Limits {
-    Limits {
-        response_head: cell.timeouts.response_head,
-        idle: cell.timeouts.idle,
-        tunnel_idle: cell.timeouts.tunnel_idle,
-        client_body: outgoing.client_body,
-    }
-}
-
 /// Why an attempt has no answer.
 enum Attempt {
     /// The connection had ended before it took any of the request; only HTTP/2 can tell.
@@ -192,7 +182,7 @@ async fn exchange_heads(
         let consent = ResponseHeader::build(StatusCode::CONTINUE, Some(0)).map_err(Broken::Cell)?;
         down.inform(Box::new(consent)).await.map_err(|_| Broken::ClientGone)?;
     }
-    let mut pump = Pump::new(down, upstream, limits(cell, outgoing), Progress::start(end));
+    let mut pump = Pump::new(down, upstream, outgoing.limits, Progress::start(end));
     let (head, end) = pump.head().await?;
     let progress = pump.progress();
     down.kept.forget();
