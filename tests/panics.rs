@@ -72,6 +72,9 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
     };
     let limits = ClientLimits {
         head_timeout: PATIENCE,
+        preface_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        h2_idle_timeout: PATIENCE,
         keep_alive_timeout: PATIENCE,
         body_timeout: PATIENCE,
         connection_lifetime: Duration::from_secs(3_600),
@@ -86,7 +89,12 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
     let pinned = Arc::clone(&live);
     let shell = Shell {
         tls: TlsSettings::new(Arc::new(move || pinned.pin())).unwrap(),
-        counts: ConnectionCounts::new(ConnectionLimits { total: 100, per_source: 100, exempt: Vec::new() }),
+        counts: ConnectionCounts::new(ConnectionLimits {
+            total: 100,
+            per_source: 100,
+            handshakes: 100,
+            exempt: Vec::new(),
+        }),
         observer: Arc::new(Unobserved),
         shutdown: drain.shutdown(),
     };

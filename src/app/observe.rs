@@ -37,6 +37,7 @@ impl Observer for Observed {
     fn connection_refused(&self, _: &ListenerSpec, reason: Refusal) {
         self.0.connection_refused(match reason {
             Refusal::TotalLimit | Refusal::SourceLimit => labels::ConnectionRefused::Limit,
+            Refusal::HandshakeLimit => labels::ConnectionRefused::Handshakes,
             Refusal::ProxyUntrusted => labels::ConnectionRefused::UntrustedPeer,
             Refusal::ProxyInvalid | Refusal::ProxyTimeout | Refusal::ProxyAbandoned => {
                 labels::ConnectionRefused::ProxyHeader

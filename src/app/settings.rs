@@ -29,16 +29,20 @@ pub(super) fn connection_limits(boot: &Boot) -> ConnectionLimits {
     let count = |limit: NonZeroU32| usize::try_from(limit.get()).unwrap_or(usize::MAX);
     ConnectionLimits {
         total: count(boot.limits.connections),
-        per_source: boot.limits.connections_per_address.map_or(usize::MAX, count),
-        exempt: Vec::new(),
+        per_source: count(boot.limits.connections_per_address),
+        exempt: boot.limits.shared_addresses.clone(),
+        handshakes: count(boot.limits.handshakes),
     }
 }
 
 pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
     ClientLimits {
         head_timeout: boot.limits.head_timeout,
+        preface_timeout: boot.limits.preface_timeout,
+        body_timeout: boot.limits.body_timeout,
+        h2_idle_timeout: boot.limits.h2_idle_timeout,
         keep_alive_timeout: boot.limits.keep_alive_timeout,
-        body_timeout: boot.limits.idle_timeout,
+        idle_timeout: boot.limits.idle_timeout,
         connection_lifetime: boot.limits.connection_lifetime,
         requests_per_connection: boot.limits.requests_per_connection.get(),
         streams_per_connection: boot.limits.streams_per_connection.get(),

@@ -1,6 +1,8 @@
 //! `boot.yaml` as cellgate uses it: what cannot be swapped. A change here needs a restart, and
 //! [`changes`] says of which fields.
 
+pub mod default;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -92,20 +94,30 @@ pub enum AccessLog {
 }
 
 /// Bounds on connections and on the configuration itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most client connections at once.
     pub connections: NonZeroU32,
     /// Most client connections from one address.
-    pub connections_per_address: Option<NonZeroU32>,
+    pub connections_per_address: NonZeroU32,
+    /// Networks for which that does not count.
+    pub shared_addresses: Vec<IpNet>,
+    /// Most handshakes in progress at once.
+    pub handshakes: NonZeroU32,
     /// From accept to the end of the TLS handshake, PROXY header included.
     pub handshake_timeout: Duration,
     /// From the first byte of a request head to its last.
     pub head_timeout: Duration,
-    /// Silence of a client in the middle of an exchange.
+    /// To the preface of an HTTP/2 connection.
+    pub preface_timeout: Duration,
+    /// Silence of a client that owes bytes of its request body.
+    pub body_timeout: Duration,
+    /// Silence of a client that does not read its response.
     pub idle_timeout: Duration,
-    /// Silence between requests.
+    /// Silence between two HTTP/1 requests.
     pub keep_alive_timeout: Duration,
+    /// How long an HTTP/2 connection may be without a stream.
+    pub h2_idle_timeout: Duration,
     /// Age at which a connection is closed after the request in progress.
     pub connection_lifetime: Duration,
     /// Requests after which a connection is closed.
@@ -125,55 +137,6 @@ pub struct Drain {
     pub grace: Duration,
     /// From closing the listeners to cutting what is still in flight.
     pub deadline: Duration,
-}
-
-/// The values of keys that are absent, each with its reason.
-pub mod default {
-    use std::time::Duration;
-
-    /// Beside the configuration folder: what cellgate writes never triggers a reload.
-    pub const STATE_DIR: &str = "../state";
-    /// One thread for each core.
-    pub const WORKERS: usize = 0;
-    /// The port of https (RFC 9110 section 4.2.2).
-    pub const HTTPS_PORT: u16 = 443;
-    /// Beside what the socket's owner may read anyway.
-    pub const ADMIN_SOCKET: &str = "admin.sock";
-    /// [`ADMIN_SOCKET`] as the reference shows it.
-    pub const ADMIN_SOCKET_SHOWN: &str = "admin.sock in state_dir";
-    /// Only the user that runs cellgate; widening it is a decision.
-    pub const ADMIN_SOCKET_MODE: u32 = 0o600;
-    /// The names of the loopback interface; any other name got here by DNS rebinding.
-    pub const ADMIN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-    /// What container platforms collect.
-    pub const ACCESS_LOG: &str = "-";
-    /// [`ACCESS_LOG`] as the reference shows it.
-    pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
-    /// 2 GB at about 100 kB an idle TLS connection, and two descriptors for each stay below the usual hard limit
-    /// of 65,536 with room for the files.
-    pub const CONNECTIONS: u32 = 20_000;
-    /// HAProxy and Envoy cut slow heads at 10 s; enough for three round trips over the slowest satellite link
-    /// with two retransmissions.
-    pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// As above: a whole head is smaller than one TCP window.
-    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Longer than any pause of the clients we know in the middle of an upload; a lost peer costs a descriptor this long.
-    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-    /// Above the 60 s after which most clients and balancers drop a connection themselves, so that the race
-    /// between their request and our close is theirs to avoid.
-    pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-    /// Clients learn of new addresses within an hour, and a rolling restart drains by itself.
-    pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(3_600);
-    /// A bound on what one connection can make us keep; at 100 requests a second it is reached in 100 s.
-    pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
-    /// RFC 9113 section 6.5.2 asks for no fewer; more only helps floods.
-    pub const STREAMS_PER_CONNECTION: u32 = 100;
-    /// Ten million accounts of 40 bytes a row, and a little more.
-    pub const MAX_CONFIG_BYTES: u64 = 512 * 1024 * 1024;
-    /// Two rounds of a balancer's usual health check of 2 s, and one second for their jitter.
-    pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
-    /// With the grace 25 s, inside the 30 s that Kubernetes waits before it kills.
-    pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 }
 
 /// Most listeners; each has its accept loop.
@@ -236,10 +199,15 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     let (b, a) = (&before.limits, &after.limits);
     note(b.connections != a.connections, "limits.connections");
     note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");
+    note(b.shared_addresses != a.shared_addresses, "limits.shared_addresses");
+    note(b.handshakes != a.handshakes, "limits.handshakes");
     note(b.handshake_timeout != a.handshake_timeout, "limits.handshake_timeout");
     note(b.head_timeout != a.head_timeout, "limits.head_timeout");
+    note(b.preface_timeout != a.preface_timeout, "limits.preface_timeout");
+    note(b.body_timeout != a.body_timeout, "limits.body_timeout");
     note(b.idle_timeout != a.idle_timeout, "limits.idle_timeout");
     note(b.keep_alive_timeout != a.keep_alive_timeout, "limits.keep_alive_timeout");
+    note(b.h2_idle_timeout != a.h2_idle_timeout, "limits.h2_idle_timeout");
     note(b.connection_lifetime != a.connection_lifetime, "limits.connection_lifetime");
     note(b.requests_per_connection != a.requests_per_connection, "limits.requests_per_connection");
     note(b.streams_per_connection != a.streams_per_connection, "limits.streams_per_connection");
@@ -363,11 +331,17 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
     let known = |n: u32| NonZeroU32::new(n).expect("no default is 0");
     Limits {
         connections: positive(raw.connections(at)).or(known(default::CONNECTIONS)),
-        connections_per_address: positive(raw.connections_per_address(at)).optional(),
+        connections_per_address: positive(raw.connections_per_address(at))
+            .or(known(default::CONNECTIONS_PER_ADDRESS)),
+        shared_addresses: shared_addresses(raw.shared_addresses(at)),
+        handshakes: positive(raw.handshakes(at)).or(known(default::HANDSHAKES)),
         handshake_timeout: raw.handshake_timeout(at).duration(TIMEOUTS).or(default::HANDSHAKE_TIMEOUT),
         head_timeout: raw.head_timeout(at).duration(TIMEOUTS).or(default::HEAD_TIMEOUT),
+        preface_timeout: raw.preface_timeout(at).duration(TIMEOUTS).or(default::PREFACE_TIMEOUT),
+        body_timeout: raw.body_timeout(at).duration(TIMEOUTS).or(default::BODY_TIMEOUT),
         idle_timeout: raw.idle_timeout(at).duration(TIMEOUTS).or(default::IDLE_TIMEOUT),
         keep_alive_timeout: raw.keep_alive_timeout(at).duration(TIMEOUTS).or(default::KEEP_ALIVE_TIMEOUT),
+        h2_idle_timeout: raw.h2_idle_timeout(at).duration(TIMEOUTS).or(default::H2_IDLE_TIMEOUT),
         connection_lifetime: raw.connection_lifetime(at).duration(TIMEOUTS).or(default::CONNECTION_LIFETIME),
         requests_per_connection: positive(raw.requests_per_connection(at))
             .or(known(default::REQUESTS_PER_CONNECTION)),
@@ -376,6 +350,11 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
         max_config_bytes: raw.max_config_bytes(at).number(1..=MAX_CONFIG_BYTES).or(default::MAX_CONFIG_BYTES),
         http2: super::http2::client(raw.http2(at).or(raw::ClientHttp2::default()), &at.key("http2")),
     }
+}
+
+fn shared_addresses(slot: Slot<'_, Vec<raw::Field<String>>>) -> Vec<IpNet> {
+    let at = slot.at.clone();
+    networks(at.at_most(slot.items(), MAX_NETWORKS))
 }
 
 fn positive(slot: Slot<'_, u64>) -> Parsed<'_, NonZeroU32> {

@@ -36,6 +36,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         identify,
         clients: config.clients,
         limits: config.limits,
+        endpoint_classes: config.endpoint_classes,
         trusted_proxies: config.trusted_proxies,
         guide: config.guide,
         redirect_exceptions: config.redirect_exceptions,

@@ -110,7 +110,7 @@ fn paths(slots: Vec<Slot<'_, raw::PathTemplate>>) -> Vec<PathTemplate> {
 const TEMPLATE: &str =
     "a path such as /api/v2/accounts/{account}: plain segments, {account} once, {entity} and *";
 
-fn template(text: &str) -> Option<Vec<Segment>> {
+pub(super) fn template(text: &str) -> Option<Vec<Segment>> {
     let segment = |text: &str| match text {
         "{account}" => Some(Segment::Account),
         "{entity}" => Some(Segment::Entity),
@@ -130,7 +130,7 @@ fn is_plain(b: u8) -> bool {
 }
 
 /// Templates with the same text match the same paths: an account and an entity are both digits.
-fn matched(segments: &[Segment]) -> Vec<u8> {
+pub(super) fn matched(segments: &[Segment]) -> Vec<u8> {
     let mut text = Vec::new();
     for segment in segments {
         text.push(b'/');
@@ -144,7 +144,7 @@ fn matched(segments: &[Segment]) -> Vec<u8> {
 }
 
 /// The order in which templates are tried: text before ids before anything, longer before shorter.
-fn specific_first(a: &[Segment], b: &[Segment]) -> Ordering {
+pub(super) fn specific_first(a: &[Segment], b: &[Segment]) -> Ordering {
     let rank = |segment: &Segment| match segment {
         Segment::Literal(_) => 0,
         Segment::Account => 1,

@@ -10,6 +10,7 @@ mod client_certificate;
 mod clients;
 mod compile;
 pub mod diff;
+mod endpoint_classes;
 pub mod files;
 mod hosts;
 pub mod http2;

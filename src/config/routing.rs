@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::boot::{Boot, ListenerProtocol};
 use super::cells;
+use super::endpoint_classes;
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify::{self, KnownCredentials};
@@ -22,6 +23,7 @@ use super::{clients, document};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::credential::Fingerprint;
+use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::{AccountId, EntityId};
 use crate::policy::snapshot::{Cell, ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
@@ -49,6 +51,8 @@ pub struct Config {
     pub clients: Vec<ClientFamily>,
     /// What a request head may be.
     pub limits: RequestLimits,
+    /// How long requests may take, by path.
+    pub endpoint_classes: EndpointClasses,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where humans are sent.
@@ -119,6 +123,7 @@ pub(super) fn read(
         clients,
         limits: limits(raw.limits(at)),
         client_tls: tickets::read(raw.tls(at), sources),
+        endpoint_classes: endpoint_classes::read(raw.endpoint_classes(at)),
         trusted_proxies: networks(trusted),
         redirect_exceptions: exceptions(raw.redirect_exceptions(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.

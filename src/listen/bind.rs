@@ -24,6 +24,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes until the connection is given up.
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// Bytes of an answer that wait in the kernel although the client has no room for them: enough to keep any client
+/// busy until we are asked for more. Without it, each client that does not read would hold a send buffer of up to
+/// 4 MiB (`net.ipv4.tcp_wmem`), and some hundreds of them all memory that TCP may have.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// A listening socket. Connections queue in the kernel from here on;
 /// [`serve`](Self::serve) takes them up.
 #[derive(Debug)]
@@ -87,6 +92,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     // Linux hands both options on to accepted sockets, which saves three system calls a connection.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
@@ -140,6 +146,7 @@ mod tests {
             assert_eq!(connected.unwrap().local_addr().unwrap(), peer);
             // Inherited from the listening socket.
             assert!(accepted.nodelay().unwrap());
+            assert_eq!(SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
             assert!(SockRef::from(&accepted).keepalive().unwrap());
             assert_eq!(SockRef::from(&accepted).tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
             assert_eq!(SockRef::from(&accepted).tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);

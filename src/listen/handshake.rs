@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client_certificate::ClientCertificate;
 use super::connection::{Connection, Facts, Tls, Transport, Wire};
-use super::limits::ConnectionGuard;
+use super::limits::{ConnectionGuard, HandshakePermit};
 use super::log_budget::LogBudget;
 use super::observe::{AcceptFailure, HandshakeFailure, HandshakeKind, Refusal, UnknownSni};
 use super::proxy_protocol::{self, Addresses, MAX_HEADER_LEN, Parsed};
@@ -51,6 +51,8 @@ pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) at: Instant,
+    /// Until TLS or HTTP has begun; `None` where nothing comes before HTTP.
+    pub(super) handshake: Option<HandshakePermit>,
 }
 
 /// What one listener does to its connections.
@@ -77,7 +79,7 @@ impl Entrance {
 
     /// Takes a socket through to HTTP; `None` when it was refused, which is counted by then.
     pub(super) async fn enter(&self, arrival: Arrival, mut guard: ConnectionGuard) -> Option<Connection> {
-        let Arrival { mut stream, peer, at } = arrival;
+        let Arrival { mut stream, peer, at, handshake: _held } = arrival;
         let deadline = at + self.spec.handshake_deadline;
         let (socket_peer, fd) = (peer, stream.as_raw_fd());
         let mut local = stream.local_addr().unwrap_or(self.spec.address);
@@ -742,7 +744,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_source_limit_counts_the_proxied_client() {
-        let limits = ConnectionLimits { total: 100, per_source: 2, exempt: Vec::new() };
+        let limits = ConnectionLimits { total: 100, per_source: 2, ..ample() };
         let world = World::new(&[LEGACY], limits);
         let mut served = proxied(&world, Protocol::Http, "127.0.0.0/8");
         let mut held = Vec::new();

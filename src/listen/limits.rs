@@ -15,6 +15,7 @@ use super::spec::{ConnectionLimits, ListenerSpec, within};
 pub struct ConnectionCounts {
     limits: ConnectionLimits,
     total: AtomicUsize,
+    handshakes: AtomicUsize,
     /// One lock for all sources: it is held for one hash operation twice in a connection's life, which
     /// is nothing beside the system calls of an accept.
     sources: Mutex<HashMap<Source, usize>>,
@@ -33,6 +34,11 @@ pub struct SourcePermit {
     /// `None` for an exempt source, which is not counted.
     source: Option<Source>,
 }
+
+/// One of [`ConnectionLimits::handshakes`].
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once counts nothing"]
+pub struct HandshakePermit(Arc<ConnectionCounts>);
 
 /// Everything that ends with a connection: its permits, its hold on the drain, and the note to the
 /// observer.
@@ -55,7 +61,12 @@ enum Source {
 impl ConnectionCounts {
     /// Nothing is connected yet.
     pub fn new(limits: ConnectionLimits) -> Arc<Self> {
-        Arc::new(Self { limits, total: AtomicUsize::new(0), sources: Mutex::default() })
+        Arc::new(Self {
+            limits,
+            total: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            sources: Mutex::default(),
+        })
     }
 
     /// Connections now.
@@ -68,13 +79,25 @@ impl ConnectionCounts {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Handshakes now.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Acquire)
+    }
+
     /// Takes one place of the total.
     pub fn admit(self: &Arc<Self>) -> Result<TotalPermit, Refusal> {
-        let below = |total: usize| (total < self.limits.total).then_some(total + 1);
-        match self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, below) {
-            Ok(_) => Ok(TotalPermit(Arc::clone(self))),
-            Err(_) => Err(Refusal::TotalLimit),
+        if take_below(&self.total, self.limits.total) {
+            return Ok(TotalPermit(Arc::clone(self)));
         }
+        Err(Refusal::TotalLimit)
+    }
+
+    /// Takes one place of the handshakes.
+    pub fn admit_handshake(self: &Arc<Self>) -> Result<HandshakePermit, Refusal> {
+        if take_below(&self.handshakes, self.limits.handshakes) {
+            return Ok(HandshakePermit(Arc::clone(self)));
+        }
+        Err(Refusal::HandshakeLimit)
     }
 
     /// Takes one place of a source.
@@ -130,6 +153,12 @@ impl Drop for TotalPermit {
     }
 }
 
+impl Drop for HandshakePermit {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Drop for SourcePermit {
     fn drop(&mut self) {
         let Some(source) = self.source else { return };
@@ -142,6 +171,12 @@ impl Drop for SourcePermit {
             }
         }
     }
+}
+
+/// Counts one more, unless the limit is reached.
+fn take_below(count: &AtomicUsize, limit: usize) -> bool {
+    let below = |count: usize| (count < limit).then_some(count + 1);
+    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, below).is_ok()
 }
 
 impl Source {
@@ -160,7 +195,7 @@ mod tests {
 
     fn counts(total: usize, per_source: usize) -> Arc<ConnectionCounts> {
         let exempt = vec!["10.0.0.0/8".parse().unwrap()];
-        ConnectionCounts::new(ConnectionLimits { total, per_source, exempt })
+        ConnectionCounts::new(ConnectionLimits { total, per_source, exempt, handshakes: 2 })
     }
 
     #[test]
@@ -172,6 +207,16 @@ mod tests {
         drop(first);
         let _third = counts.admit().unwrap();
         assert_eq!(counts.total(), 2);
+    }
+
+    #[test]
+    fn handshakes_are_counted_beside_connections() {
+        let counts = counts(100, 100);
+        let (first, _second) = (counts.admit_handshake().unwrap(), counts.admit_handshake().unwrap());
+        assert_eq!(counts.admit_handshake().unwrap_err(), Refusal::HandshakeLimit);
+        drop(first);
+        let _third = counts.admit_handshake().unwrap();
+        assert_eq!((counts.handshakes(), counts.total()), (2, 0));
     }
 
     #[test]

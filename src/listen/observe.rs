@@ -39,6 +39,8 @@ pub enum Refusal {
     TotalLimit,
     /// [`ConnectionLimits::per_source`](super::spec::ConnectionLimits) is reached.
     SourceLimit,
+    /// [`ConnectionLimits::handshakes`](super::spec::ConnectionLimits) is reached.
+    HandshakeLimit,
     /// The listener wants PROXY headers, and the peer is not in a network that may send them.
     ProxyUntrusted,
     /// The first bytes are not a PROXY protocol header.
@@ -120,6 +122,7 @@ impl Refusal {
         match self {
             Self::TotalLimit => "total_limit",
             Self::SourceLimit => "source_limit",
+            Self::HandshakeLimit => "handshake_limit",
             Self::ProxyUntrusted => "proxy_untrusted",
             Self::ProxyInvalid => "proxy_invalid",
             Self::ProxyTimeout => "proxy_timeout",

@@ -84,8 +84,7 @@ impl<H: Handler> Admit for Door<H> {
             Ok(permit) => permit,
             Err(reason) => return entrance.refuse(peer, reason),
         };
-        let arrival = Arrival { stream, peer, at: Instant::now() };
-        if let Err(reason) = self.spawn(arrival, total) {
+        if let Err(reason) = self.spawn(stream, peer, total) {
             entrance.refuse(peer, reason);
         }
     }
@@ -96,13 +95,18 @@ impl<H: Handler> Admit for Door<H> {
 }
 
 impl<H: Handler> Door<H> {
-    fn spawn(&self, arrival: Arrival, total: TotalPermit) -> Result<(), Refusal> {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, total: TotalPermit) -> Result<(), Refusal> {
         let shell = &self.entrance.shell;
+        let handshake = match self.entrance.spec.shakes_hands() {
+            true => Some(shell.counts.admit_handshake()?),
+            false => None,
+        };
         // With PROXY protocol the source is known only later; without, an excess costs no task.
         let source = match self.entrance.spec.proxy_protocol {
-            None => Some(shell.counts.admit_source(arrival.peer.ip())?),
+            None => Some(shell.counts.admit_source(peer.ip())?),
             Some(_) => None,
         };
+        let arrival = Arrival { stream, peer, at: Instant::now(), handshake };
         let spec = Arc::clone(&self.entrance.spec);
         let mut guard =
             ConnectionGuard::new(spec, Arc::clone(&shell.observer), total, shell.shutdown.token());
@@ -239,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_total_limit_closes_the_excess_and_frees_with_the_first_to_go() {
-        let limits = ConnectionLimits { total: 2, per_source: 100, exempt: Vec::new() };
+        let limits = ConnectionLimits { total: 2, ..ample() };
         let world = world(limits);
         // Two listeners share the total.
         let (mut one, mut other) = (world.serve(Protocol::Http), world.serve(Protocol::H2c));
@@ -253,9 +257,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn handshakes_in_progress_are_limited_and_those_that_are_over_do_not_count() {
+        let world = world(ConnectionLimits { handshakes: 1, ..ample() });
+        let (tls, mut plain) = (world.serve_tls(), world.serve(Protocol::Http));
+        let client = world.any_client();
+        let mut first = tls.connect("cloud.getdbt.com", &client).await.unwrap();
+        patiently("an echo", echo(&mut first)).await;
+        // The first is through; this one says nothing.
+        let silent = TcpStream::connect(tls.address).await.unwrap();
+        patiently("the silent one", world.recorder.until("opened", 2)).await;
+        closed(TcpStream::connect(tls.address).await.unwrap()).await;
+        patiently("the refusal", world.recorder.until("refused handshake_limit", 1)).await;
+        // HTTP without TLS has no handshake.
+        let _plain = connected(&mut plain).await;
+        patiently("an echo", echo(&mut first)).await;
+        drop(silent);
+        patiently("the close", world.recorder.until("closed", 1)).await;
+        let mut next = tls.connect("cloud.getdbt.com", &client).await.unwrap();
+        patiently("an echo", echo(&mut next)).await;
+        assert_eq!(world.counts.handshakes(), 0);
+    }
+
+    #[tokio::test]
     async fn the_source_limit_spares_other_sources_and_exempt_ones() {
         let limits =
-            ConnectionLimits { total: 100, per_source: 1, exempt: vec!["127.0.0.9/32".parse().unwrap()] };
+            ConnectionLimits { per_source: 1, exempt: vec!["127.0.0.9/32".parse().unwrap()], ..ample() };
         let world = world(limits);
         let mut served = world.serve(Protocol::Http);
         let _first = connected(&mut served).await;

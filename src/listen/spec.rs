@@ -61,9 +61,16 @@ pub struct ConnectionLimits {
     pub per_source: usize,
     /// Sources that only the total counts for: a balancer or NAT gateway stands for many clients.
     pub exempt: Vec<IpNet>,
+    /// PROXY headers and TLS handshakes in progress.
+    pub handshakes: usize,
 }
 
 impl ListenerSpec {
+    /// Whether anything comes before HTTP: a PROXY header or TLS.
+    pub const fn shakes_hands(&self) -> bool {
+        self.proxy_protocol.is_some() || matches!(self.protocol, Protocol::Https(_))
+    }
+
     /// The scheme of requests that arrive here.
     pub const fn scheme(&self) -> Scheme {
         match (self.forwarded_scheme, self.protocol) {

@@ -251,7 +251,7 @@ impl fmt::Debug for World {
 
 /// More connections than a test opens.
 pub(super) fn ample() -> ConnectionLimits {
-    ConnectionLimits { total: 20_000, per_source: 1_000, exempt: Vec::new() }
+    ConnectionLimits { total: 20_000, per_source: 1_000, exempt: Vec::new(), handshakes: 1_000 }
 }
 
 /// A listener without options.

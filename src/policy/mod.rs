@@ -13,6 +13,7 @@ pub mod client;
 pub mod client_certificate;
 pub mod credential;
 pub mod decide;
+pub mod endpoint_class;
 pub mod envelope;
 pub mod facts;
 pub mod forwarding;

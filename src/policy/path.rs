@@ -56,7 +56,7 @@ struct Named<'p> {
 fn read_strictly<'t>(templates: &'t [PathTemplate], path: &str) -> Result<PathReading<'t>, BadRequest> {
     let segments = || path.split('/').skip(1).map(str::as_bytes);
     for template in templates {
-        if !matches(template, segments()) {
+        if !matches(&template.segments, segments()) {
             continue;
         }
         let exact = spelled_exactly(template, segments());
@@ -81,8 +81,8 @@ fn read_strictly<'t>(templates: &'t [PathTemplate], path: &str) -> Result<PathRe
 }
 
 /// Whether the segments begin with the template's, literals without regard to case.
-fn matches<'p>(template: &PathTemplate, mut segments: impl Iterator<Item = &'p [u8]>) -> bool {
-    template.segments.iter().all(|expected| match (expected, segments.next()) {
+pub(super) fn matches<'p>(template: &[Segment], mut segments: impl Iterator<Item = &'p [u8]>) -> bool {
+    template.iter().all(|expected| match (expected, segments.next()) {
         (_, None) => false,
         (Segment::Literal(literal), Some(text)) => literal.as_bytes().eq_ignore_ascii_case(text),
         (Segment::Entity, Some(text)) => EntityId::parse(text).is_ok(),

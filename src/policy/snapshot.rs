@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
+use super::endpoint_class::EndpointClasses;
 use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
 use super::http2::CellHttp2;
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub clients: Vec<ClientFamily>,
     /// What a request head may be.
     pub limits: RequestLimits,
+    /// How long requests may take, by path.
+    pub endpoint_classes: EndpointClasses,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where refusals and `rel="deprecation"` send a human when no schedule says otherwise.

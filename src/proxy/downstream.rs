@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version, header};
@@ -17,6 +18,10 @@ use pingora::{BError, Result};
 use super::kept::Kept;
 use super::sink::Sink;
 use super::wire::WireHandle;
+
+/// How long a client may take what it was sent before its response was broken off. Most take it at once; one that
+/// was cut because it does not read never will.
+const BREAK_OFF: Duration = Duration::from_millis(500);
 
 /// The client's side of one exchange.
 pub struct Downstream {
@@ -32,6 +37,8 @@ pub struct Downstream {
     pub bytes_in: u64,
     /// Those of them that can be sent again.
     pub kept: Kept,
+    /// The response was broken off: nothing more can be said on an HTTP/1 connection.
+    pub broken_off: bool,
 }
 
 /// The session that owns the connection, or the stream.
@@ -132,10 +139,12 @@ impl Downstream {
     /// Breaks the response off so that the client sees it is not whole: HTTP/1 closes before the
     /// promised end, HTTP/2 resets the stream.
     pub async fn break_off(&mut self) {
+        self.broken_off = true;
         match (&mut self.source, &mut self.sink) {
             (Source::H1(session), _) => {
                 session.set_server_keepalive(None);
-                session.shutdown().await;
+                // What is queued goes first, and a client that does not read takes none of it.
+                let _ = tokio::time::timeout(BREAK_OFF, session.shutdown()).await;
             }
             (Source::H2(_), Sink::Stream(stream)) => stream.reset(h2::Reason::INTERNAL_ERROR),
             (Source::H2(session), Sink::Wire(_) | Sink::Idle) => session.shutdown(),
@@ -170,7 +179,15 @@ impl Downstream {
     }
 
     fn new(source: Source, sink: Sink) -> Self {
-        Self { source, sink, status: None, bytes_out: 0, bytes_in: 0, kept: Kept::default() }
+        Self {
+            source,
+            sink,
+            status: None,
+            bytes_out: 0,
+            bytes_in: 0,
+            kept: Kept::default(),
+            broken_off: false,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, header};
 use pingora::http::ResponseHeader;
+use tokio::time::Instant;
 
 use super::downstream::{Downstream, Source};
 use super::forward::{self, Answer, Failed, Outgoing};
@@ -33,6 +34,7 @@ struct Exchange<'a> {
     snapshot: &'a Snapshot,
     down: &'a mut Downstream,
     ended: &'a mut Ended,
+    begun: Instant,
 }
 
 impl Service {
@@ -49,7 +51,9 @@ impl Service {
         let mut ended = Ended::default();
         let request =
             request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
-        Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended }.act(&request).await;
+        let mut exchange =
+            Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended, begun: begun.clock };
+        exchange.act(&request).await;
         self.telemetry().record(event(peer, snapshot, request, down, &ended, begun));
     }
 
@@ -98,7 +102,7 @@ impl Exchange<'_> {
         let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
             return self.refuse(request, Refusal::CellFull, Outcome::NotForwarded).await;
         };
-        let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request());
+        let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request(), self.begun);
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
         let forwarded =
@@ -141,7 +145,7 @@ impl Exchange<'_> {
             self.ended.end = Some(End::ClientGone);
             return self.down.break_off().await;
         }
-        let mut pump = Pump::new(self.down, &mut upstream, forward::limits(cell, outgoing), progress);
+        let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
         let moved = pump.body().await;
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));

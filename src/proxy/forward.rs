@@ -36,8 +36,8 @@ pub struct Outgoing {
     pub grpc: bool,
     /// Chooses the endpoint.
     pub ticket: u64,
-    /// Silence of a client that owes body bytes.
-    pub client_body: Duration,
+    /// How long it may take.
+    pub limits: Limits,
 }
 
 /// How far an attempt came; for the log.
@@ -170,16 +170,6 @@ impl Route<'_> {
     }
 }
 
-/// The limits that a cell sets for one exchange.
-pub fn limits(cell: &Cell, outgoing: &Outgoing) -> Limits {
-    Limits {
-        response_head: cell.timeouts.response_head,
-        idle: cell.timeouts.idle,
-        tunnel_idle: cell.timeouts.tunnel_idle,
-        client_body: outgoing.client_body,
-    }
-}
-
 /// Why an attempt has no answer.
 #[derive(Debug)]
 enum Attempt {
@@ -253,7 +243,7 @@ async fn exchange_heads(
         let consent = ResponseHeader::build(StatusCode::CONTINUE, Some(0)).map_err(Broken::Cell)?;
         down.inform(Box::new(consent)).await.map_err(|_| Broken::ClientGone)?;
     }
-    let mut pump = Pump::new(down, upstream, limits(cell, outgoing), Progress::start(end));
+    let mut pump = Pump::new(down, upstream, outgoing.limits, Progress::start(end));
     let (head, end) = pump.head().await?;
     let progress = pump.progress();
     down.kept.forget();

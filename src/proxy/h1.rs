@@ -1,7 +1,11 @@
 //! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and hands it to
 //! the engine only after `policy::gate` has found it unambiguous.
 
+use std::future::Future;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -101,12 +105,16 @@ async fn one_request(
         session.set_server_keepalive(None);
     }
     let mut down = Downstream::h1(session, wire);
-    service.exchange(peer, snapshot, &mut down, absolute.as_deref()).await;
+    // Boxed: a connection lives longer than its exchanges, and should not hold room for one meanwhile.
+    Box::pin(service.exchange(peer, snapshot, &mut down, absolute.as_deref())).await;
     after(down).await
 }
 
 /// What remains of the connection after an exchange.
 async fn after(mut down: Downstream) -> Option<Ready> {
+    if down.broken_off {
+        return None;
+    }
     let unread = !down.request_done();
     let Source::H1(session) = down.source else { return None };
     if unread || !session.will_keepalive() {
@@ -141,12 +149,11 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
             Err(refusal) => return HeadRead::Refused(refusal),
         }
         let begun = !ready.buffered.is_empty();
-        if !begun {
-            ready.buffered.reserve(HEAD_BUFFER);
-        }
+        let Ready { stream, buffered } = &mut *ready;
+        let more = std::future::poll_fn(|context| poll_more(stream, buffered, context));
         let read = tokio::select! {
             biased;
-            read = tokio::time::timeout_at(deadline, ready.stream.read_buf(&mut ready.buffered)) => read,
+            read = tokio::time::timeout_at(deadline, more) => read,
             () = shutdown.reached(leave), if !begun && !leaving => {
                 if !first {
                     return HeadRead::Closed;
@@ -165,6 +172,23 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
             Err(_) => return HeadRead::Closed,
         }
     }
+}
+
+/// Reads on. While nothing has come there is no buffer: most connections are idle most of the time.
+fn poll_more(
+    stream: &mut Stream,
+    buffered: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let begun = !buffered.is_empty();
+    if !begun {
+        buffered.reserve(HEAD_BUFFER);
+    }
+    let read = pin!(stream.read_buf(buffered)).poll(context);
+    if !begun && read.is_pending() {
+        *buffered = BytesMut::new();
+    }
+    read
 }
 
 async fn say_and_close(mut stream: Stream, reply: &super::reply::Reply) -> Option<Ready> {

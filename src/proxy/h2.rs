@@ -41,7 +41,9 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
     let wire = Wire::direct(metered, id);
     let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
     let handshake = handshake(Box::new(wire), Some(options));
-    let Ok(Ok(mut connection)) = tokio::time::timeout(limits.head_timeout, handshake).await else { return };
+    let Ok(Ok(mut connection)) = tokio::time::timeout(limits.preface_timeout, handshake).await else {
+        return;
+    };
     let digest = Arc::new(Digest::default());
     let active = Active::default();
     let mut shutdown = service.shutdown();
@@ -49,7 +51,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
     let lifetime = tokio::time::sleep(limits.connection_lifetime);
     tokio::pin!(lifetime);
     loop {
-        let idle_until = active.idle_since() + if closing { LINGER } else { limits.keep_alive_timeout };
+        let idle_until = active.idle_since() + if closing { LINGER } else { limits.h2_idle_timeout };
         let accepted = tokio::select! {
             biased;
             () = shutdown.reached(Phase::Draining), if !closing => {

@@ -2,10 +2,13 @@
 
 use http::{Method, header};
 use pingora::http::RequestHeader;
+use tokio::time::Instant;
 
 use super::forward::Outgoing;
+use super::pump::Limits;
 use super::request::Request;
 use super::service::{Service, unix_now};
+use crate::policy::endpoint_class::ClientTimes;
 use crate::policy::facts::{Upgrade, WireVersion};
 use crate::policy::forwarding::Edits;
 use crate::policy::seal;
@@ -19,6 +22,7 @@ impl Service {
         request: &Request,
         cell: &Cell,
         head: &RequestHeader,
+        begun: Instant,
     ) -> Outgoing {
         let own = match cell.host {
             UpstreamHost::Account => {
@@ -45,13 +49,17 @@ impl Service {
         if let Some(signature) = signature(snapshot, request, cell, &authority, &head) {
             head.insert_header(seal::HEADER, signature).expect("a built value is a valid field");
         }
+        let classes = &snapshot.endpoint_classes;
+        let client = self.limits();
+        let client = ClientTimes { body: client.body_timeout, stall: client.idle_timeout };
+        let times = classes.times(&request.target, &cell.timeouts, client);
         Outgoing {
             head,
             authority,
             upgrade: request.upgrade,
             grpc: request.grpc,
             ticket: self.ticket(),
-            client_body: self.limits().body_timeout,
+            limits: Limits { times, until: times.request.map(|request| begun + request) },
         }
     }
 }

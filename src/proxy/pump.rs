@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::downstream::Downstream;
 use super::sink::Sink;
 use super::upstream::{Event, Upstream};
+use crate::policy::endpoint_class::ExchangeTimes;
 
 /// Silence of a cell whose client has ended its half of a tunnel: enough for the closing handshake of a
 /// WebSocket (RFC 6455 section 7.1.1 lets a client give up at any time), too little for a client that is
@@ -32,27 +33,23 @@ pub enum Broken {
     ClientGone,
     /// The client's body broke its own framing.
     ClientBody(BError),
-    /// The client stopped sending its body.
+    /// The client stopped sending its body, or the time for the whole was over before it had sent it.
     ClientSlow,
     /// The client stopped reading the response.
     ClientStalled,
     /// The cell closed, reset, or sent what is not HTTP.
     Cell(BError),
-    /// The cell kept silent.
+    /// The cell kept silent, or the time for the whole was over before it had answered.
     CellSlow,
 }
 
 /// Time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Silence before the response head, while nothing of the request moves.
-    pub response_head: Duration,
-    /// Silence after it.
-    pub idle: Duration,
-    /// Silence in a tunnel.
-    pub tunnel_idle: Duration,
-    /// Silence of a client that still owes body bytes, before the response head.
-    pub client_body: Duration,
+    /// How long each silence may last.
+    pub times: ExchangeTimes,
+    /// When the whole must be over; a tunnel may go on.
+    pub until: Option<Instant>,
 }
 
 /// The state of one exchange between a client and a cell.
@@ -128,8 +125,10 @@ impl Progress {
 impl<'a> Pump<'a> {
     /// For an exchange whose request head has been sent.
     pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits, progress: Progress) -> Self {
-        let timer = Box::pin(tokio::time::sleep(limits.response_head));
-        Self { down, up, limits, progress, timer, response_first: false }
+        let timer = Box::pin(tokio::time::sleep_until(limits.at_most(limits.times.response_head)));
+        let mut pump = Self { down, up, limits, progress, timer, response_first: false };
+        pump.restart_timer();
+        pump
     }
 
     /// How far it is now, for the next pump or for what happens to the connections.
@@ -303,16 +302,22 @@ impl<'a> Pump<'a> {
     }
 
     fn restart_timer(&mut self) {
+        let times = &self.limits.times;
         let limit = match self.progress.response {
             Response::Head if self.progress.request == Request::Open && self.up.sink.is_clear() => {
-                self.limits.client_body
+                times.client_body
             }
-            Response::Head => self.limits.response_head,
-            Response::Body | Response::Done => self.limits.idle,
+            Response::Head => times.response_head,
             Response::Tunnel if self.progress.request == Request::Done => HALF_CLOSED,
-            Response::Tunnel => self.limits.tunnel_idle,
+            _ if !self.down.sink.is_clear() => times.client_stall,
+            Response::Body | Response::Done => times.idle,
+            Response::Tunnel => times.tunnel_idle,
         };
-        self.timer.as_mut().reset(Instant::now() + limit);
+        let end = match self.progress.response {
+            Response::Tunnel => Instant::now() + limit,
+            Response::Head | Response::Body | Response::Done => self.limits.at_most(limit),
+        };
+        self.timer.as_mut().reset(end);
     }
 
     fn who_is_slow(&self) -> Broken {
@@ -324,6 +329,14 @@ impl<'a> Pump<'a> {
             Response::Head if owes_body => Broken::ClientSlow,
             Response::Head | Response::Body | Response::Done | Response::Tunnel => Broken::CellSlow,
         }
+    }
+}
+
+impl Limits {
+    /// In so long, and not after the end of the whole.
+    fn at_most(&self, limit: Duration) -> Instant {
+        let end = Instant::now() + limit;
+        self.until.map_or(end, |until| end.min(until))
     }
 }
 

@@ -24,10 +24,16 @@ use crate::telemetry::Telemetry;
 pub struct ClientLimits {
     /// From the first byte of a request head to its last, in total.
     pub head_timeout: Duration,
-    /// Between two requests.
+    /// To the preface of an HTTP/2 connection.
+    pub preface_timeout: Duration,
+    /// Between two HTTP/1 requests.
     pub keep_alive_timeout: Duration,
-    /// Silence of a client that still owes body bytes.
+    /// How long an HTTP/2 connection may be without a stream.
+    pub h2_idle_timeout: Duration,
+    /// Silence of a client that owes bytes of its request body.
     pub body_timeout: Duration,
+    /// Silence of a client that does not read its response.
+    pub idle_timeout: Duration,
     /// After this a connection is closed at the next chance, so that balancers can rebalance.
     pub connection_lifetime: Duration,
     /// Likewise after this many requests.

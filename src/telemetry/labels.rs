@@ -73,6 +73,8 @@ label_enum! {
     ConnectionRefused {
         /// All connection slots are taken.
         Limit => "limit",
+        /// Too many handshakes are in progress.
+        Handshakes => "handshakes",
         /// The mandatory PROXY protocol header is missing, broken or late.
         ProxyHeader => "proxy_header",
         /// The peer may not send a PROXY protocol header.

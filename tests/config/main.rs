@@ -5,6 +5,7 @@
 mod example;
 mod hostile;
 mod large;
+mod limits;
 mod loading;
 mod mistakes;
 mod reference;

@@ -445,3 +445,33 @@ fn deciding_needs_no_certificates_and_everything_else() {
         assert!(!found.is_empty() && !found.contains("certificates"), "{to}: {found}");
     }
 }
+
+#[test]
+fn endpoint_classes_fit_together() {
+    let text = String::from_utf8(example().routing.unwrap()).unwrap();
+    let from = text.find("endpoint_classes:\n").unwrap() + "endpoint_classes:\n".len();
+    let classes = &text[from..from + text[from..].find("\n\n").unwrap()];
+    let one = |lines: &str, expect: &str| routing(classes, lines, expect);
+    one(
+        "  - { name: stream, paths: [/a], request_timeout: infinite }",
+        "endpoint_classes[0].request_timeout: found \"infinite\"; expected unlimited, or a time such as 30s",
+    );
+    one("  - { name: stream, paths: [] }", "endpoint_classes[0].paths: the list is empty");
+    one(
+        "  - { name: rest }\n  - { name: other }",
+        "has no paths already; expected paths in all classes but one",
+    );
+    one(
+        "  - { name: a, paths: [\"/x/{account}\"] }\n  - { name: b, paths: [\"/x/{entity}\"] }",
+        "endpoint_classes[1].paths[0]: it matches the same paths as the one in line",
+    );
+    one(
+        "  - { name: a, paths: [/x] }\n  - { name: a, paths: [/y] }",
+        "endpoint_classes[1].name: the class \"a\" is already in line",
+    );
+    // A head that may be silent for longer than the default of the whole.
+    one(
+        "  - { name: poll, paths: [/x], response_head: 2h }",
+        "response_head: 2h is more than the whole request may take; expected at most request_timeout, which is 1h",
+    );
+}

@@ -192,6 +192,23 @@ fn changes_that_need_a_restart_are_named_by_field() {
     added("admin: { unix: a.sock, allowed_hosts: [a] }", &["admin.unix", "admin.allowed_hosts"]);
     added("access_log: { path: a.log }", &["access_log.path"]);
     added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
+    for (key, value) in [
+        ("connections_per_address", "7"),
+        ("shared_addresses", "[10.0.0.0/8]"),
+        ("handshakes", "7"),
+        ("handshake_timeout", "7s"),
+        ("preface_timeout", "7s"),
+        ("body_timeout", "7s"),
+        ("idle_timeout", "7s"),
+        ("keep_alive_timeout", "7s"),
+        ("h2_idle_timeout", "7s"),
+        ("connection_lifetime", "7s"),
+        ("requests_per_connection", "7"),
+        ("streams_per_connection", "7"),
+        ("max_config_bytes", "7"),
+    ] {
+        added(&format!("limits: {{ {key}: {value} }}"), &[&format!("limits.{key}")]);
+    }
     added("drain: { grace: 0s, deadline: 1s }", &["drain.grace", "drain.deadline"]);
 }
 

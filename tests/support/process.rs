@@ -48,6 +48,11 @@ impl Process {
         eventually(what, || self.log().into_iter().find(&is))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The real address of a listener.
     pub fn addr(&self, listener: &str) -> SocketAddr {
         self.address(|fields| fields["message"] == "listening" && fields["listener"] == listener)

@@ -76,6 +76,7 @@ impl SnapshotBuilder {
             redirect_exceptions: Vec::new(),
             clients: Vec::new(),
             limits: RequestLimits::default(),
+            endpoint_classes: Default::default(),
             trusted_proxies: Vec::new(),
             guide: "https://docs.example.com/url-migration".into(),
             certificates: CertificateTable::default(),

@@ -84,18 +84,28 @@ mapping! {
 mapping! {
     /// Bounds on connections and on the configuration itself.
     BootLimits {
-        /// Most client connections at once, over all listeners; more wait in the kernel's queue.
+        /// Most client connections at once, over all listeners; more are closed.
         connections: u64 = default::CONNECTIONS;
-        /// Most client connections from one address; not limited when absent, because a balancer is one address.
-        connections_per_address: u64 = NONE;
+        /// Most client connections from one address (of IPv6: from one /64): the one in the PROXY header, where there is one.
+        connections_per_address: u64 = default::CONNECTIONS_PER_ADDRESS;
+        /// Networks of balancers without PROXY protocol and of gateways, for whom `connections_per_address` does not count.
+        shared_addresses: Vec<Field<String>> = NONE;
+        /// Most PROXY headers and TLS handshakes in progress at once, over all listeners; more connections are closed.
+        handshakes: u64 = default::HANDSHAKES;
         /// From accept to the end of the TLS handshake, PROXY header included.
         handshake_timeout: String = show_duration(default::HANDSHAKE_TIMEOUT);
         /// From the first byte of a request head to its last.
         head_timeout: String = show_duration(default::HEAD_TIMEOUT);
-        /// Silence of a client that is in the middle of a request or does not read its response.
+        /// From the end of the handshake to the preface of an HTTP/2 connection.
+        preface_timeout: String = show_duration(default::PREFACE_TIMEOUT);
+        /// Silence of a client that owes bytes of its request body; answered with 408.
+        body_timeout: String = show_duration(default::BODY_TIMEOUT);
+        /// Silence of a client that does not read its response.
         idle_timeout: String = show_duration(default::IDLE_TIMEOUT);
-        /// Silence between requests before a connection is closed.
+        /// Silence between two HTTP/1 requests before a connection is closed.
         keep_alive_timeout: String = show_duration(default::KEEP_ALIVE_TIMEOUT);
+        /// How long an HTTP/2 connection may be without a stream.
+        h2_idle_timeout: String = show_duration(default::H2_IDLE_TIMEOUT);
         /// Age at which a connection is closed after the request in progress; tunnels are not cut.
         connection_lifetime: String = show_duration(default::CONNECTION_LIFETIME);
         /// Requests after which a connection is closed.

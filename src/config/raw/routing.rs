@@ -7,6 +7,7 @@ use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
 use super::{Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
+use crate::policy::endpoint_class::REQUEST_TIMEOUT;
 use crate::policy::snapshot::RequestLimits;
 
 mapping! {
@@ -38,6 +39,8 @@ mapping! {
         trusted_proxies: Vec<Field<String>> = NONE;
         /// What a request head may be.
         limits: RoutingLimits = NONE;
+        /// How long requests may take as a whole, by path: clicks, long polls, streams.
+        endpoint_classes: Vec<Field<EndpointClass>> = NONE;
         /// Page that tells a human what to do; refusals and `rel="deprecation"` link to it.
         guide: String = REQUIRED;
         /// Path prefixes that are never redirected, for browsers neither: OAuth and SAML callbacks.
@@ -360,5 +363,23 @@ mapping! {
         head_bytes: u64 = RequestLimits::default().head_bytes;
         /// Most header fields; more is 431.
         header_fields: u64 = RequestLimits::default().header_fields;
+    }
+}
+
+mapping! {
+    /// Requests that may take equally long. What no class names has the defaults below and the times of its cell.
+    EndpointClass {
+        /// Unique label, such as `interactive`, `long-poll` or `stream`.
+        name: String = REQUIRED;
+        /// Paths that belong to it, with everything below them, as in `identify.paths`. The most specific one counts. Absent, in
+        /// one class at most: everything that no other class names.
+        paths: Vec<Field<String>> = NONE;
+        /// From the request head until the client has the whole response, or `unlimited`. WebSockets only have `tunnel_idle`.
+        request_timeout: String = show_duration(REQUEST_TIMEOUT);
+        /// Silence before the head of the response, in place of the cell's `response_head`.
+        response_head: String = NONE;
+        /// Silence of either side in the middle of an exchange, in place of the cell's `idle` and of `limits.body_timeout`; a client
+        /// that does not read is never given more than `limits.idle_timeout`.
+        idle: String = NONE;
     }
 }

@@ -63,7 +63,9 @@ pub(super) fn check(
 /// Whether a reading names the account that the strict one names, or none.
 fn agrees(templates: &[PathTemplate], path: &[u8], strict: Option<Named<'_>>) -> bool {
     let segments = || path.split(|byte| *byte == b'/').skip(1);
-    let Some(template) = templates.iter().find(|template| matches(template, segments())) else { return true };
+    let Some(template) = templates.iter().find(|template| matches(&template.segments, segments())) else {
+        return true;
+    };
     !template.names_account()
         || strict.is_some_and(|strict| {
             std::ptr::eq(strict.template, template) && strict.account == account_segment(template, segments())
