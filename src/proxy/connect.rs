@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
+use pingora::protocols::UniqueIDType;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::pool::Pool;
 use super::resolver::Resolver;
+use super::settled::{Settled, Settling};
 use super::upstream::Upstream;
-use super::wire::{Wire, WireHandle};
+use super::wire::{ByteStream, Wire, WireHandle};
 use crate::policy::http2::CellHttp2;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
@@ -193,9 +195,9 @@ impl Connector {
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
         let (tcp, address) = self.tcp(&endpoint.address).await?;
         let id = tcp.as_raw_fd();
-        let wire = match &cell.tls {
-            Some(tls) => Wire::direct(secure(tls, tcp, address, Alpn::Http2).await?, id),
-            None => Wire::direct(tcp, id),
+        let (wire, settled) = match &cell.tls {
+            Some(tls) => settling(secure(tls, tcp, address, Alpn::Http2).await?, id),
+            None => settling(tcp, id),
         };
         let mut settings = H2HandshakeSettings::new();
         let CellHttp2 { streams_per_connection, windows } = cell.http2;
@@ -206,6 +208,8 @@ impl Connector {
         let connection = handshake(Box::new(wire), settings)
             .await
             .map_err(|error| ConnectError::Http2 { address, reason: error.to_string() })?;
+        // Nobody else may use it before it is known how many streams the cell allows.
+        settled.happened().await;
         Ok((connection, handle, address))
     }
 
@@ -232,6 +236,12 @@ impl Connector {
         }
         Err(last.expect("the resolver never gives an empty list"))
     }
+}
+
+fn settling(io: impl ByteStream, id: UniqueIDType) -> (Wire, Arc<Settled>) {
+    let io = Settling::new(io);
+    let settled = io.settled();
+    (Wire::direct(io, id), settled)
 }
 
 #[derive(Clone, Copy)]

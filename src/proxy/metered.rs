@@ -65,7 +65,7 @@ impl<S: ByteStream> AsyncRead for Metered<S> {
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let Self { incoming, frames, born, .. } = &mut *self;
         let at = born.elapsed();
-        let counted = incoming.feed(&buf.filled()[before..], |kind, _| frames.came(Seen::of(kind), at));
+        let counted = incoming.feed(&buf.filled()[before..], |head| frames.came(Seen::of(head.kind), at));
         if counted == Err(Flood) {
             // What came with it is not looked at. The connection ends by way of `flooded`; until then it is silent.
             buf.set_filled(before);
@@ -80,9 +80,9 @@ impl<S: ByteStream> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
         let Self { outgoing, frames, .. } = &mut *self;
-        let counted: Result<(), Flood> = outgoing.feed(&data[..written], |kind, length| {
-            if Seen::of(kind) == Seen::Body {
-                frames.sent_data(length);
+        let counted: Result<(), Flood> = outgoing.feed(&data[..written], |head| {
+            if Seen::of(head.kind) == Seen::Body {
+                frames.sent_data(head.length);
             }
             Ok(())
         });
@@ -100,14 +100,25 @@ impl<S: ByteStream> AsyncWrite for Metered<S> {
 }
 
 /// Bytes of a client's preface (RFC 9113 section 3.4).
-const PREFACE: u32 = 24;
+pub(super) const PREFACE: u32 = 24;
 
 /// Bytes before a frame's payload (RFC 9113 section 4.1).
 const HEAD: usize = 9;
 
+/// What stands before a payload, without the stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameHead {
+    /// Type.
+    pub kind: u8,
+    /// Flags, whose meaning depends on the type.
+    pub flags: u8,
+    /// Bytes of payload.
+    pub length: u32,
+}
+
 /// Finds frame heads in a stream of bytes.
 #[derive(Clone, Copy, Debug)]
-struct FrameHeads {
+pub(super) struct FrameHeads {
     /// Bytes until the next head: of the preface, or of a payload.
     skip: u32,
     head: [u8; HEAD],
@@ -117,17 +128,16 @@ struct FrameHeads {
 
 impl FrameHeads {
     /// The first head comes after so many bytes.
-    const fn after(skip: u32) -> Self {
+    pub(super) const fn after(skip: u32) -> Self {
         Self { skip, head: [0; HEAD], have: 0 }
     }
 
-    /// Takes the next bytes, and tells type and payload length of each head that is complete. Ends with the first
-    /// error.
-    fn feed(
+    /// Takes the next bytes, and tells each head that is complete. Ends with the first error.
+    pub(super) fn feed<E>(
         &mut self,
         mut bytes: &[u8],
-        mut each: impl FnMut(u8, u32) -> Result<(), Flood>,
-    ) -> Result<(), Flood> {
+        mut each: impl FnMut(FrameHead) -> Result<(), E>,
+    ) -> Result<(), E> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
@@ -140,10 +150,10 @@ impl FrameHeads {
             self.have += taken;
             bytes = &bytes[taken..];
             if self.have == HEAD {
-                let [a, b, c, kind, ..] = self.head;
+                let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 (self.skip, self.have) = (length, 0);
-                each(kind, length)?;
+                each(FrameHead { kind, flags, length })?;
             }
         }
         Ok(())
@@ -164,8 +174,8 @@ mod tests {
         let mut heads = FrameHeads::after(skip);
         let mut found = Vec::new();
         for piece in pieces {
-            let taken = heads.feed(piece, |kind, length| {
-                found.push((kind, length));
+            let taken: Result<(), Flood> = heads.feed(piece, |head| {
+                found.push((head.kind, head.length));
                 Ok(())
             });
             taken.unwrap();

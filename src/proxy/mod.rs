@@ -18,6 +18,7 @@ mod request;
 pub mod resolver;
 mod response;
 pub mod service;
+mod settled;
 pub mod sink;
 pub mod upstream;
 pub mod wire;

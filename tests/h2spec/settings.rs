@@ -127,7 +127,7 @@ fn a_cold_burst_opens_no_more_connections_than_it_needs() {
 
 #[test]
 fn a_cell_that_allows_few_streams_gets_no_more_connections_than_it_needs() {
+    // The cell's SETTINGS are waited for, so that no stream is opened that it would refuse.
     let opened = connections(10, "max_in_flight: 1000");
-    println!("a cell of 10 streams: {opened} connections for {BURST} requests");
-    assert!((1..=8).contains(&opened), "{opened}");
+    assert_eq!(opened, 8);
 }
