@@ -14,6 +14,7 @@ use crate::policy::snapshot::Snapshot;
 use super::event::RequestEvent;
 use super::families;
 use super::labels::{
+    Upgrade,
     Connect, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES, Reload, SOURCES,
     UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_slot,
     version_label, version_slot,
@@ -44,6 +45,7 @@ pub struct Metrics {
     handshakes: Vec<Counter>,
     unknown_sni: Vec<Counter>,
     reloads: Vec<Counter>,
+    upgrades: Vec<Counter>,
     last_reload_ok: Gauge,
     last_success: Gauge,
     learned: Vec<Gauge>,
@@ -136,6 +138,11 @@ impl Metrics {
                 "outcome",
                 Reload::ALL.iter().map(|outcome| outcome.as_str()),
             ),
+            upgrades: registry.closed(
+                &families::UPGRADES,
+                "result",
+                Upgrade::ALL.iter().map(|result| result.as_str()),
+            ),
             last_reload_ok: registry.gauge(&families::CONFIG_LAST_OK, &[]),
             last_success: registry.gauge(&families::CONFIG_LAST_SUCCESS, &[]),
             learned: learned.collect(),
@@ -227,6 +234,11 @@ impl Metrics {
         if ok {
             self.last_success.set(unix_seconds(at));
         }
+    }
+
+    /// Counts an upgrade.
+    pub fn upgrade(&self, result: Upgrade) {
+        increment(&self.upgrades, result as usize, 1);
     }
 
     /// Says that a last good configuration is served in place of the files, and when it was written;

@@ -18,4 +18,5 @@ mod kill_shared;
 mod reload;
 mod routing_cookie;
 mod shapes;
+mod upgrade;
 mod world;
