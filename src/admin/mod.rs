@@ -236,10 +236,7 @@ fn loopback(
     bind().map_err(|error| AdminError::Loopback(address, error))
 }
 
-fn duplicates(
-    tcp: Option<&(TcpListener, SocketAddr)>,
-    unix: Option<&Socket>,
-) -> io::Result<AdminSockets> {
+fn duplicates(tcp: Option<&(TcpListener, SocketAddr)>, unix: Option<&Socket>) -> io::Result<AdminSockets> {
     Ok(AdminSockets {
         loopback: tcp.map(|(listener, _)| listener.try_clone()).transpose()?,
         unix: unix.map(|socket| socket.listener.try_clone()).transpose()?,

@@ -78,7 +78,10 @@ impl Message {
     pub fn parse(line: &[u8]) -> std::io::Result<Self> {
         serde_json::from_slice(line).map_err(|error| {
             let said = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
-            std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{said:?} is not understood: {error}"))
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!("{said:?} is not understood: {error}"),
+            )
         })
     }
 

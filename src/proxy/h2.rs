@@ -13,7 +13,7 @@ use super::downstream::Downstream;
 use super::request::Peer;
 use super::service::Service;
 use super::wire::Wire;
-use crate::listen::drain::Phase;
+use crate::listen::drain::{Phase, Shutdown};
 
 /// Bytes of request body that one stream may have under way to us: 20 MB/s at 50 ms. The engine's
 /// default of 64 KiB gives 1.3 MB/s.
@@ -38,40 +38,49 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
     let digest = Arc::new(Digest::default());
     let active = Active::default();
     let mut shutdown = service.shutdown();
-    let (mut malformed, mut served, mut closing) = (0usize, 0u32, false);
+    let (mut malformed, mut served) = (0usize, 0u32);
+    // Since when the client has been told.
+    let mut closing = None::<Instant>;
     let lifetime = tokio::time::sleep(limits.connection_lifetime);
     tokio::pin!(lifetime);
     loop {
-        let idle_until = active.idle_since() + if closing { LINGER } else { limits.keep_alive_timeout };
+        let idle_until = match closing {
+            // A request may have crossed what it was told.
+            Some(told) => active.idle_since().max(told) + LINGER,
+            None => active.idle_since() + limits.keep_alive_timeout,
+        };
         let accepted = tokio::select! {
             biased;
-            () = shutdown.reached(Phase::Draining), if !closing => {
+            () = shutdown.reached(leave_at(served, &shutdown)), if closing.is_none() => {
+                if shutdown.phase() < leave_at(served, &shutdown) {
+                    continue;
+                }
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
-            () = &mut lifetime, if !closing => {
+            () = &mut lifetime, if closing.is_none() => {
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
             () = tokio::time::sleep_until(idle_until), if active.is_idle() => {
-                if closing {
+                if closing.is_some() {
                     return;
                 }
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {
                 served = served.saturating_add(1);
-                if served >= limits.requests_per_connection && !closing {
+                if served >= limits.requests_per_connection && closing.is_none() {
                     connection.graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                 }
                 tokio::spawn(stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
             }
@@ -84,6 +93,16 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, wire: Wire) {
             }
             Ok(None) | Err(_) => return,
         }
+    }
+}
+
+/// When a connection is told to finish. Not before its first request, which is under way: a client that is told
+/// so on every new connection could send none at all.
+fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
+    match served {
+        0 if shutdown.is_handed_over() => Phase::Ending,
+        0 => Phase::Closed,
+        _ => Phase::Draining,
     }
 }
 

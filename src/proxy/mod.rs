@@ -8,6 +8,7 @@ pub mod forward;
 mod h1;
 mod h2;
 pub mod kept;
+mod linger;
 mod outgoing;
 pub mod pool;
 pub mod pump;

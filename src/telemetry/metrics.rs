@@ -14,9 +14,8 @@ use crate::policy::snapshot::Snapshot;
 use super::event::RequestEvent;
 use super::families;
 use super::labels::{
-    Upgrade,
     Connect, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES, Reload, SOURCES,
-    UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_slot,
+    UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot, source_slot,
     version_label, version_slot,
 };
 use super::meters::{CellMeters, Meters, increment};

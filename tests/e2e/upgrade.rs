@@ -73,8 +73,11 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        for pid in self.successors.iter().filter(|pid| !gone(**pid)) {
-            signal(*pid, "KILL");
+        for line in messages(&self.first, "upgrading: a new process has been started") {
+            let pid = line["fields"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            if let Some(pid) = pid.filter(|pid| !gone(*pid)) {
+                signal(pid, "KILL");
+            }
         }
     }
 }
