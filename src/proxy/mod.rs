@@ -19,5 +19,6 @@ pub mod resolver;
 mod response;
 pub mod service;
 pub mod sink;
+mod tunnel;
 pub mod upstream;
 pub mod wire;

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::plan::{LoadPlan, Pace};
-use super::pool::{Kept, Pool};
+use super::pool::Pool;
 use super::report::{Counting, LoadReport, Outcome};
 use crate::cell::behaviour::lock;
 use crate::failure::{FailureKind, SendError};
