@@ -2,27 +2,32 @@
 //! by tests alike. The only place that binds and spawns.
 
 mod observe;
+mod running;
 mod settings;
+mod sockets;
+mod successor;
 mod tasks;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, AdminState};
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
+use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
 use crate::last_good;
 use crate::learned_file;
-use crate::listen::bind::{Bound, bind};
-use crate::listen::drain::{Drain, Drained};
+use crate::listen::bind::Bound;
+use crate::listen::drain::Drain;
 use crate::listen::limits::ConnectionCounts;
 use crate::listen::serve::Shell;
 use crate::listen::tls::TlsSettings;
@@ -34,16 +39,20 @@ use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, Readiness, Reason};
 use crate::reload::journal::Journal;
-use crate::reload::outcome::{ReloadHandle, ReloadOutcome, ReloadReport, Trigger, handles};
+use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadOutcome, ReloadReport, Trigger, handles};
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch};
 use crate::start::{self, Started};
+use crate::state_file::Ownership;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
+use sockets::to_offer;
 
-/// How long the last lines of the access log and the books may take to be written.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+pub use running::Running;
+pub use sockets::Sockets;
+pub use successor::take_over;
+pub use upgrade::Heir;
 
 /// What a process is started with.
 #[derive(Clone, Debug)]
@@ -54,24 +63,6 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
 }
 
-/// A running process.
-pub struct Running {
-    /// Real addresses of the listeners, by name.
-    pub listeners: Vec<(Arc<str>, SocketAddr)>,
-    /// Real address of the read-only admin door.
-    pub admin_loopback: Option<SocketAddr>,
-    /// The admin door with everything.
-    pub admin_socket: Option<PathBuf>,
-    /// Why the last good configuration serves, where it does.
-    pub fallback: Option<start::Fallback>,
-    shared: Shared,
-    drain: Drain,
-    signals: mpsc::Sender<()>,
-    admin: Option<Admin>,
-    data: Option<Runtime>,
-    control: Option<JoinHandle<()>>,
-}
-
 /// What all planes share.
 struct Shared {
     boot: Boot,
@@ -80,6 +71,7 @@ struct Shared {
     readiness: Arc<Readiness>,
     telemetry: Arc<Telemetry>,
     learned: Arc<LearnedTable>,
+    state: Arc<Ownership>,
 }
 
 /// The plane that serves requests, bound and not yet accepting.
@@ -97,58 +89,126 @@ struct DataPlane {
 /// # Errors
 /// Nothing can be served, or an address or the state folder cannot be had. Nothing is left running.
 pub fn build(options: &Options) -> anyhow::Result<Running> {
+    prepare(options, Sockets::default())?.serve()
+}
+
+/// A process that has all it needs, and has accepted and written nothing yet.
+pub struct Prepared {
+    options: Options,
+    started: SystemTime,
+    sources: config::Sources,
+    fallback: Option<start::Fallback>,
+    shared: Shared,
+    starting: BlockReady,
+    data: DataPlane,
+    admin: Admin,
+    reload: watch::Receiver<Arc<ReloadReport>>,
+    inbox: ReloadInbox,
+    upgrades: mpsc::Receiver<UpgradeRequest>,
+    took: Vec<String>,
+}
+
+/// Reads the configuration and takes or makes every socket.
+///
+/// # Errors
+/// As [`build`].
+pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
     let started = start::start(&options.config, options.state_dir.as_deref(), unix_seconds(now))?;
     let Started { boot, config, sources, fallback } = started;
     prepare_state_dir(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
-    let shared = Shared::new(boot, &snapshot, now)?;
+    let shared = Shared::new(boot, &snapshot)?;
     let starting = shared.readiness.block(Reason::Starting);
-    let data = DataPlane::bind(&shared)?;
+    let data = DataPlane::bind(&shared, &mut sockets)?;
     let (reload, inbox) = handles(start_report(&fallback, &snapshot, now));
-    let admin = Admin::start(&settings::admin_settings(&shared.boot), shared.admin_state(reload))?;
-    let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-    let reloader = shared.reloader(&options.config, fallback.as_ref());
-    let watched = watched_folders(&options.config, &sources);
-    let control = control_thread(reloader, inbox, signal_inbox, watched)?;
-    if fallback.is_none() {
-        let good = start::to_last_good(&sources, &snapshot.hash, unix_seconds(now));
-        last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
-    }
-    let listeners = data.addresses();
-    let (runtime, drain) = data.serve(&shared);
-    drop(starting);
-    Ok(Running {
-        listeners,
-        admin_loopback: admin.loopback(),
-        admin_socket: admin.socket().map(Path::to_owned),
+    let last = reload.last.clone();
+    let (upgrade, upgrades) = mpsc::channel(QUEUED_REQUESTS);
+    let settings = settings::admin_settings(&shared.boot);
+    let admin = Admin::prepare(&settings, sockets.admin(&settings), shared.admin_state(reload, upgrade))?;
+    Ok(Prepared {
+        options: options.clone(),
+        started: now,
+        sources,
         fallback,
         shared,
-        drain,
-        signals,
-        admin: Some(admin),
-        data: Some(runtime),
-        control: Some(control),
+        starting,
+        data,
+        admin,
+        reload: last,
+        inbox,
+        upgrades,
+        took: sockets.took(),
     })
 }
 
+impl Prepared {
+    /// Names of the sockets that others had opened before.
+    fn took(&self) -> Vec<String> {
+        self.took.clone()
+    }
+
+    /// Accepts connections. Everything that can fail comes before the first one.
+    ///
+    /// # Errors
+    /// A thread cannot be started, or the state folder not be written.
+    pub fn serve(self) -> anyhow::Result<Running> {
+        let Self { options, fallback, shared, data, admin, .. } = self;
+        let snapshot = shared.live.pin();
+        let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
+        let reloader = shared.reloader(&options.config, fallback.as_ref());
+        let watched = watched_folders(&options.config, &self.sources);
+        // While a predecessor served, it alone saw what changed.
+        let look_at_once = !self.took.is_empty();
+        let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
+        let now = unix_seconds(self.started);
+        if fallback.is_none() {
+            let good = start::to_last_good(&self.sources, &snapshot.hash, now);
+            last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
+        }
+        learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
+        let listeners = data.addresses();
+        let listening = to_offer(&data.bound)?;
+        let (runtime, drain) = data.serve(&shared);
+        drop(self.starting);
+        // Not before: a successor's admin pages must not say "starting" where its predecessor said "ready".
+        admin.open();
+        Ok(Running {
+            listeners,
+            admin_loopback: admin.loopback(),
+            admin_socket: admin.socket().map(Path::to_owned),
+            fallback,
+            shared,
+            drain,
+            signals,
+            reload: self.reload,
+            upgrades: Some(self.upgrades),
+            listening,
+            admin: Some(admin),
+            data: Some(runtime),
+            control: Some(control),
+        })
+    }
+}
+
 impl Shared {
-    fn new(boot: Boot, snapshot: &Arc<Snapshot>, now: SystemTime) -> anyhow::Result<Self> {
+    fn new(boot: Boot, snapshot: &Arc<Snapshot>) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         count_panics(&metrics);
         metrics.prepare(snapshot);
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
-        let learned = Arc::new(learned_file::load(&boot.state_dir, snapshot, unix_seconds(now)));
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
-        Ok(Self { boot, live, metrics, readiness: Arc::default(), telemetry, learned })
+        let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state })
     }
 
-    fn admin_state(&self, reload: ReloadHandle) -> AdminState {
+    fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle) -> AdminState {
         AdminState {
             live: source(&self.live),
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),
             reload,
+            upgrade,
         }
     }
 
@@ -165,13 +225,14 @@ impl Shared {
             live: Arc::clone(&self.live),
             metrics: Arc::clone(&self.metrics),
             journal: Journal::new(&self.boot.state_dir),
+            state: Arc::clone(&self.state),
             fallback: fallback.map(note),
         }
     }
 }
 
 impl DataPlane {
-    fn bind(shared: &Shared) -> anyhow::Result<Self> {
+    fn bind(shared: &Shared, sockets: &mut Sockets) -> anyhow::Result<Self> {
         let runtime = data_runtime(&shared.boot)?;
         // Sockets and the resolver belong to the runtime that will drive them.
         let inside = runtime.enter();
@@ -192,7 +253,9 @@ impl DataPlane {
             observer: Arc::new(observe::Observed::new(Arc::clone(&shared.metrics))),
             shutdown,
         };
-        let bound = bind_all(&shared.boot)?;
+        let specs = shared.boot.listeners.iter();
+        let bound =
+            sockets.bind(specs.map(|listener| settings::listener_spec(listener, &shared.boot)).collect())?;
         drop(inside);
         Ok(Self { runtime, drain, connector, service, shell, bound })
     }
@@ -211,77 +274,10 @@ impl DataPlane {
         runtime.spawn(tasks::keep_learned(
             Arc::clone(&shared.learned),
             Arc::clone(&shared.live),
-            shared.boot.state_dir.clone(),
+            (shared.boot.state_dir.clone(), Arc::clone(&shared.state)),
             Arc::clone(&shared.metrics),
         ));
         (runtime, drain)
-    }
-}
-
-impl Running {
-    /// The serving snapshot.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.live.pin()
-    }
-
-    /// Whether readiness is given.
-    pub fn is_ready(&self) -> bool {
-        self.shared.readiness.is_ready(SystemTime::now())
-    }
-
-    /// As SIGHUP: reads the configuration again and opens log files anew.
-    pub fn hang_up(&self) {
-        self.shared.telemetry.reopen();
-        // One that waits already says the same.
-        let _ = self.signals.try_send(());
-    }
-
-    /// Ends: fails readiness, waits `drain.grace`, closes the listeners, lets requests in flight finish
-    /// within `drain.deadline`, writes what is unwritten. Returns as soon as the last request is done.
-    pub fn drain(mut self) -> Drained {
-        let Some(data) = self.data.take() else { return Drained::Clean };
-        let blocked: BlockReady = self.shared.readiness.block(Reason::Draining);
-        let times = self.shared.boot.drain;
-        let drain = &self.drain;
-        let drained = data.block_on(async {
-            drain.begin();
-            // Balancers notice the failed readiness and DNS caches run out; who is idle need not wait.
-            tokio::time::sleep(times.grace).await;
-            drain.finish(times.deadline).await
-        });
-        self.close(data);
-        drop(blocked);
-        drained
-    }
-
-    fn close(&mut self, data: Runtime) {
-        if let Err(error) =
-            learned_file::save(&self.shared.boot.state_dir, &self.shared.learned, &self.shared.live.pin())
-        {
-            tracing::warn!(%error, "learned credentials not saved; they will be learned again");
-        }
-        if !self.shared.telemetry.close(CLOSE_WITHIN) {
-            tracing::warn!(within = ?CLOSE_WITHIN, "the last log lines or counts were not written in time");
-        }
-        drop(self.admin.take());
-        data.shutdown_timeout(Duration::from_secs(1));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(data) = self.data.take() {
-            self.drain.kill();
-            self.close(data);
-        }
-        let (gone, _) = mpsc::channel(1);
-        // Closing the signal channel ends the control thread.
-        drop(std::mem::replace(&mut self.signals, gone));
-        if let Some(control) = self.control.take()
-            && control.join().is_err()
-        {
-            tracing::error!("the control thread ended with a panic; report it with the log of before");
-        }
     }
 }
 
@@ -337,9 +333,10 @@ fn data_runtime(boot: &Boot) -> anyhow::Result<Runtime> {
 /// Reloads and signals run here, so that a file of a million rows is never parsed on a request thread.
 fn control_thread(
     reloader: Reloader,
-    inbox: crate::reload::outcome::ReloadInbox,
+    inbox: ReloadInbox,
     signals: mpsc::Receiver<()>,
     watched: Vec<PathBuf>,
+    look_at_once: bool,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -348,15 +345,11 @@ fn control_thread(
     let state_dir = reloader.boot.state_dir.clone();
     let run = move || {
         runtime.block_on(async {
-            let watch = Watch::folders(&watched, &state_dir);
+            let watch = Watch::folders(&watched, &state_dir, look_at_once);
             reloader.run(inbox, signals, watch).await;
         });
     };
     std::thread::Builder::new().name("control".into()).spawn(run).context("starting the control thread")
-}
-
-fn bind_all(boot: &Boot) -> anyhow::Result<Vec<Bound>> {
-    boot.listeners.iter().map(|listener| Ok(bind(settings::listener_spec(listener, boot))?)).collect()
 }
 
 fn start_report(fallback: &Option<start::Fallback>, snapshot: &Snapshot, now: SystemTime) -> ReloadReport {

@@ -17,6 +17,10 @@ use crate::state_file;
 /// Name of the file in the state folder.
 pub const FILE_NAME: &str = "learned.json";
 
+/// Most lessons that are handed to a successor: at 80 bytes each they fit the line that carries them twice
+/// over, and in a drain of half a minute a replica does not meet so many new tokens.
+const MAX_LESSONS: usize = 100_000;
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     version: u16,
@@ -28,18 +32,17 @@ struct Line {
 #[derive(Serialize, Deserialize)]
 struct Row(String, u64, bool, u64);
 
-/// The table to start with: what was saved under the snapshot's newest key, within its bounds.
-pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
-    let table = LearnedTable::default();
+/// Reads into an empty table what was saved under the snapshot's newest key, within its bounds.
+pub fn load(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot, now: i64) {
     let path = state_dir.join(FILE_NAME);
     let rules = &snapshot.identify.credentials;
-    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return table };
+    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return };
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return table,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "learned credentials cannot be read; they are learned anew");
-            return table;
+            return;
         }
     };
     let known = decode(&bytes, &key.id).and_then(|export| {
@@ -52,7 +55,6 @@ pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
             tracing::warn!(path = %path.display(), reason, "learned credentials not used; they are learned anew");
         }
     }
-    table
 }
 
 /// Saves the table, where the snapshot has a key that it could be read under again.
@@ -62,6 +64,34 @@ pub fn load(state_dir: &Path, snapshot: &Snapshot, now: i64) -> LearnedTable {
 pub fn save(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot) -> io::Result<()> {
     let Some(key) = snapshot.identify.credentials.keys.first() else { return Ok(()) };
     state_file::replace(state_dir, FILE_NAME, &encode(&table.export(), &key.id))
+}
+
+/// What was learned or confirmed since `since` (Unix seconds), for a successor; `None` when nothing was.
+pub fn lessons(table: &LearnedTable, snapshot: &Snapshot, since: u64) -> Option<String> {
+    let key = snapshot.identify.credentials.keys.first()?;
+    let mut export = table.export();
+    export.entries.retain(|entry| entry.confirmed >= since);
+    export.entries.truncate(MAX_LESSONS);
+    let some = !export.entries.is_empty();
+    some.then(|| String::from_utf8(encode(&export, &key.id)).expect("JSON is UTF-8"))
+}
+
+/// Learns what a predecessor has learned meanwhile: its lessons count like our own, so that two accounts for
+/// one token are noticed. Says how many there were.
+///
+/// # Errors
+/// They were not made under the snapshot's newest key, or are damaged.
+pub fn learn(table: &LearnedTable, snapshot: &Snapshot, lessons: &str, now: u64) -> Result<usize, String> {
+    let rules = &snapshot.identify.credentials;
+    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return Ok(0) };
+    let export = decode(lessons.as_bytes(), &key.id)?;
+    for entry in export.entries.iter().filter(|entry| !entry.ambiguous) {
+        table.teach(entry.fingerprint, entry.account, bounds, entry.confirmed.min(now));
+    }
+    let ambiguous = export.entries.iter().filter(|entry| entry.ambiguous).copied().collect();
+    let ambiguous = LearnedExport { version: export.version, entries: ambiguous };
+    table.import(&ambiguous, bounds, now).map_err(|error| error.to_string())?;
+    Ok(export.entries.len())
 }
 
 fn encode(export: &LearnedExport, key: &str) -> Vec<u8> {

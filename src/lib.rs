@@ -14,7 +14,9 @@ pub mod telemetry;
 pub mod listen;
 pub mod proxy;
 
+pub mod handover;
 pub mod state_file;
+pub mod systemd;
 
 pub mod last_good;
 pub mod learned_file;

@@ -1,10 +1,11 @@
 //! Replacing a file of the state folder: a reader sees the old one or the new one whole, also after a
-//! power cut. What is in it is its owner's business.
+//! power cut; and who may do so while two processes share the folder. What is in it is its owner's business.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Writes the file beside the old one, readable by its owner only, and renames it into place.
 ///
@@ -23,4 +24,73 @@ pub fn replace(state_dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     fs::rename(&part, state_dir.join(name))?;
     // The rename itself must survive a power cut.
     File::open(state_dir)?.sync_all()
+}
+
+/// Whether this process may replace files of the state folder. Two do not at once: a predecessor gives it up
+/// before its successor reads, so that nothing old is written over something new.
+#[derive(Debug)]
+pub struct Ownership(Mutex<bool>);
+
+impl Default for Ownership {
+    fn default() -> Self {
+        Self(Mutex::new(true))
+    }
+}
+
+impl Ownership {
+    /// Writes, unless it has been given up; it cannot be given up meanwhile.
+    pub fn write<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
+        let owned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owned.then(write)
+    }
+
+    /// Waits for who is writing; then nobody writes any more until it is taken back.
+    pub fn give_up(&self) -> GivenUp<'_> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GivenUp { ownership: self, taken_back: true }
+    }
+
+    fn take_back(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// The state folder is given up for as long as this lives, or for good.
+#[derive(Debug)]
+#[must_use = "it is taken back as soon as this is dropped"]
+pub struct GivenUp<'a> {
+    ownership: &'a Ownership,
+    taken_back: bool,
+}
+
+impl GivenUp<'_> {
+    /// The successor has it.
+    pub fn for_good(mut self) {
+        self.taken_back = false;
+    }
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if self.taken_back {
+            self.ownership.take_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_not_written_until_it_is_taken_back() {
+        let ownership = Ownership::default();
+        assert_eq!(ownership.write(|| 1), Some(1));
+        let given_up = ownership.give_up();
+        assert_eq!(ownership.write(|| 2), None);
+        drop(given_up);
+        assert_eq!(ownership.write(|| 3), Some(3));
+        ownership.give_up().for_good();
+        assert_eq!(ownership.write(|| 4), None);
+    }
 }

@@ -16,7 +16,7 @@ use source::{Source, files_below, rust_files};
 
 /// Who may name whom. A room is a module, or a file in one that has a rule of its own; what it may name
 /// begins with one of these paths. Everybody may name themselves.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("policy", &[]),
     ("config", &["policy"]),
     ("live", &["policy"]),
@@ -25,16 +25,21 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("listen", &["policy"]),
     ("proxy", &["policy", "live", "telemetry", "listen"]),
     ("prober", &["policy", "live", "telemetry"]),
+    ("handover", &[]),
+    ("systemd", &[]),
     ("state_file", &[]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
     ("load", &["policy", "config"]),
     ("start", &["policy", "config", "last_good", "load"]),
-    ("reload", &["policy", "config", "live", "readiness", "telemetry", "last_good", "load", "start"]),
+    (
+        "reload",
+        &["policy", "config", "live", "readiness", "telemetry", "state_file", "last_good", "load", "start"],
+    ),
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),
     // Can look and ask. Without `live` and the rest of `reload` it cannot swap.
-    ("admin", &["policy", "readiness", "telemetry", "reload::outcome"]),
+    ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "handover"]),
     ("audit", &["policy", "telemetry"]),
     ("explain", &["policy"]),
     // The root lists the modules.

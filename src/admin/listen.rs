@@ -43,13 +43,28 @@ pub(super) struct Doors {
     pub read_only: Router,
 }
 
-/// Serves until `stopped` turns true or its sender is gone.
+/// Whether calls are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Not yet.
+    Held,
+    /// Yes.
+    Open,
+    /// No more.
+    Stopped,
+}
+
+/// Serves from the opening of the gate until it is stopped or its sender is gone.
 pub(super) async fn serve(
     tcp: Option<TcpListener>,
     unix: Option<Socket>,
     doors: Doors,
-    mut stopped: watch::Receiver<bool>,
+    mut gate: watch::Receiver<Gate>,
 ) {
+    let opened = gate.wait_for(|gate| *gate != Gate::Held).await.is_ok_and(|gate| *gate == Gate::Open);
+    if !opened {
+        return;
+    }
     let (tcp_places, unix_places) = (places(), places());
     let serve_tcp = serve_tcp(tcp, &doors.read_only, &tcp_places);
     let serve_unix = serve_unix(unix.as_ref(), &doors.open, &unix_places);
@@ -57,7 +72,7 @@ pub(super) async fn serve(
         never = serve_tcp => match never {},
         never = serve_unix => match never {},
         // A dropped sender ends the admin plane as well.
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        _ = gate.wait_for(|gate| *gate == Gate::Stopped) => {}
     }
     let all_ended = async {
         for places in [&tcp_places, &unix_places] {

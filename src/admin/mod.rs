@@ -14,20 +14,22 @@ mod views;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+use crate::handover::UpgradeHandle;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::Readiness;
 use crate::reload::outcome::ReloadHandle;
 use crate::telemetry::metrics::Metrics;
 
 use host::AllowedHosts;
-use listen::Doors;
-use socket::bind_socket;
+use listen::{Doors, Gate};
+use socket::{Place, Socket, adopt_socket, bind_socket};
 
 /// Where the admin plane listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,17 @@ pub struct AdminState {
     pub readiness: Arc<Readiness>,
     /// `POST /reload` and the outcome of the last reload.
     pub reload: ReloadHandle,
+    /// `POST /upgrade`.
+    pub upgrade: UpgradeHandle,
+}
+
+/// Listening sockets of the doors: what a predecessor hands over, and what we hand on.
+#[derive(Debug, Default)]
+pub struct AdminSockets {
+    /// The read-only door.
+    pub loopback: Option<TcpListener>,
+    /// The door with everything; its file stands where the settings say.
+    pub unix: Option<UnixListener>,
 }
 
 /// A running admin plane. It ends with [`Admin::stop`] or when it is dropped.
@@ -72,7 +85,10 @@ pub struct AdminState {
 pub struct Admin {
     loopback: Option<SocketAddr>,
     socket: Option<PathBuf>,
-    stop: watch::Sender<bool>,
+    /// Where the socket's file is, and both sockets once more, to be handed on.
+    place: Option<Place>,
+    sockets: AdminSockets,
+    gate: watch::Sender<Gate>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,9 +127,29 @@ impl Admin {
     /// # Errors
     /// A door cannot be bound, or the thread not be started; nothing is left behind then.
     pub fn start(settings: &AdminSettings, state: AdminState) -> Result<Self, AdminError> {
-        let tcp = settings.loopback.map(bind_loopback).transpose()?;
-        let unix =
-            settings.socket.as_deref().map(|path| bind_socket(path, settings.socket_mode)).transpose()?;
+        let admin = Self::prepare(settings, AdminSockets::default(), state)?;
+        admin.open();
+        Ok(admin)
+    }
+
+    /// As [`start`](Self::start) on sockets that listen already, as far as there are any; but calls wait until
+    /// [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn prepare(
+        settings: &AdminSettings,
+        adopted: AdminSockets,
+        state: AdminState,
+    ) -> Result<Self, AdminError> {
+        let tcp = settings.loopback.map(|address| loopback(address, adopted.loopback)).transpose()?;
+        let unix = settings.socket.as_deref().map(|path| match adopted.unix {
+            Some(listener) => adopt_socket(path, settings.socket_mode, listener),
+            None => bind_socket(path, settings.socket_mode),
+        });
+        let unix = unix.transpose()?;
+        let sockets = duplicates(tcp.as_ref(), unix.as_ref()).map_err(AdminError::Thread)?;
+        let place = unix.as_ref().map(Socket::place);
         let loopback = tcp.as_ref().map(|(_, address)| *address);
         let socket = settings.socket.clone();
         let runtime =
@@ -126,12 +162,35 @@ impl Admin {
                 AllowedHosts::new(&settings.allowed_hosts),
             ),
         };
-        let (stop, stopped) = watch::channel(false);
+        let (gate, gates) = watch::channel(Gate::Held);
         let thread = std::thread::Builder::new()
             .name("admin".into())
-            .spawn(move || runtime.block_on(listen::serve(tcp.map(|(tcp, _)| tcp), unix, doors, stopped)))
+            .spawn(move || runtime.block_on(listen::serve(tcp.map(|(tcp, _)| tcp), unix, doors, gates)))
             .map_err(AdminError::Thread)?;
-        Ok(Self { loopback, socket, stop, thread: Some(thread) })
+        Ok(Self { loopback, socket, place, sockets, gate, thread: Some(thread) })
+    }
+
+    /// From here on calls are answered.
+    pub fn open(&self) {
+        self.gate.send_replace(Gate::Open);
+    }
+
+    /// The doors' sockets, for a successor. One whose file somebody has removed is not among them.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn offer(&self) -> io::Result<AdminSockets> {
+        let loopback = self.sockets.loopback.as_ref().map(TcpListener::try_clone).transpose()?;
+        let in_place = self.place.as_ref().is_some_and(Place::is_ours);
+        let unix = self.sockets.unix.as_ref().filter(|_| in_place);
+        Ok(AdminSockets { loopback, unix: unix.map(UnixListener::try_clone).transpose()? })
+    }
+
+    /// Stops; the socket's file stays, for a successor answers there.
+    pub fn hand_over(self) {
+        if let Some(place) = &self.place {
+            place.stays();
+        }
     }
 
     /// The real address of the loopback door.
@@ -152,7 +211,7 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        let _ = self.stop.send(true);
+        self.gate.send_replace(Gate::Stopped);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -161,17 +220,27 @@ impl Drop for Admin {
     }
 }
 
-fn bind_loopback(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AdminError> {
+fn loopback(
+    address: SocketAddr,
+    adopted: Option<TcpListener>,
+) -> Result<(TcpListener, SocketAddr), AdminError> {
     if !address.ip().is_loopback() {
         return Err(AdminError::NotLoopback(address));
     }
     let bind = || {
-        let listener = TcpListener::bind(address)?;
+        let listener = adopted.map_or_else(|| TcpListener::bind(address), Ok)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
     bind().map_err(|error| AdminError::Loopback(address, error))
+}
+
+fn duplicates(tcp: Option<&(TcpListener, SocketAddr)>, unix: Option<&Socket>) -> io::Result<AdminSockets> {
+    Ok(AdminSockets {
+        loopback: tcp.map(|(listener, _)| listener.try_clone()).transpose()?,
+        unix: unix.map(|socket| socket.listener.try_clone()).transpose()?,
+    })
 }
 
 #[cfg(test)]

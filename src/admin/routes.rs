@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
 use crate::reload::outcome::{ReloadOutcome, ReloadRequest};
 
@@ -30,6 +31,10 @@ use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, T
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a caller waits for an upgrade: the longest `drain.upgrade_timeout` is a minute, and the new process
+/// has a few seconds more to begin.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(72);
 
 /// Largest body. No call has one today; what is sent is read and ignored, but not without end.
 const MAX_BODY: usize = 1024 * 1024;
@@ -43,6 +48,7 @@ pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
     reading(socket)
         .route("/accounts/{id}", get(account))
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade))
         .fallback(not_found)
         .layer(middleware::map_response(harden))
         .with_state(state)
@@ -169,6 +175,31 @@ async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body)
         Err(_) => {
             let what = "The reload takes longer than a minute. It goes on.";
             trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, "Look at /config for its outcome.")
+        }
+    }
+}
+
+async fn upgrade(State(state): State<AdminState>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let goes_on = "This process goes on as before. Correct it and ask again.";
+    if state.upgrade.try_send(reply).is_err() {
+        let what = "This process cannot be upgraded now: it is starting, ending, or busy with an upgrade.";
+        return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Try again in a few seconds.");
+    }
+    match tokio::time::timeout(UPGRADE_PATIENCE, answer).await {
+        Ok(Ok(Ok(Successor { pid }))) => {
+            Json(serde_json::json!({ "outcome": "upgraded", "pid": pid })).into_response()
+        }
+        Ok(Ok(Err(error))) => {
+            trouble(StatusCode::CONFLICT, "not_upgraded", format!("Not upgraded: {error}."), goes_on)
+        }
+        Ok(Err(_)) => {
+            let what = "The process was told to end before the upgrade was through.";
+            trouble(StatusCode::SERVICE_UNAVAILABLE, "ending", what, "Start it again.")
+        }
+        Err(_) => {
+            let what = "The upgrade takes longer than it may.";
+            trouble(StatusCode::GATEWAY_TIMEOUT, "still_upgrading", what, "Look at the log of the process.")
         }
     }
 }

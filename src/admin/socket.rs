@@ -1,11 +1,13 @@
 //! The unix socket: made with its final mode, taking the place of a dead one and of nothing else, and
-//! open to this process's own user and root.
+//! open to this process's own user and root; or a predecessor's, taken over where it stands.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Type};
 
@@ -20,8 +22,15 @@ pub(super) struct Socket {
     pub owner: u32,
     /// Its mode.
     pub mode: SocketMode,
+    place: Place,
+}
+
+/// Where a socket's file is. Whoever knows it can say that the file stays.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
     path: PathBuf,
     inode: u64,
+    stays: Arc<AtomicBool>,
 }
 
 /// Binds the socket. It is made in a private folder beside its place and moved there when it has its
@@ -29,6 +38,21 @@ pub(super) struct Socket {
 pub(super) fn bind_socket(path: &Path, mode: SocketMode) -> Result<Socket, AdminError> {
     make_room(path)?;
     bind_beside(path, mode).map_err(|error| AdminError::Socket(path.into(), error))
+}
+
+/// Takes a predecessor's socket over, which stands at `path`.
+pub(super) fn adopt_socket(
+    path: &Path,
+    mode: SocketMode,
+    listener: UnixListener,
+) -> Result<Socket, AdminError> {
+    let adopt = || {
+        fs::set_permissions(path, Permissions::from_mode(mode.0))?;
+        let made = fs::symlink_metadata(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Socket { listener, owner: made.uid(), mode, place: Place::new(path, made.ino()) })
+    };
+    adopt().map_err(|error| AdminError::Socket(path.into(), error))
 }
 
 /// Whether a peer may talk to us. Where the operator has opened the mode to group or others, the kernel has
@@ -68,7 +92,7 @@ fn bind_beside(path: &Path, mode: SocketMode) -> io::Result<Socket> {
     fs::set_permissions(&beside, Permissions::from_mode(mode.0))?;
     let made = fs::symlink_metadata(&beside)?;
     fs::rename(&beside, path)?;
-    Ok(Socket { listener, owner: made.uid(), mode, path: path.into(), inode: made.ino() })
+    Ok(Socket { listener, owner: made.uid(), mode, place: Place::new(path, made.ino()) })
 }
 
 /// A folder that only we can enter, and that goes when it is dropped.
@@ -91,10 +115,33 @@ impl Drop for PrivateFolder {
     }
 }
 
+impl Socket {
+    /// Where its file is.
+    pub(super) fn place(&self) -> Place {
+        self.place.clone()
+    }
+}
+
+impl Place {
+    fn new(path: &Path, inode: u64) -> Self {
+        Self { path: path.into(), inode, stays: Arc::default() }
+    }
+
+    /// Whether the file there is still this socket's.
+    pub(super) fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+
+    /// Somebody else listens on the socket from now on.
+    pub(super) fn stays(&self) {
+        self.stays.store(true, Ordering::Release);
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
+        if !self.place.stays.load(Ordering::Acquire) && self.place.is_ours() {
+            let _ = fs::remove_file(&self.place.path);
         }
     }
 }
@@ -150,6 +197,22 @@ mod tests {
         drop(ours);
         assert!(path.exists());
         drop(theirs);
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_over_stays_for_the_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let ours = bind_socket(&path, SocketMode::default()).unwrap();
+        let listener = ours.listener.try_clone().unwrap();
+        assert!(ours.place().is_ours());
+        ours.place().stays();
+        drop(ours);
+        let theirs = adopt_socket(&path, SocketMode(0o660), listener).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        drop(theirs);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         metrics: Arc::new(Metrics::new()),
         readiness: Arc::clone(&readiness),
         reload: reload.clone(),
+        upgrade: tokio::sync::mpsc::channel(1).0,
     };
     let settings = AdminSettings {
         loopback: Some(([127, 0, 0, 1], 0).into()),
@@ -447,6 +448,7 @@ fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
         metrics: Arc::new(Metrics::new()),
         readiness: Arc::new(Readiness::default()),
         reload: running.reload.clone(),
+        upgrade: tokio::sync::mpsc::channel(1).0,
     };
     let check = |settings: AdminSettings, expect: &str| {
         let error = Admin::start(&settings, state()).unwrap_err().to_string();

@@ -12,6 +12,7 @@ use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::policy::validity::{Ending, Stage, endings};
 use crate::proxy::connect::Connector;
+use crate::state_file::Ownership;
 use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds, unix_seconds};
@@ -68,7 +69,7 @@ pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
 pub(super) async fn keep_learned(
     learned: Arc<LearnedTable>,
     live: Arc<Live>,
-    state_dir: PathBuf,
+    (state_dir, state): (PathBuf, Arc<Ownership>),
     metrics: Arc<Metrics>,
 ) {
     let mut turns = tokio::time::interval(SAVE_LEARNED_EVERY);
@@ -84,10 +85,10 @@ pub(super) async fn keep_learned(
             continue;
         }
         saved = learned.epoch();
-        let (learned, state_dir, snapshot) = (Arc::clone(&learned), state_dir.clone(), live.pin());
-        let written =
-            tokio::task::spawn_blocking(move || learned_file::save(&state_dir, &learned, &snapshot)).await;
-        if let Ok(Err(error)) = written {
+        let (learned, snapshot) = (Arc::clone(&learned), live.pin());
+        let (state_dir, state) = (state_dir.clone(), Arc::clone(&state));
+        let save = move || state.write(|| learned_file::save(&state_dir, &learned, &snapshot));
+        if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(save).await {
             tracing::warn!(%error, "learned credentials not saved; they serve from memory");
         }
     }

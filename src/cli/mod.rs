@@ -10,6 +10,8 @@ mod fingerprint;
 mod healthz;
 mod report;
 mod serve;
+mod signals;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Ask a running cellgate whether it is ready
     Healthz(healthz::Args),
+    /// Replace the running cellgate by the program now in its place, without losing a request
+    Upgrade(upgrade::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
 }
@@ -74,6 +78,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),
+            Command::Upgrade(args) => upgrade::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
         };
         ended.unwrap_or_else(|error| {

@@ -1,18 +1,21 @@
 //! `cellgate serve`: starts, says where it listens, and runs until it is told to stop. SIGTERM and
-//! Ctrl-C drain; a second one ends at once; SIGHUP reloads.
+//! Ctrl-C drain; a second one ends at once; SIGHUP reloads; SIGUSR2 hands over to a new process.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 
+use super::signals::{Signals, Told, Watcher};
 use super::{ConfigFolder, FAILED, OK, USAGE, print_problems};
-use crate::app::{self, Options, Running};
+use crate::app::{self, Options, Running, Sockets};
+use crate::handover::wire::Wire;
 use crate::listen::drain::Drained;
 use crate::listen::tls::install_provider;
 use crate::start::CannotStart;
+use crate::systemd;
 
 /// Serve until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
@@ -25,10 +28,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Before there are other threads, as it changes the environment.
+    let passed = systemd::sockets().context("taking the sockets that systemd passes (LISTEN_FDS)")?;
     start_log();
     install_provider().context("installing the TLS provider")?;
     let options = Options { config: args.config.folder.clone(), state_dir: args.state_dir.clone() };
-    let running = match app::build(&options) {
+    let mut running = match start(&options, Sockets::passed(passed)) {
         Ok(running) => running,
         Err(error) => match error.downcast_ref::<CannotStart>() {
             Some(cannot) => {
@@ -44,25 +49,46 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the signal thread")?;
-    waiting.block_on(until_told_to_stop(&running))?;
-    tracing::info!("draining: readiness fails, requests in flight finish");
-    // A second signal means now.
-    std::thread::spawn(move || {
-        waiting.block_on(async {
-            if let Ok(()) = stop_signal().await {
-                std::process::exit(i32::from(FAILED));
-            }
-        });
-    });
-    match running.drain() {
+    let signals = {
+        let _inside = waiting.enter();
+        Signals::new()?
+    };
+    let told = waiting.block_on(Watcher::new(&mut running).until_told_to_stop(signals));
+    let (drained, heir) = match told {
+        Told::ToStop(mut signals) => {
+            tracing::info!("draining: readiness fails, requests in flight finish");
+            systemd::stopping("draining");
+            // A second signal means now.
+            exit_after(waiting, 1, async move || signals.stop().await);
+            (running.drain(), None)
+        }
+        Told::ToHandOver(heir, mut signals) => {
+            // The first may be meant for the service, whose end would have us drain as well.
+            exit_after(waiting, 2, async move || signals.stop().await);
+            (running.hand_over(&heir), Some(heir.pid))
+        }
+    };
+    match drained {
         Drained::Clean => {
-            tracing::info!("drained: every request was finished");
+            tracing::info!(successor = heir, "drained: every request was finished");
             Ok(OK.into())
         }
         Drained::Cut(connections) => {
-            tracing::warn!(connections, "the drain deadline has passed; these connections were cut");
+            tracing::warn!(
+                connections,
+                successor = heir,
+                "the drain deadline has passed; these connections were cut"
+            );
             Ok(FAILED.into())
         }
+    }
+}
+
+/// By itself, or as successor of the process that has started this one.
+fn start(options: &Options, passed: Sockets) -> anyhow::Result<Running> {
+    match Wire::to_predecessor().context("taking over (CELLGATE_PREDECESSOR) over standard input")? {
+        Some(wire) => app::take_over(options, wire),
+        None => app::prepare(options, passed)?.serve(),
     }
 }
 
@@ -87,24 +113,16 @@ fn announce(running: &Running) {
     tracing::info!(generation = %snapshot.generation, hash = &snapshot.hash[..12], cells, accounts, "serving");
 }
 
-async fn until_told_to_stop(running: &Running) -> anyhow::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-    loop {
-        tokio::select! {
-            stopped = stop_signal() => return stopped,
-            Some(()) = hang_up.recv() => running.hang_up(),
-        }
-    }
-}
-
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+/// Ends the process when `signal` has come so many times.
+fn exit_after(waiting: Runtime, times: u32, mut signal: impl AsyncFnMut() + Send + 'static) {
+    std::thread::spawn(move || {
+        waiting.block_on(async {
+            for _ in 0..times {
+                signal().await;
+            }
+        });
+        std::process::exit(i32::from(FAILED));
+    });
 }
 
 /// Own log lines on standard error; libraries that log what clients do are kept quiet.

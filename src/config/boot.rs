@@ -137,6 +137,8 @@ pub struct Drain {
     pub grace: Duration,
     /// From closing the listeners to cutting what is still in flight.
     pub deadline: Duration,
+    /// How long a new process may take to be ready in an upgrade.
+    pub upgrade_timeout: Duration,
 }
 
 /// Most listeners; each has its accept loop.
@@ -148,6 +150,10 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100).
 
 /// Longest drain: a day, for those who wait for the last tunnel.
 const DRAINS: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+
+/// Shortest and longest wait for a new process. Whoever asks for an upgrade waits on an admin connection, which
+/// lives a little longer than the second.
+const UPGRADES: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// Shortest and longest age of a last good configuration. Within the first nobody has read the alert, and
 /// beyond the second, ten years, no certificate in it would hold.
@@ -215,6 +221,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(b.max_config_bytes != a.max_config_bytes, "limits.max_config_bytes");
     note(before.drain.grace != after.drain.grace, "drain.grace");
     note(before.drain.deadline != after.drain.deadline, "drain.deadline");
+    note(before.drain.upgrade_timeout != after.drain.upgrade_timeout, "drain.upgrade_timeout");
     changed
 }
 
@@ -366,5 +373,6 @@ fn drain(raw: raw::Drain, at: &At<'_>) -> Drain {
     Drain {
         grace: raw.grace(at).duration(DRAINS).or(default::DRAIN_GRACE),
         deadline: raw.deadline(at).duration(DRAINS).or(default::DRAIN_DEADLINE),
+        upgrade_timeout: raw.upgrade_timeout(at).duration(UPGRADES).or(default::UPGRADE_TIMEOUT),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
 use super::spec::ListenerSpec;
@@ -58,6 +59,10 @@ pub fn bind(spec: ListenerSpec) -> Result<Bound, BindError> {
     let made = socket(spec.address)
         .and_then(|socket| TcpListener::from_std(socket.into()))
         .and_then(|listener| listener.local_addr().map(|local_addr| (listener, local_addr)));
+    bound(spec, made)
+}
+
+fn bound(spec: ListenerSpec, made: io::Result<(TcpListener, SocketAddr)>) -> Result<Bound, BindError> {
     match made {
         Ok((listener, local_addr)) => Ok(Bound { spec: Arc::new(spec), listener, local_addr }),
         Err(error) => Err(BindError {
@@ -70,7 +75,24 @@ pub fn bind(spec: ListenerSpec) -> Result<Bound, BindError> {
     }
 }
 
+/// Takes a socket that listens already: a predecessor's, or systemd's. Must be called within a tokio runtime
+/// with I/O.
+pub fn adopt(spec: ListenerSpec, listener: std::net::TcpListener) -> Result<Bound, BindError> {
+    let made = options(&SockRef::from(&listener))
+        .and_then(|()| TcpListener::from_std(listener))
+        .and_then(|listener| listener.local_addr().map(|local_addr| (listener, local_addr)));
+    bound(spec, made)
+}
+
 impl Bound {
+    /// The socket, to be handed on.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
     /// The address it listens on, with the port that the kernel chose where port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -90,6 +112,13 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     // A restart must not wait for TIME_WAIT. Not SO_REUSEPORT: two processes on one port by mistake
     // must be an error, not half of the traffic each.
     socket.set_reuse_address(true)?;
+    options(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn options(socket: &Socket) -> io::Result<()> {
     // Linux hands both options on to accepted sockets, which saves three system calls a connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
@@ -99,10 +128,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES),
     )?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
+    socket.set_nonblocking(true)
 }
 
 fn advice(kind: io::ErrorKind) -> &'static str {
@@ -127,7 +153,6 @@ mod tests {
     use super::*;
     use crate::listen::spec::Protocol;
     use crate::listen::testing;
-    use socket2::SockRef;
     use tokio::net::TcpStream;
 
     fn spec(address: &str) -> ListenerSpec {
@@ -151,6 +176,26 @@ mod tests {
             assert_eq!(SockRef::from(&accepted).tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
             assert_eq!(SockRef::from(&accepted).tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         }
+    }
+
+    #[tokio::test]
+    async fn an_adopted_socket_is_like_one_of_our_own() {
+        // As systemd makes it: blocking, with no option set.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let adopted = adopt(spec("127.0.0.1:0"), listener).unwrap();
+        assert_eq!(adopted.local_addr(), address);
+        assert!(SockRef::from(&adopted.listener).nonblocking().unwrap());
+        let (connected, accepted) = tokio::join!(TcpStream::connect(address), adopted.listener.accept());
+        assert_eq!(connected.unwrap().local_addr().unwrap(), accepted.as_ref().unwrap().1);
+        let accepted = accepted.unwrap().0;
+        assert!(accepted.nodelay().unwrap() && SockRef::from(&accepted).keepalive().unwrap());
+        // It goes on listening at the other end of a hand-over.
+        let duplicate = adopted.duplicate().unwrap();
+        drop(adopted);
+        assert!(TcpStream::connect(address).await.is_ok());
+        drop(duplicate);
+        assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test]

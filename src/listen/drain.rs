@@ -3,7 +3,7 @@
 //! Not here: when to drain, and what "finish" means on a connection; `app` and `proxy` know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,6 +11,13 @@ use tokio::sync::{Notify, watch};
 /// How long tasks that were told to stop at once may take to be gone. They are dropped at their next
 /// await, so this only bounds a task that computes.
 const KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// How long before the deadline tunnels are told: a closing handshake takes a round trip, and those of
+/// thousands of clients, who all come back, are spread over the first half of it.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// But no earlier than in the last quarter of a short drain.
+const ENDING_PART: u32 = 4;
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +29,8 @@ pub enum Phase {
     Draining,
     /// No new connections. Requests in flight go on.
     Closed,
+    /// The deadline is near: tunnels say goodbye while there is time for an answer.
+    Ending,
     /// The deadline has passed: everything is dropped.
     Killed,
 }
@@ -58,6 +67,9 @@ pub enum Drained {
 struct Held {
     count: AtomicUsize,
     none: Notify,
+    handed_over: AtomicBool,
+    /// Milliseconds after the beginning of [`Phase::Ending`] over which goodbyes are spread.
+    goodbyes: AtomicU64,
 }
 
 impl Drain {
@@ -81,6 +93,12 @@ impl Drain {
     /// Ends the accept loops, and tells connections to finish.
     pub fn stop_accepting(&self) {
         self.advance(Phase::Closed);
+    }
+
+    /// A successor accepts from the same sockets: nobody waits for this process to end, so idle clients keep
+    /// their time for one more request. To be said before the drain begins.
+    pub fn hand_over(&self) {
+        self.held.handed_over.store(true, Ordering::Release);
     }
 
     /// Drops what is left.
@@ -109,7 +127,14 @@ impl Drain {
     /// Stops accepting, waits until the last connection is gone, and kills what is left after `within`.
     pub async fn finish(&self, within: Duration) -> Drained {
         self.stop_accepting();
-        if tokio::time::timeout(within, self.drained()).await.is_ok() {
+        let ending = ENDING.min(within / ENDING_PART);
+        let goodbyes = u64::try_from((ending / 2).as_millis()).unwrap_or(u64::MAX);
+        self.held.goodbyes.store(goodbyes, Ordering::Release);
+        if tokio::time::timeout(within.saturating_sub(ending), self.drained()).await.is_ok() {
+            return Drained::Clean;
+        }
+        self.advance(Phase::Ending);
+        if tokio::time::timeout(ending, self.drained()).await.is_ok() {
             return Drained::Clean;
         }
         let cut = self.held();
@@ -139,12 +164,24 @@ impl Shutdown {
         self.phase() >= Phase::Draining
     }
 
+    /// Whether a successor has taken the listening sockets over.
+    pub fn is_handed_over(&self) -> bool {
+        self.held.handed_over.load(Ordering::Acquire)
+    }
+
     /// Returns once the phase is `at_least` this far. Never returns when the [`Drain`] is gone before.
     pub async fn reached(&mut self, at_least: Phase) {
         if self.phase.wait_for(|phase| *phase >= at_least).await.is_err() {
             // Nobody is left who could move the phase.
             std::future::pending().await
         }
+    }
+
+    /// Returns when one of many tunnels should say goodbye; `share`, from 0 to 1, chooses its place among them.
+    pub async fn goodbye(mut self, share: f32) {
+        self.reached(Phase::Ending).await;
+        let spread = Duration::from_millis(self.held.goodbyes.load(Ordering::Acquire));
+        tokio::time::sleep(spread.mul_f32(share.clamp(0.0, 1.0))).await;
     }
 
     /// Holds the drain open.
@@ -217,6 +254,26 @@ mod tests {
         assert_eq!(drain.held(), 0);
         for task in tasks {
             assert!(task.await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tunnels_are_told_before_the_deadline() {
+        for (within, first, last) in [(60, 50_000, 55_000), (20, 15_000, 17_500), (2, 1_500, 1_750)] {
+            let (drain, shutdown) = Drain::new();
+            let started = Instant::now();
+            let tunnels = [0.0, 1.0].map(|share| {
+                let (token, shutdown) = (shutdown.token(), shutdown.clone());
+                tokio::spawn(async move {
+                    shutdown.goodbye(share).await;
+                    drop(token);
+                    started.elapsed().as_millis()
+                })
+            });
+            assert_eq!(drain.finish(Duration::from_secs(within)).await, Drained::Clean);
+            for (tunnel, at) in tunnels.into_iter().zip([first, last]) {
+                assert!(tunnel.await.is_ok_and(|told| told == at), "{at} ms of {within} s");
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use super::reply::Reply;
 use super::request::{self, Peer, Request};
 use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
+use super::tunnel::Tunnel;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::facts::{Upgrade, WireVersion};
@@ -146,6 +147,10 @@ impl Exchange<'_> {
             return self.down.break_off().await;
         }
         let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
+        if tunnel {
+            let goodbye = self.service.shutdown().goodbye(fastrand::f32());
+            pump = pump.say_goodbye(Tunnel::new(goodbye, fastrand::u32(..).to_ne_bytes()));
+        }
         let moved = pump.body().await;
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));

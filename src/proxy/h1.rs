@@ -140,7 +140,7 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
     let mut shutdown = service.shutdown();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
     let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
-    let leave = if first { Phase::Closed } else { Phase::Draining };
+    let mut leave = if first { Phase::Closed } else { Phase::Draining };
     let mut leaving = false;
     loop {
         match reader.read(&ready.buffered, &limits) {
@@ -155,6 +155,11 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
             biased;
             read = tokio::time::timeout_at(deadline, more) => read,
             () = shutdown.reached(leave), if !begun && !leaving => {
+                if shutdown.is_handed_over() && leave < Phase::Ending {
+                    // A close could cross its next request on the way; it has the time that it always has.
+                    leave = Phase::Ending;
+                    continue;
+                }
                 if !first {
                     return HeadRead::Closed;
                 }

@@ -17,7 +17,7 @@ use super::metered::Metered;
 use super::request::Peer;
 use super::service::Service;
 use super::wire::{ByteStream, Wire};
-use crate::listen::drain::Phase;
+use crate::listen::drain::{Phase, Shutdown};
 use crate::policy::http2::Windows;
 use crate::telemetry::labels::ConnectionCut;
 
@@ -47,21 +47,30 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
     let digest = Arc::new(Digest::default());
     let active = Active::default();
     let mut shutdown = service.shutdown();
-    let (mut malformed, mut served, mut closing) = (0usize, 0u32, false);
+    let (mut malformed, mut served) = (0usize, 0u32);
+    // Since when the client has been told.
+    let mut closing = None::<Instant>;
     let lifetime = tokio::time::sleep(limits.connection_lifetime);
     tokio::pin!(lifetime);
     loop {
-        let idle_until = active.idle_since() + if closing { LINGER } else { limits.h2_idle_timeout };
+        let idle_until = match closing {
+            // A request may have crossed what it was told.
+            Some(told) => active.idle_since().max(told) + LINGER,
+            None => active.idle_since() + limits.h2_idle_timeout,
+        };
         let accepted = tokio::select! {
             biased;
-            () = shutdown.reached(Phase::Draining), if !closing => {
+            () = shutdown.reached(leave_at(served, &shutdown)), if closing.is_none() => {
+                if shutdown.phase() < leave_at(served, &shutdown) {
+                    continue;
+                }
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
-            () = &mut lifetime, if !closing => {
+            () = &mut lifetime, if closing.is_none() => {
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
             () = flooded.happened() => {
@@ -71,20 +80,20 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
             () = tokio::time::sleep_until(idle_until), if active.is_idle() => {
-                if closing {
+                if closing.is_some() {
                     return;
                 }
                 connection.graceful_shutdown();
-                closing = true;
+                closing = Some(Instant::now());
                 continue;
             }
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {
                 served = served.saturating_add(1);
-                if served >= limits.requests_per_connection && !closing {
+                if served >= limits.requests_per_connection && closing.is_none() {
                     connection.graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                 }
                 tokio::spawn(one_stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
             }
@@ -109,6 +118,16 @@ where
     connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
     // Whoever floods us and does not read the answer misses nothing.
     let _ = tokio::time::timeout(LINGER, poll_fn(|cx| connection.poll_closed(cx))).await;
+}
+
+/// When a connection is told to finish. Not before its first request, which is under way: a client that is told
+/// so on every new connection could send none at all.
+fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
+    match served {
+        0 if shutdown.is_handed_over() => Phase::Ending,
+        0 => Phase::Closed,
+        _ => Phase::Draining,
+    }
 }
 
 async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: HttpSession, _active: Entered) {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::downstream::Downstream;
 use super::sink::Sink;
+use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
 use crate::policy::endpoint_class::ExchangeTimes;
 
@@ -61,6 +62,8 @@ pub struct Pump<'a> {
     timer: Pin<Box<Sleep>>,
     /// Who is looked at first alternates, so that neither direction can starve the other.
     response_first: bool,
+    /// For a WebSocket: when and how to say goodbye.
+    tunnel: Option<Tunnel>,
 }
 
 /// How far both directions are; lives from the request head to the end, across two pumps.
@@ -100,6 +103,8 @@ enum Step {
     RequestBody(Option<Bytes>),
     Response(Event),
     Moved,
+    /// A tunnel is to end.
+    Goodbye,
     Finished,
 }
 
@@ -126,9 +131,15 @@ impl<'a> Pump<'a> {
     /// For an exchange whose request head has been sent.
     pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits, progress: Progress) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(limits.at_most(limits.times.response_head)));
-        let mut pump = Self { down, up, limits, progress, timer, response_first: false };
+        let mut pump = Self { down, up, limits, progress, timer, response_first: false, tunnel: None };
         pump.restart_timer();
         pump
+    }
+
+    /// Says goodbye in this tunnel in time, should it outlive the process.
+    pub fn say_goodbye(mut self, tunnel: Tunnel) -> Self {
+        self.tunnel = Some(tunnel);
+        self
     }
 
     /// How far it is now, for the next pump or for what happens to the connections.
@@ -158,7 +169,7 @@ impl<'a> Pump<'a> {
                 Step::Response(Event::Body(_) | Event::End(_)) | Step::Finished => {
                     unreachable!("a body is polled only after its head")
                 }
-                Step::Moved => {}
+                Step::Moved | Step::Goodbye => {}
             }
             self.restart_timer();
         }
@@ -182,12 +193,17 @@ impl<'a> Pump<'a> {
                 }
                 Step::RequestBody(chunk) => self.request_body(chunk).await?,
                 Step::Response(Event::Body(chunk)) => {
+                    let chunk = match &mut self.tunnel {
+                        Some(tunnel) => tunnel.toward_client(chunk),
+                        None => chunk,
+                    };
                     self.down.body(chunk).await.map_err(|_| Broken::ClientGone)?;
                 }
                 Step::Response(Event::End(trailers)) => self.response_end(trailers).await?,
                 Step::Response(Event::Head { .. } | Event::Informational(_)) => {
                     unreachable!("a head is polled only before the body")
                 }
+                Step::Goodbye => self.goodbye().await?,
                 Step::Moved => {}
                 Step::Finished => return Ok(()),
             }
@@ -195,7 +211,30 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// Whatever is not in the middle of a frame is told now, the rest when its frame ends.
+    async fn goodbye(&mut self) -> Result<(), Broken> {
+        let Some(tunnel) = &mut self.tunnel else { return Ok(()) };
+        let (client, cell) = tunnel.leave();
+        if let Some(close) = client {
+            self.down.body(close).await.map_err(|_| Broken::ClientGone)?;
+        }
+        match cell {
+            Some(close) if self.progress.request == Request::Open => self.send_up(Some(close)).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
+        match (chunk, &mut self.tunnel) {
+            (Some(chunk), Some(tunnel)) => match tunnel.toward_cell(chunk) {
+                none if none.is_empty() => Ok(()),
+                chunk => self.send_up(Some(chunk)).await,
+            },
+            (chunk, _) => self.send_up(chunk).await,
+        }
+    }
+
+    async fn send_up(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
         let sent = match chunk {
             Some(chunk) => self.up.body(chunk).await,
             None => {
@@ -238,6 +277,12 @@ impl<'a> Pump<'a> {
         if self.progress.response == Response::Done && self.down.sink.is_clear() {
             return Poll::Ready(Ok(Step::Finished));
         }
+        if self.is_clear()
+            && let Some(tunnel) = &mut self.tunnel
+            && tunnel.poll_goodbye(cx).is_ready()
+        {
+            return Poll::Ready(Ok(Step::Goodbye));
+        }
         self.response_first = !self.response_first;
         let polls: [PollStep<'a>; 2] = if self.response_first {
             [Self::poll_response, Self::poll_request]
@@ -253,6 +298,11 @@ impl<'a> Pump<'a> {
             Poll::Ready(()) => Poll::Ready(Err(self.who_is_slow())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether both sides take another chunk.
+    fn is_clear(&self) -> bool {
+        self.down.sink.is_clear() && self.up.sink.is_clear()
     }
 
     fn poll_sinks(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {

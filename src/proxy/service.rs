@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::connect::Connector;
+use super::linger::Lingering;
 use super::reply::Reply;
 use super::request::Peer;
 use super::wire::Wire;
@@ -157,7 +158,7 @@ impl Handler for ServiceHandle {
         let peer = Arc::new(Peer { facts });
         match http {
             HttpWire::Http1 => h1::serve(&self.0, &peer, Wire::queued(stream, fd)).await,
-            HttpWire::Http2 => h2::serve(&self.0, &peer, stream, fd).await,
+            HttpWire::Http2 => h2::serve(&self.0, &peer, Lingering::new(stream), fd).await,
         }
         drop(guard);
     }

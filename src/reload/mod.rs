@@ -20,6 +20,7 @@ use crate::load;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::start;
+use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use journal::Journal;
@@ -47,6 +48,9 @@ pub struct Reloader {
     pub metrics: Arc<Metrics>,
     /// Where changes and outcomes are written down.
     pub journal: Journal,
+    /// Whether this process writes in the state folder: a predecessor goes on reloading while it drains, and
+    /// leaves the writing to its successor.
+    pub state: Arc<Ownership>,
     /// Held while the last good configuration serves instead of the files.
     pub fallback: Option<NoteReady>,
 }
@@ -90,7 +94,9 @@ impl Reloader {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
                 let from = self.live.pin().generation;
-                self.journal.intent(trigger, from, generation, &next.hash, &summary, unix_seconds(now));
+                self.state.write(|| {
+                    self.journal.intent(trigger, from, generation, &next.hash, &summary, unix_seconds(now));
+                });
                 self.metrics.prepare(&next);
                 let hash = next.hash.clone();
                 #[expect(
@@ -124,7 +130,8 @@ impl Reloader {
         }
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
-        self.journal.outcome(trigger, &outcome, self.live.pin().generation, unix_seconds(now));
+        let serving = self.live.pin().generation;
+        self.state.write(|| self.journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
         let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));
@@ -140,7 +147,8 @@ impl Reloader {
 
     fn save(&self, sources: &Sources, hash: &str) {
         let last_good = start::to_last_good(sources, hash, unix_seconds(SystemTime::now()));
-        if let Err(error) = last_good::save(&self.boot.state_dir, &last_good) {
+        let saved = self.state.write(|| last_good::save(&self.boot.state_dir, &last_good));
+        if let Some(Err(error)) = saved {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
         }

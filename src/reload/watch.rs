@@ -20,8 +20,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches folders and everything below them, less what cellgate itself writes in `state_dir`.
-    pub fn folders(folders: &[PathBuf], state_dir: &Path) -> Self {
+    /// Watches folders and everything below them, less what cellgate itself writes in `state_dir`. The first
+    /// change is now, when the watching begins some time after the folders were read: `look_at_once`.
+    pub fn folders(folders: &[PathBuf], state_dir: &Path, look_at_once: bool) -> Self {
         // One place: a second event before the first is taken says nothing new.
         let (sender, events) = mpsc::channel(1);
         let state_dir = state_dir.canonicalize().unwrap_or_else(|_| state_dir.to_owned());
@@ -46,8 +47,10 @@ impl Watch {
         });
         let mut fallback = interval(LOOK_EVERY);
         fallback.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick is now, and the start has just read everything.
-        fallback.reset();
+        // The first tick is now, and a start has just read everything.
+        if !look_at_once {
+            fallback.reset();
+        }
         Self { events, fallback, _watcher: watcher.ok() }
     }
 

@@ -101,6 +101,8 @@ families! {
         "ClientHellos whose server name no certificate covers, by kind of name.";
     RELOADS = counter "cellgate_reloads_total"
         "Reloads, by outcome.";
+    UPGRADES = counter "cellgate_upgrades_total"
+        "Upgrades: this process took over from another (taken_over), or a successor did not start (failed).";
     CONFIG_GENERATION = gauge "cellgate_config_generation"
         "Number of the configuration generation in force.";
     CONFIG_LAST_SUCCESS = gauge "cellgate_config_last_success_timestamp_seconds"

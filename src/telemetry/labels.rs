@@ -127,6 +127,16 @@ label_enum! {
 }
 
 label_enum! {
+    /// What an upgrade was for this process.
+    Upgrade {
+        /// It is the successor.
+        TakenOver => "taken_over",
+        /// Its successor could not serve, and it goes on.
+        Failed => "failed",
+    }
+}
+
+label_enum! {
     /// State of an entry in the learned credential table.
     LearnedState {
         /// Names one account.

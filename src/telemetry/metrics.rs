@@ -16,8 +16,8 @@ use super::event::RequestEvent;
 use super::families;
 use super::labels::{
     Connect, ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES,
-    Reload, SOURCES, UnknownSni, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot,
-    source_slot, version_label, version_slot,
+    Reload, SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label,
+    role_slot, source_slot, version_label, version_slot,
 };
 use super::meters::{CellMeters, Meters, increment};
 use super::registry::Registry;
@@ -46,6 +46,7 @@ pub struct Metrics {
     handshakes: Vec<Counter>,
     unknown_sni: Vec<Counter>,
     reloads: Vec<Counter>,
+    upgrades: Vec<Counter>,
     last_reload_ok: Gauge,
     last_success: Gauge,
     learned: Vec<Gauge>,
@@ -144,6 +145,11 @@ impl Metrics {
                 "outcome",
                 Reload::ALL.iter().map(|outcome| outcome.as_str()),
             ),
+            upgrades: registry.closed(
+                &families::UPGRADES,
+                "result",
+                Upgrade::ALL.iter().map(|result| result.as_str()),
+            ),
             last_reload_ok: registry.gauge(&families::CONFIG_LAST_OK, &[]),
             last_success: registry.gauge(&families::CONFIG_LAST_SUCCESS, &[]),
             learned: learned.collect(),
@@ -240,6 +246,11 @@ impl Metrics {
         if ok {
             self.last_success.set(unix_seconds(at));
         }
+    }
+
+    /// Counts an upgrade.
+    pub fn upgrade(&self, result: Upgrade) {
+        increment(&self.upgrades, result as usize, 1);
     }
 
     /// Says that a last good configuration is served in place of the files, and when it was written;

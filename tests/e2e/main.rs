@@ -20,4 +20,5 @@ mod reload;
 mod retries;
 mod routing_cookie;
 mod shapes;
+mod upgrade;
 mod world;

@@ -67,6 +67,14 @@ impl World {
         self.runtime.block_on(clients)
     }
 
+    /// Runs a client beside the test.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        client: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(client)
+    }
+
     /// Ends cellgate in order and starts it again on the same folder, with other ports.
     pub fn restart(self) -> Self {
         let Self { edge, cells, runtime } = self;

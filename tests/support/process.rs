@@ -29,13 +29,25 @@ impl Process {
 
     /// Starts on a folder, and waits for nothing.
     pub fn spawn(folder: &Folder) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::spawn_as(folder, command)
+    }
+
+    /// The same by another command, which gets the arguments of `cellgate`. Its standard input and output are
+    /// the command's.
+    pub fn spawn_as(folder: &Folder, mut command: Command) -> Self {
         let log = folder.path("log/stderr.jsonl");
         let before = read(&log).len();
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
         command.args(["serve", "--config"]).arg(folder.path("config"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let child = command.stderr(file).spawn().unwrap();
         Self { child, log, before }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its lines on standard error so far.
@@ -46,11 +58,6 @@ impl Process {
     /// The first line of which this is true, waited for.
     pub fn line(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || self.log().into_iter().find(&is))
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// The real address of a listener.

@@ -21,6 +21,7 @@ pub(super) struct Pool {
 pub(super) struct Kept {
     pub(super) line: Line,
     answered: Arc<AtomicBool>,
+    used: Arc<AtomicBool>,
     /// Where it stands on its shelf (h2).
     slot: usize,
 }
@@ -36,6 +37,11 @@ impl Kept {
     /// Whether it has answered nothing yet.
     pub(super) fn is_new(&self) -> bool {
         !self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is the first on it. Over h2 others may follow before it is answered.
+    pub(super) fn is_first(&self) -> bool {
+        !self.used.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn has_answered(&self) {
@@ -127,6 +133,6 @@ impl Pool {
     async fn open(&self, host: &str, slot: usize) -> Result<Kept, SendError> {
         let line = self.client.open(host).await?;
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Kept { line, answered: Arc::default(), slot })
+        Ok(Kept { line, answered: Arc::default(), used: Arc::default(), slot })
     }
 }

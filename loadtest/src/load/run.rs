@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::plan::{LoadPlan, Pace};
-use super::pool::{Kept, Pool};
+use super::pool::Pool;
 use super::report::{Counting, LoadReport, Outcome};
 use crate::cell::behaviour::lock;
 use crate::failure::{FailureKind, SendError};
@@ -149,10 +149,10 @@ impl Shared {
         let failed = |error: SendError, new| (error.kind(new), error.to_string());
         let mut kept = self.pool.take(host).await.map_err(|e| failed(e, true))?;
         let reply = loop {
-            let new = kept.is_new();
+            let (new, first) = (kept.is_new(), kept.is_first());
             match kept.line.ask(&template.ask).await {
                 Ok(reply) => break reply,
-                Err(error) if *resent == 0 && may_resend(&error, &kept, &template.ask.method) => {
+                Err(error) if *resent == 0 && may_resend(&error, new, first, &template.ask.method) => {
                     *resent = 1;
                     kept = self.pool.replace(host, kept).await.map_err(|e| failed(e, true))?;
                 }
@@ -170,10 +170,11 @@ impl Shared {
 type Failure = (FailureKind, String);
 
 /// As careful as a good client library: only where a kept connection had just ended, and then if the request was
-/// surely not begun or is idempotent (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-fn may_resend(error: &SendError, kept: &Kept, method: &Method) -> bool {
-    let safe = error.unprocessed() || (error.ended_unanswered() && method.is_idempotent());
-    !kept.is_new() && safe
+/// surely not begun or is idempotent (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). Over h2 a connection may be
+/// told to take no more (GOAWAY) while its first request is under way; what was not begun is then sent elsewhere.
+fn may_resend(error: &SendError, new: bool, first: bool, method: &Method) -> bool {
+    let idempotent = !new && error.ended_unanswered() && method.is_idempotent();
+    !first && error.unprocessed() || idempotent
 }
 
 /// Sends what is due, when it is due, each request a task of its own.

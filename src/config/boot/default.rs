@@ -58,3 +58,5 @@ pub const MAX_CONFIG_BYTES: u64 = 512 * 1024 * 1024;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// With the grace 25 s, inside the 30 s that Kubernetes waits before it kills.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+/// Ten times what a start with a million accounts takes.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);

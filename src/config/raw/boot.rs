@@ -142,5 +142,7 @@ mapping! {
         grace: String = show_duration(default::DRAIN_GRACE);
         /// From closing the listeners to cutting what is still in flight.
         deadline: String = show_duration(default::DRAIN_DEADLINE);
+        /// In an upgrade: how long the new process may take to be ready; then it is ended, and the old one goes on.
+        upgrade_timeout: String = show_duration(default::UPGRADE_TIMEOUT);
     }
 }

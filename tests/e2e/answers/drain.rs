@@ -6,6 +6,7 @@ use cellgate::listen::drain::Drained;
 use loadtest::cell::CellOptions;
 use loadtest::client::{Ask, Client, Http};
 use loadtest::socket;
+use tokio::io::AsyncWriteExt;
 
 use crate::process::Process;
 use crate::raw_http;
@@ -75,7 +76,13 @@ fn a_tunnel_that_does_not_end_is_cut_at_the_deadline_and_said() {
     let mut world = World::prepared(|folder| {
         folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 500ms");
     });
-    let opened = world.block_on(socket::open(&world.edge.plain(Http::H1), &Ask::get(HOST, "/ws"))).unwrap();
+    let mut opened =
+        world.block_on(socket::open(&world.edge.plain(Http::H1), &Ask::get(HOST, "/ws"))).unwrap();
+    // In the middle of a frame there is no place for a word of ours: the cell cannot be told.
+    world.block_on(opened.stream.get_mut().write_all(&[0x82, 0x85, 1, 2, 3, 4, 0])).unwrap();
+    world.block_on(opened.stream.get_mut().flush()).unwrap();
+    let cell = world.cell("cell-1");
+    eventually("the frame's beginning to arrive", || (cell.counts().requests == 1).then_some(()));
     assert_eq!(world.edge.drain(), Drained::Cut(1));
     drop(opened);
 }

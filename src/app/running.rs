@@ -1,0 +1,181 @@
+//! A running process as its signals see it: look, reload, drain, hand over, end.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::Shared;
+use super::upgrade::Heir;
+use crate::admin::{Admin, AdminSockets};
+use crate::config::Boot;
+use crate::handover::UpgradeRequest;
+use crate::handover::message::Offered;
+use crate::learned_file;
+use crate::listen::drain::{Drain, Drained};
+use crate::live::Live;
+use crate::policy::learned::LearnedTable;
+use crate::policy::snapshot::Snapshot;
+use crate::readiness::{BlockReady, Reason};
+use crate::reload::outcome::ReloadReport;
+use crate::start;
+use crate::state_file::Ownership;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the last lines of the access log and the books may take to be written.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running process.
+pub struct Running {
+    /// Real addresses of the listeners, by name.
+    pub listeners: Vec<(Arc<str>, SocketAddr)>,
+    /// Real address of the read-only admin door.
+    pub admin_loopback: Option<SocketAddr>,
+    /// The admin door with everything.
+    pub admin_socket: Option<PathBuf>,
+    /// Why the last good configuration serves, where it does.
+    pub fallback: Option<start::Fallback>,
+    pub(super) shared: Shared,
+    pub(super) drain: Drain,
+    pub(super) signals: mpsc::Sender<()>,
+    pub(super) reload: watch::Receiver<Arc<ReloadReport>>,
+    pub(super) upgrades: Option<mpsc::Receiver<UpgradeRequest>>,
+    /// The listening sockets once more, to be handed on.
+    pub(super) listening: Vec<(Offered, OwnedFd)>,
+    pub(super) admin: Option<Admin>,
+    pub(super) data: Option<Runtime>,
+    pub(super) control: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The serving snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.live.pin()
+    }
+
+    /// Whether readiness is given.
+    pub fn is_ready(&self) -> bool {
+        self.shared.readiness.is_ready(SystemTime::now())
+    }
+
+    /// As SIGHUP: reads the configuration again and opens log files anew.
+    pub fn hang_up(&self) {
+        self.shared.telemetry.reopen();
+        // One that waits already says the same.
+        let _ = self.signals.try_send(());
+    }
+
+    /// The last reload, as often as there is one.
+    pub fn reloads(&self) -> watch::Receiver<Arc<ReloadReport>> {
+        self.reload.clone()
+    }
+
+    /// Wishes for an upgrade; whoever takes this acts on them.
+    pub fn upgrade_requests(&mut self) -> Option<mpsc::Receiver<UpgradeRequest>> {
+        self.upgrades.take()
+    }
+
+    /// The process's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Ends after a successor has taken over: accepts no more and answers no admin call, which are its affair
+    /// now, lets requests in flight finish within `drain.deadline`, and tells it what was learned meanwhile.
+    pub fn hand_over(mut self, heir: &Heir) -> Drained {
+        let Some(data) = self.data.take() else { return Drained::Clean };
+        match self.admin.take() {
+            Some(admin) if heir.admin_socket => admin.hand_over(),
+            Some(admin) => drop(admin),
+            None => {}
+        }
+        self.listening.clear();
+        let (drain, deadline) = (&self.drain, self.shared.boot.drain.deadline);
+        drain.hand_over();
+        let drained = data.block_on(drain.finish(deadline));
+        heir.tell(&self.shared.learned, &self.shared.live.pin());
+        self.close(data);
+        drained
+    }
+
+    /// Ends: fails readiness, waits `drain.grace`, closes the listeners, lets requests in flight finish
+    /// within `drain.deadline`, writes what is unwritten. Returns as soon as the last request is done.
+    pub fn drain(mut self) -> Drained {
+        let Some(data) = self.data.take() else { return Drained::Clean };
+        let blocked: BlockReady = self.shared.readiness.block(Reason::Draining);
+        let times = self.shared.boot.drain;
+        // The last copies, so that closing the listeners closes the sockets.
+        let listening = std::mem::take(&mut self.listening);
+        let drain = &self.drain;
+        let drained = data.block_on(async {
+            drain.begin();
+            // Balancers notice the failed readiness and DNS caches run out; who is idle need not wait.
+            tokio::time::sleep(times.grace).await;
+            drop(listening);
+            drain.finish(times.deadline).await
+        });
+        self.close(data);
+        drop(blocked);
+        drained
+    }
+
+    pub(super) fn boot(&self) -> &Boot {
+        &self.shared.boot
+    }
+
+    pub(super) fn state(&self) -> &Ownership {
+        &self.shared.state
+    }
+
+    pub(super) fn listening(&self) -> &[(Offered, OwnedFd)] {
+        &self.listening
+    }
+
+    pub(super) fn admin_sockets(&self) -> std::io::Result<AdminSockets> {
+        self.admin.as_ref().map_or_else(|| Ok(AdminSockets::default()), Admin::offer)
+    }
+
+    pub(super) fn learning(&self) -> (Arc<LearnedTable>, Arc<Live>) {
+        (Arc::clone(&self.shared.learned), Arc::clone(&self.shared.live))
+    }
+
+    /// Unless the state folder is a successor's.
+    pub(super) fn save_learned(&self) {
+        let Shared { boot, learned, live, state, .. } = &self.shared;
+        let saved = state.write(|| learned_file::save(&boot.state_dir, learned, &live.pin()));
+        if let Some(Err(error)) = saved {
+            tracing::warn!(%error, "learned credentials not saved; they will be learned again");
+        }
+    }
+
+    fn close(&mut self, data: Runtime) {
+        self.save_learned();
+        if !self.shared.telemetry.close(CLOSE_WITHIN) {
+            tracing::warn!(within = ?CLOSE_WITHIN, "the last log lines or counts were not written in time");
+        }
+        drop(self.admin.take());
+        data.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(data) = self.data.take() {
+            self.drain.kill();
+            self.close(data);
+        }
+        let (gone, _) = mpsc::channel(1);
+        // Closing the signal channel ends the control thread.
+        drop(std::mem::replace(&mut self.signals, gone));
+        if let Some(control) = self.control.take()
+            && control.join().is_err()
+        {
+            tracing::error!("the control thread ended with a panic; report it with the log of before");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Listening sockets that were there before this process: which of them the configuration asks for. What it
+//! does not ask for is closed, and what it asks for and is not there is made.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::admin::{AdminSettings, AdminSockets};
+use crate::config::Boot;
+use crate::handover::message::{Kind, Offered};
+use crate::listen::bind::{Bound, adopt, bind};
+use crate::listen::spec::ListenerSpec;
+
+/// Sockets to be taken.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    offered: Vec<(Offered, OwnedFd)>,
+    passed: Vec<(String, TcpListener)>,
+    took: BTreeSet<String>,
+}
+
+impl Sockets {
+    /// Those of a predecessor.
+    pub(super) fn offered(offered: Vec<(Offered, OwnedFd)>) -> Self {
+        Self { offered, ..Self::default() }
+    }
+
+    /// Those that the service manager has opened, by their names.
+    pub fn passed(passed: Vec<(String, TcpListener)>) -> Self {
+        Self { passed, ..Self::default() }
+    }
+
+    /// Names of those that were taken.
+    pub(super) fn took(&self) -> Vec<String> {
+        self.took.iter().cloned().collect()
+    }
+
+    /// The listeners of a configuration. Must be called within a tokio runtime.
+    pub(super) fn bind(&mut self, specs: Vec<ListenerSpec>) -> anyhow::Result<Vec<Bound>> {
+        let names: Vec<_> = specs.iter().map(|spec| spec.name.to_string()).collect();
+        if let Some((name, _)) = self.passed.iter().find(|(name, _)| !names.contains(name)) {
+            bail!(
+                "systemd passes a socket called {name:?}, and the listeners of boot.yaml are {}: set \
+                 FileDescriptorName= of the socket unit to the name of its listener",
+                names.join(", ")
+            );
+        }
+        specs.into_iter().map(|spec| self.bind_one(spec)).collect()
+    }
+
+    /// The doors of the admin plane, as far as a predecessor offers them.
+    pub(super) fn admin(&mut self, settings: &AdminSettings) -> AdminSockets {
+        let mut take = |kind, configured: Option<String>| {
+            let configured = configured?;
+            self.take(|offered, _| offered.kind == kind && offered.configured == configured)
+        };
+        let loopback = take(Kind::AdminLoopback, settings.loopback.map(|address| address.to_string()));
+        let unix = take(Kind::AdminSocket, settings.socket.as_deref().map(shown));
+        AdminSockets { loopback: loopback.map(TcpListener::from), unix: unix.map(UnixListener::from) }
+    }
+
+    fn bind_one(&mut self, spec: ListenerSpec) -> anyhow::Result<Bound> {
+        if let Some(at) = self.passed.iter().position(|(name, _)| **name == *spec.name) {
+            let (_, listener) = self.passed.swap_remove(at);
+            let address = listener.local_addr().with_context(|| format!("the socket {}", spec.name))?;
+            if address != spec.address {
+                let configured = spec.address;
+                tracing::warn!(listener = %spec.name, %address, %configured, "systemd's socket has another address than boot.yaml; its own holds");
+            }
+            return Ok(adopt(spec, listener)?);
+        }
+        let configured = spec.address.to_string();
+        let same = |offered: &Offered, real: Option<SocketAddr>| {
+            let named = offered.name == *spec.name && offered.configured == configured;
+            offered.kind == Kind::Listener && (named || real == Some(spec.address))
+        };
+        match self.take(same) {
+            Some(socket) => Ok(adopt(spec, TcpListener::from(socket))?),
+            None => Ok(bind(spec)?),
+        }
+    }
+
+    fn take(&mut self, is: impl Fn(&Offered, Option<SocketAddr>) -> bool) -> Option<OwnedFd> {
+        let real = |socket: &OwnedFd| socket2::SockRef::from(socket).local_addr().ok()?.as_socket();
+        let at = self.offered.iter().position(|(offered, socket)| is(offered, real(socket)))?;
+        let (offered, socket) = self.offered.swap_remove(at);
+        self.took.insert(offered.name);
+        Some(socket)
+    }
+}
+
+/// Puts names and descriptors of a message together.
+pub(super) fn paired(
+    sockets: Vec<Offered>,
+    descriptors: Vec<OwnedFd>,
+) -> anyhow::Result<Vec<(Offered, OwnedFd)>> {
+    let (named, came) = (sockets.len(), descriptors.len());
+    ensure!(named == came, "{named} sockets were named and {came} came: is the descriptor limit too low?");
+    Ok(sockets.into_iter().zip(descriptors).collect())
+}
+
+/// What this process could offer to a successor: its listeners.
+pub(super) fn to_offer(bound: &[Bound]) -> anyhow::Result<Vec<(Offered, OwnedFd)>> {
+    let offer = |bound: &Bound| {
+        let spec = bound.spec();
+        let name = spec.name.to_string();
+        let offered = Offered { kind: Kind::Listener, name, configured: spec.address.to_string() };
+        Ok((offered, bound.duplicate().context("keeping a listening socket for a successor")?))
+    };
+    bound.iter().map(offer).collect()
+}
+
+/// And the doors of its admin plane.
+pub(super) fn admin_to_offer(boot: &Boot, sockets: AdminSockets) -> Vec<(Offered, OwnedFd)> {
+    let offered = |kind, name: &str, configured| Offered { kind, name: name.into(), configured };
+    let loopback = boot.admin.loopback.zip(sockets.loopback).map(|(address, listener)| {
+        (offered(Kind::AdminLoopback, "admin loopback", address.to_string()), listener.into())
+    });
+    let unix = sockets.unix.map(|listener| {
+        (offered(Kind::AdminSocket, "admin socket", shown(&boot.admin.unix)), listener.into())
+    });
+    loopback.into_iter().chain(unix).collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,130 @@
+//! What predecessor and successor say to each other, one JSON object a line. The two may be of different
+//! versions: fields may be added with a default, and [`VERSION`] counts what cannot be understood by others.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the talk.
+pub const VERSION: u32 = 1;
+
+/// One line. In the order in which they are said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Message {
+    /// The predecessor's first line; as many descriptors come with it as it names sockets, in their order.
+    Offer {
+        /// [`VERSION`] of the predecessor.
+        version: u32,
+        /// Its sockets.
+        sockets: Vec<Offered>,
+    },
+    /// The successor has read its configuration and holds all it needs; it serves nothing yet.
+    Prepared {
+        /// Names of the sockets it took.
+        took: Vec<String>,
+    },
+    /// The predecessor has written its state and writes no more: serve.
+    Commit,
+    /// The successor serves. From here on there is no way back.
+    Serving,
+    /// The predecessor has told the service manager whose the service is now, and drains.
+    Announced,
+    /// What the predecessor has learned while it drained, as `learned.json` has it.
+    Lessons {
+        /// The export.
+        export: String,
+    },
+    /// The successor cannot serve.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// One listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// What it is for.
+    pub kind: Kind,
+    /// Name of the listener; of the admin doors their kind.
+    pub name: String,
+    /// The address or path that it was configured with; its real address is in the socket.
+    pub configured: String,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Requests.
+    Listener,
+    /// The read-only admin door.
+    AdminLoopback,
+    /// The admin door with everything.
+    AdminSocket,
+}
+
+impl Message {
+    /// The line, with its end.
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("strings and numbers always serialise");
+        line.push(b'\n');
+        line
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn parse(line: &[u8]) -> std::io::Result<Self> {
+        serde_json::from_slice(line).map_err(|error| {
+            let said = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                format!("{said:?} is not understood: {error}"),
+            )
+        })
+    }
+
+    /// Its name in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "offer",
+            Self::Prepared { .. } => "prepared",
+            Self::Commit => "commit",
+            Self::Serving => "serving",
+            Self::Announced => "announced",
+            Self::Lessons { .. } => "lessons",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_it_was_said() {
+        let socket = |kind, name: &str| Offered { kind, name: name.into(), configured: "127.0.0.1:0".into() };
+        let sockets = vec![socket(Kind::Listener, "https"), socket(Kind::AdminLoopback, "admin")];
+        let said = [
+            Message::Offer { version: VERSION, sockets },
+            Message::Prepared { took: vec!["https".into()] },
+            Message::Commit,
+            Message::Serving,
+            Message::Announced,
+            Message::Lessons { export: "{\"a\":\n1}".into() },
+            Message::Failed { reason: "two\nlines".into() },
+        ];
+        for message in said {
+            let line = message.to_line();
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "{}", message.name());
+            assert_eq!(Message::parse(&line).unwrap(), message);
+        }
+        // A later version may say more.
+        assert_eq!(Message::parse(br#"{"say":"commit","more":1}"#).unwrap(), Message::Commit);
+        let error = Message::parse(b"GET / HTTP/1.1").unwrap_err().to_string();
+        assert!(error.contains("GET /"), "{error}");
+    }
+}
