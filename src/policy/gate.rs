@@ -2,8 +2,10 @@
 //!
 //! Two steps. [`read_head`] judges the raw bytes of an HTTP/1.x head before any parser sees them;
 //! [`facts`] judges the meaning of a parsed head, the same for HTTP/1.x, HTTP/2 and `explain`. Nothing
-//! is repaired on the way: what cannot be read in exactly one manner is refused.
+//! is repaired on the way: what cannot be read in exactly one manner is refused. [`check_answer`] does the
+//! same with what cells answer.
 
+mod answer;
 mod authority;
 mod head;
 
@@ -13,6 +15,7 @@ use http::{HeaderMap, Method};
 use super::facts::{ConnectionFacts, RequestFacts, Upgrade, WireVersion};
 use super::refusal::{BadRequest, Refusal};
 use super::snapshot::RequestLimits;
+pub use answer::{ANSWER_BYTES, BadAnswer, INTERIM_ANSWERS, check_answer, size};
 pub use authority::{Authority, MAX_HOST_LEN};
 pub use head::{
     Framing, Head, HeadReader, HeadStatus, MAX_CONTENT_LENGTH, MAX_EMPTY_LINES, MAX_LENGTH_DIGITS,

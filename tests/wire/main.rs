@@ -13,6 +13,7 @@ mod cells;
 mod client;
 mod corpus;
 mod edge;
+mod hostile;
 mod lab;
 mod oracle;
 #[path = "../support/python.rs"]
