@@ -55,6 +55,7 @@ pub fn facts<'a>(
 ) -> Result<RequestFacts<'a>, Refusal> {
     check_target(&head, limits)?;
     check_size(head.headers, limits)?;
+    check_names(&head)?;
     let body = check_framing(head.headers, head.version)?;
     check_connection(head.headers)?;
     check_expect(head.headers)?;
@@ -94,6 +95,16 @@ fn check_size(headers: &HeaderMap, limits: &RequestLimits) -> Result<(), Refusal
     let cookies = headers.get_all(http::header::COOKIE).iter().count();
     if headers.len() - cookies.saturating_sub(1) > limits.header_fields {
         return Err(Refusal::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// The names of HTTP/1.x have been read already. Those of HTTP/2 may hold a quotation mark as far as its
+/// parser minds, and be no token then (RFC 9110 section 5.1): in HTTP/1.1 such a line is malformed.
+fn check_names(head: &ParsedHead<'_>) -> Result<(), Refusal> {
+    let token = |name: &http::HeaderName| name.as_str().bytes().all(head::is_token);
+    if head.version == WireVersion::Http2 && !head.headers.keys().all(token) {
+        return Err(BadRequest::HeaderLine.into());
     }
     Ok(())
 }

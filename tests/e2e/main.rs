@@ -20,4 +20,5 @@ mod kill_shared;
 mod reload;
 mod routing_cookie;
 mod shapes;
+mod threats;
 mod world;

@@ -138,9 +138,10 @@ impl Message {
         if self.field("transfer-encoding").is_some_and(|coding| coding != "chunked") {
             self.fault("Transfer-Encoding is not exactly chunked");
         }
+        let claims = ["for", "host", "proto", "port", "server"].map(|claim| format!("x-forwarded-{claim}"));
         let foreign = |(name, _): &&(String, String)| {
             let dashed = name.replace('_', "-");
-            *name != dashed && (dashed.starts_with("x-cellgate-") || dashed.starts_with("x-forwarded-"))
+            *name != dashed && (dashed.starts_with("x-cellgate-") || claims.contains(&dashed))
         };
         if let Some((name, _)) = self.fields.iter().find(foreign) {
             self.fault(format!("the field {name} reads like one of ours"));

@@ -16,6 +16,11 @@ pub fn all() -> Vec<Payload> {
     all
 }
 
+/// A request with a field of this name.
+pub fn named(name: &str) -> Payload {
+    request("found", &with(own("GET"), &[field(name, "5")]), &[], &[])
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn field(name: &str, value: &str) -> Field {

@@ -87,6 +87,13 @@ pub fn systematic() -> (Vec<Payload>, Vec<Payload>) {
     (http1, http2)
 }
 
+/// What has found something once is sent every time.
+fn found() -> Vec<Payload> {
+    let coded = post(b"transfer-encoding: CHUNKED\r\n", b"5\r\nhello\r\n0\r\n\r\n");
+    let quoted = ["host\"", "content-length\"", "x\"y"].map(http2::named);
+    [vec![Payload::new("found", coded)], quoted.to_vec()].concat()
+}
+
 /// So many payloads: some of each kind that the rules make, and mutations of those.
 pub fn corpus(seed: u64, count: usize) -> Vec<Payload> {
     let mut rng = Rng::with_seed(seed);
@@ -97,7 +104,7 @@ pub fn corpus(seed: u64, count: usize) -> Vec<Payload> {
     // Six in ten as the rules make them, two in ten of HTTP/2, and the rest mutations.
     http1.truncate(count * 6 / 10);
     http2.truncate(count * 2 / 10);
-    let mut payloads = [http1, http2].concat();
+    let mut payloads = [found(), http1, http2].concat();
     let mut seen: HashSet<Vec<Vec<u8>>> = payloads.iter().map(|payload| payload.pieces.clone()).collect();
     while payloads.len() < count {
         let mutant = mutate(&parents, &mut rng);
