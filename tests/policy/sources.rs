@@ -101,6 +101,7 @@ fn no_redirect_of_ours_leads_to_a_host_that_is_not_ours() {
         let url = location.strip_prefix("https://").unwrap_or_default();
         let end = url.find(['/', '?', '#', '\\']).unwrap_or(url.len());
         let (host, rest) = url.split_at(end);
+        let host = host.strip_suffix(":8443").unwrap_or(host);
         let plain = rest.starts_with('/') && !location.contains(['\r', '\n']);
         plain && (host.ends_with(".dbt.com") || host.ends_with("getdbt.com")) && !host.contains('@')
     };
