@@ -51,6 +51,9 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+/// What some old clients and servers say in place of Connection (RFC 9112 appendix C.2.2).
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Fields that claim to know the client's address, its certificate or the original target; only ours may.
 const CLAIMS: [HeaderName; 13] = [
     X_FORWARDED_FOR,
@@ -63,7 +66,7 @@ const CLAIMS: [HeaderName; 13] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-original-host"),
     HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("proxy-connection"),
+    PROXY_CONNECTION,
     // RFC 9440: a cell that reads them believes them.
     HeaderName::from_static("client-cert"),
     HeaderName::from_static("client-cert-chain"),
@@ -164,7 +167,7 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
 pub fn incoming(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
     let ours = |name: &&HeaderName| gate::is_routing_field(name.as_str().as_bytes());
     let mut removed: Vec<HeaderName> =
-        HOP_BY_HOP.into_iter().filter(|name| headers.contains_key(name)).collect();
+        HOP_BY_HOP.into_iter().chain([PROXY_CONNECTION]).filter(|name| headers.contains_key(name)).collect();
     removed.extend(headers.keys().filter(ours).cloned());
     removed.extend(nominated(headers));
     if upgraded {

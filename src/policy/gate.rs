@@ -2,8 +2,10 @@
 //!
 //! Two steps. [`read_head`] judges the raw bytes of an HTTP/1.x head before any parser sees them;
 //! [`facts`] judges the meaning of a parsed head, the same for HTTP/1.x, HTTP/2 and `explain`. Nothing
-//! is repaired on the way: what cannot be read in exactly one manner is refused.
+//! is repaired on the way: what cannot be read in exactly one manner is refused. [`check_answer`] does the
+//! same with what cells answer.
 
+mod answer;
 mod authority;
 mod head;
 
@@ -13,6 +15,7 @@ use http::{HeaderMap, Method};
 use super::facts::{ConnectionFacts, RequestFacts, Upgrade, WireVersion};
 use super::refusal::{BadRequest, Refusal};
 use super::snapshot::RequestLimits;
+pub use answer::{ANSWER_BYTES, BadAnswer, INTERIM_ANSWERS, check_answer, size};
 pub use authority::{Authority, MAX_HOST_LEN};
 pub use head::{
     Framing, Head, HeadReader, HeadStatus, MAX_CONTENT_LENGTH, MAX_EMPTY_LINES, MAX_LENGTH_DIGITS,
@@ -52,6 +55,7 @@ pub fn facts<'a>(
 ) -> Result<RequestFacts<'a>, Refusal> {
     check_target(&head, limits)?;
     check_size(head.headers, limits)?;
+    check_names(&head)?;
     let body = check_framing(head.headers, head.version)?;
     check_connection(head.headers)?;
     check_expect(head.headers)?;
@@ -103,6 +107,16 @@ fn check_size(headers: &HeaderMap, limits: &RequestLimits) -> Result<(), Refusal
     let cookies = headers.get_all(http::header::COOKIE).iter().count();
     if headers.len() - cookies.saturating_sub(1) > limits.header_fields {
         return Err(Refusal::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// The names of HTTP/1.x have been read already. Those of HTTP/2 may hold a quotation mark as far as its
+/// parser minds, and be no token then (RFC 9110 section 5.1): in HTTP/1.1 such a line is malformed.
+fn check_names(head: &ParsedHead<'_>) -> Result<(), Refusal> {
+    let token = |name: &http::HeaderName| name.as_str().bytes().all(head::is_token);
+    if head.version == WireVersion::Http2 && !head.headers.keys().all(token) {
+        return Err(BadRequest::HeaderLine.into());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use super::tunnel::Tunnel;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::facts::{Upgrade, WireVersion};
+use crate::policy::gate;
 use crate::policy::ids::CellIndex;
 use crate::policy::pick;
 use crate::policy::refusal::{Outcome, Refusal};
@@ -128,12 +129,14 @@ impl Exchange<'_> {
     async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing, answer: Answer) {
         let Answer { mut head, end, mut upstream, place, progress } = answer;
         let tunnel = progress.is_tunnel();
-        if tunnel && request.upgrade != Upgrade::WebSocket {
-            // A cell that switches protocols unasked would own the client's connection.
+        let asked = request.upgrade == Upgrade::WebSocket;
+        let chunks = head.version != Version::HTTP_10;
+        if let Err(wrong) = gate::check_answer(head.status, &head.headers, chunks, asked) {
+            // The connection goes with it: what it has more to say is nobody's answer.
+            tracing::debug!(cell = %cell.name, ?wrong, "an answer that is not passed on");
             return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
         }
-        let asked_by_connect = request.upgrade == Upgrade::WebSocket && request.version == WireVersion::Http2;
-        if asked_by_connect && !tunnel && head.status.is_success() {
+        if asked && request.version == WireVersion::Http2 && !tunnel && head.status.is_success() {
             // Over HTTP/2 any 2xx says that the WebSocket is open (RFC 8441 section 5); this cell has not
             // opened one.
             return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;

@@ -253,10 +253,10 @@ async fn exchange_heads(
 fn for_h1(outgoing: &Outgoing, end: bool) -> RequestHeader {
     let mut head = outgoing.head.clone();
     head.set_version(Version::HTTP_11);
-    let framed = head.headers.contains_key(header::CONTENT_LENGTH)
-        || head.headers.contains_key(header::TRANSFER_ENCODING);
-    if !end && !framed {
-        // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1).
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1). What the gate lets through is
+    // `chunked` in any case of letters; a cell is sent one spelling.
+    if chunked || !end && !head.headers.contains_key(header::CONTENT_LENGTH) {
         insert(&mut head, header::TRANSFER_ENCODING, "chunked");
     }
     head

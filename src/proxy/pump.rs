@@ -21,6 +21,7 @@ use super::sink::Sink;
 use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
 use crate::policy::endpoint_class::ExchangeTimes;
+use crate::policy::gate;
 
 /// Silence of a cell whose client has ended its half of a tunnel: enough for the closing handshake of a
 /// WebSocket (RFC 6455 section 7.1.1 lets a client give up at any time), too little for a client that is
@@ -152,10 +153,19 @@ impl<'a> Pump<'a> {
     /// # Errors
     /// [`Broken`]; the client has not been sent a final head.
     pub async fn head(&mut self) -> Result<(Box<ResponseHeader>, bool), Broken> {
+        let (mut interim, mut interim_bytes) = (0, 0);
         loop {
             match self.step().await? {
                 Step::RequestBody(chunk) => self.request_body(chunk).await?,
                 Step::Response(Event::Informational(head)) => {
+                    interim += 1;
+                    interim_bytes += gate::size(&head.headers);
+                    if interim > gate::INTERIM_ANSWERS || interim_bytes > gate::ANSWER_BYTES {
+                        return Err(Broken::Cell(pingora::Error::explain(
+                            pingora::ErrorType::InvalidHTTPHeader,
+                            "1xx answers without end",
+                        )));
+                    }
                     self.down.inform(head).await.map_err(|_| Broken::ClientGone)?;
                 }
                 Step::Response(Event::Head { head, end }) => {

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use pingora::Result;
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession as H1Session;
 use pingora::protocols::http::v2::client::Http2Session as H2Session;
+use pingora::{Error, ErrorType, Result};
 
 use super::sink::Sink;
 use super::wire::{Wire, WireHandle};
@@ -143,6 +144,12 @@ impl Upstream {
             Source::H1(session) => {
                 ready!(pin!(session.read_response()).poll(cx))?;
                 let head = Box::new(session.resp_header().expect("read_response has just read it").clone());
+                if head.headers.contains_key(TRANSFER_ENCODING)
+                    && mentions_length(&session.get_headers_raw_bytes())
+                {
+                    let why = "Content-Length together with Transfer-Encoding";
+                    return Poll::Ready(Err(Error::explain(ErrorType::InvalidHTTPHeader, why)));
+                }
                 if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(Event::Informational(head)));
                 }
@@ -192,6 +199,14 @@ impl Upstream {
     fn new(source: Source, sink: Sink, wire: WireHandle) -> Self {
         Self { source, wire, given_before: 0, sink }
     }
+}
+
+/// Whether a raw head has a Content-Length. Of an answer that has a transfer coding too, the engine forgets
+/// it, and which of the two a cell meant is not known (RFC 9112 section 6.3).
+fn mentions_length(raw: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length";
+    raw.split(|byte| *byte == b'\n')
+        .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
 #[cfg(test)]

@@ -8,19 +8,16 @@ mod browser;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::python::python;
 use crate::running::{LOOK, authority};
 use crate::world::{TOKEN_12345, World};
 
 /// Longest life of one client.
 const CLIENT: Duration = Duration::from_secs(60);
-
-/// Longest wait for a package registry.
-const INSTALL: Duration = Duration::from_secs(300);
 
 /// Runs a client that knows nobody but us: no proxy, no other authority.
 fn client(program: &mut Command, world: &World) -> String {
@@ -116,27 +113,6 @@ fn curl_over_every_version_of_http() {
         fields.contains("deprecation: @1769904000") && fields.contains("sunset: Sun, 01 Nov"),
         "{fields}"
     );
-}
-
-/// The Python of the virtual environment, made when it is not there or is not what is asked for.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (wanted, venv) = (root.join("tests/e2e/requirements.txt"), root.join("target/venv"));
-        let python = venv.join("bin/python");
-        let installed = fs::read(venv.join("installed.txt")).ok();
-        if installed != Some(fs::read(&wanted).unwrap()) {
-            let scratch = tempfile::tempdir().unwrap();
-            let mut make = Command::new("python3");
-            run(make.args(["-m", "venv", "--clear"]).arg(&venv), scratch.path(), INSTALL);
-            let mut pip = Command::new(&python);
-            pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install"]);
-            run(pip.args(["--only-binary", ":all:", "-r"]).arg(&wanted), scratch.path(), INSTALL);
-            fs::copy(&wanted, venv.join("installed.txt")).unwrap();
-        }
-        python
-    })
 }
 
 /// Runs one of the scripts against a whole example.

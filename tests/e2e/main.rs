@@ -5,6 +5,8 @@
 
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/python.rs"]
+mod python;
 #[path = "../support/raw_http.rs"]
 mod raw_http;
 #[path = "../support/running.rs"]
@@ -20,5 +22,6 @@ mod reload;
 mod retries;
 mod routing_cookie;
 mod shapes;
+mod threats;
 mod upgrade;
 mod world;

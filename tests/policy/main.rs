@@ -12,3 +12,4 @@ mod routing_cookie;
 mod seal;
 mod secure;
 mod shapes;
+mod sources;

@@ -353,7 +353,7 @@ pub(super) const fn is_visible(byte: u8) -> bool {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
