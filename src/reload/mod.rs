@@ -85,7 +85,12 @@ impl Reloader {
         // A million rows take a while to parse, and this thread also answers signals.
         let prepared = tokio::task::spawn_blocking(move || prepare(&folder, &boot, &live)).await;
         let now = SystemTime::now();
-        let mut told = trigger != Trigger::FileChange;
+        let (last_good, loaded_at) = {
+            let last = inbox.last.borrow();
+            (last.outcome.is_good(), last.loaded_at)
+        };
+        // Files that were bad and are what serves again end what was told of them, whoever looked.
+        let told = trigger != Trigger::FileChange || !last_good;
         let (outcome, loaded_at) = match prepared {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
@@ -103,19 +108,18 @@ impl Reloader {
             }
             Ok(Prepared::Unchanged { sources, hash }) => {
                 // The files may be good again without a change: they are what the last good ones were.
-                told |= self.fallback.is_some();
                 if self.fallback.is_some() {
                     self.serve_files(&sources, &hash);
                 }
-                (ReloadOutcome::Unchanged, inbox.last.borrow().loaded_at)
+                (ReloadOutcome::Unchanged, loaded_at)
             }
-            Ok(Prepared::Not(outcome)) => (outcome, inbox.last.borrow().loaded_at),
+            Ok(Prepared::Not(outcome)) => (outcome, loaded_at),
             Err(_) => {
                 self.metrics.panicked();
                 let what =
                     "cellgate failed while it read the configuration; report this with the files".to_owned();
                 let view = ProblemView { what, ..ProblemView::default() };
-                (ReloadOutcome::Rejected(vec![view]), inbox.last.borrow().loaded_at)
+                (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
         if outcome == ReloadOutcome::Unchanged && !told {
