@@ -37,6 +37,7 @@ use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadHandle, ReloadOutcome, ReloadReport, Trigger, handles};
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch};
 use crate::start::{self, Started};
+use crate::state_lock::StateLock;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
@@ -50,7 +51,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub struct Options {
     /// The configuration folder.
     pub config: PathBuf,
-    /// Replaces `state_dir` of `boot.yaml`.
+    /// Replaces `state_dir` of `boot.yaml`, for all that lies below it.
     pub state_dir: Option<PathBuf>,
 }
 
@@ -70,6 +71,8 @@ pub struct Running {
     admin: Option<Admin>,
     data: Option<Runtime>,
     control: Option<JoinHandle<()>>,
+    /// Last, so that everything that writes in the state folder has ended before another may.
+    _state_lock: StateLock,
 }
 
 /// What all planes share.
@@ -101,6 +104,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let started = start::start(&options.config, options.state_dir.as_deref(), unix_seconds(now))?;
     let Started { boot, config, sources, fallback } = started;
     prepare_state_dir(&boot.state_dir)?;
+    let state_lock = StateLock::take(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
     let shared = Shared::new(boot, &snapshot, now)?;
     let starting = shared.readiness.block(Reason::Starting);
@@ -108,7 +112,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
     let (reload, inbox) = handles(start_report(&fallback, &snapshot, now));
     let admin = Admin::start(&settings::admin_settings(&shared.boot), shared.admin_state(reload))?;
     let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-    let reloader = shared.reloader(&options.config, fallback.as_ref());
+    let reloader = shared.reloader(options, fallback.as_ref());
     let watched = watched_folders(&options.config, &sources);
     let control = control_thread(reloader, inbox, signal_inbox, watched)?;
     if fallback.is_none() {
@@ -129,6 +133,7 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
         admin: Some(admin),
         data: Some(runtime),
         control: Some(control),
+        _state_lock: state_lock,
     })
 }
 
@@ -152,7 +157,7 @@ impl Shared {
         }
     }
 
-    fn reloader(&self, folder: &Path, fallback: Option<&start::Fallback>) -> Reloader {
+    fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>) -> Reloader {
         let note = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
             let cause = first(&fallback.problems);
@@ -160,7 +165,8 @@ impl Shared {
             self.readiness.note(Reason::LastGood { written: fallback.written, max_age, cause })
         };
         Reloader {
-            folder: folder.to_owned(),
+            folder: options.config.clone(),
+            state_dir: options.state_dir.clone(),
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),
             metrics: Arc::clone(&self.metrics),

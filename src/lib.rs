@@ -15,6 +15,7 @@ pub mod listen;
 pub mod proxy;
 
 pub mod state_file;
+pub mod state_lock;
 
 pub mod last_good;
 pub mod learned_file;

@@ -14,7 +14,7 @@ use source::{Source, files_below, rust_files};
 
 /// Who may name whom. A room is a module, or a file in one that has a rule of its own; what it may name
 /// begins with one of these paths. Everybody may name themselves.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("policy", &[]),
     ("config", &["policy"]),
     ("live", &["policy"]),
@@ -24,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("proxy", &["policy", "live", "telemetry", "listen"]),
     ("prober", &["policy", "live", "telemetry"]),
     ("state_file", &[]),
+    ("state_lock", &[]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
     ("load", &["policy", "config"]),

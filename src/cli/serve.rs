@@ -19,7 +19,7 @@ use crate::start::CannotStart;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
-    /// Folder for what cellgate writes; replaces state_dir of boot.yaml
+    /// Folder for what cellgate writes; replaces state_dir of boot.yaml, for all that lies below it
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }

@@ -22,6 +22,7 @@ mod routing_cookie;
 pub mod scan;
 pub mod secret;
 mod slot;
+mod state_dir;
 mod tables;
 pub mod time;
 mod tls;

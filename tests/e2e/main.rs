@@ -19,4 +19,5 @@ mod reload;
 mod retries;
 mod routing_cookie;
 mod shapes;
+mod state_folder;
 mod world;

@@ -22,18 +22,27 @@ pub struct Process {
 impl Process {
     /// Starts on a folder; accepts connections when this returns.
     pub fn start(folder: &Folder) -> Self {
-        let process = Self::spawn(folder);
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(folder: &Folder, arguments: &[&str]) -> Self {
+        let process = Self::spawn_with(folder, arguments);
         process.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
         process
     }
 
     /// Starts on a folder, and waits for nothing.
     pub fn spawn(folder: &Folder) -> Self {
+        Self::spawn_with(folder, &[])
+    }
+
+    fn spawn_with(folder: &Folder, arguments: &[&str]) -> Self {
         let log = folder.path("log/stderr.jsonl");
         let before = read(&log).len();
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
-        command.args(["serve", "--config"]).arg(folder.path("config"));
+        command.args(["serve", "--config"]).arg(folder.path("config")).args(arguments);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { child, log, before }
     }

@@ -10,7 +10,7 @@ mapping! {
         /// Version of the format; only `1` exists.
         version: u64 = REQUIRED;
         /// Folder for what cellgate writes: last good configuration, books, learned credentials. Nobody else may
-        /// be able to write there.
+        /// be able to write there. `--state-dir` replaces it; what else of this file lies below it moves along.
         state_dir: String = default::STATE_DIR;
         /// Age beyond which a replica that serves the last good configuration, because the files are bad, fails readiness.
         /// Absent: it serves at any age. All replicas with the same bad files reach it together.
