@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 // The allocator of the release and of every measurement; glibc's arenas keep memory that thousands of
 // slow connections once used.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cellgate::cli::Cli::parse().run()
+    cellgate::cli::run()
 }

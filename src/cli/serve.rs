@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ConfigFolder, FAILED, OK, USAGE, print_problems};
+use super::{ConfigFolder, FAILED, OK, USAGE, complain, print_problems};
 use crate::app::{self, Options, Running};
 use crate::listen::drain::Drained;
 use crate::listen::tls::install_provider;
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => match error.downcast_ref::<CannotStart>() {
             Some(cannot) => {
                 print_problems(&cannot.problems);
-                eprintln!("cellgate: {error:#}");
+                complain(&format!("cellgate: {error:#}"));
                 return Ok(USAGE.into());
             }
             None => return Err(error),
@@ -114,6 +114,8 @@ fn start_log() {
     });
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Where nobody reads the log any more, saying so there would be a panic of whoever logs.
+    let lines = lines.log_internal_errors(false);
     if std::io::stderr().is_terminal() {
         lines.compact().init();
     } else {

@@ -12,6 +12,7 @@ mod running;
 
 mod answers;
 mod clients;
+mod command_line;
 mod credentials;
 mod hops;
 mod kill_shared;
