@@ -99,7 +99,7 @@ pub struct Limits {
     pub connections_per_address: Option<NonZeroU32>,
     /// From accept to the end of the TLS handshake, PROXY header included.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request head to its last.
+    /// From the first byte of a request head to its last; on a new connection, from its start.
     pub head_timeout: Duration,
     /// Silence of a client in the middle of an exchange.
     pub idle_timeout: Duration,

@@ -21,7 +21,7 @@ use crate::telemetry::Telemetry;
 /// Time and count limits of client connections; a part of what cannot be reloaded.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// From the first byte of a request head to its last, in total.
+    /// From the first byte of a request head to its last, in total; on a new connection, from its start.
     pub head_timeout: Duration,
     /// Between two requests.
     pub keep_alive_timeout: Duration,

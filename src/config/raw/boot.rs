@@ -89,7 +89,7 @@ mapping! {
         connections_per_address: u64 = NONE;
         /// From accept to the end of the TLS handshake, PROXY header included.
         handshake_timeout: String = show_duration(default::HANDSHAKE_TIMEOUT);
-        /// From the first byte of a request head to its last.
+        /// From the first byte of a request head to its last; on a new connection, from its start.
         head_timeout: String = show_duration(default::HEAD_TIMEOUT);
         /// Silence of a client that is in the middle of a request or does not read its response.
         idle_timeout: String = show_duration(default::IDLE_TIMEOUT);
