@@ -43,11 +43,12 @@ use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadOutcome, ReloadRep
 use crate::reload::{QUEUED_SIGNALS, Reloader, Watch};
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
+use crate::state_lock::StateLock;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use sockets::to_offer;
+use sockets::{lock_to_offer, to_offer};
 
 pub use running::Running;
 pub use sockets::Sockets;
@@ -59,7 +60,7 @@ pub use upgrade::Heir;
 pub struct Options {
     /// The configuration folder.
     pub config: PathBuf,
-    /// Replaces `state_dir` of `boot.yaml`.
+    /// Replaces `state_dir` of `boot.yaml`, for all that lies below it.
     pub state_dir: Option<PathBuf>,
 }
 
@@ -105,6 +106,7 @@ pub struct Prepared {
     reload: watch::Receiver<Arc<ReloadReport>>,
     inbox: ReloadInbox,
     upgrades: mpsc::Receiver<UpgradeRequest>,
+    state_lock: StateLock,
     took: Vec<String>,
 }
 
@@ -117,6 +119,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     let started = start::start(&options.config, options.state_dir.as_deref(), unix_seconds(now))?;
     let Started { boot, config, sources, fallback } = started;
     prepare_state_dir(&boot.state_dir)?;
+    let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
     let shared = Shared::new(boot, &snapshot)?;
     let starting = shared.readiness.block(Reason::Starting);
@@ -138,6 +141,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         reload: last,
         inbox,
         upgrades,
+        state_lock,
         took: sockets.took(),
     })
 }
@@ -153,10 +157,11 @@ impl Prepared {
     /// # Errors
     /// A thread cannot be started, or the state folder not be written.
     pub fn serve(self) -> anyhow::Result<Running> {
-        let Self { options, fallback, shared, data, admin, .. } = self;
+        let Self { options, fallback, shared, data, admin, mut state_lock, .. } = self;
+        state_lock.sign();
         let snapshot = shared.live.pin();
         let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-        let reloader = shared.reloader(&options.config, fallback.as_ref());
+        let reloader = shared.reloader(&options, fallback.as_ref());
         let watched = watched_folders(&options.config, &self.sources);
         // While a predecessor served, it alone saw what changed.
         let look_at_once = !self.took.is_empty();
@@ -168,7 +173,8 @@ impl Prepared {
         }
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
         let listeners = data.addresses();
-        let listening = to_offer(&data.bound)?;
+        let mut listening = to_offer(&data.bound)?;
+        listening.push(lock_to_offer(&shared.boot.state_dir, &state_lock)?);
         let (runtime, drain) = data.serve(&shared);
         drop(self.starting);
         // Not before: a successor's admin pages must not say "starting" where its predecessor said "ready".
@@ -187,6 +193,7 @@ impl Prepared {
             admin: Some(admin),
             data: Some(runtime),
             control: Some(control),
+            _state_lock: state_lock,
         })
     }
 }
@@ -212,7 +219,7 @@ impl Shared {
         }
     }
 
-    fn reloader(&self, folder: &Path, fallback: Option<&start::Fallback>) -> Reloader {
+    fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>) -> Reloader {
         let note = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
             let cause = first(&fallback.problems);
@@ -220,7 +227,8 @@ impl Shared {
             self.readiness.note(Reason::LastGood { written: fallback.written, max_age, cause })
         };
         Reloader {
-            folder: folder.to_owned(),
+            folder: options.config.clone(),
+            state_dir: options.state_dir.clone(),
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),
             metrics: Arc::clone(&self.metrics),

@@ -19,6 +19,9 @@ use crate::policy::snapshot::Snapshot;
 /// Documentation address (RFC 5737) that stands for the client.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
+/// What stands for values that only a running process and a real request have.
+const GENERATION: &str = "(of the running process)";
+
 /// A request to explain.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -51,14 +54,22 @@ pub struct Explanation {
     surface: Option<String>,
     misordered_host: bool,
     client: Option<String>,
+    /// Whether learned credentials were looked at.
+    learned: bool,
     /// Fields that the cell would get from us.
     to_cell: Vec<(String, String)>,
-    /// Fields that a 200 of the cell would get from us.
+    /// Fields for the client: on a 200 of the cell, or on our own answer.
     to_client: Vec<(String, String)>,
 }
 
-/// Explains a request under a snapshot at `now`, in seconds since the Unix epoch, with no learned credential.
-pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Explanation {
+/// Explains a request under a snapshot at `now`, in seconds since the Unix epoch. Without a table of learned
+/// credentials it says so.
+pub fn explain(
+    snapshot: &Snapshot,
+    learned: Option<&LearnedTable>,
+    question: &Question,
+    now: u64,
+) -> Explanation {
     let mut headers = question.headers.clone();
     if let Ok(host) = HeaderValue::from_str(&question.host) {
         headers.insert(header::HOST, host);
@@ -74,10 +85,12 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Explanatio
     let scheme = if question.tls { Scheme::Https } else { Scheme::Http };
     let connection = ConnectionFacts { scheme, peer: CLIENT, certificate_names: None };
     let mut scratch = String::new();
-    match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
-        Ok(facts) => decided(snapshot, &facts, decide(snapshot, &LearnedTable::default(), &facts, now)),
+    let nothing = LearnedTable::default();
+    let explanation = match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
+        Ok(facts) => decided(snapshot, &facts, decide(snapshot, learned.unwrap_or(&nothing), &facts, now)),
         Err(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
-    }
+    };
+    Explanation { learned: learned.is_some(), ..explanation }
 }
 
 fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) -> Explanation {
@@ -98,6 +111,10 @@ fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) ->
         let edits = forwarding::outgoing(facts, &told);
         explanation.to_cell =
             fields(edits.set.iter().chain(&edits.append).map(|(name, value)| (name, value)));
+        let generation = forwarding::X_CELLGATE_GENERATION;
+        for (_, value) in explanation.to_cell.iter_mut().filter(|(name, _)| **name == generation) {
+            GENERATION.clone_into(value);
+        }
     }
     if let Some(schedule) = decision.schedule {
         let mut answer = HeaderMap::new();
@@ -121,7 +138,8 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         verdict,
         refusal,
         account: decision.account.map(|account| account.value()),
-        own_address: decision.own_address(snapshot).map(|address| address.to_string()),
+        // Answers of our own never show it.
+        own_address: cell.as_ref().and(decision.own_address(snapshot)).map(|address| address.to_string()),
         source: decision.source,
         cell,
         why,
@@ -132,6 +150,7 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         surface,
         misordered_host: decision.misordered_host,
         client: decision.client.map(|client| snapshot.clients[usize::from(client)].name.to_string()),
+        learned: false,
         to_cell: Vec::new(),
         to_client: Vec::new(),
     }
@@ -152,6 +171,7 @@ impl Explanation {
             "cell": self.cell,
             "why": self.why,
             "conflicts": conflicts,
+            // Of a process that starts on this folder; a running one counts its reloads.
             "generation": self.generation,
             "hash": self.hash,
             "headers": { "to_cell": pairs(&self.to_cell), "to_client": pairs(&self.to_client) },
@@ -163,6 +183,7 @@ impl Explanation {
             "misordered_host": self.misordered_host,
             "own_address": self.own_address,
             "client": self.client,
+            "learned": self.learned,
         })
     }
 }
@@ -185,14 +206,20 @@ impl fmt::Display for Explanation {
         for (followed, against) in &self.conflicts {
             writeln!(f, "conflict    {} disagrees with {}", against.as_str(), followed.as_str())?;
         }
-        let role = self.role.map_or("not served", Role::as_str);
+        let role = match (self.role, self.refusal) {
+            (Some(role), _) => role.as_str(),
+            (None, Some(Refusal::Misdirected) | None) => "not served",
+            (None, Some(_)) => "not looked at, for the request is refused before",
+        };
         let misordered = if self.misordered_host { ", labels in the wrong order" } else { "" };
         writeln!(f, "host        {role}, surface {}{misordered}", text(&self.surface))?;
         writeln!(f, "address     {}", text(&self.own_address))?;
         writeln!(f, "client      {}", self.client.as_deref().unwrap_or("unknown"))?;
-        writeln!(f, "generation  {} ({})", self.generation, &self.hash[..self.hash.len().min(12)])?;
-        for (title, fields) in [("to the cell", &self.to_cell), ("to the client, on a 200", &self.to_client)]
-        {
+        let learned = if self.learned { "looked at" } else { "not looked at (--state-dir DIR does)" };
+        writeln!(f, "learned     {learned}")?;
+        writeln!(f, "folder      hash {}", &self.hash[..self.hash.len().min(12)])?;
+        let to_client = if self.cell.is_some() { "to the client, on a 200" } else { "to the client" };
+        for (title, fields) in [("to the cell", &self.to_cell), (to_client, &self.to_client)] {
             if !fields.is_empty() {
                 writeln!(f, "{title}:")?;
             }

@@ -16,6 +16,7 @@ pub mod proxy;
 
 pub mod handover;
 pub mod state_file;
+pub mod state_lock;
 pub mod systemd;
 
 pub mod last_good;

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 // The allocator of the release and of every measurement; glibc's arenas keep memory that thousands of
 // slow connections once used.
 #[global_allocator]
@@ -14,5 +12,5 @@ fn main() -> ExitCode {
     // HTTP/2 connections 400 MB against 100 MB, and 54 against 38 KiB for each while they live. Where the kernel has
     // no such pages there is nothing to switch off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    cellgate::cli::Cli::parse().run()
+    cellgate::cli::run()
 }

@@ -54,10 +54,11 @@ pub struct CannotStart {
 pub fn start(folder: &Path, state_dir: Option<&Path>, now: i64) -> Result<Started, CannotStart> {
     let sources = load::load(folder);
     let problems = match config::parse_all(&sources, now) {
-        Ok((mut boot, config)) => {
-            if let Some(state_dir) = state_dir {
-                boot.state_dir = state_dir.to_owned();
-            }
+        Ok((boot, config)) => {
+            let boot = match state_dir {
+                Some(state_dir) => boot.in_state_dir(state_dir),
+                None => boot,
+            };
             return Ok(Started { boot, config, sources, fallback: None });
         }
         Err(problems) => problems,
@@ -98,8 +99,7 @@ fn fall_back(
         reason: "this version of cellgate finds problems in it",
     };
     let (old_boot, config) = config::parse_all(&sources, then).map_err(damaged)?;
-    let mut boot = boot.unwrap_or(old_boot);
-    boot.state_dir = state_dir.to_owned();
+    let boot = boot.unwrap_or(old_boot).in_state_dir(state_dir);
     Ok((boot, config, sources, SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at)))
 }
 

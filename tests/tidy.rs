@@ -16,7 +16,7 @@ use source::{Source, files_below, rust_files};
 
 /// Who may name whom. A room is a module, or a file in one that has a rule of its own; what it may name
 /// begins with one of these paths. Everybody may name themselves.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("policy", &[]),
     ("config", &["policy"]),
     ("live", &["policy"]),
@@ -28,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("handover", &[]),
     ("systemd", &[]),
     ("state_file", &[]),
+    ("state_lock", &[]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
     ("load", &["policy", "config"]),

@@ -25,6 +25,7 @@ use crate::readiness::{BlockReady, Reason};
 use crate::reload::outcome::ReloadReport;
 use crate::start;
 use crate::state_file::Ownership;
+use crate::state_lock::StateLock;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the last lines of the access log and the books may take to be written.
@@ -45,11 +46,13 @@ pub struct Running {
     pub(super) signals: mpsc::Sender<()>,
     pub(super) reload: watch::Receiver<Arc<ReloadReport>>,
     pub(super) upgrades: Option<mpsc::Receiver<UpgradeRequest>>,
-    /// The listening sockets once more, to be handed on.
+    /// The listening sockets and the lock of the state folder once more, to be handed on.
     pub(super) listening: Vec<(Offered, OwnedFd)>,
     pub(super) admin: Option<Admin>,
     pub(super) data: Option<Runtime>,
     pub(super) control: Option<JoinHandle<()>>,
+    /// Last, so that everything that writes in the state folder has ended before another may.
+    pub(super) _state_lock: StateLock,
 }
 
 impl Running {

@@ -14,6 +14,7 @@ use crate::config::Boot;
 use crate::handover::message::{Kind, Offered};
 use crate::listen::bind::{Bound, adopt, bind};
 use crate::listen::spec::ListenerSpec;
+use crate::state_lock::StateLock;
 
 /// Sockets to be taken.
 #[derive(Debug, Default)]
@@ -61,6 +62,16 @@ impl Sockets {
         let loopback = take(Kind::AdminLoopback, settings.loopback.map(|address| address.to_string()));
         let unix = take(Kind::AdminSocket, settings.socket.as_deref().map(shown));
         AdminSockets { loopback: loopback.map(TcpListener::from), unix: unix.map(UnixListener::from) }
+    }
+
+    /// The lock of the state folder: the predecessor's, if it has the same one.
+    pub(super) fn state_lock(&mut self, folder: &Path) -> anyhow::Result<StateLock> {
+        let same =
+            |offered: &Offered, _| offered.kind == Kind::StateLock && offered.configured == shown(folder);
+        match self.take(same) {
+            Some(lock) => Ok(StateLock::adopt(lock)),
+            None => Ok(StateLock::take(folder)?),
+        }
     }
 
     fn bind_one(&mut self, spec: ListenerSpec) -> anyhow::Result<Bound> {
@@ -112,6 +123,12 @@ pub(super) fn to_offer(bound: &[Bound]) -> anyhow::Result<Vec<(Offered, OwnedFd)
         Ok((offered, bound.duplicate().context("keeping a listening socket for a successor")?))
     };
     bound.iter().map(offer).collect()
+}
+
+/// And the lock of its state folder.
+pub(super) fn lock_to_offer(folder: &Path, lock: &StateLock) -> anyhow::Result<(Offered, OwnedFd)> {
+    let lock = lock.duplicate().context("keeping the lock of the state folder for a successor")?;
+    Ok((Offered { kind: Kind::StateLock, name: "state folder".into(), configured: shown(folder) }, lock))
 }
 
 /// And the doors of its admin plane.

@@ -107,7 +107,7 @@ pub struct GapLine {
 pub enum ReportError {
     /// No file.
     #[error(
-        "there are no books at {0}: name the proxy's state folder with --state, and check that the proxy \
+        "there are no books at {0}: name the proxy's state folder with --state-dir, and check that the proxy \
          has been started with it"
     )]
     Missing(PathBuf),

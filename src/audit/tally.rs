@@ -10,7 +10,7 @@ use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
 use crate::policy::path::template;
 use crate::policy::refusal::Refusal;
-use crate::policy::snapshot::{PathTemplate, Segment};
+use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
 use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, NONE, UNKNOWN_CLIENT, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
@@ -70,6 +70,8 @@ pub(super) struct Tally {
 /// What the report shows of an account beside its counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AccountFacts {
+    /// Of the generation that knew this: requests of older ones may end later.
+    pub generation: u64,
     pub prefix: Option<Label>,
     pub cell: Label,
 }
@@ -162,16 +164,24 @@ impl Window {
             Entry::Vacant(entry) => {
                 let endpoint = self.names.position(&endpoint(&event.path, &snapshot.identify.paths))?;
                 entry.insert(Tally::new(at, endpoint)).add(event.status, at);
-                if let Subject::Account(id) = subject
-                    && let Some(row) = snapshot.accounts.by_id(id)
-                {
-                    let cell = snapshot.cell(row.cell).name.clone();
-                    let prefix = row.prefixes.first().cloned();
-                    self.accounts.insert(id, AccountFacts { prefix, cell });
-                }
             }
         }
+        if let Subject::Account(id) = subject {
+            self.note(id, snapshot);
+        }
         Some(())
+    }
+
+    /// Keeps what the newest generation says of the account: it may move, and back, within one window.
+    fn note(&mut self, id: AccountId, snapshot: &Snapshot) {
+        let generation = snapshot.generation.0;
+        if self.accounts.get(&id).is_some_and(|facts| facts.generation >= generation) {
+            return;
+        }
+        if let Some(row) = snapshot.accounts.by_id(id) {
+            let (prefix, cell) = (row.prefixes.first().cloned(), snapshot.cell(row.cell).name.clone());
+            self.accounts.insert(id, AccountFacts { generation, prefix, cell });
+        }
     }
 }
 
@@ -241,6 +251,7 @@ mod tests {
 
     use super::*;
     use crate::policy::decide::{Source, Verdict};
+    use crate::policy::ids::Generation;
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::test_snapshot::account;
 
@@ -311,6 +322,25 @@ mod tests {
         let facts = &window.accounts[&account(1)];
         assert_eq!((facts.prefix.as_ref().unwrap().as_str(), facts.cell.as_str()), ("ab123", "us1"));
         assert_eq!(window.accounts.len(), 1);
+    }
+
+    #[test]
+    fn an_account_that_moves_and_returns_is_shown_where_the_newest_generation_has_it() {
+        let of_generation = |generation, cell: &str| {
+            let mut snapshot = Arc::into_inner(snapshot(1)).unwrap();
+            snapshot.generation = Generation(generation);
+            snapshot.cells[0].name = Label::parse(cell).unwrap();
+            Arc::new(snapshot)
+        };
+        let snapshots = [(1, "us1"), (2, "us2"), (3, "us1"), (2, "us2")];
+        let mut window = Window::new(0);
+        let mut seen = Vec::new();
+        for (generation, cell) in snapshots {
+            assert!(window.count(&legacy_event(&of_generation(generation, cell))));
+            seen.push(window.accounts[&account(1)].cell.to_string());
+        }
+        assert_eq!(seen, ["us1", "us2", "us1", "us1"], "the last began before the account came back");
+        assert_eq!(window.counts.len(), 2, "counts stay with the cells that served");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{ConfigFolder, OK, Output, USAGE, now, print_problems};
+use super::{ConfigFolder, OK, Output, USAGE, now, print_line, print_problems};
 use crate::{config, load, reload};
 
 /// Read the configuration and report every problem in it.
@@ -11,7 +11,7 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
     /// How to report
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
@@ -20,7 +20,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let problems = match config::parse_all(&sources, now()) {
         Ok((boot, config)) => {
             let snapshot = config::compile(config, None);
-            report_good(args.output, &snapshot, boot.listeners.len());
+            print_line(&good(args.output, &snapshot, boot.listeners.len()))?;
             return Ok(OK.into());
         }
         Err(problems) => problems,
@@ -29,25 +29,23 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Text => print_problems(&problems),
         Output::Json => {
             let views: Vec<_> = reload::views(&problems).iter().map(ToJson::to_json).collect();
-            println!("{}", serde_json::json!({ "ok": false, "problems": views }));
+            print_line(&serde_json::json!({ "ok": false, "problems": views }).to_string())?;
         }
     }
     Ok(USAGE.into())
 }
 
-fn report_good(output: Output, snapshot: &crate::policy::snapshot::Snapshot, listeners: usize) {
+fn good(output: Output, snapshot: &crate::policy::snapshot::Snapshot, listeners: usize) -> String {
     let (cells, accounts) = (snapshot.cells.len(), snapshot.accounts.len());
     match output {
-        Output::Text => println!(
+        Output::Text => format!(
             "The configuration is good: {listeners} listeners, {cells} cells, {accounts} accounts, hash {}.",
             &snapshot.hash[..12]
         ),
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({
-                "ok": true, "hash": snapshot.hash, "listeners": listeners, "cells": cells, "accounts": accounts,
-            })
-        ),
+        Output::Json => serde_json::json!({
+            "ok": true, "hash": snapshot.hash, "listeners": listeners, "cells": cells, "accounts": accounts,
+        })
+        .to_string(),
     }
 }
 

@@ -1,15 +1,21 @@
 //! `cellgate explain`: what would happen to a request, by the code that decides. Nothing is sent.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{ConfigFolder, OK, Output, USAGE, now, print_problems};
+use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems};
 use crate::explain::{self, Question};
-use crate::{config, load};
+use crate::policy::learned::LearnedTable;
+use crate::policy::snapshot::Snapshot;
+use crate::{config, learned_file, load};
 
 /// Say what would happen to a request, and why.
+///
+/// It asks the files of the folder, as a process would that starts on them now, and no running one: a
+/// generation number of a running process is on its /config page. Nothing is sent.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Method
@@ -21,7 +27,7 @@ pub struct Args {
     /// Path and query, byte for byte
     #[arg(long, default_value = "/")]
     path: String,
-    /// A header field; may be given several times
+    /// A header field, but not Host; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The client spoke plain HTTP
@@ -29,8 +35,12 @@ pub struct Args {
     plain: bool,
     #[command(flatten)]
     config: ConfigFolder,
+    /// Know the learned credentials of this state folder, as last written there (every 30 seconds, and at the
+    /// end of the process); without it, a learned credential counts as unknown
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// How to report
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
@@ -38,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let question = match question(args) {
         Ok(question) => question,
         Err(error) => {
-            eprintln!("cellgate: {error:#}");
+            complain(&format!("cellgate: {error:#}"));
             return Ok(USAGE.into());
         }
     };
@@ -51,13 +61,31 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let snapshot = config::compile(config, None);
-    let explanation = explain::explain(&snapshot, &question, u64::try_from(now()).unwrap_or(0));
+    let learned = args.state_dir.as_deref().map(|folder| learned(folder, &snapshot));
+    let at = u64::try_from(now()).unwrap_or(0);
+    let explanation = explain::explain(&snapshot, learned.as_ref(), &question, at);
     match args.output {
-        Output::Text => print!("{explanation}"),
-        Output::Json => println!("{}", explanation.to_json()),
+        Output::Text => print(explanation.to_string().as_bytes())?,
+        Output::Json => print_line(&explanation.to_json().to_string())?,
     }
     // A refusal is an answer too: the command failed only where there is none.
     Ok(OK.into())
+}
+
+/// The learned credentials of a state folder. What cannot be read of them is told, and not guessed.
+fn learned(state_dir: &Path, snapshot: &Snapshot) -> LearnedTable {
+    let path = state_dir.join(learned_file::FILE_NAME);
+    if !path.exists() {
+        complain(&format!(
+            "cellgate: there is no {}: nothing was learned there yet, or --state-dir names another folder",
+            path.display()
+        ));
+    }
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).without_time();
+    let lines = lines.with_max_level(tracing::Level::WARN).log_internal_errors(false).finish();
+    let learned = LearnedTable::default();
+    tracing::subscriber::with_default(lines, || learned_file::load(state_dir, &learned, snapshot, now()));
+    learned
 }
 
 fn question(args: &Args) -> anyhow::Result<Question> {
@@ -71,7 +99,13 @@ fn question(args: &Args) -> anyhow::Result<Question> {
             .with_context(|| format!("--header {field:?}: the name is not a header name"))?;
         let value = HeaderValue::from_str(value.trim())
             .with_context(|| format!("--header {field:?}: the value cannot stand in a header"))?;
+        anyhow::ensure!(
+            name != header::HOST,
+            "--header {field:?}: the host is what --host says; give it there"
+        );
         headers.append(name, value);
     }
+    HeaderValue::from_str(&args.host)
+        .with_context(|| format!("--host {:?}: it cannot stand in a Host header", args.host))?;
     Ok(Question { method, host: args.host.clone(), target: args.path.clone(), headers, tls: !args.plain })
 }

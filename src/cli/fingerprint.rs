@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{ConfigFolder, OK, USAGE, now, print_problems};
+use super::{ConfigFolder, OK, USAGE, complain, now, print_line, print_problems};
 use crate::policy::credential;
 use crate::{config, load};
 
@@ -39,7 +39,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let Some(key) = key else {
         let known: Vec<&str> = keys.iter().map(|key| &*key.id).collect();
-        eprintln!("cellgate: no such fingerprint key; identify.credentials.keys has: {}", known.join(", "));
+        complain(&format!(
+            "cellgate: no such fingerprint key; identify.credentials.keys has: {}",
+            known.join(", ")
+        ));
         return Ok(USAGE.into());
     };
     let mut token = String::new();
@@ -50,11 +53,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let token = token.trim();
     let rules = &config.identify.credentials;
     if !rules.shapes.iter().any(|shape| shape.fits(token.as_bytes())) {
-        eprintln!(
-            "cellgate: this token has none of the shapes in identify.credentials.shapes and would never be routed on"
+        complain(
+            "cellgate: this token has none of the shapes in identify.credentials.shapes and would never be routed on",
         );
         return Ok(USAGE.into());
     }
-    println!("{},{}", key.id, credential::fingerprint(key, token.as_bytes()));
+    print_line(&format!("{},{}", key.id, credential::fingerprint(key, token.as_bytes())))?;
     Ok(OK.into())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{FAILED, OK};
+use super::{FAILED, OK, print_line};
 
 /// An admin plane that answers at all answers within milliseconds.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         format!("asking {}: is cellgate running, and as this user?", args.socket.display())
     })?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    println!("{}", body.trim_end());
+    print_line(body.trim_end())?;
     Ok(if answer.starts_with("HTTP/1.1 200 ") { OK.into() } else { FAILED.into() })
 }
 

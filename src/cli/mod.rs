@@ -1,9 +1,6 @@
 //! The command line: one file a command. Arguments are parsed here, decisions are made elsewhere, and
 //! what a person reads is printed here and nowhere else.
 
-// The one module that talks to a terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod check;
 mod explain;
 mod fingerprint;
@@ -13,9 +10,11 @@ mod serve;
 mod signals;
 mod upgrade;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Everything is well.
@@ -69,6 +68,18 @@ pub struct ConfigFolder {
     pub folder: PathBuf,
 }
 
+/// Parses the command line and runs it. Help and version are answers; what cannot be parsed is [`USAGE`].
+pub fn run() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(error) => {
+            // A terminal that cannot be written to leaves nobody to tell.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { USAGE } else { OK })
+        }
+    }
+}
+
 impl Cli {
     /// Runs the command and says how it ended, in words on standard error and as exit code.
     pub fn run(self) -> ExitCode {
@@ -82,7 +93,7 @@ impl Cli {
             Command::Fingerprint(args) => fingerprint::run(&args),
         };
         ended.unwrap_or_else(|error| {
-            eprintln!("cellgate: {error:#}");
+            complain(&format!("cellgate: {error:#}"));
             ExitCode::from(FAILED)
         })
     }
@@ -95,11 +106,31 @@ fn now() -> i64 {
 
 /// Prints problems, one a line, and how many there are.
 fn print_problems(problems: &[crate::config::Problem]) {
-    for problem in problems {
-        eprintln!("{problem}");
+    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.push(match problems.len() {
+        1 => "1 problem. Nothing was changed.".to_owned(),
+        count => format!("{count} problems. Nothing was changed."),
+    });
+    complain(&lines.join("\n"));
+}
+
+/// Writes an answer to standard output. A reader that has gone away (`| head`) has seen enough.
+fn print(answer: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(answer).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
+        }
+        _ => Ok(()),
     }
-    match problems.len() {
-        1 => eprintln!("1 problem. Nothing was changed."),
-        count => eprintln!("{count} problems. Nothing was changed."),
-    }
+}
+
+/// The same for a line.
+fn print_line(line: &str) -> anyhow::Result<()> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Writes lines to standard error. Where nobody reads them there is nobody to tell, either.
+fn complain(lines: &str) {
+    let _ = io::stderr().lock().write_all(format!("{lines}\n").as_bytes());
 }

@@ -1,6 +1,5 @@
 //! `cellgate report`: who still uses the legacy hosts.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -8,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
+use super::{OK, print};
 use crate::audit::report::{Question, read};
 use crate::audit::{json, render};
 use crate::policy::ids::AccountId;
@@ -21,7 +21,7 @@ use crate::telemetry::wall_time::unix_seconds;
 pub struct ReportArgs {
     /// The proxy's state folder
     #[arg(long, value_name = "DIR", default_value = "state")]
-    pub state: PathBuf,
+    pub state_dir: PathBuf,
     /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole hours
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_since)]
     pub since: Duration,
@@ -49,18 +49,14 @@ pub enum Output {
 /// # Errors
 /// The books cannot be read, or standard output not be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
-    let text = text(args, unix_seconds(SystemTime::now()))?;
-    match io::stdout().lock().write_all(&text) {
-        // `cellgate report | head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        written => written.context("writing the report").map(|()| ExitCode::SUCCESS),
-    }
+    print(&text(args, unix_seconds(SystemTime::now()))?)?;
+    Ok(OK.into())
 }
 
 fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
     let question = Question { since: now.saturating_sub(back).max(0), account: args.account };
-    let report = read(&args.state, question)?;
+    let report = read(&args.state_dir, question)?;
     match args.output {
         Output::Table => Ok(render::table(&report, now).into_bytes()),
         Output::Json => Ok(json::print(&report).context("writing JSON")?.into_bytes()),
@@ -125,8 +121,8 @@ mod tests {
     #[test]
     fn arguments_have_defaults_and_are_checked() {
         let args = parse("report").unwrap();
-        assert_eq!((args.state, args.account, args.output), ("state".into(), None, Output::Table));
-        let args = parse("report --account 5 -o json --state /var/lib/cellgate").unwrap();
+        assert_eq!((args.state_dir, args.account, args.output), ("state".into(), None, Output::Table));
+        let args = parse("report --account 5 -o json --state-dir /var/lib/cellgate").unwrap();
         assert_eq!((args.account.map(AccountId::value), args.output), (Some(5), Output::Json));
         assert!(parse("report --account 05").is_err());
         assert!(parse("report --output yaml").is_err());
@@ -136,8 +132,8 @@ mod tests {
     fn a_missing_file_is_an_error_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let mut args = parse("report").unwrap();
-        args.state = folder.path().into();
+        args.state_dir = folder.path().into();
         let error = text(&args, 0).unwrap_err();
-        assert!(error.to_string().contains("--state"), "{error:#}");
+        assert!(error.to_string().contains("--state-dir"), "{error:#}");
     }
 }

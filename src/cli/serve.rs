@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 use super::signals::{Signals, Told, Watcher};
-use super::{ConfigFolder, FAILED, OK, USAGE, print_problems};
+use super::{ConfigFolder, FAILED, OK, USAGE, complain, print_problems};
 use crate::app::{self, Options, Running, Sockets};
 use crate::handover::wire::Wire;
 use crate::listen::drain::Drained;
@@ -22,7 +22,7 @@ use crate::systemd;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
-    /// Folder for what cellgate writes; replaces state_dir of boot.yaml
+    /// Folder for what cellgate writes; replaces state_dir of boot.yaml, for all that lies below it
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => match error.downcast_ref::<CannotStart>() {
             Some(cannot) => {
                 print_problems(&cannot.problems);
-                eprintln!("cellgate: {error:#}");
+                complain(&format!("cellgate: {error:#}"));
                 return Ok(USAGE.into());
             }
             None => return Err(error),
@@ -132,6 +132,8 @@ fn start_log() {
     });
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Where nobody reads the log any more, saying so there would be a panic of whoever logs.
+    let lines = lines.log_internal_errors(false);
     if std::io::stderr().is_terminal() {
         lines.compact().init();
     } else {

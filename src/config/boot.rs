@@ -106,7 +106,7 @@ pub struct Limits {
     pub handshakes: NonZeroU32,
     /// From accept to the end of the TLS handshake, PROXY header included.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request head to its last.
+    /// From the first byte of a request head to its last; on a new connection, from its start.
     pub head_timeout: Duration,
     /// To the preface of an HTTP/2 connection.
     pub preface_timeout: Duration,

@@ -137,19 +137,29 @@ pub(super) fn hash(sources: &Sources) -> Box<str> {
     hex(context.finish().as_ref()).into()
 }
 
+/// Whether a path may be repeated in a problem: it ends as the name of a file does. Of anything else,
+/// somebody may have written a secret in its place.
+fn is_shown(path: &str) -> bool {
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| (1..=MAX_EXTENSION).contains(&extension.len()))
+}
+
+/// `yaml`; what stands behind the dots of tokens is longer.
+const MAX_EXTENSION: usize = 4;
+
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Sources {
-    /// The bytes of a referenced file; reports at `at` why there are none. The path is not repeated in
-    /// the problem: somebody may have written a secret in its place.
+    /// The bytes of a referenced file; reports at `at` why there are none.
     pub(super) fn file(&self, at: &At<'_>, path: &str) -> Option<&[u8]> {
         match self.files.get(path) {
             Some(Ok(bytes)) => Some(bytes),
             Some(Err(unreadable)) => {
-                at.refuse(format!("the file {}", unreadable.what), unreadable.expected.as_str());
+                let tried = is_shown(path).then(|| format!("tried {}", self.folder.join(path).display()));
+                at.refuse_with(format!("the file {}", unreadable.what), unreadable.expected.as_str(), tried);
                 None
             }
             None => {

@@ -27,6 +27,7 @@ mod routing_cookie;
 pub mod scan;
 pub mod secret;
 mod slot;
+mod state_dir;
 mod tables;
 mod tickets;
 pub mod time;
@@ -42,6 +43,8 @@ pub use hosts::HostEntry;
 pub use problem::Problem;
 pub use routing::Config;
 pub use tables::RESERVED_PREFIXES;
+
+use std::path::Path;
 
 use problem::Report;
 use raw::Shape;
@@ -98,24 +101,24 @@ fn finish<T>(value: Option<T>, report: Report) -> Result<T, Vec<Problem>> {
 }
 
 fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
-    let (document, raw) = document(BOOT_FILE, text(BOOT_FILE, &sources.boot, report)?, report)?;
+    let (document, raw) =
+        document(BOOT_FILE, text(&sources.folder, BOOT_FILE, &sources.boot, report)?, report)?;
     Some(boot::read(raw, &At::root(&document), &sources.folder))
 }
 
 fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {
-    let (document, raw) = document(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, report)?, report)?;
+    let (document, raw) =
+        document(ROUTING_FILE, text(&sources.folder, ROUTING_FILE, &sources.routing, report)?, report)?;
     routing::read(raw, &At::root(&document), sources, boot, now)
 }
 
-fn text<'s>(file: &str, text: &'s FileText, report: &Report) -> Option<&'s [u8]> {
+fn text<'s>(folder: &Path, file: &str, text: &'s FileText, report: &Report) -> Option<&'s [u8]> {
     match text {
         Ok(text) => Some(text),
         Err(unreadable) => {
-            report.push(Problem::in_file(
-                file,
-                format!("the file {}", unreadable.what),
-                unreadable.expected.as_str(),
-            ));
+            let tried = format!("tried {}; --config DIR names another folder", folder.join(file).display());
+            let what = format!("the file {}", unreadable.what);
+            report.push(Problem::in_file(file, what, unreadable.expected.as_str()).with_hint(Some(tried)));
             None
         }
     }

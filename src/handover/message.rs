@@ -61,6 +61,8 @@ pub enum Kind {
     AdminLoopback,
     /// The admin door with everything.
     AdminSocket,
+    /// No socket, but the lock of the state folder.
+    StateLock,
 }
 
 impl Message {

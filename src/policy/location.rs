@@ -8,9 +8,12 @@ use http::header::{HeaderMap, LOCATION};
 /// and `authority` are those of the request.
 pub fn rewrite(headers: &HeaderMap, own_address: &str, scheme: &str, authority: &str) -> Option<String> {
     let location = headers.get(LOCATION)?.to_str().ok()?;
-    let (_, rest) = location
-        .split_once("://")
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))?;
+    let rest = match location.split_once("//")? {
+        // With the scheme of the request (RFC 3986 section 4.2).
+        ("", rest) => rest,
+        (scheme, rest) if ["http:", "https:"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => rest,
+        _ => return None,
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (target_authority, rest) = rest.split_at(end);
     let host = target_authority.rsplit_once(':').map_or(target_authority, |(host, _)| host);
@@ -40,6 +43,11 @@ mod tests {
         check("https://cd456.us1.dbt.com/x", None);
         check("https://ab123.us1.dbt.com.evil.test/x", None);
         check("https://evil.test/?https://ab123.us1.dbt.com/", None);
-        check("//ab123.us1.dbt.com/x", None);
+        check("//ab123.us1.dbt.com/x", Some("https://cloud.getdbt.com/x"));
+        check("//AB123.us1.dbt.com:443?a", Some("https://cloud.getdbt.com?a"));
+        check("//evil.test//ab123.us1.dbt.com/", None);
+        check("/x//ab123.us1.dbt.com/", None);
+        check("ftp://ab123.us1.dbt.com/x", None);
+        check("x//ab123.us1.dbt.com/x", None);
     }
 }

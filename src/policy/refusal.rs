@@ -70,7 +70,7 @@ pub enum BadRequest {
     Path,
     /// An account or environment id that is not plain digits.
     AccountId,
-    /// One key named twice with different values, or spelled with percent escapes.
+    /// One key named twice with different values, spelled with percent escapes, or behind a `;`.
     DuplicateKey,
     /// `Connection` names a field that must not be removed (Host, Content-Length, routing headers).
     Connection,
@@ -172,7 +172,8 @@ impl Refusal {
             | Self::ClientTimeout
             | Self::NotImplemented => "http_request_error",
             Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => "destination_not_found",
-            Self::CellUnreachable => "connection_refused",
+            // Refused, without an address, or without trust: RFC 9209 has one word that covers them all.
+            Self::CellUnreachable => "destination_unavailable",
             Self::CellBroken => "http_protocol_error",
             Self::CellTimeout => "http_response_timeout",
             Self::CellFull => "connection_limit_reached",
@@ -220,8 +221,8 @@ impl Refusal {
                  can be repeated."
             }
             Self::CellBroken => {
-                "The account's environment closed the connection without a complete answer. It may \
-                 have acted on the request."
+                "The account's environment gave no complete HTTP answer: it broke the connection, or what it \
+                 sent cannot be read. It may have acted on the request."
             }
             Self::CellTimeout => {
                 "The account's environment did not answer in time. It may have acted on the request."
@@ -314,7 +315,10 @@ impl BadRequest {
                  backslash or percent escapes."
             }
             Self::AccountId => "The account id must be plain digits without sign or leading zero.",
-            Self::DuplicateKey => "The account is named twice in different ways. Name it once.",
+            Self::DuplicateKey => {
+                "The account must be named once and plainly: the query key that names it without percent \
+                 escapes and after '?' or '&' (not ';'), and no two values."
+            }
             Self::Connection => "The Connection header names a field that cannot be removed.",
             Self::Body => "The request body does not match its own framing.",
             Self::Stream => "The stream does not begin with a request of HTTP/2.",

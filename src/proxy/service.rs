@@ -23,7 +23,7 @@ use crate::telemetry::Telemetry;
 /// Time and count limits of client connections; a part of what cannot be reloaded.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// From the first byte of a request head to its last, in total.
+    /// From the first byte of a request head to its last, in total; on a new connection, from its start.
     pub head_timeout: Duration,
     /// To the preface of an HTTP/2 connection.
     pub preface_timeout: Duration,

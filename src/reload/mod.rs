@@ -7,7 +7,7 @@ pub mod journal;
 pub mod outcome;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +40,8 @@ pub const QUEUED_SIGNALS: usize = 1;
 pub struct Reloader {
     /// The configuration folder.
     pub folder: PathBuf,
+    /// The state folder that the command line has chosen; the file cannot change it.
+    pub state_dir: Option<PathBuf>,
     /// What the process was started with; a difference needs a restart.
     pub boot: Boot,
     /// Where the swap happens.
@@ -85,11 +87,17 @@ impl Reloader {
 
     async fn reload(&mut self, trigger: Trigger, inbox: &ReloadInbox) -> ReloadOutcome {
         let folder = self.folder.clone();
-        let (boot, live) = (self.boot.clone(), self.live.pin());
+        let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
         // A million rows take a while to parse, and this thread also answers signals.
-        let prepared = tokio::task::spawn_blocking(move || prepare(&folder, &boot, &live)).await;
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&folder, state_dir.as_deref(), &boot, &live)).await;
         let now = SystemTime::now();
-        let mut told = trigger != Trigger::FileChange;
+        let (last_good, loaded_at) = {
+            let last = inbox.last.borrow();
+            (last.outcome.is_good(), last.loaded_at)
+        };
+        // Files that were bad and are what serves again end what was told of them, whoever looked.
+        let told = trigger != Trigger::FileChange || !last_good;
         let (outcome, loaded_at) = match prepared {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
@@ -109,19 +117,18 @@ impl Reloader {
             }
             Ok(Prepared::Unchanged { sources, hash }) => {
                 // The files may be good again without a change: they are what the last good ones were.
-                told |= self.fallback.is_some();
                 if self.fallback.is_some() {
                     self.serve_files(&sources, &hash);
                 }
-                (ReloadOutcome::Unchanged, inbox.last.borrow().loaded_at)
+                (ReloadOutcome::Unchanged, loaded_at)
             }
-            Ok(Prepared::Not(outcome)) => (outcome, inbox.last.borrow().loaded_at),
+            Ok(Prepared::Not(outcome)) => (outcome, loaded_at),
             Err(_) => {
                 self.metrics.panicked();
                 let what =
                     "cellgate failed while it read the configuration; report this with the files".to_owned();
                 let view = ProblemView { what, ..ProblemView::default() };
-                (ReloadOutcome::Rejected(vec![view]), inbox.last.borrow().loaded_at)
+                (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
         if outcome == ReloadOutcome::Unchanged && !told {
@@ -161,14 +168,15 @@ enum Prepared {
     Not(ReloadOutcome),
 }
 
-fn prepare(folder: &std::path::Path, boot: &Boot, live: &Snapshot) -> Prepared {
+fn prepare(folder: &Path, state_dir: Option<&Path>, boot: &Boot, live: &Snapshot) -> Prepared {
     let sources = load::load(folder);
     let (mut new_boot, config) = match config::parse_all(&sources, unix_seconds(SystemTime::now())) {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
     };
-    // The command line may have chosen another state folder; the file cannot change it back.
-    new_boot.state_dir.clone_from(&boot.state_dir);
+    if let Some(state_dir) = state_dir {
+        new_boot = new_boot.in_state_dir(state_dir);
+    }
     let changed = config::boot_changes(boot, &new_boot);
     if !changed.is_empty() {
         return Prepared::Not(ReloadOutcome::NeedsRestart(changed));

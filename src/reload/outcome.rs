@@ -158,6 +158,11 @@ pub fn handles(start: ReloadReport) -> (ReloadHandle, ReloadInbox) {
 }
 
 impl ReloadOutcome {
+    /// Whether the files are what serves.
+    pub const fn is_good(&self) -> bool {
+        matches!(self, Self::Unchanged | Self::Applied { .. })
+    }
+
     /// The closed value that is counted.
     pub const fn label(&self) -> Reload {
         match self {

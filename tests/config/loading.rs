@@ -68,6 +68,19 @@ fn a_folder_is_read_with_what_it_names() {
 }
 
 #[test]
+fn what_was_looked_for_in_vain_is_named() {
+    let root = folder();
+    fs::remove_file(root.path().join("certs/dev/us1.key")).unwrap();
+    fs::remove_file(root.path().join("config/boot.yaml")).unwrap();
+    let found = read(&root).err().unwrap_or_default();
+    let config = root.path().join("config");
+    for tried in ["boot.yaml; --config DIR names another folder)", "../certs/dev/us1.key)"] {
+        let tried = format!("(tried {}/{tried}", config.display());
+        assert!(found.contains(&tried), "{tried} in {found}");
+    }
+}
+
+#[test]
 fn files_that_are_not_there_are_problems_where_they_are_named() {
     let remove = |file: &'static str| move |root: &Path| fs::remove_file(root.join(file)).unwrap();
     check(

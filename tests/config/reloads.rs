@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cellgate::config::boot::AccessLog;
 use cellgate::config::{Config, Diff, Sources, boot_changes, compile, diff, parse_all, parse_boot};
 use cellgate::policy::snapshot::Snapshot;
 
@@ -210,6 +211,30 @@ fn changes_that_need_a_restart_are_named_by_field() {
         added(&format!("limits: {{ {key}: {value} }}"), &[&format!("limits.{key}")]);
     }
     added("drain: { grace: 0s, deadline: 1s }", &["drain.grace", "drain.deadline"]);
+}
+
+#[test]
+fn another_state_folder_takes_along_what_lies_below_it() {
+    let check = |keys: &str, expect: [&str; 2]| {
+        let mut sources = example();
+        sources.boot = Ok(format!("{BOOT}{keys}\n").into_bytes());
+        let boot = parse_boot(&sources).map_err(|problems| lines(&problems)).unwrap();
+        let boot = boot.in_state_dir("/var/lib/cellgate".as_ref());
+        let log = match &boot.access_log {
+            AccessLog::File(path) => path.display().to_string(),
+            AccessLog::Stdout => "-".to_owned(),
+        };
+        assert_eq!(boot.state_dir.display().to_string(), "/var/lib/cellgate", "{keys}");
+        assert_eq!([&*boot.admin.unix.display().to_string(), &*log], expect, "{keys}");
+    };
+    let state = "/var/lib/cellgate/admin.sock";
+    check("", [state, "-"]);
+    check("access_log: { path: ../state/log/a }", [state, "/var/lib/cellgate/log/a"]);
+    check("admin: { unix: ../state/admin.sock }", [state, "-"]);
+    check(
+        "state_dir: /srv\nadmin: { unix: /run/a.sock }\naccess_log: { path: /srv-2/a }",
+        ["/run/a.sock", "/srv-2/a"],
+    );
 }
 
 #[test]

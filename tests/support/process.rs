@@ -22,25 +22,32 @@ pub struct Process {
 impl Process {
     /// Starts on a folder; accepts connections when this returns.
     pub fn start(folder: &Folder) -> Self {
-        let process = Self::spawn(folder);
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(folder: &Folder, arguments: &[&str]) -> Self {
+        let process = Self::spawn_with(folder, cellgate(), arguments);
         process.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
         process
     }
 
     /// Starts on a folder, and waits for nothing.
     pub fn spawn(folder: &Folder) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        Self::spawn_as(folder, command)
+        Self::spawn_as(folder, cellgate())
     }
 
     /// The same by another command, which gets the arguments of `cellgate`. Its standard input and output are
     /// the command's.
-    pub fn spawn_as(folder: &Folder, mut command: Command) -> Self {
+    pub fn spawn_as(folder: &Folder, command: Command) -> Self {
+        Self::spawn_with(folder, command, &[])
+    }
+
+    fn spawn_with(folder: &Folder, mut command: Command, arguments: &[&str]) -> Self {
         let log = folder.path("log/stderr.jsonl");
         let before = read(&log).len();
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        command.args(["serve", "--config"]).arg(folder.path("config"));
+        command.args(["serve", "--config"]).arg(folder.path("config")).args(arguments);
         let child = command.stderr(file).spawn().unwrap();
         Self { child, log, before }
     }
@@ -112,6 +119,13 @@ pub fn quiet_port() -> u16 {
     let first = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap();
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (first..30_000).find(free).unwrap()
+}
+
+/// The built program, which nobody writes to or reads from.
+fn cellgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
 }
 
 fn read(log: &Path) -> Vec<Value> {

@@ -11,7 +11,7 @@ mapping! {
         /// Version of the format; only `1` exists.
         version: u64 = REQUIRED;
         /// Folder for what cellgate writes: last good configuration, books, learned credentials. Nobody else may
-        /// be able to write there.
+        /// be able to write there. `--state-dir` replaces it; what else of this file lies below it moves along.
         state_dir: String = default::STATE_DIR;
         /// Age beyond which a replica that serves the last good configuration, because the files are bad, fails readiness.
         /// Absent: it serves at any age. All replicas with the same bad files reach it together.
@@ -94,7 +94,7 @@ mapping! {
         handshakes: u64 = default::HANDSHAKES;
         /// From accept to the end of the TLS handshake, PROXY header included.
         handshake_timeout: String = show_duration(default::HANDSHAKE_TIMEOUT);
-        /// From the first byte of a request head to its last.
+        /// From the first byte of a request head to its last; on a new connection, from its start.
         head_timeout: String = show_duration(default::HEAD_TIMEOUT);
         /// From the end of the handshake to the preface of an HTTP/2 connection.
         preface_timeout: String = show_duration(default::PREFACE_TIMEOUT);

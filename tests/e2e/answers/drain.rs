@@ -95,7 +95,7 @@ fn a_second_start_finds_the_state_of_the_first() {
     let world = world.restart();
     assert_eq!(world.block_on(world.edge.tls(Http::H2).ask(&ask)).unwrap().cell(), Some("cell-1"));
     let report = std::process::Command::new(env!("CARGO_BIN_EXE_cellgate"))
-        .args(["report", "--output", "json", "--state"])
+        .args(["report", "--output", "json", "--state-dir"])
         .arg(world.edge.folder.path("state"))
         .output()
         .unwrap();

@@ -101,6 +101,47 @@ fn a_rejected_reload_changes_nothing_and_says_why_everywhere() {
 }
 
 #[test]
+fn putting_back_what_is_served_ends_what_was_told_of_bad_files() {
+    let site = Site::start();
+    let last = |what: &str| {
+        eventually(what, || {
+            let last = site.page("/config")["last_reload"].clone();
+            (last["outcome"] == what).then_some(last)
+        })
+    };
+    // Nobody asks for a reload: all of it is file changes.
+    for (number, (file, outcome)) in [
+        ("config/accounts.csv", "rejected"),
+        ("config/boot.yaml", "needs_restart"),
+        ("certs/dev/us1.pem", "rejected"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let good = site.folder.read(file);
+        match file {
+            "config/boot.yaml" => site.folder.edit(file, "deadline: 20s", "deadline: 21s"),
+            "certs/dev/us1.pem" => site.folder.write(file, "no certificate"),
+            _ => site.folder.append(file, "99,x,cell-9,,,"),
+        }
+        assert_eq!(last(outcome)["trigger"], "file_change", "{file}");
+        assert_eq!(site.metric("cellgate_config_last_reload_successful"), 0.0, "{file}");
+        site.folder.write(file, &good);
+        assert_eq!(last("unchanged")["trigger"], "file_change", "{file}");
+        assert_eq!(site.metric("cellgate_config_last_reload_successful"), 1.0, "{file}");
+        eventually("a line in the log for each", || {
+            let log = site.process.log();
+            let told = log.iter().filter(|line| line["fields"]["message"] == "configuration unchanged");
+            (told.count() == number + 1).then_some(())
+        });
+        let journal = site.folder.read("state/reloads.jsonl");
+        let ends = journal.lines().filter(|line| line.contains(r#""outcome":"unchanged""#)).count();
+        assert_eq!(ends, number + 1, "{journal}");
+    }
+    assert_eq!(site.page("/config")["generation"], 1);
+}
+
+#[test]
 fn a_signal_reloads_and_a_change_of_boot_yaml_is_listed_by_field() {
     let site = Site::start();
     site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-3,,");

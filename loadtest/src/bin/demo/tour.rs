@@ -332,7 +332,7 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
             ),
             step(
                 "Who still uses the legacy hosts, with what; counted every ten seconds",
-                format!("{cellgate} report --state {state}"),
+                format!("{cellgate} report --state-dir {state}"),
                 &["12345", "1001"],
             ),
             step(
