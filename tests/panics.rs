@@ -32,7 +32,6 @@ use loadtest::client::{Ask, Client, Http, Line};
 use snapshot::SnapshotBuilder;
 
 #[path = "support/snapshot.rs"]
-#[allow(dead_code)]
 mod snapshot;
 
 const HOST: &str = "cloud.getdbt.com";

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{FAILED, OK};
+use super::{FAILED, OK, complain, print_line};
 
 /// Longer than the admin plane lets a call take.
 const WITHIN: Duration = Duration::from_secs(80);
@@ -34,11 +34,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let said: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     if answer.starts_with("HTTP/1.1 200 ") {
-        println!("upgraded: process {} serves", said["pid"]);
+        print_line(&format!("upgraded: process {} serves", said["pid"]))?;
         return Ok(OK.into());
     }
     let words = ["what", "next"].map(|field| said[field].as_str().unwrap_or_default());
-    eprintln!("cellgate: {}", words.join(" ").trim());
+    complain(&format!("cellgate: {}", words.join(" ").trim()));
     Ok(FAILED.into())
 }
 

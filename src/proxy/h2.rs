@@ -38,9 +38,8 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
     let granted = service.grant();
     let metered = Metered::new(stream, limits.http2.control);
     let flooded = metered.flooded();
-    let wire = Wire::direct(metered, id);
     let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
-    let handshake = handshake(Box::new(wire), Some(options));
+    let handshake = handshake(Box::new(Wire::direct(metered, id)), Some(options));
     let Ok(Ok(mut connection)) = tokio::time::timeout(limits.preface_timeout, handshake).await else {
         return;
     };
@@ -50,8 +49,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
     let (mut malformed, mut served) = (0usize, 0u32);
     // Since when the client has been told.
     let mut closing = None::<Instant>;
-    let lifetime = tokio::time::sleep(limits.connection_lifetime);
-    tokio::pin!(lifetime);
+    let mut lifetime = std::pin::pin!(tokio::time::sleep(limits.connection_lifetime));
     loop {
         let idle_until = match closing {
             // A request may have crossed what it was told.
@@ -64,13 +62,11 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
                 if shutdown.phase() < leave_at(served, &shutdown) {
                     continue;
                 }
-                connection.graceful_shutdown();
-                closing = Some(Instant::now());
+                closing = farewell(&mut connection);
                 continue;
             }
             () = &mut lifetime, if closing.is_none() => {
-                connection.graceful_shutdown();
-                closing = Some(Instant::now());
+                closing = farewell(&mut connection);
                 continue;
             }
             () = flooded.happened() => {
@@ -83,8 +79,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
                 if closing.is_some() {
                     return;
                 }
-                connection.graceful_shutdown();
-                closing = Some(Instant::now());
+                closing = farewell(&mut connection);
                 continue;
             }
         };
@@ -92,8 +87,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
             Ok(Some(H2Accept::Session(session))) => {
                 served = served.saturating_add(1);
                 if served >= limits.requests_per_connection && closing.is_none() {
-                    connection.graceful_shutdown();
-                    closing = Some(Instant::now());
+                    closing = farewell(&mut connection);
                 }
                 tokio::spawn(one_stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
             }
@@ -108,6 +102,15 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// Tells the client to begin nothing more; the moment of that.
+fn farewell<S>(connection: &mut h2::server::Connection<S, Bytes>) -> Option<Instant>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.graceful_shutdown();
+    Some(Instant::now())
 }
 
 /// Tells the client why its connection ends, and ends it.

@@ -12,6 +12,7 @@ mod linger;
 mod metered;
 mod outgoing;
 pub mod pool;
+mod progress;
 pub mod pump;
 mod record;
 pub mod reply;

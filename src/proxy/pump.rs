@@ -17,6 +17,8 @@ use pingora::http::ResponseHeader;
 use tokio::time::{Instant, Sleep};
 
 use super::downstream::Downstream;
+pub use super::progress::Progress;
+use super::progress::{Request, Response};
 use super::sink::Sink;
 use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
@@ -67,36 +69,6 @@ pub struct Pump<'a> {
     tunnel: Option<Tunnel>,
 }
 
-/// How far both directions are; lives from the request head to the end, across two pumps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    request: Request,
-    response: Response,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    /// Body bytes may come.
-    Open,
-    /// The cell has been told the end.
-    Done,
-    /// The cell takes no more of it; what it answers still counts. What the client goes on sending is
-    /// neither read here nor taken for its next request.
-    Abandoned,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Response {
-    /// No final head yet.
-    Head,
-    /// Head sent or being decided on; body may come.
-    Body,
-    /// The client has been told the end.
-    Done,
-    /// After a 101: bytes both ways until either side closes.
-    Tunnel,
-}
-
 /// One of the two directions, looked at in turn.
 type PollStep<'a> = fn(&mut Pump<'a>, &mut Context<'_>) -> Poll<Result<Step, Broken>>;
 
@@ -107,25 +79,6 @@ enum Step {
     /// A tunnel is to end.
     Goodbye,
     Finished,
-}
-
-impl Progress {
-    /// Before anything has moved but the request head; `bodiless` when no request body comes.
-    pub fn start(bodiless: bool) -> Self {
-        let request = if bodiless { Request::Done } else { Request::Open };
-        Self { request, response: Response::Head }
-    }
-
-    /// Whether the cell has had the whole request and has answered it whole: only then can its
-    /// connection carry another.
-    pub fn is_whole(self) -> bool {
-        self.request == Request::Done && self.response == Response::Done
-    }
-
-    /// Whether the connection has become a tunnel.
-    pub fn is_tunnel(self) -> bool {
-        self.response == Response::Tunnel
-    }
 }
 
 impl<'a> Pump<'a> {

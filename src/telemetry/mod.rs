@@ -13,6 +13,7 @@ mod meters;
 pub mod metrics;
 mod registry;
 pub mod wall_time;
+mod writers;
 
 use std::io;
 use std::sync::Arc;
