@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -163,13 +164,21 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
     edits
 }
 
-/// Fields that a cell must not say to a client: for one hop, or ours. `upgraded` keeps those of a 101.
-pub fn incoming(headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
+/// Fields that a cell must not say to a client: for one hop, ours, or about a body that this status does not
+/// have. `upgraded` keeps those of a 101.
+pub fn incoming(status: StatusCode, headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
     let ours = |name: &&HeaderName| gate::is_routing_field(name.as_str().as_bytes());
     let mut removed: Vec<HeaderName> =
         HOP_BY_HOP.into_iter().chain([PROXY_CONNECTION]).filter(|name| headers.contains_key(name)).collect();
     removed.extend(headers.keys().filter(ours).cloned());
     removed.extend(nominated(headers));
+    match status {
+        // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid both; HTTP/2 clients end the connection on it.
+        StatusCode::NO_CONTENT => removed.extend([header::CONTENT_LENGTH, header::TRANSFER_ENCODING]),
+        // Its length is that of the answer which was not sent again.
+        StatusCode::NOT_MODIFIED => removed.push(header::TRANSFER_ENCODING),
+        _ => {}
+    }
     if upgraded {
         removed.retain(|name| !matches!(*name, header::CONNECTION | header::UPGRADE));
     }
@@ -440,15 +449,20 @@ mod tests {
             ("content-type", "text/plain"),
             ("transfer-encoding", "chunked"),
         ]);
-        let removed = incoming(&response, false);
+        let removed = incoming(StatusCode::OK, &response, false);
         for name in ["x-cellgate-outcome", "x_cellgate_cell", "connection", "x-hop"] {
             assert!(removed.iter().any(|removed| removed == name), "{name}");
         }
         for name in ["content-type", "transfer-encoding"] {
             assert!(!removed.iter().any(|removed| removed == name), "{name}");
         }
+        let framed = headers(&[("content-length", "5"), ("etag", "x")]);
+        let [none, all] = [vec![], vec![header::CONTENT_LENGTH, header::TRANSFER_ENCODING]];
+        assert_eq!(incoming(StatusCode::OK, &framed, false), none);
+        assert_eq!(incoming(StatusCode::NO_CONTENT, &framed, false), all);
+        assert_eq!(incoming(StatusCode::NOT_MODIFIED, &framed, false), all[1..]);
         let switching = headers(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
-        let kept = incoming(&switching, true);
+        let kept = incoming(StatusCode::SWITCHING_PROTOCOLS, &switching, true);
         assert_eq!(kept, [] as [HeaderName; 0]);
     }
 

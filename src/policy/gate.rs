@@ -7,6 +7,7 @@
 
 mod answer;
 mod authority;
+mod chunks;
 mod head;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, VIA};
@@ -17,6 +18,7 @@ use super::refusal::{BadRequest, Refusal};
 use super::snapshot::RequestLimits;
 pub use answer::{ANSWER_BYTES, BadAnswer, INTERIM_ANSWERS, check_answer, size};
 pub use authority::{Authority, MAX_HOST_LEN};
+pub use chunks::ChunkReader;
 pub use head::{
     Framing, Head, HeadReader, HeadStatus, MAX_CONTENT_LENGTH, MAX_EMPTY_LINES, MAX_LENGTH_DIGITS,
     MAX_METHOD_LEN, Span, TargetForm, read_head,

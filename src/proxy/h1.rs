@@ -19,7 +19,7 @@ use super::request::Peer;
 use super::service::Service;
 use super::wire::Wire;
 use crate::listen::drain::Phase;
-use crate::policy::gate::{Head, HeadReader, HeadStatus};
+use crate::policy::gate::{ChunkReader, Framing, Head, HeadReader, HeadStatus};
 use crate::policy::refusal::{BadRequest, Refusal};
 
 /// First read of a head; most heads fit, and the buffer lives only while a request does.
@@ -76,6 +76,14 @@ async fn one_request(
     let absolute = head.authority(&ready.buffered).map(str::to_owned);
     let target = head.origin_target(&ready.buffered).into_owned();
     let wire = wire_of(&ready.stream)?;
+    if head.framing == Framing::Chunked {
+        let mut chunks = ChunkReader::default();
+        if let Err(broken) = chunks.read(&ready.buffered[head.len..]) {
+            let reply = service.refuse_unread(peer, snapshot, broken.into());
+            return say_and_close(ready.stream, &reply).await;
+        }
+        wire.judge(chunks);
+    }
     let mut session = HttpSession::new(ready.stream);
     // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
     let _ = ready.buffered.split_to(head.skipped);

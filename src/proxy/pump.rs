@@ -355,6 +355,11 @@ impl Limits {
 
 fn client_broke(error: BError) -> Broken {
     use pingora::ErrorType::{ConnectionClosed, Custom, H2Error, ReadError};
+    let judged = error.root_cause().downcast_ref::<std::io::Error>();
+    if judged.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+        // The wire's verdict on its chunks.
+        return Broken::ClientBody(error);
+    }
     match error.etype() {
         // The engine's PREMATURE_BODY_END: the connection closed before the promised length.
         ConnectionClosed | ReadError | H2Error | Custom("PrematureBodyEnd") => Broken::ClientGone,

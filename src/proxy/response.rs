@@ -21,7 +21,7 @@ const ANNOTATED: [http::HeaderName; 4] =
 
 /// Turns the cell's head into ours. Says whether the cell sent deprecation dates itself.
 pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: &mut ResponseHeader) -> bool {
-    for name in forwarding::incoming(&head.headers, tunnel) {
+    for name in forwarding::incoming(head.status, &head.headers, tunnel) {
         head.remove_header(&name);
     }
     if tunnel && request.version == WireVersion::Http2 {

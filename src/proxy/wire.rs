@@ -7,7 +7,8 @@
 //! With a queue, a session's `write_body` always returns, and back-pressure is kept by the loop: it
 //! takes the next chunk for a connection only after [`WireHandle::settled`].
 //!
-//! It knows nothing of HTTP. For HTTP/2, which has flow control of its own, writes go straight through.
+//! It knows nothing of HTTP, but it can be given a judge of what comes in: the bytes of a chunked body pass here
+//! and nowhere else of ours before the engine has read them. For HTTP/2, which has flow control of its own, writes go straight through.
 
 use std::fmt;
 use std::io;
@@ -21,6 +22,8 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::policy::gate::ChunkReader;
 
 /// A queue never grows past this: the loop lets in one chunk (64 KiB, the engine's body buffer) at a
 /// time and a head (64 KiB at most) before it. Past it, writes wait, which only a defect can cause.
@@ -50,6 +53,8 @@ struct Inner {
     given: u64,
     /// Bytes were accepted since the stream below was last flushed.
     unflushed: bool,
+    /// Judges what is read until its body has ended.
+    chunks: Option<ChunkReader>,
     /// Our half is to be closed after the queue.
     end: End,
     /// A queued write failed; told to whoever writes, flushes or settles next.
@@ -106,6 +111,7 @@ impl Wire {
             queue: BytesMut::new(),
             given: 0,
             unflushed: false,
+            chunks: None,
             end: End::Open,
             failed: None,
         };
@@ -123,6 +129,12 @@ impl WireHandle {
     /// How many bytes the stream below was given so far. Where that has not grown, nothing was sent.
     pub fn given(&self) -> u64 {
         lock(&self.0).given
+    }
+
+    /// Has the body that is being read judged; `chunks` has seen what was read of it before. A body that breaks
+    /// its framing makes reading fail with `InvalidData`.
+    pub fn judge(&self, chunks: ChunkReader) {
+        lock(&self.0).chunks = Some(chunks).filter(|chunks| !chunks.is_done());
     }
 
     /// Closes our half after what is queued; the peer may go on sending.
@@ -220,7 +232,18 @@ impl AsyncRead for Wire {
             // A failure is told to the writing side; what the peer sent before it is still worth reading.
             let _ = inner.poll_settle(cx);
         }
-        Pin::new(&mut inner.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
+        if let Some(chunks) = &mut inner.chunks {
+            if chunks.read(&buf.filled()[before..]).is_err() {
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if chunks.is_done() {
+                inner.chunks = None;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -7,7 +7,7 @@ use loadtest::client::{Ask, Http};
 
 use super::{said, said_h2};
 use crate::raw_http;
-use crate::running::authority;
+use crate::running::{authority, eventually};
 use crate::world::World;
 
 const HOST: &str = "Host: cloud.getdbt.com\r\n";
@@ -16,6 +16,7 @@ const HOST: &str = "Host: cloud.getdbt.com\r\n";
 fn malformed() -> Vec<(String, &'static str)> {
     let get = |target: &str| format!("GET {target} HTTP/1.1\r\n{HOST}\r\n");
     let with = |fields: &str| format!("POST /x HTTP/1.1\r\n{HOST}{fields}\r\nhello");
+    let chunks = |body: &str| format!("POST /x HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{body}");
     vec![
         ("GET / HTTP/1.1\r\n\r\n".into(), "bad_host"),
         (format!("GET / HTTP/1.1\r\n{HOST}{HOST}\r\n"), "bad_host"),
@@ -32,6 +33,9 @@ fn malformed() -> Vec<(String, &'static str)> {
         (with("X-A: 1\r\n folded: 2\r\n"), "bad_header_line"),
         (with("X-A: \0\r\n"), "bad_header_line"),
         (with("Connection: Host\r\nContent-Length: 5\r\n"), "bad_connection_header"),
+        (chunks("3;a\nb\r\nxyz\r\n0\r\n\r\n"), "bad_body"),
+        (chunks("3;a\0b\r\nxyz\r\n0\r\n\r\n"), "bad_body"),
+        (chunks("3\r\nxyz\r\n0;\n\r\n\r\n"), "bad_body"),
         (get("/api/v2/accounts/12345/../1001/"), "bad_path"),
         (get("/api/v2/accounts/12%3345/"), "bad_account_id"),
         (get("/api//v2/accounts/12345/"), "bad_path"),
@@ -67,6 +71,21 @@ fn a_malformed_request_gets_a_problem_document_and_the_end_of_the_connection() {
     let absolute = "GET http://ab123.us1.dbt.com/a?b HTTP/1.1\r\nHost: ab123.us1.dbt.com\r\n\r\n";
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), absolute.as_bytes()).unwrap();
     assert_eq!(reply.json()["target"], "/a?b", "{}", reply.text());
+}
+
+#[test]
+fn chunks_that_go_wrong_later_get_400_too() {
+    let world = World::example();
+    let head = "POST /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nAuthorization: Token x\r\n\
+                Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let mut connection = raw_http::tcp(world.edge.addr("http"));
+    connection.write_all(head.as_bytes()).unwrap();
+    // The cell has the beginning when the rest is sent.
+    eventually("the request at the cell", || (world.cell("cell-2").requests() == 1).then_some(()));
+    let reply = raw_http::ask(&mut connection, b"3;a\nb\r\nxyz\r\n0\r\n\r\n").unwrap();
+    said(&reply, 400, "unknown", "a broken chunk");
+    assert_eq!(reply.json()["title"], "bad_body");
+    assert!(raw_http::ends(&mut connection));
 }
 
 #[test]

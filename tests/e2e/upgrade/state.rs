@@ -79,7 +79,7 @@ fn what_was_learned_counted_and_configured_is_there_in_the_next_process() {
 /// Requests that the books know.
 fn counted(folder: &Folder) -> u64 {
     let report = std::process::Command::new(env!("CARGO_BIN_EXE_cellgate"))
-        .args(["report", "--output", "json", "--state"])
+        .args(["report", "--output", "json", "--state-dir"])
         .arg(folder.path("state"))
         .output()
         .unwrap();
