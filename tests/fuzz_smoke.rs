@@ -79,6 +79,16 @@ fn a_proxy_header_is_judged_once() {
     check("proxy_protocol", targets::proxy_protocol, 400_000);
 }
 
+#[test]
+fn a_chunked_body_ends_at_one_byte() {
+    check("chunks", targets::chunks, 300_000);
+}
+
+#[test]
+fn what_is_merged_with_ours_keeps_both() {
+    check("merges", targets::merges, 60_000);
+}
+
 /// Tries every seed, and `times` mutations of seeds.
 fn check(target: &str, is_good: fn(&[u8]) -> bool, times: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);

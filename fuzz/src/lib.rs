@@ -6,6 +6,8 @@
 //! tool that is not there.
 #![allow(clippy::panic)]
 
+mod chunks;
+mod merges;
 #[path = "../../tests/support/servers.rs"]
 mod servers;
 #[path = "../../tests/support/snapshot.rs"]
@@ -23,7 +25,9 @@ use cellgate::policy::gate::{HeadReader, HeadStatus, read_head};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::{RequestLimits, Snapshot};
+pub use chunks::chunks;
 use http::{HeaderMap, HeaderName, HeaderValue};
+pub use merges::merges;
 use snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example, fingerprint_key};
 
 /// 2026-11-20T00:00:00Z.

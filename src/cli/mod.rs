@@ -1,6 +1,7 @@
 //! The command line: one file a command. Arguments are parsed here, decisions are made elsewhere, and
 //! what a person reads is printed here and nowhere else.
 
+mod admin_socket;
 mod check;
 mod explain;
 mod fingerprint;

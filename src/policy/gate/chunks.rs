@@ -31,6 +31,8 @@ pub struct ChunkReader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
+    /// Blanks behind a size, which nothing but an extension or the end may follow.
+    Blank,
     Extension,
     /// The line feed of a size line.
     SizeEnd,
@@ -92,9 +94,10 @@ impl ChunkReader {
                 self.size = self.size * 16 + u64::from(char::from(byte).to_digit(16)?);
                 Some(State::Size)
             }
-            (State::Size, b'\r') if self.digits > 0 => Some(State::SizeEnd),
-            (State::Size, b';' | b' ' | b'\t') if self.digits > 0 => Some(State::Extension),
-            (State::Extension, b'\r') => Some(State::SizeEnd),
+            (State::Size, _) if self.digits == 0 => None,
+            (State::Size | State::Blank | State::Extension, b'\r') => Some(State::SizeEnd),
+            (State::Size | State::Blank, b' ' | b'\t') => Some(State::Blank),
+            (State::Size | State::Blank, b';') => Some(State::Extension),
             (State::Extension, byte) if is_text(byte) => Some(State::Extension),
             (State::SizeEnd, b'\n') => Some(self.sized()),
             (State::DataEnd, b'\r') => Some(State::DataFeed),
@@ -180,6 +183,8 @@ mod tests {
             "3;a\0b\r\nabc\r\n0\r\n\r\n",
             "3;a\rb\r\nabc\r\n0\r\n\r\n",
             "0;\n\r\n\r\n",
+            "3 x\r\nabc\r\n",
+            "3 3\r\nabc\r\n",
             "\r\n3\r\nabc\r\n",
             " 3\r\nabc\r\n",
             "+3\r\nabc\r\n",

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use loadtest::cell::CellOptions;
@@ -16,20 +16,27 @@ use crate::world::{CELLS, addresses, runtime, start_cells};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: ab123.us1.dbt.com\r\nConnection: close\r\n\r\n";
 
+/// Started by a link, as an installation of several versions is: the link, and the process. An upgrade may take
+/// so long.
+fn linked(folder: &Folder, upgrade_timeout: &str) -> (PathBuf, Line) {
+    let drain = "drain: { grace: 100ms, deadline: 20s }";
+    let with = drain.replace(" }", &format!(", upgrade_timeout: {upgrade_timeout} }}"));
+    folder.edit("config/boot.yaml", drain, &with);
+    let program = folder.path("cellgate");
+    symlink(env!("CARGO_BIN_EXE_cellgate"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let line = Line::of(Process::spawn_as(folder, command));
+    line.first.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
+    (program, line)
+}
+
 #[test]
 fn a_program_that_cannot_serve_changes_nothing() {
     let runtime = runtime();
     let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
     let folder = Folder::example(&addresses(&cells));
-    let drain = "drain: { grace: 100ms, deadline: 20s }";
-    folder.edit("config/boot.yaml", drain, "drain: { grace: 100ms, deadline: 20s, upgrade_timeout: 10s }");
-    // Started by a link, as an installation of several versions is.
-    let program = folder.path("cellgate");
-    symlink(env!("CARGO_BIN_EXE_cellgate"), &program).unwrap();
-    let mut command = Command::new(&program);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut line = Line::of(Process::spawn_as(&folder, command));
-    line.first.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
+    let (program, mut line) = linked(&folder, "10s");
 
     let mut failures = 0;
     let mut fails = |line: &mut Line, expect: &str| {
@@ -71,14 +78,7 @@ fn a_program_that_never_gets_ready_is_ended_in_time_and_another_is_refused_meanw
     let runtime = runtime();
     let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
     let folder = Folder::example(&addresses(&cells));
-    let drain = "drain: { grace: 100ms, deadline: 20s }";
-    folder.edit("config/boot.yaml", drain, "drain: { grace: 100ms, deadline: 20s, upgrade_timeout: 3s }");
-    let program = folder.path("cellgate");
-    symlink(env!("CARGO_BIN_EXE_cellgate"), &program).unwrap();
-    let mut command = Command::new(&program);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut line = Line::of(Process::spawn_as(&folder, command));
-    line.first.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
+    let (program, mut line) = linked(&folder, "3s");
     script(&program, &format!("echo $$ > {}; exec sleep 600", folder.path("pid").display()), 0o755);
     line.first.signal("USR2");
     let pid: u32 =
