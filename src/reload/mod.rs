@@ -92,12 +92,8 @@ impl Reloader {
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&folder, state_dir.as_deref(), &boot, &live)).await;
         let now = SystemTime::now();
-        let (last_good, loaded_at) = {
-            let last = inbox.last.borrow();
-            (last.outcome.is_good(), last.loaded_at)
-        };
-        // Files that were bad and are what serves again end what was told of them, whoever looked.
-        let told = trigger != Trigger::FileChange || !last_good;
+        let last = Arc::clone(&inbox.last.borrow());
+        let loaded_at = last.loaded_at;
         let (outcome, loaded_at) = match prepared {
             Ok(Prepared::Ready { next, sources, summary }) => {
                 let generation = next.generation;
@@ -131,7 +127,7 @@ impl Reloader {
                 (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
-        if outcome == ReloadOutcome::Unchanged && !told {
+        if trigger == Trigger::FileChange && !outcome.is_news_after(&last.outcome) {
             // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
             return outcome;
         }

@@ -163,6 +163,13 @@ impl ReloadOutcome {
         matches!(self, Self::Unchanged | Self::Applied { .. })
     }
 
+    /// Whether it says anything that is not known from the outcome before it. Files that are found bad in the same
+    /// way, or good and unchanged as before, do not; good ones after bad ones do.
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        let as_before = *self == Self::Unchanged && before.is_good();
+        !as_before && self != before
+    }
+
     /// The closed value that is counted.
     pub const fn label(&self) -> Reload {
         match self {
@@ -183,6 +190,34 @@ impl Trigger {
             Self::FileChange => "file_change",
             Self::Signal => "signal",
             Self::Admin => "admin",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_tells_only_what_is_not_known() {
+        let rejected = |what: &str| {
+            ReloadOutcome::Rejected(vec![ProblemView { what: what.to_owned(), ..ProblemView::default() }])
+        };
+        let applied = |number| ReloadOutcome::Applied { generation: Generation(number) };
+        let restart = || ReloadOutcome::NeedsRestart(vec!["workers".to_owned()]);
+        for (outcome, before, news) in [
+            (ReloadOutcome::Unchanged, applied(1), false),
+            (ReloadOutcome::Unchanged, ReloadOutcome::Unchanged, false),
+            (ReloadOutcome::Unchanged, rejected("a"), true),
+            (ReloadOutcome::Unchanged, restart(), true),
+            (rejected("a"), applied(1), true),
+            (rejected("a"), rejected("a"), false),
+            (rejected("a"), rejected("b"), true),
+            (restart(), restart(), false),
+            (applied(2), applied(1), true),
+            (applied(2), rejected("a"), true),
+        ] {
+            assert_eq!(outcome.is_news_after(&before), news, "{outcome:?} after {before:?}");
         }
     }
 }

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 /// Without events (a network file system has none) the folder is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The first look: what has changed between the reading of the folder and the beginning of the watching came
+/// without an event.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Watched folders.
 pub struct Watch {
@@ -45,12 +49,9 @@ impl Watch {
         let watcher = watched.inspect_err(|error| {
             tracing::warn!(?folders, %error, every = ?LOOK_EVERY, "no file events; looking from time to time");
         });
-        let mut fallback = interval(LOOK_EVERY);
+        let first = Instant::now() + if look_at_once { Duration::ZERO } else { FIRST_LOOK };
+        let mut fallback = interval_at(first, LOOK_EVERY);
         fallback.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick is now, and a start has just read everything.
-        if !look_at_once {
-            fallback.reset();
-        }
         Self { events, fallback, _watcher: watcher.ok() }
     }
 
@@ -71,6 +72,24 @@ impl Watch {
                 Ok(Some(())) if Instant::now() < end => {}
                 _ => return,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_before_the_watching_began_is_looked_for_soon() {
+        for (look_at_once, expect) in [(true, Duration::ZERO), (false, FIRST_LOOK)] {
+            let begun = Instant::now();
+            let mut watch = Watch::folders(&[], Path::new("."), look_at_once);
+            watch.changed().await;
+            assert_eq!(begun.elapsed(), expect, "at once: {look_at_once}");
+            let begun = Instant::now();
+            watch.changed().await;
+            assert_eq!(begun.elapsed(), LOOK_EVERY);
         }
     }
 }
