@@ -16,7 +16,7 @@ use http::{HeaderMap, Method};
 use super::facts::{ConnectionFacts, RequestFacts, Upgrade, WireVersion};
 use super::refusal::{BadRequest, Refusal};
 use super::snapshot::RequestLimits;
-pub use answer::{ANSWER_BYTES, BadAnswer, INTERIM_ANSWERS, check_answer, size};
+pub use answer::{ANSWER_BYTES, Asked, BadAnswer, INTERIM_ANSWERS, check_answer, size};
 pub use authority::{Authority, MAX_HOST_LEN};
 pub use chunks::ChunkReader;
 pub use head::{

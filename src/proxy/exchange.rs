@@ -19,8 +19,7 @@ use super::service::{Service, unix, unix_now};
 use super::tunnel::Tunnel;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
-use crate::policy::facts::{Upgrade, WireVersion};
-use crate::policy::gate;
+use crate::policy::gate::{self, Asked};
 use crate::policy::ids::CellIndex;
 use crate::policy::pick;
 use crate::policy::refusal::{Outcome, Refusal};
@@ -129,16 +128,11 @@ impl Exchange<'_> {
     async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing, answer: Answer) {
         let Answer { mut head, end, mut upstream, place, progress } = answer;
         let tunnel = progress.is_tunnel();
-        let asked = request.upgrade == Upgrade::WebSocket;
+        let asked = Asked::of(request.upgrade, request.version);
         let chunks = head.version != Version::HTTP_10;
         if let Err(wrong) = gate::check_answer(head.status, &head.headers, chunks, asked) {
             // The connection goes with it: what it has more to say is nobody's answer.
             tracing::debug!(cell = %cell.name, ?wrong, "an answer that is not passed on");
-            return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
-        }
-        if asked && request.version == WireVersion::Http2 && !tunnel && head.status.is_success() {
-            // Over HTTP/2 any 2xx says that the WebSocket is open (RFC 8441 section 5); this cell has not
-            // opened one.
             return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
         }
         self.ended.upstream_deprecated = dress(self.snapshot, request, tunnel, &mut head);

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod downstream;
 mod exchange;
 pub mod forward;
+mod frames;
 mod h1;
 mod h2;
 pub mod kept;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use super::metered::{FrameHeads, PREFACE};
+use super::frames::{FrameHeads, PREFACE};
 use super::wire::ByteStream;
 
 /// A connection to a cell, with an eye on what is sent.

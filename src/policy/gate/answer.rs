@@ -6,6 +6,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, StatusCode};
 
 use super::{head, members};
+use crate::policy::facts::{Upgrade, WireVersion};
 
 /// Most bytes of an answer's fields. Twice what a request's head may have by default, because cookies come
 /// back with their attributes; nginx takes 4 or 8 KiB, Envoy 60 KiB.
@@ -24,10 +25,33 @@ pub enum BadAnswer {
     ContentLength,
     /// A transfer coding other than exactly `chunked`, or one in HTTP/1.0.
     TransferEncoding,
-    /// 101 to a request that asked for nothing, or to something else than WebSocket.
+    /// 101 to a request that asked for nothing, or to something else than WebSocket; or a 2xx that an HTTP/2
+    /// client would take for an open WebSocket.
     Upgrade,
     /// A status above 599 (RFC 9110 section 15).
     Status,
+}
+
+/// What the client asked its connection, or its stream, to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing.
+    Nothing,
+    /// A WebSocket over HTTP/1.1, which 101 opens.
+    WebSocket,
+    /// One over HTTP/2, which any 2xx of ours opens (RFC 8441 section 5).
+    WebSocketStream,
+}
+
+impl Asked {
+    /// What a request asks for.
+    pub fn of(upgrade: Upgrade, version: WireVersion) -> Self {
+        match (upgrade, version) {
+            (Upgrade::WebSocket, WireVersion::Http2) => Self::WebSocketStream,
+            (Upgrade::WebSocket, _) => Self::WebSocket,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Bytes of the fields as HTTP/1.1 writes them.
@@ -36,8 +60,7 @@ pub fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// Judges the final head of an answer. `chunks` where its version knows transfer codings (HTTP/1.1);
-/// `asked` where the client asked for a WebSocket.
+/// Judges the final head of an answer. `chunks` where its version knows transfer codings (HTTP/1.1).
 ///
 /// # Errors
 /// What is wrong with it; none of it may reach the client.
@@ -45,7 +68,7 @@ pub fn check_answer(
     status: StatusCode,
     headers: &HeaderMap,
     chunks: bool,
-    asked: bool,
+    asked: Asked,
 ) -> Result<(), BadAnswer> {
     if size(headers) > ANSWER_BYTES {
         return Err(BadAnswer::TooLarge);
@@ -57,7 +80,10 @@ pub fn check_answer(
         let mut offers = members(headers, &UPGRADE);
         let websocket = matches!((offers.next(), offers.next()), (Some(offer), None)
             if offer.eq_ignore_ascii_case(b"websocket"));
-        return if asked && websocket { Ok(()) } else { Err(BadAnswer::Upgrade) };
+        return if asked != Asked::Nothing && websocket { Ok(()) } else { Err(BadAnswer::Upgrade) };
+    }
+    if asked == Asked::WebSocketStream && status.is_success() {
+        return Err(BadAnswer::Upgrade);
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
@@ -81,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    fn judge(status: u16, fields: &[(&str, &str)], asked: bool) -> Result<(), BadAnswer> {
+    fn judge(status: u16, fields: &[(&str, &str)], asked: Asked) -> Result<(), BadAnswer> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
@@ -97,47 +123,69 @@ mod tests {
             &[("content-length", "0"), ("set-cookie", "a"), ("set-cookie", "b")],
             &[("transfer-encoding", "Chunked")],
         ] {
-            assert_eq!(judge(200, fields, false), Ok(()), "{fields:?}");
+            assert_eq!(judge(200, fields, Asked::Nothing), Ok(()), "{fields:?}");
         }
-        assert_eq!(judge(101, &[("upgrade", "WebSocket"), ("connection", "upgrade")], true), Ok(()));
+        assert_eq!(
+            judge(101, &[("upgrade", "WebSocket"), ("connection", "upgrade")], Asked::WebSocket),
+            Ok(())
+        );
         // A refused upgrade is an answer like any other.
-        assert_eq!(judge(403, &[("content-length", "5")], true), Ok(()));
+        assert_eq!(judge(403, &[("content-length", "5")], Asked::WebSocket), Ok(()));
     }
 
     #[test]
     fn answers_with_two_readings_do_not() {
         for length in ["5, 5", "+5", "-5", "", "5 5", "0x5", "99999999999999999999"] {
-            let judged = judge(200, &[("content-length", length)], false);
+            let judged = judge(200, &[("content-length", length)], Asked::Nothing);
             assert_eq!(judged, Err(BadAnswer::ContentLength), "{length:?}");
         }
         let twice = [("content-length", "5"), ("content-length", "5")];
-        assert_eq!(judge(200, &twice, false), Err(BadAnswer::ContentLength));
+        assert_eq!(judge(200, &twice, Asked::Nothing), Err(BadAnswer::ContentLength));
         let both = [("content-length", "5"), ("transfer-encoding", "chunked")];
-        assert_eq!(judge(200, &both, false), Err(BadAnswer::ContentLength));
+        assert_eq!(judge(200, &both, Asked::Nothing), Err(BadAnswer::ContentLength));
         for coding in ["gzip, chunked", "chunked, chunked", "identity", "xchunked", ""] {
-            let judged = judge(200, &[("transfer-encoding", coding)], false);
+            let judged = judge(200, &[("transfer-encoding", coding)], Asked::Nothing);
             assert_eq!(judged, Err(BadAnswer::TransferEncoding), "{coding:?}");
         }
         let mut headers = HeaderMap::new();
         headers.insert(TRANSFER_ENCODING, "chunked".parse().unwrap());
-        let old = check_answer(StatusCode::OK, &headers, false, false);
+        let old = check_answer(StatusCode::OK, &headers, false, Asked::Nothing);
         assert_eq!(old, Err(BadAnswer::TransferEncoding), "HTTP/1.0 knows no chunks");
-        assert_eq!(judge(999, &[], false), Err(BadAnswer::Status));
+        assert_eq!(judge(999, &[], Asked::Nothing), Err(BadAnswer::Status));
     }
 
     #[test]
     fn only_a_websocket_that_was_asked_for_is_switched_to() {
-        assert_eq!(judge(101, &[("upgrade", "websocket")], false), Err(BadAnswer::Upgrade));
+        assert_eq!(judge(101, &[("upgrade", "websocket")], Asked::Nothing), Err(BadAnswer::Upgrade));
         for offer in ["h2c", "websocket, h2c", ""] {
-            assert_eq!(judge(101, &[("upgrade", offer)], true), Err(BadAnswer::Upgrade), "{offer:?}");
+            assert_eq!(
+                judge(101, &[("upgrade", offer)], Asked::WebSocket),
+                Err(BadAnswer::Upgrade),
+                "{offer:?}"
+            );
         }
-        assert_eq!(judge(101, &[], true), Err(BadAnswer::Upgrade));
+        assert_eq!(judge(101, &[], Asked::WebSocket), Err(BadAnswer::Upgrade));
+        assert_eq!(judge(101, &[("upgrade", "websocket")], Asked::WebSocketStream), Ok(()));
+    }
+
+    #[test]
+    fn an_answer_without_a_switch_opens_no_websocket() {
+        // Over HTTP/1.1 only 101 does, and the client can be told what the cell has said.
+        for (status, asked, expect) in [
+            (200, Asked::WebSocket, Ok(())),
+            (200, Asked::WebSocketStream, Err(BadAnswer::Upgrade)),
+            (204, Asked::WebSocketStream, Err(BadAnswer::Upgrade)),
+            (302, Asked::WebSocketStream, Ok(())),
+            (403, Asked::WebSocketStream, Ok(())),
+        ] {
+            assert_eq!(judge(status, &[], asked), expect, "{status} {asked:?}");
+        }
     }
 
     #[test]
     fn a_large_head_is_refused() {
         let value = "y".repeat(ANSWER_BYTES - "x".len() - 4);
-        assert_eq!(judge(200, &[("x", &value)], false), Ok(()));
-        assert_eq!(judge(200, &[("x", &format!("{value}y"))], false), Err(BadAnswer::TooLarge));
+        assert_eq!(judge(200, &[("x", &value)], Asked::Nothing), Ok(()));
+        assert_eq!(judge(200, &[("x", &format!("{value}y"))], Asked::Nothing), Err(BadAnswer::TooLarge));
     }
 }
