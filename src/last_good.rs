@@ -14,7 +14,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::config::boot::MAX_CONFIG_BYTES;
-use crate::config::files::hex;
+use crate::policy::hex::hex;
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -136,7 +136,7 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    hex(digest::digest(&digest::SHA256, bytes))
 }
 
 #[cfg(test)]

@@ -40,14 +40,9 @@ pub fn merges(data: &[u8]) -> bool {
 }
 
 fn dates(headers: &HeaderMap, merge: Merge) {
-    let schedule = Schedule {
-        name: Label::parse("fuzz").expect("a label"),
-        deprecated_since: 1_769_904_000,
-        sunset_at: 1_793_491_200,
-        guide: "https://docs.example.com/".into(),
-        policy: None,
-        merge,
-    };
+    let name = Label::parse("fuzz").expect("a label");
+    let guide = "https://docs.example.com/".into();
+    let schedule = Schedule::new(name, 1_769_904_000, 1_793_491_200, guide, None, merge);
     let mut merged = headers.clone();
     annotate(&schedule, Some("https://own.example.com/"), &mut merged);
     let one = |name: &HeaderName| {

@@ -10,6 +10,7 @@ use super::problem::{Report, quoted};
 use super::raw::{self, Field, Shape};
 use super::scan::scan;
 use super::slot::At;
+use crate::policy::hex::hex;
 
 /// What cannot be swapped.
 pub const BOOT_FILE: &str = "boot.yaml";
@@ -134,7 +135,7 @@ pub(super) fn hash(sources: &Sources) -> Box<str> {
     for (name, text) in &sources.files {
         add(name, text);
     }
-    hex(context.finish().as_ref()).into()
+    hex(context.finish()).into()
 }
 
 /// Whether a path may be repeated in a problem: it ends as the name of a file does. Of anything else,
@@ -146,11 +147,6 @@ fn is_shown(path: &str) -> bool {
 
 /// `yaml`; what stands behind the dots of tokens is longer.
 const MAX_EXTENSION: usize = 4;
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 impl Sources {
     /// The bytes of a referenced file; reports at `at` why there are none.

@@ -252,14 +252,7 @@ fn schedule(raw: raw::Schedule, at: &At<'_>, guide: &str) -> Option<Schedule> {
     let policy = raw.policy(at).parse(URL, |text| url(&text)).optional();
     let words = [("earliest", Merge::Earliest), ("ours", Merge::Ours), ("upstream", Merge::Upstream)];
     let merge = raw.merge(at).word(&words).or(Merge::Earliest);
-    Some(Schedule {
-        name: name?,
-        deprecated_since: deprecated_since?,
-        sunset_at: sunset_at?,
-        guide,
-        policy,
-        merge,
-    })
+    Some(Schedule::new(name?, deprecated_since?, sunset_at?, guide, policy, merge))
 }
 
 const MOMENT: &str = "a moment in UTC such as 2026-11-01T00:00:00Z";

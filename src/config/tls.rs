@@ -16,7 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::cells::named_file;
-use super::files::{Sources, hex};
+use super::files::Sources;
 use super::hosts::HostEntry;
 use super::names::Names;
 use super::ocsp::{self, Times};
@@ -27,6 +27,7 @@ use super::time::show_moment;
 use crate::policy::certificates::{ServerCertificate, Staple};
 use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::facts::CertificateNames;
+use crate::policy::hex::hex;
 use crate::policy::hosts::Labels;
 use crate::policy::snapshot::CellTls;
 

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::parse_x509_certificate;
 
 use crate::policy::client_certificate::ClientPolicy;
+use crate::policy::hex::hex;
 
 /// Most bytes of a subject that cells are told; names of people and services have some 100.
 const MAX_SUBJECT: usize = 1_024;
@@ -67,11 +68,7 @@ impl ClientCertificate {
 }
 
 fn told(der: &[u8], subject: &str) -> String {
-    let mut told = String::from("sha256=\"");
-    for byte in digest(&SHA256, der).as_ref() {
-        let _ = write!(told, "{byte:02x}");
-    }
-    told.push_str("\", subject=\"");
+    let mut told = format!("sha256=\"{}\", subject=\"", hex(digest(&SHA256, der)));
     for byte in subject.bytes().take(MAX_SUBJECT) {
         match byte {
             b'"' | b'\\' | b'%' | ..b' ' | 0x7f.. => {

@@ -40,12 +40,18 @@ impl Upstream {
 /// said. `successor` is the same resource at the account's own address, only where it may be shown.
 pub fn annotate(schedule: &Schedule, successor: Option<&str>, headers: &mut HeaderMap) -> Upstream {
     let upstream = read_upstream(headers);
-    let dates = merge(schedule, upstream);
-    set(headers, DEPRECATION, &format!("@{}", dates.deprecated_since));
-    set(headers, SUNSET, &imf_fixdate(dates.sunset_at));
+    let (deprecation, sunset) = if upstream.any() {
+        let dates = merge(schedule, upstream);
+        (deprecation(dates.deprecated_since), sunset(dates.sunset_at))
+    } else {
+        (schedule.written.deprecation.clone(), schedule.written.sunset.clone())
+    };
+    headers.insert(DEPRECATION, deprecation);
+    headers.insert(SUNSET, sunset);
     // First-match readers (Octokit) take the first link of a relation: whose sunset counts goes first.
     let ours_first = upstream.sunset_at.is_none_or(|theirs| schedule.sunset_at <= theirs);
-    add_links(headers, links(schedule, successor), ours_first);
+    let successor = successor.and_then(successor_link);
+    add_links(headers, schedule.written.links.iter().cloned().chain(successor), ours_first);
     expose(headers);
     upstream
 }
@@ -80,6 +86,30 @@ pub fn imf_fixdate(seconds: i64) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch)
 }
 
+/// What a schedule says where the cell says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    deprecation: HeaderValue,
+    sunset: HeaderValue,
+    links: Vec<HeaderValue>,
+}
+
+impl Written {
+    /// The fields of a schedule; see [`Schedule`] for the arguments.
+    pub fn new(deprecated_since: i64, sunset_at: i64, guide: &str, policy: Option<&str>) -> Self {
+        let links = [(Some(guide), "deprecation"), (policy, "sunset")];
+        // One relation each, `rel` first and quoted, one space after `;`: the literal form that Octokit's
+        // detector matches.
+        let link = |(url, relation)| Some(format!("<{}>; rel=\"{relation}\"; type=\"text/html\"", url?));
+        let links = links.into_iter().filter_map(link);
+        Self {
+            deprecation: deprecation(deprecated_since),
+            sunset: sunset(sunset_at),
+            links: links.filter_map(|link| HeaderValue::from_str(&link).ok()).collect(),
+        }
+    }
+}
+
 struct Dates {
     deprecated_since: i64,
     sunset_at: i64,
@@ -97,24 +127,17 @@ fn merge(schedule: &Schedule, upstream: Upstream) -> Dates {
     Dates { deprecated_since: deprecated_since.min(sunset_at), sunset_at }
 }
 
-/// One relation each, `rel` first and quoted, one space after `;`: the literal form that Octokit's
-/// detector matches.
-fn links(schedule: &Schedule, successor: Option<&str>) -> Vec<HeaderValue> {
-    let mut links = vec![format!("<{}>; rel=\"deprecation\"; type=\"text/html\"", schedule.guide)];
-    if let Some(policy) = &schedule.policy {
-        links.push(format!("<{policy}>; rel=\"sunset\"; type=\"text/html\""));
-    }
-    if let Some(successor) = successor {
-        links.push(format!("<{successor}>; rel=\"successor-version\""));
-    }
-    links.iter().filter_map(|link| HeaderValue::from_str(link).ok()).collect()
+fn successor_link(successor: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&["<", successor, ">; rel=\"successor-version\""].concat()).ok()
 }
 
-fn add_links(headers: &mut HeaderMap, ours: Vec<HeaderValue>, ours_first: bool) {
-    let theirs: Vec<HeaderValue> = headers.get_all(LINK).iter().cloned().collect();
-    headers.remove(LINK);
-    let (first, second) = if ours_first { (ours, theirs) } else { (theirs, ours) };
-    for link in first.into_iter().chain(second) {
+fn add_links(headers: &mut HeaderMap, ours: impl Iterator<Item = HeaderValue>, ours_first: bool) {
+    let mut theirs = Vec::new();
+    if ours_first {
+        theirs.extend(headers.get_all(LINK).iter().cloned());
+        headers.remove(LINK);
+    }
+    for link in ours.chain(theirs) {
         headers.append(LINK, link);
     }
 }
@@ -136,8 +159,12 @@ fn expose(headers: &mut HeaderMap) {
     headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    headers.insert(name, HeaderValue::from_str(value).expect("digits and dates are valid field values"));
+fn deprecation(since: i64) -> HeaderValue {
+    HeaderValue::from_str(&format!("@{since}")).expect("digits are a valid field value")
+}
+
+fn sunset(at: i64) -> HeaderValue {
+    HeaderValue::from_str(&imf_fixdate(at)).expect("dates are valid field values")
 }
 
 enum Single<'a> {
@@ -173,14 +200,9 @@ mod tests {
 
     /// 31 January 2026 and 1 November 2026, 00:00 UTC.
     fn schedule(merge: Merge) -> Schedule {
-        Schedule {
-            name: Label::parse("getdbt").unwrap(),
-            deprecated_since: 1_769_817_600,
-            sunset_at: 1_793_491_200,
-            guide: "https://docs.test/move".into(),
-            policy: Some("https://docs.test/policy".into()),
-            merge,
-        }
+        let policy = Some("https://docs.test/policy".into());
+        let name = Label::parse("getdbt").unwrap();
+        Schedule::new(name, 1_769_817_600, 1_793_491_200, "https://docs.test/move".into(), policy, merge)
     }
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::hex::hex;
 use super::ids::AccountId;
 
 /// The first 128 bits of HMAC-SHA-256 over a token: enough that two tokens of 10^9 collide with
@@ -109,10 +110,7 @@ impl std::fmt::Debug for Fingerprint {
 /// 32 lower-case hexadecimal digits, as tables and files have them.
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for byte in self.0 {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(&hex(self.0))
     }
 }
 

@@ -7,8 +7,9 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::facts::{RequestFacts, Upgrade};
+use super::facts::{RequestFacts, Upgrade, WireVersion};
 use super::gate;
+use super::hex::hex;
 use super::ids::AccountId;
 use super::routing_cookie::RoutingCookie;
 
@@ -17,6 +18,12 @@ const MAX_HOPS: usize = 16;
 
 /// Bytes of it that are looked at: 16 IPv6 addresses with separators are below 1 KiB.
 const MAX_FORWARDED_BYTES: usize = 1024;
+
+/// How many fields a cell is told at most.
+const OURS: usize = 16;
+
+/// Said of an account that is not known.
+const NOBODY: HeaderValue = HeaderValue::from_static("-");
 
 /// The client's address as cells see it.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -42,7 +49,7 @@ pub const X_CELLGATE_CLIENT_CERT: HeaderName = HeaderName::from_static("x-cellga
 
 /// Fields for one hop (RFC 9110 section 7.6.1), and trailers' announcement, which the engine does not
 /// carry over HTTP/1.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -53,10 +60,10 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// What some old clients and servers say in place of Connection (RFC 9112 appendix C.2.2).
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Fields that claim to know the client's address, its certificate or the original target; only ours may.
-const CLAIMS: [HeaderName; 13] = [
+static CLAIMS: [HeaderName; 13] = [
     X_FORWARDED_FOR,
     X_FORWARDED_PROTO,
     X_FORWARDED_HOST,
@@ -67,7 +74,7 @@ const CLAIMS: [HeaderName; 13] = [
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-original-host"),
     HeaderName::from_static("x-rewrite-url"),
-    PROXY_CONNECTION,
+    HeaderName::from_static("proxy-connection"),
     // RFC 9440: a cell that reads them believes them.
     HeaderName::from_static("client-cert"),
     HeaderName::from_static("client-cert-chain"),
@@ -132,23 +139,25 @@ pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> String) -> String
 /// The fields to send to the cell, without Host and framing, which the connection decides.
 pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
     let mut edits = Edits::default();
+    edits.set.reserve(OURS);
     remove_foreign(facts.headers, &mut edits);
     edits.set(X_FORWARDED_FOR, &told.client.to_string());
-    edits.set(X_FORWARDED_PROTO, facts.connection.scheme.as_str());
+    edits.put(X_FORWARDED_PROTO, HeaderValue::from_static(facts.connection.scheme.as_str()));
     edits.set(X_FORWARDED_HOST, facts.authority);
     edits.set(X_REQUEST_ID, told.request_id);
-    let account = told.account.map_or_else(|| "-".to_owned(), |account| account.to_string());
-    edits.set(X_CELLGATE_ACCOUNT, &account);
+    let account = told.account.map_or(NOBODY, |account| account.value().into());
+    edits.put(X_CELLGATE_ACCOUNT, account);
     edits.set(X_CELLGATE_CELL, told.cell);
-    edits.set(X_CELLGATE_GENERATION, &told.generation.to_string());
+    edits.put(X_CELLGATE_GENERATION, told.generation.into());
     if let Some(certificate) = told.client_certificate {
         edits.set(X_CELLGATE_CLIENT_CERT, certificate);
     }
-    edits.append(header::VIA, &format!("{} {}", via_version(facts), gate::VIA_NAME));
+    edits.append.push((header::VIA, HeaderValue::from_static(via(facts.version))));
     if !has_valid_traceparent(facts.headers) {
         let (trace, span) = told.trace;
         // Version 00, flags 00: recorded by nobody yet (W3C Trace Context section 3.2).
-        edits.set(TRACEPARENT, &format!("00-{:032x}-{:016x}-00", trace.max(1), span.max(1)));
+        let (trace, span) = (hex(trace.max(1).to_be_bytes()), hex(span.max(1).to_be_bytes()));
+        edits.set(TRACEPARENT, &["00-", &trace, "-", &span, "-00"].concat());
     }
     if let Some(others) = told.own_cookie.and_then(|cookie| cookie.without(facts.headers)) {
         edits.remove.push(header::COOKIE);
@@ -167,10 +176,12 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
 /// Fields that a cell must not say to a client: for one hop, ours, or about a body that this status does not
 /// have. `upgraded` keeps those of a 101.
 pub fn incoming(status: StatusCode, headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
-    let ours = |name: &&HeaderName| gate::is_routing_field(name.as_str().as_bytes());
-    let mut removed: Vec<HeaderName> =
-        HOP_BY_HOP.into_iter().chain([PROXY_CONNECTION]).filter(|name| headers.contains_key(name)).collect();
-    removed.extend(headers.keys().filter(ours).cloned());
+    let foreign = |name: &&HeaderName| {
+        HOP_BY_HOP.contains(name)
+            || **name == PROXY_CONNECTION
+            || gate::is_routing_field(name.as_str().as_bytes())
+    };
+    let mut removed: Vec<HeaderName> = headers.keys().filter(foreign).cloned().collect();
     removed.extend(nominated(headers));
     match status {
         // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid both; HTTP/2 clients end the connection on it.
@@ -197,28 +208,41 @@ pub struct Edits {
 }
 
 impl Edits {
+    /// The fields that result, with room for a few more.
+    pub fn apply(&self, fields: &HeaderMap) -> HeaderMap {
+        let mut edited = HeaderMap::with_capacity(fields.len() + self.set.len() + self.append.len() + OURS);
+        for (name, value) in fields.iter().filter(|(name, _)| !self.remove.contains(name)) {
+            edited.append(name.clone(), value.clone());
+        }
+        for (name, value) in &self.set {
+            edited.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.append {
+            edited.append(name.clone(), value.clone());
+        }
+        edited
+    }
+
     /// Sets a field. A value that cannot stand in a field is `-`: none of ours can be one.
-    pub fn set(&mut self, name: HeaderName, value: &str) {
-        self.set.push((name, value_of(value)));
+    fn set(&mut self, name: HeaderName, value: &str) {
+        self.put(name, HeaderValue::from_str(value).unwrap_or(NOBODY));
     }
 
-    fn append(&mut self, name: HeaderName, value: &str) {
-        self.append.push((name, value_of(value)));
+    fn put(&mut self, name: HeaderName, value: HeaderValue) {
+        self.set.push((name, value));
     }
-}
-
-fn value_of(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn remove_foreign(headers: &HeaderMap, edits: &mut Edits) {
-    edits.remove.extend(HOP_BY_HOP.into_iter().chain(CLAIMS).filter(|name| headers.contains_key(name)));
-    edits.remove.extend(nominated(headers));
-    let underscored = |name: &&HeaderName| {
-        let name = name.as_str();
-        gate::is_routing_field(name.as_bytes()) || (name.contains('_') && is_claim(&name.replace('_', "-")))
+    let foreign = |name: &&HeaderName| {
+        let text = name.as_str();
+        HOP_BY_HOP.contains(name)
+            || CLAIMS.contains(name)
+            || gate::is_routing_field(text.as_bytes())
+            || (text.contains('_') && is_claim(&text.replace('_', "-")))
     };
-    edits.remove.extend(headers.keys().filter(underscored).cloned());
+    edits.remove.extend(headers.keys().filter(foreign).cloned());
+    edits.remove.extend(nominated(headers));
     // A cell must never see two; the well-formed one is set again.
     edits.remove.push(X_REQUEST_ID);
     if !has_valid_traceparent(headers) {
@@ -242,12 +266,12 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     gate::members(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
-fn via_version(facts: &RequestFacts<'_>) -> &'static str {
-    use super::facts::WireVersion;
-    match facts.version {
-        WireVersion::Http10 => "1.0",
-        WireVersion::Http11 => "1.1",
-        WireVersion::Http2 => "2.0",
+/// What [`gate`] counts as one of our own.
+const fn via(version: WireVersion) -> &'static str {
+    match version {
+        WireVersion::Http10 => "1.0 cellgate",
+        WireVersion::Http11 => "1.1 cellgate",
+        WireVersion::Http2 => "2.0 cellgate",
     }
 }
 
@@ -324,17 +348,8 @@ mod tests {
             client_certificate: None,
         };
         let edits = outgoing(&facts, &told);
-        let mut sent = headers.clone();
-        for name in &edits.remove {
-            sent.remove(name);
-        }
-        for (name, value) in edits.set {
-            sent.insert(name, value);
-        }
-        for (name, value) in edits.append {
-            sent.append(name, value);
-        }
-        sent
+        assert!(edits.set.len() + edits.append.len() <= OURS, "{edits:?}");
+        edits.apply(&headers)
     }
 
     #[test]

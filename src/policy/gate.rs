@@ -7,6 +7,7 @@
 
 mod answer;
 mod authority;
+mod bytes;
 mod chunks;
 mod head;
 
@@ -94,7 +95,7 @@ fn check_target(head: &ParsedHead<'_>, limits: &RequestLimits) -> Result<(), Ref
         return Err(Refusal::TargetTooLong);
     }
     let known_form = head.target.starts_with('/') || (head.target == "*" && head.method == Method::OPTIONS);
-    if !known_form || !head.target.bytes().all(|byte| head::is_visible(byte) && byte != b'#') {
+    if !known_form || !head.target.bytes().all(|byte| bytes::is_visible(byte) && byte != b'#') {
         return Err(BadRequest::RequestLine.into());
     }
     Ok(())
@@ -116,7 +117,7 @@ fn check_size(headers: &HeaderMap, limits: &RequestLimits) -> Result<(), Refusal
 /// The names of HTTP/1.x have been read already. Those of HTTP/2 may hold a quotation mark as far as its
 /// parser minds, and be no token then (RFC 9110 section 5.1): in HTTP/1.1 such a line is malformed.
 fn check_names(head: &ParsedHead<'_>) -> Result<(), Refusal> {
-    let token = |name: &http::HeaderName| name.as_str().bytes().all(head::is_token);
+    let token = |name: &http::HeaderName| name.as_str().bytes().all(bytes::is_token);
     if head.version == WireVersion::Http2 && !head.headers.keys().all(token) {
         return Err(BadRequest::HeaderLine.into());
     }
@@ -244,7 +245,7 @@ pub(super) fn members<'a>(
         .get_all(name)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(head::trim_blanks)
+        .map(bytes::trim_blanks)
         .filter(|member| !member.is_empty())
 }
 

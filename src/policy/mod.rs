@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod facts;
 pub mod forwarding;
 pub mod gate;
+pub mod hex;
 pub mod hosts;
 pub mod http2;
 pub mod identify;

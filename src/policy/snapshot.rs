@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
+use super::annotate::Written;
 use super::endpoint_class::EndpointClasses;
 use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
@@ -220,6 +221,23 @@ pub struct Schedule {
     pub policy: Option<Box<str>>,
     /// What to do when the cell sends dates of its own.
     pub merge: Merge,
+    /// The same as fields, ready to be sent.
+    pub written: Written,
+}
+
+impl Schedule {
+    /// With its fields written.
+    pub fn new(
+        name: Label,
+        deprecated_since: i64,
+        sunset_at: i64,
+        guide: Box<str>,
+        policy: Option<Box<str>>,
+        merge: Merge,
+    ) -> Self {
+        let written = Written::new(deprecated_since, sunset_at, &guide, policy.as_deref());
+        Self { name, deprecated_since, sunset_at, guide, policy, merge, written }
+    }
 }
 
 /// Whose dates win when the cell sends Deprecation or Sunset itself.

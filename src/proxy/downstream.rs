@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version, header};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use hyper::ext::ReasonPhrase;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
@@ -73,10 +75,10 @@ impl Downstream {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn inform(&mut self, head: Box<ResponseHeader>) -> Result<()> {
+    pub async fn inform(&mut self, head: Box<Parts>) -> Result<()> {
         match &mut self.source {
             Source::H1(session) if session.req_header().version == Version::HTTP_11 => {
-                session.write_response_header(head).await
+                session.write_response_header(for_engine(*head)).await
             }
             Source::H1(_) | Source::H2(_) => Ok(()),
         }
@@ -86,15 +88,15 @@ impl Downstream {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    pub async fn head(&mut self, mut head: Box<Parts>, end: bool) -> Result<()> {
         self.status = Some(head.status);
         match &mut self.source {
             Source::H1(session) => {
-                frame_for_h1(session, &mut head, end)?;
-                session.write_response_header(head).await
+                frame_for_h1(session, &mut head, end);
+                session.write_response_header(for_engine(*head)).await
             }
             Source::H2(session) => {
-                session.write_response_header(head, end)?;
+                session.write_response_header(for_engine(*head), end)?;
                 if let Some(stream) = session.take_response_body_writer() {
                     self.sink = Sink::stream(stream, end);
                 }
@@ -228,28 +230,36 @@ impl Source {
 
 /// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
 /// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-fn frame_for_h1(session: &mut H1Session, head: &mut ResponseHeader, end: bool) -> Result<()> {
+fn frame_for_h1(session: &mut H1Session, head: &mut Parts, end: bool) {
     let request = session.req_header();
     let old_client = request.version == Version::HTTP_10;
     let bodiless = request.method == http::Method::HEAD
         || head.status.is_informational()
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    head.set_version(Version::HTTP_11);
+    head.version = Version::HTTP_11;
     if old_client {
-        head.remove_header(&header::TRANSFER_ENCODING);
+        head.headers.remove(header::TRANSFER_ENCODING);
     }
     let framed = head.headers.contains_key(header::CONTENT_LENGTH)
         || head.headers.contains_key(header::TRANSFER_ENCODING);
     if bodiless || framed {
-        return Ok(());
+        return;
     }
     if end {
         // An HTTP/2 cell says so with END_STREAM alone.
-        return head.insert_header(header::CONTENT_LENGTH, 0);
-    }
-    if old_client {
+        head.headers.insert(header::CONTENT_LENGTH, 0.into());
+    } else if old_client {
         session.set_server_keepalive(None);
-        return Ok(());
+    } else {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    head.insert_header(header::TRANSFER_ENCODING, "chunked")
+}
+
+fn for_engine(mut head: Parts) -> Box<ResponseHeader> {
+    let reason = head.extensions.remove::<ReasonPhrase>();
+    let mut head = Box::new(ResponseHeader::from(head));
+    if let Some(reason) = reason.as_ref().and_then(|reason| std::str::from_utf8(reason.as_bytes()).ok()) {
+        head.set_reason_phrase(Some(reason)).expect("it takes every text");
+    }
+    head
 }

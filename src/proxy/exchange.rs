@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode, Version, header};
-use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
 use super::downstream::{Downstream, Source};
-use super::forward::{self, Answer, Failed, Outgoing};
+use super::forward::{self, Answer, Failed};
+use super::outgoing::Outgoing;
 use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
 use super::reply::Reply;
@@ -125,7 +125,7 @@ impl Exchange<'_> {
     }
 
     /// Passes the cell's answer on, annotated.
-    async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing, answer: Answer) {
+    async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing<'_>, answer: Answer) {
         let Answer { mut head, end, mut upstream, place, progress } = answer;
         let tunnel = progress.is_tunnel();
         let asked = Asked::of(request.upgrade, request.version);
@@ -188,13 +188,11 @@ impl Exchange<'_> {
 }
 
 async fn send(down: &mut Downstream, reply: Reply) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 2))?;
-    for (name, value) in &reply.headers {
-        head.append_header(name.clone(), value.clone())?;
-    }
-    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    let mut head = Box::new(http::Response::new(()).into_parts().0);
+    (head.status, head.headers) = (reply.status, reply.headers);
+    head.headers.insert(header::CONTENT_LENGTH, reply.body.len().into());
     let bodiless = reply.body.is_empty() || down.request().method == Method::HEAD;
-    down.head(Box::new(head), bodiless).await?;
+    down.head(head, bodiless).await?;
     if !bodiless {
         down.body(reply.body).await?;
     }

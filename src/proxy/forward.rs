@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::response::Parts;
+use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
-use super::pump::{Broken, Limits, Progress, Pump};
+use super::outgoing::Outgoing;
+use super::pump::{Broken, Progress, Pump};
 use super::service::unix_now;
 use super::upstream::Upstream;
 use crate::policy::facts::Upgrade;
@@ -23,22 +24,6 @@ use crate::telemetry::labels::Connect;
 /// A request that must not be sent twice takes a pooled connection only when it was used within this:
 /// shorter than the shortest keep-alive of common servers (gunicorn's 2 s), so it rarely meets a close.
 const FRESH: Duration = Duration::from_secs(1);
-
-/// What is sent, independent of the connection.
-pub struct Outgoing {
-    /// Method, target and fields; framing for HTTP/1.1.
-    pub head: RequestHeader,
-    /// The authority for the cell, also in Host.
-    pub authority: String,
-    /// WebSocket or nothing.
-    pub upgrade: Upgrade,
-    /// gRPC needs HTTP/2 all the way.
-    pub grpc: bool,
-    /// Chooses the endpoint.
-    pub ticket: u64,
-    /// How long it may take.
-    pub limits: Limits,
-}
 
 /// How far an attempt came; for the log.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +47,7 @@ pub struct Trace {
 /// A response that has begun.
 pub struct Answer {
     /// Final head, as the cell sent it.
-    pub head: Box<ResponseHeader>,
+    pub head: Box<Parts>,
     /// No body follows.
     pub end: bool,
     /// The connection it comes on.
@@ -91,7 +76,7 @@ pub async fn forward(
     connector: &Connector,
     cell: &Cell,
     process: &RetryBudget,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     down: &mut Downstream,
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
@@ -108,7 +93,7 @@ pub async fn forward(
             Err(failed) => failed,
         };
         let again = failed.unanswered().map_or(Again::No, |unanswered| {
-            let repeatable = retry::is_idempotent(&outgoing.head.method) && outgoing.upgrade == Upgrade::None;
+            let repeatable = retry::is_idempotent(&outgoing.method) && outgoing.upgrade == Upgrade::None;
             retry::again(unanswered, trace.tried, repeatable, down.kept.is_whole())
         });
         if failed.may_have_been_seen() {
@@ -126,7 +111,7 @@ pub async fn forward(
 struct Route<'a> {
     connector: &'a Connector,
     cell: &'a Cell,
-    outgoing: &'a Outgoing,
+    outgoing: &'a Outgoing<'a>,
     /// They took no connection.
     passed_over: Vec<pick::Place>,
     /// A pooled connection has disappointed already.
@@ -139,7 +124,7 @@ impl Route<'_> {
         let place = pick::pick(cell, outgoing.ticket, &self.passed_over).ok_or(Attempt::NoEndpoint)?;
         trace.tried.connections += 1;
         let need =
-            Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.head), new: self.new };
+            Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.method), new: self.new };
         let endpoint = pick::endpoint(cell, place);
         let connected = self.connector.connect(cell, endpoint, need).await.map_err(|error| {
             tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
@@ -223,25 +208,27 @@ impl From<Broken> for Attempt {
 
 async fn exchange_heads(
     cell: &Cell,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     number: u8,
     down: &mut Downstream,
     upstream: &mut Upstream,
-) -> Result<(Box<ResponseHeader>, bool, Progress), Attempt> {
+) -> Result<(Box<Parts>, bool, Progress), Attempt> {
     let tunnel = outgoing.upgrade == Upgrade::WebSocket;
     down.kept.begin(upstream.is_h2());
     let end = tunnel || down.nothing_to_send();
-    let waits_for_100 = outgoing.head.headers.contains_key(header::EXPECT);
-    let head = if upstream.is_h2() { for_h2(cell, outgoing) } else { Ok(for_h1(outgoing, end)) };
-    let mut head = head.map_err(Broken::Cell)?;
-    head.insert_header(X_CELLGATE_ATTEMPT, u16::from(number)).expect("a number is a valid field");
-    let sent = upstream.request(Box::new(head), end).await;
+    let mut fields = outgoing.fields(&down.request().headers);
+    fields.insert(X_CELLGATE_ATTEMPT, u16::from(number).into());
+    let waits_for_100 = fields.contains_key(header::EXPECT);
+    let head = if upstream.is_h2() { outgoing.h2(cell, fields) } else { Ok(outgoing.h1(fields, end)) };
+    let head = head.map_err(Broken::Cell)?;
+    let sent = upstream.request(head, end).await;
     // An HTTP/2 connection that takes no more requests has sent nothing of this one, whatever of others.
     sent.map_err(|error| Attempt::Broken { broken: Broken::Cell(error), sent: !upstream.is_h2() })?;
     if waits_for_100 && upstream.is_h2() {
         // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
-        let consent = ResponseHeader::build(StatusCode::CONTINUE, Some(0)).map_err(Broken::Cell)?;
-        down.inform(Box::new(consent)).await.map_err(|_| Broken::ClientGone)?;
+        let mut consent = Box::new(http::Response::new(()).into_parts().0);
+        consent.status = StatusCode::CONTINUE;
+        down.inform(consent).await.map_err(|_| Broken::ClientGone)?;
     }
     let mut pump = Pump::new(down, upstream, outgoing.limits, Progress::start(end));
     let (head, end) = pump.head().await?;
@@ -250,43 +237,7 @@ async fn exchange_heads(
     Ok((head, end, progress))
 }
 
-fn for_h1(outgoing: &Outgoing, end: bool) -> RequestHeader {
-    let mut head = outgoing.head.clone();
-    head.set_version(Version::HTTP_11);
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-    // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1). What the gate lets through is
-    // `chunked` in any case of letters; a cell is sent one spelling.
-    if chunked || !end && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        insert(&mut head, header::TRANSFER_ENCODING, "chunked");
-    }
-    head
-}
-
-fn for_h2(cell: &Cell, outgoing: &Outgoing) -> pingora::Result<RequestHeader> {
-    let mut head = outgoing.head.clone();
-    for name in [header::HOST, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::EXPECT]
-    {
-        head.remove_header(&name);
-    }
-    let scheme = if cell.tls.is_some() { "https" } else { "http" };
-    let target = String::from_utf8_lossy(outgoing.head.raw_path()).into_owned();
-    let uri = http::Uri::builder()
-        .scheme(scheme)
-        .authority(outgoing.authority.as_str())
-        .path_and_query(target)
-        .build();
-    let uri = uri
-        .map_err(|error| pingora::Error::explain(pingora::ErrorType::InvalidHTTPHeader, error.to_string()))?;
-    head.set_uri(uri);
-    head.set_version(Version::HTTP_2);
-    Ok(head)
-}
-
-fn insert(head: &mut RequestHeader, name: header::HeaderName, value: &'static str) {
-    head.insert_header(name, value).expect("a static value is a valid field");
-}
-
-fn needs_h2(cell: &Cell, outgoing: &Outgoing) -> bool {
+fn needs_h2(cell: &Cell, outgoing: &Outgoing<'_>) -> bool {
     match cell.protocol {
         _ if outgoing.upgrade == Upgrade::WebSocket => false,
         CellProtocol::Http1 => false,
@@ -295,8 +246,8 @@ fn needs_h2(cell: &Cell, outgoing: &Outgoing) -> bool {
     }
 }
 
-fn freshness(head: &RequestHeader) -> Duration {
-    if retry::is_idempotent(&head.method) { Duration::MAX } else { FRESH }
+fn freshness(method: &Method) -> Duration {
+    if retry::is_idempotent(method) { Duration::MAX } else { FRESH }
 }
 
 /// What the cell itself says of a request whose bytes have left. A GOAWAY counts whatever its reason: streams

@@ -1,10 +1,13 @@
 //! What a cell is sent: the client's head with the edits that `policy` decided, and the signed verdict.
 
-use http::{Method, header};
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType};
 use tokio::time::Instant;
 
-use super::forward::Outgoing;
 use super::pump::Limits;
 use super::request::Request;
 use super::service::{Service, unix_now};
@@ -14,65 +17,117 @@ use crate::policy::forwarding::Edits;
 use crate::policy::seal;
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
 
+/// What is sent, independent of the connection.
+pub struct Outgoing<'a> {
+    /// As the cell sees it.
+    pub method: Method,
+    /// WebSocket or nothing.
+    pub upgrade: Upgrade,
+    /// gRPC needs HTTP/2 all the way.
+    pub grpc: bool,
+    /// Chooses the endpoint.
+    pub ticket: u64,
+    /// How long it may take.
+    pub limits: Limits,
+    target: PathAndQuery,
+    /// Also in Host.
+    authority: Cow<'a, str>,
+    /// What the client speaks.
+    version: WireVersion,
+    edits: Option<&'a Edits>,
+    signature: Option<HeaderValue>,
+}
+
 impl Service {
-    /// The request for a cell, made from the head that the session holds.
-    pub(super) fn outgoing(
+    /// The request for a cell; `head` is the client's, which its session holds.
+    pub(super) fn outgoing<'a>(
         &self,
         snapshot: &Snapshot,
-        request: &Request,
+        request: &'a Request,
         cell: &Cell,
         head: &RequestHeader,
         begun: Instant,
-    ) -> Outgoing {
+    ) -> Outgoing<'a> {
         let own = match cell.host {
-            UpstreamHost::Account => {
-                request.decision.own_address(snapshot).map(|address| address.to_string())
-            }
+            UpstreamHost::Account => request.decision.own_address(snapshot),
             UpstreamHost::Preserve => None,
         };
-        let authority = own.unwrap_or_else(|| request.authority.to_string());
-        let mut head = head.clone();
-        if let Some(edits) = &request.edits {
-            apply(&mut head, edits);
-        }
-        set(&mut head, header::HOST, &authority);
-        if request.version == WireVersion::Http2 {
-            merge_cookies(&mut head);
-            // The engine cannot pass a 100 on to an HTTP/2 client, so the cell must not wait to give one.
-            head.remove_header(&header::EXPECT);
-        }
-        if request.upgrade == Upgrade::WebSocket && request.version == WireVersion::Http2 {
-            head.set_method(Method::GET);
-            set(&mut head, header::SEC_WEBSOCKET_KEY, &websocket_key());
-        }
-        head.set_raw_path(request.target.as_bytes()).expect("the gate has read this target");
-        if let Some(signature) = signature(snapshot, request, cell, &authority, &head) {
-            head.insert_header(seal::HEADER, signature).expect("a built value is a valid field");
-        }
-        let classes = &snapshot.endpoint_classes;
+        let authority = own.map_or(Cow::Borrowed(&*request.authority), |own| own.to_string().into());
+        let translated = request.upgrade == Upgrade::WebSocket && request.version == WireVersion::Http2;
+        let method = if translated { Method::GET } else { head.method.clone() };
         let client = self.limits();
         let client = ClientTimes { body: client.body_timeout, stall: client.idle_timeout };
-        let times = classes.times(&request.target, &cell.timeouts, client);
+        let times = snapshot.endpoint_classes.times(&request.target, &cell.timeouts, client);
         Outgoing {
-            head,
-            authority,
             upgrade: request.upgrade,
             grpc: request.grpc,
             ticket: self.ticket(),
             limits: Limits { times, until: times.request.map(|request| begun + request) },
+            target: head.uri.path_and_query().cloned().expect("the gate has read a path or *"),
+            version: request.version,
+            edits: request.edits.as_ref(),
+            signature: signature(snapshot, request, cell, &authority, &method),
+            method,
+            authority,
         }
     }
 }
 
-fn apply(head: &mut RequestHeader, edits: &Edits) {
-    for name in &edits.remove {
-        head.remove_header(name);
+impl Outgoing<'_> {
+    /// The fields for the cell, out of those of the client. Made anew for each attempt: few requests need two.
+    pub fn fields(&self, client: &HeaderMap) -> HeaderMap {
+        let mut fields = self.edits.map_or_else(|| client.clone(), |edits| edits.apply(client));
+        let host = HeaderValue::from_str(&self.authority);
+        fields.insert(header::HOST, host.expect("an authority that the gate has read is a valid field"));
+        if self.version == WireVersion::Http2 {
+            merge_cookies(&mut fields);
+            // The engine cannot pass a 100 on to an HTTP/2 client, so the cell must not wait to give one.
+            fields.remove(header::EXPECT);
+            if self.upgrade == Upgrade::WebSocket {
+                fields.insert(header::SEC_WEBSOCKET_KEY, websocket_key());
+            }
+        }
+        if let Some(signature) = &self.signature {
+            fields.insert(seal::HEADER, signature.clone());
+        }
+        fields
     }
-    for (name, value) in &edits.set {
-        head.insert_header(name.clone(), value.clone()).expect("a parsed field is a valid field");
+
+    /// The head for HTTP/1.1; `end` when no body follows.
+    pub fn h1(&self, mut fields: HeaderMap, end: bool) -> Box<RequestHeader> {
+        let chunked = fields.contains_key(header::TRANSFER_ENCODING);
+        // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1). What the gate lets through is
+        // `chunked` in any case of letters; a cell is sent one spelling.
+        if chunked || !end && !fields.contains_key(header::CONTENT_LENGTH) {
+            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        self.head(Version::HTTP_11, self.target.clone().into(), fields)
     }
-    for (name, value) in &edits.append {
-        head.append_header(name.clone(), value.clone()).expect("a parsed field is a valid field");
+
+    /// The head for HTTP/2.
+    ///
+    /// # Errors
+    /// The authority is none to the engine.
+    pub fn h2(&self, cell: &Cell, mut fields: HeaderMap) -> pingora::Result<Box<RequestHeader>> {
+        for name in
+            [header::HOST, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::EXPECT]
+        {
+            fields.remove(name);
+        }
+        let scheme = if cell.tls.is_some() { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(&*self.authority);
+        let uri = uri.path_and_query(self.target.clone()).build();
+        let uri = uri.map_err(|error| Error::explain(ErrorType::InvalidHTTPHeader, error.to_string()))?;
+        Ok(self.head(Version::HTTP_2, uri, fields))
+    }
+
+    fn head(&self, version: Version, uri: Uri, fields: HeaderMap) -> Box<RequestHeader> {
+        let mut parts = http::Request::new(()).into_parts().0;
+        parts.method = self.method.clone();
+        parts.uri = uri;
+        parts.version = version;
+        parts.headers = fields;
+        Box::new(RequestHeader::from(parts))
     }
 }
 
@@ -82,8 +137,8 @@ fn signature(
     request: &Request,
     cell: &Cell,
     authority: &str,
-    head: &RequestHeader,
-) -> Option<http::HeaderValue> {
+    method: &Method,
+) -> Option<HeaderValue> {
     let sealed = seal::Sealed {
         cell: cell.name.as_str(),
         account: request.decision.account,
@@ -91,7 +146,7 @@ fn signature(
         generation: &snapshot.hash,
         // No account has been moved by cellgate yet; moves bring the count.
         epoch: 0,
-        method: head.method.as_str(),
+        method: method.as_str(),
         authority,
         target: &request.target,
         request_id: &request.request_id,
@@ -101,22 +156,18 @@ fn signature(
 }
 
 /// HTTP/2 clients may send each cookie as a field of its own; HTTP/1.1 has one (RFC 9113 section 8.2.3).
-fn merge_cookies(head: &mut RequestHeader) {
-    let cookies: Vec<&[u8]> =
-        head.headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
+fn merge_cookies(fields: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
     if cookies.len() < 2 {
         return;
     }
-    if let Ok(joined) = http::HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-        head.insert_header(header::COOKIE, joined).expect("a parsed field is a valid field");
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        fields.insert(header::COOKIE, joined);
     }
 }
 
 /// A fresh key for the HTTP/1.1 handshake that an HTTP/2 client does not make (RFC 8441 section 5).
-fn websocket_key() -> String {
-    base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes())
-}
-
-fn set(head: &mut RequestHeader, name: http::HeaderName, value: &str) {
-    head.insert_header(name, value).expect("an authority that the gate has read is a valid field");
+fn websocket_key() -> HeaderValue {
+    let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, fastrand::u128(..).to_be_bytes());
+    HeaderValue::from_str(&key).expect("base64 is visible ASCII")
 }

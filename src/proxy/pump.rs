@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora::BError;
-use pingora::http::ResponseHeader;
 use tokio::time::{Instant, Sleep};
 
 use super::downstream::Downstream;
@@ -105,7 +105,7 @@ impl<'a> Pump<'a> {
     ///
     /// # Errors
     /// [`Broken`]; the client has not been sent a final head.
-    pub async fn head(&mut self) -> Result<(Box<ResponseHeader>, bool), Broken> {
+    pub async fn head(&mut self) -> Result<(Box<Parts>, bool), Broken> {
         let (mut interim, mut interim_bytes) = (0, 0);
         loop {
             match self.step().await? {

@@ -1,8 +1,8 @@
 //! What a client is sent of a cell's answer: the head without what is for one hop or only ours to say,
 //! with the deprecation headers of a legacy host.
 
-use http::{HeaderMap, StatusCode, header};
-use pingora::http::ResponseHeader;
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::reply;
 use super::request::Request;
@@ -15,29 +15,25 @@ use crate::policy::location;
 use crate::policy::routing_cookie::RoutingCookie;
 use crate::policy::snapshot::Snapshot;
 
-/// The fields that annotation may change.
-const ANNOTATED: [http::HeaderName; 4] =
-    [annotate::DEPRECATION, annotate::SUNSET, header::LINK, header::ACCESS_CONTROL_EXPOSE_HEADERS];
-
 /// Turns the cell's head into ours. Says whether the cell sent deprecation dates itself.
-pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: &mut ResponseHeader) -> bool {
+pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: &mut Parts) -> bool {
     for name in forwarding::incoming(head.status, &head.headers, tunnel) {
-        head.remove_header(&name);
+        head.headers.remove(&name);
     }
     if tunnel && request.version == WireVersion::Http2 {
         // RFC 8441 section 5: success is 200, and the HTTP/1.1 handshake fields have no meaning.
-        head.set_status(StatusCode::OK).expect("200 is a status");
+        head.status = StatusCode::OK;
         for name in [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_ACCEPT] {
-            head.remove_header(&name);
+            head.headers.remove(&name);
         }
     }
     if !head.headers.contains_key(reply::REQUEST_ID) {
-        set(head, reply::REQUEST_ID, &request.request_id);
+        set(&mut head.headers, reply::REQUEST_ID, &request.request_id);
     }
     if let Some(promise) = promise(request)
         && !head.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)
     {
-        set(head, header::STRICT_TRANSPORT_SECURITY, &promise);
+        set(&mut head.headers, header::STRICT_TRANSPORT_SECURITY, &promise);
     }
     if request.decision.role != Some(Role::Legacy) {
         return false;
@@ -48,27 +44,27 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
         && let Some(location) =
             location::rewrite(&head.headers, own, request.scheme.as_str(), &request.authority)
     {
-        set(head, header::LOCATION, &location);
+        set(&mut head.headers, header::LOCATION, &location);
     }
     let shown = request.decision.may_show_address(head.status.as_u16());
-    let successor = own.filter(|_| shown).map(|own| format!("https://{own}{}", request.target));
-    annotate_head(snapshot, &request.decision, successor.as_deref(), head)
+    let successor = own.filter(|_| shown).map(|own| ["https://", &own, &request.target].concat());
+    deprecate(snapshot, &request.decision, successor.as_deref(), &mut head.headers)
 }
 
 /// Our routing cookie on a cell's answer: one that the cell gives under its name goes, and ours comes where
 /// the answer has proven whose the browser is.
-pub(super) fn mark(cookie: &RoutingCookie, decision: &Decision, now: u64, head: &mut ResponseHeader) {
+pub(super) fn mark(cookie: &RoutingCookie, decision: &Decision, now: u64, head: &mut Parts) {
     let given = head.headers.get_all(header::SET_COOKIE);
     if given.iter().any(|set| cookie.is_set_by(set)) {
         let others: Vec<_> = given.iter().filter(|set| !cookie.is_set_by(set)).cloned().collect();
-        head.remove_header(&header::SET_COOKIE);
+        head.headers.remove(header::SET_COOKIE);
         for set in others {
-            head.append_header(header::SET_COOKIE, set).expect("a parsed field is a valid field");
+            head.headers.append(header::SET_COOKIE, set);
         }
     }
     let account = decision.mark(head.status.as_u16(), &head.headers);
     if let Some(ours) = account.and_then(|account| cookie.set_cookie(account, now)) {
-        head.append_header(header::SET_COOKIE, ours).expect("a built value is a valid field");
+        head.headers.append(header::SET_COOKIE, ours);
     }
 }
 
@@ -95,32 +91,9 @@ pub(super) fn deprecate(
         .is_some_and(|schedule| annotate::annotate(snapshot.schedule(schedule), successor, headers).any())
 }
 
-/// The engine's header keeps the spelling of names beside the map, so the fields that annotation looks at
-/// are taken out, annotated, and put back.
-fn annotate_head(
-    snapshot: &Snapshot,
-    decision: &Decision,
-    successor: Option<&str>,
-    head: &mut ResponseHeader,
-) -> bool {
-    let mut fields = HeaderMap::new();
-    let read = [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_ALLOW_CREDENTIALS];
-    for name in ANNOTATED.iter().chain(&read) {
-        for value in head.headers.get_all(name) {
-            fields.append(name, value.clone());
-        }
-    }
-    let said = deprecate(snapshot, decision, successor, &mut fields);
-    for name in &ANNOTATED {
-        head.remove_header(name);
-        for value in fields.get_all(name) {
-            head.append_header(name.clone(), value.clone()).expect("a parsed field is a valid field");
-        }
-    }
-    said
-}
-
-fn set(head: &mut ResponseHeader, name: http::HeaderName, value: &str) {
+fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
     // Only configuration, and text that the gate has read, stands here.
-    let _ = head.insert_header(name, value);
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
 }

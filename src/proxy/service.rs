@@ -13,6 +13,7 @@ use super::{h1, h2};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::Shutdown;
 use crate::live::Live;
+use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
@@ -170,7 +171,7 @@ pub struct ServiceHandle(pub Arc<Service>);
 
 /// A request id nobody else has: 128 random bits.
 pub(super) fn fresh_id() -> String {
-    format!("{:032x}", fastrand::u128(..))
+    hex(fastrand::u128(..).to_be_bytes())
 }
 
 /// Seconds since the Unix epoch.

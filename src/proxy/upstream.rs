@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
+use http::response::Parts;
+use hyper::ext::ReasonPhrase;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession as H1Session;
@@ -35,11 +37,11 @@ enum Source {
 #[derive(Debug)]
 pub enum Event {
     /// 100, 102, 103.
-    Informational(Box<ResponseHeader>),
+    Informational(Box<Parts>),
     /// The final head; `end` when no body follows.
     Head {
         /// Status and fields.
-        head: Box<ResponseHeader>,
+        head: Box<Parts>,
         /// No body follows.
         end: bool,
     },
@@ -143,7 +145,7 @@ impl Upstream {
         match &mut self.source {
             Source::H1(session) => {
                 ready!(pin!(session.read_response()).poll(cx))?;
-                let head = Box::new(session.resp_header().expect("read_response has just read it").clone());
+                let head = head_of(session.resp_header().expect("read_response has just read it"));
                 if head.headers.contains_key(TRANSFER_ENCODING)
                     && mentions_length(&session.get_headers_raw_bytes())
                 {
@@ -158,7 +160,7 @@ impl Upstream {
             }
             Source::H2(session) => {
                 ready!(pin!(session.read_response_header()).poll(cx))?;
-                let head = Box::new(session.response_header().expect("just read").clone());
+                let head = head_of(session.response_header().expect("just read"));
                 let end = session.check_response_end_or_error()?;
                 Poll::Ready(Ok(Event::Head { head, end }))
             }
@@ -199,6 +201,16 @@ impl Upstream {
     fn new(source: Source, sink: Sink, wire: WireHandle) -> Self {
         Self { source, wire, given_before: 0, sink }
     }
+}
+
+/// A head as the engine has read it, less how names were spelled: to keep that takes a second map.
+fn head_of(read: &ResponseHeader) -> Box<Parts> {
+    let mut head = Box::new(read.as_owned_parts());
+    let own = read.get_reason_phrase().filter(|reason| Some(*reason) != head.status.canonical_reason());
+    if let Some(reason) = own.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()) {
+        head.extensions.insert(reason);
+    }
+    head
 }
 
 /// Whether a raw head has a Content-Length. Of an answer that has a transfer coding too, the engine forgets

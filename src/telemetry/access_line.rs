@@ -13,7 +13,7 @@ use crate::policy::facts::path_of;
 
 use super::event::{MAX_PATH, RequestEvent};
 use super::labels::{NONE, role_label, version_label};
-use super::wall_time::Millis;
+use super::wall_time::{Millis, text_of};
 
 /// Longest request id that is printed; ids that we accept or make are below it.
 const MAX_REQUEST_ID: usize = 128;
@@ -151,7 +151,7 @@ fn millis(duration: Duration) -> f64 {
 }
 
 fn as_text<S: Serializer>(value: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+    serializer.serialize_str(text_of(&value.digits()))
 }
 
 /// Compact JSON in printable ASCII. serde_json escapes what JSON must (below 0x20, quote, backslash);
@@ -165,7 +165,7 @@ impl serde_json::ser::Formatter for Printable {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if fragment.bytes().all(|byte| byte.is_ascii() && byte != 0x7f) {
+        if fragment.is_ascii() && !fragment.as_bytes().contains(&0x7f) {
             return writer.write_all(fragment.as_bytes());
         }
         for character in fragment.chars() {

@@ -23,26 +23,57 @@ pub fn from_unix_seconds(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+impl Millis {
+    /// The text, as ASCII: every line of the access log has one, and `format!` takes its time.
+    pub fn digits(self) -> [u8; 24] {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        write_seconds(&mut text, since.as_secs());
+        write_digits(&mut text[20..23], since.subsec_millis().into());
+        text
+    }
+}
+
+impl Seconds {
+    fn digits(self) -> [u8; 20] {
+        let mut text = *b"0000-00-00T00:00:00Z";
+        write_seconds(&mut text, self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs());
+        text
+    }
+}
+
+/// What `digits` gave, as text.
+pub fn text_of(digits: &[u8]) -> &str {
+    std::str::from_utf8(digits).expect("digits are ASCII")
+}
+
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        write_seconds(f, since.as_secs())?;
-        write!(f, ".{:03}Z", since.subsec_millis())
+        f.write_str(text_of(&self.digits()))
     }
 }
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        write_seconds(f, since.as_secs())?;
-        f.write_str("Z")
+        f.write_str(text_of(&self.digits()))
     }
 }
 
-fn write_seconds(f: &mut fmt::Formatter<'_>, seconds: u64) -> fmt::Result {
+/// Into `0000-00-00T00:00:00`, with whatever follows. Years after 9999 keep their last four digits.
+fn write_seconds(text: &mut [u8], seconds: u64) {
     let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    write_digits(&mut text[..4], year);
+    let parts = [month, day, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
+    for (place, part) in [5, 8, 11, 14, 17].into_iter().zip(parts) {
+        write_digits(&mut text[place..place + 2], part);
+    }
+}
+
+fn write_digits(text: &mut [u8], mut number: u64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 /// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar (Howard

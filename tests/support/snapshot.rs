@@ -145,14 +145,8 @@ impl SnapshotBuilder {
     }
 
     pub fn schedule(mut self, name: &str, deprecated_since: i64, sunset_at: i64) -> Self {
-        let schedule = Schedule {
-            name: label(name),
-            deprecated_since,
-            sunset_at,
-            guide: "https://docs.example.com/url-migration".into(),
-            policy: None,
-            merge: Merge::Earliest,
-        };
+        let guide = "https://docs.example.com/url-migration".into();
+        let schedule = Schedule::new(label(name), deprecated_since, sunset_at, guide, None, Merge::Earliest);
         self.snapshot.schedules.push(schedule);
         self
     }

@@ -88,7 +88,11 @@ pub fn check_answer(
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => false,
-        (Some(value), None) if head::content_length(head::trim_blanks(value.as_bytes())).is_some() => true,
+        (Some(value), None)
+            if head::content_length(super::bytes::trim_blanks(value.as_bytes())).is_some() =>
+        {
+            true
+        }
         (Some(_), _) => return Err(BadAnswer::ContentLength),
     };
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();

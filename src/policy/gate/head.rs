@@ -5,6 +5,9 @@
 //! is [`facts`](super::facts)' matter. After a refusal the head has not been consumed: the connection
 //! cannot be used for another request and must be closed, whatever the refusal is.
 
+use memchr::memchr;
+
+use super::bytes::{all, is_field_content, is_token, is_visible, trim_blanks};
 use crate::policy::facts::WireVersion;
 use crate::policy::refusal::{BadRequest, Refusal};
 use crate::policy::snapshot::RequestLimits;
@@ -141,7 +144,7 @@ pub fn read_head(raw: &[u8], limits: &RequestLimits) -> Result<HeadStatus, Refus
 impl HeadReader {
     /// Reads on. `raw` is everything received so far, from the same first byte at every call.
     pub fn read(&mut self, raw: &[u8], limits: &RequestLimits) -> Result<HeadStatus, Refusal> {
-        while let Some(found) = raw[self.searched..].iter().position(|byte| *byte == b'\n') {
+        while let Some(found) = memchr(b'\n', &raw[self.searched..]) {
             let end = self.searched + found;
             let line = Span { start: self.line, end };
             self.line = end + 1;
@@ -235,7 +238,7 @@ impl RequestLine {
         if target.len() > limits.target_bytes {
             return Err(Refusal::TargetTooLong);
         }
-        if !target.iter().all(|byte| is_visible(*byte) && *byte != b'#') {
+        if !all(target, |byte| is_visible(byte) && byte != b'#') {
             return Err(BadRequest::RequestLine.into());
         }
         let begin = start + method.len() + 1;
@@ -279,14 +282,14 @@ impl Fields {
         if self.count > limits.header_fields {
             return Err(Refusal::HeadersTooLarge);
         }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(BadRequest::HeaderLine)?;
+        let colon = memchr(b':', line).ok_or(BadRequest::HeaderLine)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         // An obsolete fold begins with a blank and a blank before the colon ends the name: neither is
         // a token.
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(BadRequest::HeaderLine.into());
         }
-        if !value.iter().all(|byte| is_field_content(*byte)) {
+        if !all(value, is_field_content) {
             return Err(BadRequest::HeaderLine.into());
         }
         let value = trim_blanks(value);
@@ -345,46 +348,6 @@ pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::MethodNotAllowed);
     }
     Ok(())
-}
-
-/// Visible ASCII: `!` to `~`.
-pub(super) const fn is_visible(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e)
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
-/// A byte of a field value: HTAB, SP, visible ASCII or obs-text (RFC 9110 section 5.5).
-const fn is_field_content(byte: u8) -> bool {
-    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..=0xff)
-}
-
-/// Without the blanks around it (RFC 9110 section 5.6.3 OWS).
-pub(super) fn trim_blanks(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 fn ascii(bytes: &[u8]) -> &str {
