@@ -239,7 +239,7 @@ fn remove_foreign(headers: &HeaderMap, edits: &mut Edits) {
         HOP_BY_HOP.contains(name)
             || CLAIMS.contains(name)
             || gate::is_routing_field(text.as_bytes())
-            || (text.contains('_') && is_claim(&text.replace('_', "-")))
+            || (text.bytes().any(|byte| byte == b'_') && is_claim(&text.replace('_', "-")))
     };
     edits.remove.extend(headers.keys().filter(foreign).cloned());
     edits.remove.extend(nominated(headers));
