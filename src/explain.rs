@@ -1,11 +1,15 @@
 //! An explanation: a decision in words. The deciding is `policy`'s; here it is only told.
 
+mod client_certificate;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
+pub use self::client_certificate::Shown;
+use self::client_certificate::{Asked, Way};
 use crate::policy::annotate;
 use crate::policy::decide::{Decision, Source, Verdict, decide};
 use crate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
@@ -35,6 +39,8 @@ pub struct Question {
     pub headers: HeaderMap,
     /// The client speaks TLS.
     pub tls: bool,
+    /// What it shows where it is asked for a certificate.
+    pub shown: Shown,
 }
 
 /// What would happen, and why.
@@ -54,6 +60,8 @@ pub struct Explanation {
     surface: Option<String>,
     misordered_host: bool,
     client: Option<String>,
+    /// What the host asks of its clients.
+    certificate: Option<Asked>,
     /// Whether learned credentials were looked at.
     learned: bool,
     /// Fields that the cell would get from us.
@@ -87,13 +95,37 @@ pub fn explain(
     let mut scratch = String::new();
     let nothing = LearnedTable::default();
     let explanation = match gate::facts(head, connection, &snapshot.limits, &mut scratch) {
-        Ok(facts) => decided(snapshot, &facts, decide(snapshot, learned.unwrap_or(&nothing), &facts, now)),
+        Ok(facts) => {
+            let (certificate, way) = client_certificate::judge(snapshot, &facts, &question.shown, now);
+            let explanation = match way {
+                Way::Served(told) => {
+                    let decision = decide(snapshot, learned.unwrap_or(&nothing), &facts, now);
+                    decided(snapshot, &facts, decision, told.as_deref())
+                }
+                Way::Refused(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
+                Way::NoConnection => no_connection(snapshot, facts.host),
+            };
+            Explanation { certificate, ..explanation }
+        }
         Err(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
     };
     Explanation { learned: learned.is_some(), ..explanation }
 }
 
-fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) -> Explanation {
+/// Of a client whose handshake fails: nothing is decided, and only the host is known.
+fn no_connection(snapshot: &Snapshot, host: &str) -> Explanation {
+    let decision = Decision::refused_on(snapshot, host, Refusal::Internal);
+    let explanation = from_decision(snapshot, &decision);
+    Explanation { verdict: "no connection".to_owned(), refusal: None, ..explanation }
+}
+
+/// `certificate` is what the cell is told of the client's.
+fn decided(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    decision: Decision,
+    certificate: Option<&str>,
+) -> Explanation {
     let mut explanation = from_decision(snapshot, &decision);
     if let Verdict::Forward { cell, .. } = decision.verdict {
         let told = Told {
@@ -105,8 +137,7 @@ fn decided(snapshot: &Snapshot, facts: &RequestFacts<'_>, decision: Decision) ->
             trace: (1, 1),
             // The client's own cookies are no fields of ours, and may be a secret.
             own_cookie: None,
-            // Nobody shows one here.
-            client_certificate: None,
+            client_certificate: certificate,
         };
         let edits = forwarding::outgoing(facts, &told);
         explanation.to_cell =
@@ -150,6 +181,7 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         surface,
         misordered_host: decision.misordered_host,
         client: decision.client.map(|client| snapshot.clients[usize::from(client)].name.to_string()),
+        certificate: None,
         learned: false,
         to_cell: Vec::new(),
         to_client: Vec::new(),
@@ -157,6 +189,12 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
 }
 
 impl Explanation {
+    /// A certificate was given, and the authorities that its host asks could not be read: no answer about it
+    /// can be believed.
+    pub fn has_unjudged_certificate(&self) -> bool {
+        self.certificate.as_ref().is_some_and(Asked::is_unjudged)
+    }
+
     /// For programs: one object; fields only ever get added.
     pub fn to_json(&self) -> Value {
         let conflicts: Vec<Value> = self
@@ -184,6 +222,7 @@ impl Explanation {
             "own_address": self.own_address,
             "client": self.client,
             "learned": self.learned,
+            "client_certificate": self.certificate.as_ref().map(Asked::to_json),
         })
     }
 }
@@ -208,6 +247,7 @@ impl fmt::Display for Explanation {
         }
         let role = match (self.role, self.refusal) {
             (Some(role), _) => role.as_str(),
+            (None, Some(Refusal::Misdirected)) if self.certificate.is_some() => "not served without TLS",
             (None, Some(Refusal::Misdirected) | None) => "not served",
             (None, Some(_)) => "not looked at, for the request is refused before",
         };
@@ -215,6 +255,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "host        {role}, surface {}{misordered}", text(&self.surface))?;
         writeln!(f, "address     {}", text(&self.own_address))?;
         writeln!(f, "client      {}", self.client.as_deref().unwrap_or("unknown"))?;
+        if let Some(asked) = &self.certificate {
+            writeln!(f, "certificate {asked}")?;
+        }
         let learned = if self.learned { "looked at" } else { "not looked at (--state-dir DIR does)" };
         writeln!(f, "learned     {learned}")?;
         writeln!(f, "folder      hash {}", &self.hash[..self.hash.len().min(12)])?;

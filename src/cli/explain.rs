@@ -1,16 +1,24 @@
 //! `cellgate explain`: what would happen to a request, by the code that decides. Nothing is sent.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems};
-use crate::explain::{self, Question};
+use crate::explain::{self, Question, Shown};
+use crate::policy::client_certificate::ClientCertificate;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::Snapshot;
 use crate::{config, learned_file, load};
+
+/// Most bytes of a client's certificates: a chain has a few thousand.
+const MAX_CHAIN_BYTES: u64 = 1024 * 1024;
 
 /// Say what would happen to a request, and why.
 ///
@@ -33,6 +41,13 @@ pub struct Args {
     /// The client spoke plain HTTP
     #[arg(long)]
     plain: bool,
+    /// The certificate that the client shows where its host asks for one: a PEM file, its own first. Without
+    /// this, one that is accepted is assumed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["without_client_certificate", "plain"])]
+    client_certificate: Option<PathBuf>,
+    /// The client shows no certificate
+    #[arg(long)]
+    without_client_certificate: bool,
     #[command(flatten)]
     config: ConfigFolder,
     /// Know the learned credentials of this state folder, as last written there (every 30 seconds, and at the
@@ -64,6 +79,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let learned = args.state_dir.as_deref().map(|folder| learned(folder, &snapshot));
     let at = u64::try_from(now()).unwrap_or(0);
     let explanation = explain::explain(&snapshot, learned.as_ref(), &question, at);
+    if explanation.has_unjudged_certificate() {
+        complain(
+            "cellgate: --client-certificate: the authorities or lists that this host names could not be read here, so \
+             that nothing can be said about the certificate; `cellgate check` says why",
+        );
+        return Ok(USAGE.into());
+    }
     match args.output {
         Output::Text => print(explanation.to_string().as_bytes())?,
         Output::Json => print_line(&explanation.to_json().to_string())?,
@@ -107,5 +129,24 @@ fn question(args: &Args) -> anyhow::Result<Question> {
     }
     HeaderValue::from_str(&args.host)
         .with_context(|| format!("--host {:?}: it cannot stand in a Host header", args.host))?;
-    Ok(Question { method, host: args.host.clone(), target: args.path.clone(), headers, tls: !args.plain })
+    let shown = match &args.client_certificate {
+        Some(path) => Shown::This(Arc::new(certificate(path).context("--client-certificate")?)),
+        None if args.without_client_certificate => Shown::Nothing,
+        None => Shown::Accepted,
+    };
+    let (host, target) = (args.host.clone(), args.path.clone());
+    Ok(Question { method, host, target, headers, tls: !args.plain, shown })
+}
+
+/// A client's certificate chain from a PEM file.
+fn certificate(path: &Path) -> anyhow::Result<ClientCertificate> {
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    file.take(MAX_CHAIN_BYTES)
+        .read_to_end(&mut pem)
+        .with_context(|| format!("reading {}", path.display()))?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().ok();
+    chain
+        .and_then(|chain| ClientCertificate::new(&chain))
+        .with_context(|| format!("{} holds no certificate; expected a chain in PEM", path.display()))
 }

@@ -159,7 +159,7 @@ impl Tls {
                 .enforce_revocation_expiration();
         }
         let verifier = unsuitable(builder.build(), at)?;
-        Some(ClientPolicy { required, identity, verifier, crl_until })
+        Some(ClientPolicy { required, known: true, identity, verifier, crl_until })
     }
 
     /// TLS towards a cell, built once so that sessions resume.

@@ -8,11 +8,10 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::client_certificate::ClientCertificate;
 use super::limits::ConnectionGuard;
 use super::spec::ListenerSpec;
 use crate::policy::certificates::ServerCertificate;
-use crate::policy::client_certificate::ClientPolicy;
+use crate::policy::client_certificate::ClientCertificate;
 use crate::policy::facts::{ConnectionFacts, Scheme};
 
 /// Takes over connections. Called once for each, on a task of its own; when the future ends, or is
@@ -100,14 +99,6 @@ impl Facts {
     /// The server name of the client's handshake with us; `None` without one.
     pub fn sni(&self) -> Option<Option<&str>> {
         self.tls.as_ref().map(|tls| tls.sni.as_deref())
-    }
-
-    /// Whether what the client has shown satisfies a policy at a moment (seconds since the Unix epoch).
-    pub fn satisfies(&self, policy: &ClientPolicy, now: u64) -> bool {
-        match self.client_certificate() {
-            Some(certificate) => certificate.satisfies(policy, now),
-            None => !policy.required,
-        }
     }
 
     /// The certificate that the client has shown.

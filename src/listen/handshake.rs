@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client_certificate::ClientCertificate;
 use super::connection::{Connection, Facts, Tls, Transport, Wire};
 use super::limits::{ConnectionGuard, HandshakePermit};
 use super::log_budget::LogBudget;
@@ -26,6 +25,7 @@ use super::proxy_protocol::{self, Addresses, MAX_HEADER_LEN, Parsed};
 use super::serve::Shell;
 use super::spec::{Alpn, ListenerSpec, Protocol, within};
 use crate::policy::certificates::ServerCertificate;
+use crate::policy::client_certificate::ClientCertificate;
 
 /// A fatal `unrecognized_name` alert (RFC 6066 section 3, RFC 8446 section 6) in a plaintext record.
 /// rustls has no way to send it for a ClientHello that has parsed; a resolver without an answer gives
@@ -187,10 +187,10 @@ impl Entrance {
         let config = self.shell.tls.config_for(&certificate, choice.policy.as_ref(), alpn);
         let stream = start.into_stream(config).await.map_err(|error| self.failed(error))?;
         let connection = stream.get_ref().1;
-        let client = choice
-            .policy
-            .as_deref()
-            .and_then(|policy| ClientCertificate::new(connection.peer_certificates()?, policy).map(Arc::new));
+        let client = choice.policy.as_deref().and_then(|policy| {
+            let shown = ClientCertificate::new(connection.peer_certificates()?)?;
+            Some(Arc::new(shown.verified(policy)))
+        });
         let tls = Tls { client, ..settled(connection, sni, certificate) };
         Ok((stream, tls))
     }

@@ -8,7 +8,6 @@
 //! values that are held meanwhile: `limits`, `drain`, and who is told: `observe`.
 
 pub mod bind;
-pub mod client_certificate;
 pub mod connection;
 pub mod drain;
 mod handshake;

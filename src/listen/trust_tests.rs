@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::Facts;
 use super::testing::{LEGACY, REGION, Served, World, ample, echo, patiently};
-use crate::policy::client_certificate::{ClientPolicy, Judgement, judge};
+use crate::policy::client_certificate::{ClientPolicy, admit};
 use crate::policy::hosts::Role;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::tickets::{TicketKey, TicketRules};
@@ -139,7 +139,7 @@ impl Clients {
         let identity = format!("{required} {:?} {revoked:?}", self.issuer.der().as_ref());
         let crl_until = revoked.map(|_| i64::MAX);
         let verifier = verifier.build().unwrap();
-        Arc::new(ClientPolicy { required, identity: identity.into(), verifier, crl_until })
+        Arc::new(ClientPolicy { required, known: true, identity: identity.into(), verifier, crl_until })
     }
 }
 
@@ -231,11 +231,7 @@ async fn an_optional_certificate_may_be_absent_but_not_wrong() {
 /// What a request is told on a connection now.
 fn served_on(world: &World, facts: &Facts, host: &str) -> bool {
     let snapshot = world.snapshot.load_full();
-    match judge(&snapshot, facts.sni(), host) {
-        Judgement::Free => true,
-        Judgement::Under(policy) => facts.satisfies(policy, NOW),
-        Judgement::Misdirected => false,
-    }
+    admit(&snapshot, facts.sni(), host, facts.client_certificate(), NOW).is_ok()
 }
 
 #[tokio::test]
@@ -319,11 +315,12 @@ async fn a_certificate_and_a_list_end_on_connections_too() {
     let mut served = world.serve_tls();
     assert!(let_in(&served, HOST, &showing(&world, rustls::ALL_VERSIONS, clients.issue("robot", 5))).await);
     let facts = facts_of(&mut served).await;
-    assert!(facts.satisfies(&policy, NOW));
-    assert!(!facts.satisfies(&policy, u64::MAX), "the certificate is over");
+    assert!(policy.accepts(facts.client_certificate(), NOW));
+    assert!(!policy.accepts(facts.client_certificate(), u64::MAX), "the certificate is over");
     let listed = |crl_until| ClientPolicy { crl_until: Some(crl_until), ..(*policy).clone() };
-    assert!(facts.satisfies(&listed(i64::try_from(NOW).unwrap() + 1), NOW));
-    assert!(!facts.satisfies(&listed(i64::try_from(NOW).unwrap()), NOW), "the list is over");
+    let accepts = |policy: &ClientPolicy| policy.accepts(facts.client_certificate(), NOW);
+    assert!(accepts(&listed(i64::try_from(NOW).unwrap() + 1)));
+    assert!(!accepts(&listed(i64::try_from(NOW).unwrap())), "the list is over");
 }
 
 #[tokio::test]

@@ -66,20 +66,34 @@ pub struct HostMatch<'a> {
     pub surface: SurfaceIndex,
     /// The account prefix, where the pattern has one. Not looked up yet.
     pub prefix: Option<&'a str>,
-    /// `metadata.ab123.us1.dbt.com` instead of `ab123.metadata.us1.dbt.com`: served, and reported.
+    /// `metadata.ab123.us1.dbt.com` instead of `ab123.metadata.us1.dbt.com`, or the same below a legacy host:
+    /// served, and reported.
     pub misordered: bool,
     /// The fixed part: `us1.dbt.com`. A cell host serves only accounts whose cell has this domain.
     pub domain: &'a str,
 }
 
-/// Every host that this proxy serves. A look-up costs at most three hash probes.
+/// Every host that this proxy serves. A look-up costs at most seven hash probes.
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
     rules: Vec<HostRule>,
     exact: HashMap<Box<str>, u16>,
     after_prefix: HashMap<Box<str>, u16>,
     after_prefix_surface: HashMap<Box<str>, u16>,
+    /// What stands after `{surface}.{prefix}.` where somebody has exchanged the labels of a pattern that names
+    /// its surface itself: `cloud.getdbt.com`, for `{prefix}.metadata.cloud.getdbt.com`.
+    exchanged: HashMap<Box<str>, Vec<Exchanged>>,
     surfaces: HashMap<Label, SurfaceIndex>,
+}
+
+/// A pattern that names its surface itself, found by the rest of its name.
+#[derive(Clone, Debug)]
+struct Exchanged {
+    /// The label that belongs after the prefix.
+    surface: SurfaceIndex,
+    /// The fixed part with that label.
+    name: Box<str>,
+    rule: u16,
 }
 
 impl Role {
@@ -108,6 +122,13 @@ impl HostTable {
                 Labels::Prefix => &mut table.after_prefix,
                 Labels::PrefixSurface => &mut table.after_prefix_surface,
             };
+            if labels == Labels::Prefix
+                && let Some((label, rest)) = name.split_once('.')
+                && let Some(surface) = table.surfaces.get(label)
+            {
+                let exchanged = Exchanged { surface: *surface, name: name.clone(), rule: position };
+                table.exchanged.entry(rest.into()).or_default().push(exchanged);
+            }
             names.insert(name, position);
         }
         table
@@ -126,16 +147,19 @@ impl HostTable {
             return Some(HostMatch { rule, surface: rule.surface, prefix, misordered: false, domain });
         }
         let (second, rest) = rest.split_once('.')?;
-        let (rule, domain) = self.rule(&self.after_prefix_surface, rest)?;
-        match (self.surfaces.get(first), self.surfaces.get(second)) {
-            (None, Some(surface)) => {
-                Some(HostMatch { rule, surface: *surface, prefix: Some(first), misordered: false, domain })
-            }
-            (Some(surface), None) => {
-                Some(HostMatch { rule, surface: *surface, prefix: Some(second), misordered: true, domain })
-            }
-            (Some(_), Some(_)) | (None, None) => None,
+        let (prefix, surface, misordered) = match (self.surfaces.get(first), self.surfaces.get(second)) {
+            (None, Some(surface)) => (first, *surface, false),
+            (Some(surface), None) => (second, *surface, true),
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let prefix = Some(prefix);
+        if let Some((rule, domain)) = self.rule(&self.after_prefix_surface, rest) {
+            return Some(HostMatch { rule, surface, prefix, misordered, domain });
         }
+        let exchanged = self.exchanged.get(rest).filter(|_| misordered)?;
+        let meant = exchanged.iter().rev().find(|meant| meant.surface == surface)?;
+        let rule = &self.rules[usize::from(meant.rule)];
+        Some(HostMatch { rule, surface: rule.surface, prefix, misordered, domain: &meant.name })
     }
 
     /// How the own address of an account on a surface is formed under a domain; `None` where no cell

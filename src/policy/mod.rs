@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod address;
 pub mod admit;
 pub mod annotate;
+pub mod cell_failure;
 pub mod certificates;
 pub mod client;
 pub mod client_certificate;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::cell_failure::{BrokenAnswer, Silence, Unreachable};
+
 /// Why a request was not answered by a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refusal {
@@ -37,11 +39,11 @@ pub enum Refusal {
     /// A transfer coding other than exactly `chunked`, or an upgrade other than WebSocket.
     NotImplemented,
     /// No connection to the cell could be made.
-    CellUnreachable,
+    CellUnreachable(Unreachable),
     /// The cell closed the connection, or answered with bytes that are not an HTTP response.
-    CellBroken,
+    CellBroken(BrokenAnswer),
     /// The cell did not begin its answer in time.
-    CellTimeout,
+    CellTimeout(Silence),
     /// Every permit of the cell is taken.
     CellFull,
     /// The same request has passed this proxy before.
@@ -114,9 +116,9 @@ impl Refusal {
             Self::HeadersTooLarge => 431,
             Self::Internal => 500,
             Self::NotImplemented => 501,
-            Self::CellUnreachable | Self::CellBroken => 502,
+            Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
             Self::CellFull => 503,
-            Self::CellTimeout => 504,
+            Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
     }
@@ -125,17 +127,18 @@ impl Refusal {
     pub const fn grpc_status(self) -> u8 {
         match self {
             Self::BadRequest(_) | Self::ConflictingAccounts | Self::TargetTooLong => 3,
-            Self::ClientTimeout | Self::CellTimeout => 4,
+            Self::ClientTimeout | Self::CellTimeout(_) => 4,
             Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => 5,
             Self::HeadersTooLarge => 8,
             Self::MethodNotAllowed | Self::NotImplemented | Self::ExpectationFailed => 12,
             Self::Internal | Self::Loop => 13,
-            Self::CellUnreachable | Self::CellBroken | Self::CellFull => 14,
+            Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellFull => 14,
             Self::CredentialRequired => 16,
         }
     }
 
-    /// The metric label and the `reason` of the access log: stable, closed, snake case.
+    /// The metric label and the `refusal` of the access log: stable, closed, snake case. What exactly was wrong
+    /// with a cell is not in it, so that one alert covers all of a kind: see [`cell_error`](Self::cell_error).
     pub const fn label(self) -> &'static str {
         match self {
             Self::BadRequest(detail) => detail.label(),
@@ -150,9 +153,9 @@ impl Refusal {
             Self::HeadersTooLarge => "headers_too_large",
             Self::ClientTimeout => "client_timeout",
             Self::NotImplemented => "not_implemented",
-            Self::CellUnreachable => "cell_unreachable",
-            Self::CellBroken => "cell_broken",
-            Self::CellTimeout => "cell_timeout",
+            Self::CellUnreachable(_) => "cell_unreachable",
+            Self::CellBroken(_) => "cell_broken",
+            Self::CellTimeout(_) => "cell_timeout",
             Self::CellFull => "cell_full",
             Self::Loop => "loop",
             Self::Internal => "internal",
@@ -172,13 +175,21 @@ impl Refusal {
             | Self::ClientTimeout
             | Self::NotImplemented => "http_request_error",
             Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => "destination_not_found",
-            // Refused, without an address, or without trust: RFC 9209 has one word that covers them all.
-            Self::CellUnreachable => "destination_unavailable",
-            Self::CellBroken => "http_protocol_error",
-            Self::CellTimeout => "http_response_timeout",
+            Self::CellUnreachable(why) => why.proxy_error(),
+            Self::CellBroken(how) => how.proxy_error(),
+            Self::CellTimeout(silence) => silence.proxy_error(),
             Self::CellFull => "connection_limit_reached",
             Self::Loop => "proxy_loop_detected",
             Self::Internal => "proxy_internal_error",
+        }
+    }
+
+    /// What went wrong with the cell, for the log: the same word as in `Proxy-Status`. `None` where
+    /// [`label`](Self::label) says all there is.
+    pub const fn cell_error(self) -> Option<&'static str> {
+        match self {
+            Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellTimeout(_) => Some(self.proxy_error()),
+            _ => None,
         }
     }
 
@@ -216,15 +227,15 @@ impl Refusal {
             Self::NotImplemented => {
                 "This transfer coding or protocol upgrade is not supported. Send the body plain or chunked."
             }
-            Self::CellUnreachable => {
+            Self::CellUnreachable(_) => {
                 "The account's environment could not be reached. Nothing was sent to it: the request \
                  can be repeated."
             }
-            Self::CellBroken => {
+            Self::CellBroken(_) => {
                 "The account's environment gave no complete HTTP answer: it broke the connection, or what it \
                  sent cannot be read. It may have acted on the request."
             }
-            Self::CellTimeout => {
+            Self::CellTimeout(_) => {
                 "The account's environment did not answer in time. It may have acted on the request."
             }
             Self::CellFull => {
@@ -265,9 +276,9 @@ impl Refusal {
             | Self::Misdirected
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
-            | Self::CellUnreachable
-            | Self::CellBroken
-            | Self::CellTimeout
+            | Self::CellUnreachable(_)
+            | Self::CellBroken(_)
+            | Self::CellTimeout(_)
             | Self::CellFull
             | Self::Loop => false,
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
@@ -14,11 +15,13 @@ use pingora::protocols::UniqueIDType;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::cause;
 use super::pool::Pool;
 use super::resolver::Resolver;
 use super::settled::{Settled, Settling};
 use super::upstream::Upstream;
 use super::wire::{ByteStream, Wire, WireHandle};
+use crate::policy::cell_failure::Unreachable;
 use crate::policy::http2::CellHttp2;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
@@ -66,6 +69,16 @@ pub enum ConnectError {
         address: SocketAddr,
         /// The engine's reason.
         reason: String,
+        /// The same in fewer words.
+        cause: Unreachable,
+    },
+    /// `timeouts.connect` is over before the name had an address.
+    #[error("the name {name} does not resolve within {limit:?}")]
+    ResolveTimeout {
+        /// The endpoint's name.
+        name: Box<str>,
+        /// The configured time.
+        limit: Duration,
     },
     /// `timeouts.connect` is over.
     #[error("no connection within {0:?}")]
@@ -98,10 +111,22 @@ impl ConnectError {
     /// How it is counted.
     pub const fn label(&self) -> Connect {
         match self {
-            Self::Resolve { .. } => Connect::Unresolved,
+            Self::Resolve { .. } | Self::ResolveTimeout { .. } => Connect::Unresolved,
             Self::Tcp { .. } | Self::Http2 { .. } => Connect::Refused,
             Self::Tls { .. } => Connect::Tls,
             Self::Timeout(_) => Connect::TimedOut,
+        }
+    }
+
+    /// What the client is told of it.
+    pub fn cause(&self) -> Unreachable {
+        match self {
+            Self::Resolve { .. } => Unreachable::Unresolved,
+            Self::ResolveTimeout { .. } => Unreachable::ResolveTimeout,
+            Self::Tcp { source, .. } => cause::of_tcp(source),
+            Self::Tls { source, .. } => cause::of_handshake(source),
+            Self::Http2 { cause, .. } => *cause,
+            Self::Timeout(_) => Unreachable::Timeout,
         }
     }
 }
@@ -128,13 +153,25 @@ impl Connector {
         need: Need,
     ) -> Result<Connected, ConnectError> {
         let limit = cell.timeouts.connect;
+        let resolving = AtomicBool::new(false);
         let connecting = async {
-            if need.h2 { self.h2(cell, endpoint).await } else { self.h1(cell, endpoint, need).await }
+            if need.h2 {
+                self.h2(cell, endpoint, &resolving).await
+            } else {
+                self.h1(cell, endpoint, need, &resolving).await
+            }
         };
-        tokio::time::timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+        let connected = tokio::time::timeout(limit, connecting).await;
+        connected.unwrap_or_else(|_| Err(late(endpoint, &resolving, limit)))
     }
 
-    async fn h1(&self, cell: &Cell, endpoint: &Endpoint, need: Need) -> Result<Connected, ConnectError> {
+    async fn h1(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        need: Need,
+        resolving: &AtomicBool,
+    ) -> Result<Connected, ConnectError> {
         let address = match &endpoint.address {
             EndpointAddress::Socket(address) => Some(*address),
             EndpointAddress::Name(..) => None,
@@ -144,7 +181,7 @@ impl Connector {
         {
             return Ok(Connected { upstream: Upstream::h1(wire), reused: true, address });
         }
-        let (tcp, address) = self.tcp(&endpoint.address).await?;
+        let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
         let wire = match &cell.tls {
             Some(tls) => Wire::queued(secure(tls, tcp, address, Alpn::Http1).await?, id),
@@ -153,7 +190,12 @@ impl Connector {
         Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
     }
 
-    async fn h2(&self, cell: &Cell, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
+    async fn h2(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        resolving: &AtomicBool,
+    ) -> Result<Connected, ConnectError> {
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
@@ -162,13 +204,14 @@ impl Connector {
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
-        let (connection, wire, address) = self.h2_connection(cell, endpoint).await?;
+        let (connection, wire, address) = self.h2_connection(cell, endpoint, resolving).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
             Ok(None) => {
-                return Err(ConnectError::Http2 { address, reason: "the cell allows no stream".into() });
+                let (reason, cause) = ("the cell allows no stream".into(), Unreachable::Other);
+                return Err(ConnectError::Http2 { address, reason, cause });
             }
-            Err(error) => return Err(ConnectError::Http2 { address, reason: error.to_string() }),
+            Err(error) => return Err(no_http2(address, &error)),
         };
         self.pool.share(&endpoint.key, connection, wire.clone());
         Ok(Connected { upstream: Upstream::h2(session, wire), reused: false, address: Some(address) })
@@ -192,8 +235,9 @@ impl Connector {
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
+        resolving: &AtomicBool,
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
-        let (tcp, address) = self.tcp(&endpoint.address).await?;
+        let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
         let (wire, settled) = match &cell.tls {
             Some(tls) => settling(secure(tls, tcp, address, Alpn::Http2).await?, id),
@@ -205,23 +249,28 @@ impl Connector {
         settings.stream_window_size = Some(windows.stream);
         settings.connection_window_size = Some(windows.connection);
         let handle = wire.handle();
-        let connection = handshake(Box::new(wire), settings)
-            .await
-            .map_err(|error| ConnectError::Http2 { address, reason: error.to_string() })?;
+        let connection =
+            handshake(Box::new(wire), settings).await.map_err(|error| no_http2(address, &error))?;
         // Nobody else may use it before it is known how many streams the cell allows.
         settled.happened().await;
         Ok((connection, handle, address))
     }
 
-    /// Tries each address in turn; the deadline around it bounds the whole.
-    async fn tcp(&self, address: &EndpointAddress) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    /// Tries each address in turn; the deadline around it bounds the whole. `resolving` is set while the
+    /// address is not known.
+    async fn tcp(
+        &self,
+        address: &EndpointAddress,
+        resolving: &AtomicBool,
+    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let addresses = match address {
             EndpointAddress::Socket(address) => vec![*address],
-            EndpointAddress::Name(name, port) => self
-                .resolver
-                .addresses(name, *port)
-                .await
-                .map_err(|source| ConnectError::Resolve { name: name.clone(), source })?,
+            EndpointAddress::Name(name, port) => {
+                resolving.store(true, Ordering::Relaxed);
+                let found = self.resolver.addresses(name, *port).await;
+                resolving.store(false, Ordering::Relaxed);
+                found.map_err(|source| ConnectError::Resolve { name: name.clone(), source })?
+            }
         };
         let mut last = None;
         for address in addresses {
@@ -236,6 +285,19 @@ impl Connector {
         }
         Err(last.expect("the resolver never gives an empty list"))
     }
+}
+
+fn late(endpoint: &Endpoint, resolving: &AtomicBool, limit: Duration) -> ConnectError {
+    match &endpoint.address {
+        EndpointAddress::Name(name, _) if resolving.load(Ordering::Relaxed) => {
+            ConnectError::ResolveTimeout { name: name.clone(), limit }
+        }
+        EndpointAddress::Name(..) | EndpointAddress::Socket(_) => ConnectError::Timeout(limit),
+    }
+}
+
+fn no_http2(address: SocketAddr, error: &pingora::Error) -> ConnectError {
+    ConnectError::Http2 { address, reason: error.to_string(), cause: cause::of_http2(error) }
 }
 
 fn settling(io: impl ByteStream, id: UniqueIDType) -> (Wire, Arc<Settled>) {
@@ -266,7 +328,40 @@ async fn secure(
         .await
         .map_err(|source| ConnectError::Tls { address, source })?;
     if matches!(alpn, Alpn::Http2) && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(ConnectError::Http2 { address, reason: "the cell did not choose h2 by ALPN".into() });
+        let (reason, cause) = ("the cell did not choose h2 by ALPN".into(), Unreachable::Protocol);
+        return Err(ConnectError::Http2 { address, reason, cause });
     }
     Ok(stream)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::Pin;
+
+    use super::super::resolver::{Answer, Lookup};
+    use super::*;
+    use crate::policy::snapshot::EndpointKey;
+
+    /// Asks nobody.
+    struct Silent;
+
+    impl Lookup for Silent {
+        fn lookup(&self, _: Box<str>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nobody_answers_for_is_not_taken_for_a_cell_that_does_not_answer() {
+        let connector = Connector::new(Resolver::new(Box::new(Silent)));
+        let snapshot = crate::test_snapshot::example().build();
+        let address = EndpointAddress::Name("cell-1.test".into(), 80);
+        let endpoint = Endpoint { address, key: EndpointKey("cell-1.test".into()) };
+        for h2 in [false, true] {
+            let need = Need { h2, fresher_than: Duration::MAX, new: false };
+            let error = connector.connect(&snapshot.cells[0], &endpoint, need).await.err().unwrap();
+            assert_eq!((error.cause(), error.label()), (Unreachable::ResolveTimeout, Connect::Unresolved));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
+use super::cause;
 use super::downstream::{Downstream, Source};
 use super::forward::{self, Answer, Failed};
 use super::outgoing::Outgoing;
@@ -133,7 +134,8 @@ impl Exchange<'_> {
         if let Err(wrong) = gate::check_answer(head.status, &head.headers, chunks, asked) {
             // The connection goes with it: what it has more to say is nobody's answer.
             tracing::debug!(cell = %cell.name, ?wrong, "an answer that is not passed on");
-            return self.refuse(request, Refusal::CellBroken, Outcome::Unknown).await;
+            let refusal = Refusal::CellBroken(cause::of_head(wrong));
+            return self.refuse(request, refusal, Outcome::Unknown).await;
         }
         self.ended.upstream_deprecated = dress(self.snapshot, request, tunnel, &mut head);
         if let Some(cookie) = self.snapshot.routing_cookie(request.decision.role) {
@@ -206,6 +208,6 @@ fn end_of(moved: &Result<(), Broken>) -> End {
         Ok(()) => End::Complete,
         Err(Broken::ClientGone | Broken::ClientBody(_)) => End::ClientGone,
         Err(Broken::Cell(_)) => End::CellGone,
-        Err(Broken::ClientSlow | Broken::ClientStalled | Broken::CellSlow) => End::TimedOut,
+        Err(Broken::ClientSlow | Broken::ClientStalled | Broken::CellSlow(_)) => End::TimedOut,
     }
 }

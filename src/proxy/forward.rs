@@ -7,12 +7,14 @@ use http::response::Parts;
 use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
+use super::cause;
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
 use super::outgoing::Outgoing;
 use super::pump::{Broken, Progress, Pump};
 use super::service::unix_now;
 use super::upstream::Upstream;
+use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
 use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
@@ -80,7 +82,8 @@ pub async fn forward(
     down: &mut Downstream,
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
-    let mut route = Route { connector, cell, outgoing, passed_over: Vec::new(), new: false };
+    let unreachable = Unreachable::NoEndpoint;
+    let mut route = Route { connector, cell, outgoing, passed_over: Vec::new(), unreachable, new: false };
     // Of the attempts before the present one.
     let mut outcome = Outcome::NotForwarded;
     loop {
@@ -114,6 +117,8 @@ struct Route<'a> {
     outgoing: &'a Outgoing<'a>,
     /// They took no connection.
     passed_over: Vec<pick::Place>,
+    /// Why the last of them did not.
+    unreachable: Unreachable,
     /// A pooled connection has disappointed already.
     new: bool,
 }
@@ -121,7 +126,8 @@ struct Route<'a> {
 impl Route<'_> {
     async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
         let Self { cell, outgoing, .. } = *self;
-        let place = pick::pick(cell, outgoing.ticket, &self.passed_over).ok_or(Attempt::NoEndpoint)?;
+        let place = pick::pick(cell, outgoing.ticket, &self.passed_over)
+            .ok_or(Attempt::NoEndpoint(self.unreachable))?;
         trace.tried.connections += 1;
         let need =
             Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.method), new: self.new };
@@ -130,7 +136,8 @@ impl Route<'_> {
             tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
             trace.connects.push(error.label());
             self.passed_over.push(place);
-            Attempt::NotConnected
+            self.unreachable = error.cause();
+            Attempt::NotConnected(self.unreachable)
         })?;
         if !connected.reused {
             trace.connects.push(Connect::Connected);
@@ -149,7 +156,9 @@ impl Route<'_> {
                 trace.first_byte = Some(Instant::now());
                 Ok(Answer { head, end, upstream, place, progress })
             }
-            Err(Attempt::Broken { broken, .. }) => Err(Attempt::Broken { broken, sent }),
+            Err(Attempt::Broken { broken, .. }) => {
+                Err(Attempt::Broken { broken, sent, heard: upstream.has_begun() })
+            }
             Err(other) => Err(other),
         }
     }
@@ -158,13 +167,15 @@ impl Route<'_> {
 /// Why an attempt has no answer.
 #[derive(Debug)]
 enum Attempt {
-    /// All endpoints have been tried.
-    NoEndpoint,
-    NotConnected,
+    /// All endpoints have been tried; why not the last of them.
+    NoEndpoint(Unreachable),
+    NotConnected(Unreachable),
     Broken {
         broken: Broken,
         /// A byte of the request has left.
         sent: bool,
+        /// A byte of an answer has come.
+        heard: bool,
     },
 }
 
@@ -172,10 +183,10 @@ impl Attempt {
     /// What it means for sending again; `None` where that is out of the question.
     fn unanswered(&self) -> Option<Unanswered> {
         match self {
-            Self::NotConnected => Some(Unanswered::NoConnection),
-            Self::Broken { broken: Broken::Cell(_), sent: false } => Some(Unanswered::Unsent),
-            Self::Broken { broken: Broken::Cell(error), sent: true } => Some(lost(error)),
-            Self::NoEndpoint | Self::Broken { .. } => None,
+            Self::NotConnected(_) => Some(Unanswered::NoConnection),
+            Self::Broken { broken: Broken::Cell(_), sent: false, .. } => Some(Unanswered::Unsent),
+            Self::Broken { broken: Broken::Cell(error), sent: true, .. } => Some(lost(error)),
+            Self::NoEndpoint(_) | Self::Broken { .. } => None,
         }
     }
 
@@ -187,13 +198,13 @@ impl Attempt {
     /// What the client is told, of this attempt and those before it.
     fn blame(self, outcome: Outcome) -> Failed {
         let refusal = match self {
-            Self::NoEndpoint | Self::NotConnected => Refusal::CellUnreachable,
-            Self::Broken { broken, .. } => match broken {
+            Self::NoEndpoint(why) | Self::NotConnected(why) => Refusal::CellUnreachable(why),
+            Self::Broken { broken, heard, .. } => match broken {
                 Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
                 Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),
                 Broken::ClientSlow => Refusal::ClientTimeout,
-                Broken::Cell(_) => Refusal::CellBroken,
-                Broken::CellSlow => Refusal::CellTimeout,
+                Broken::Cell(error) => Refusal::CellBroken(cause::of_answer(&error, heard)),
+                Broken::CellSlow(silence) => Refusal::CellTimeout(silence),
             },
         };
         Failed::Refused(refusal, outcome)
@@ -202,7 +213,7 @@ impl Attempt {
 
 impl From<Broken> for Attempt {
     fn from(broken: Broken) -> Self {
-        Self::Broken { broken, sent: true }
+        Self::Broken { broken, sent: true, heard: false }
     }
 }
 
@@ -223,7 +234,11 @@ async fn exchange_heads(
     let head = head.map_err(Broken::Cell)?;
     let sent = upstream.request(head, end).await;
     // An HTTP/2 connection that takes no more requests has sent nothing of this one, whatever of others.
-    sent.map_err(|error| Attempt::Broken { broken: Broken::Cell(error), sent: !upstream.is_h2() })?;
+    sent.map_err(|error| Attempt::Broken {
+        broken: Broken::Cell(error),
+        sent: !upstream.is_h2(),
+        heard: false,
+    })?;
     if waits_for_100 && upstream.is_h2() {
         // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
         let mut consent = Box::new(http::Response::new(()).into_parts().0);

@@ -1,6 +1,7 @@
 //! The shell around the engine: takes a connection, reads requests, asks `policy`, forwards, answers,
 //! and tells `telemetry` how it ended. It has no opinions of its own.
 
+mod cause;
 pub mod connect;
 pub mod downstream;
 mod exchange;

@@ -22,6 +22,7 @@ use super::progress::{Request, Response};
 use super::sink::Sink;
 use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
+use crate::policy::cell_failure::Silence;
 use crate::policy::endpoint_class::ExchangeTimes;
 use crate::policy::gate;
 
@@ -44,7 +45,7 @@ pub enum Broken {
     /// The cell closed, reset, or sent what is not HTTP.
     Cell(BError),
     /// The cell kept silent, or the time for the whole was over before it had answered.
-    CellSlow,
+    CellSlow(Silence),
 }
 
 /// Time limits of one exchange.
@@ -340,7 +341,18 @@ impl<'a> Pump<'a> {
         let owes_body = self.progress.request == Request::Open && self.up.sink.is_clear();
         match self.progress.response {
             Response::Head if owes_body => Broken::ClientSlow,
-            Response::Head | Response::Body | Response::Done | Response::Tunnel => Broken::CellSlow,
+            Response::Head | Response::Body | Response::Done | Response::Tunnel => {
+                Broken::CellSlow(self.silence())
+            }
+        }
+    }
+
+    /// What the cell has not done in time.
+    fn silence(&self) -> Silence {
+        match self.limits.until {
+            Some(until) if until <= Instant::now() => Silence::Whole,
+            Some(_) | None if !self.up.sink.is_clear() => Silence::Unread,
+            Some(_) | None => Silence::Unanswered,
         }
     }
 }

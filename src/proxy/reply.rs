@@ -102,6 +102,7 @@ fn text(value: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::cell_failure::Unreachable;
     use crate::policy::refusal::{BadRequest, Outcome};
 
     fn said(refusal: Refusal) -> Said<'static> {
@@ -123,9 +124,15 @@ mod tests {
 
     #[test]
     fn a_grpc_client_gets_trailers_only() {
-        let reply = Reply::refusal(&said(Refusal::CellUnreachable), ErrorShape::Status, true, None);
+        let reply = Reply::refusal(
+            &said(Refusal::CellUnreachable(Unreachable::Unresolved)),
+            ErrorShape::Status,
+            true,
+            None,
+        );
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.headers["grpc-status"], "14");
+        assert_eq!(reply.headers["proxy-status"], "cellgate; error=dns_error");
         assert!(reply.body.is_empty());
     }
 }

@@ -6,9 +6,8 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
-use crate::listen::client_certificate::ClientCertificate;
 use crate::listen::connection::Facts;
-use crate::policy::client_certificate::{Judgement, judge};
+use crate::policy::client_certificate::{self, ClientCertificate};
 use crate::policy::decide::{Decision, Verdict, decide};
 use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
 use crate::policy::forwarding::{self, Edits, Told};
@@ -141,12 +140,12 @@ fn admit<'a>(
         Some(port) => Some(secure::location(snapshot, &facts, port)?),
         None => None,
     };
-    // A redirect forwards nothing, and leads to where certificates are asked for.
-    let certificate = match judge(snapshot, peer.facts.sni(), facts.host) {
-        Judgement::Free => None,
-        Judgement::Under(policy) if peer.facts.satisfies(policy, now) => peer.facts.client_certificate(),
-        Judgement::Misdirected if secure.is_some() => None,
-        Judgement::Under(_) | Judgement::Misdirected => return Err(Refusal::Misdirected),
+    let shown = peer.facts.client_certificate();
+    let certificate = match client_certificate::admit(snapshot, peer.facts.sni(), facts.host, shown, now) {
+        Ok(certificate) => certificate,
+        // A redirect forwards nothing, and leads to where certificates are asked for.
+        Err(_) if secure.is_some() => None,
+        Err(refusal) => return Err(refusal),
     };
     Ok(Admitted { facts, secure, certificate })
 }

@@ -24,6 +24,8 @@ pub struct Upstream {
     wire: WireHandle,
     /// What [`WireHandle::given`] said before the request.
     given_before: u64,
+    /// What [`WireHandle::received`] said then.
+    received_before: u64,
     /// Where the request body goes.
     pub sink: Sink,
 }
@@ -70,6 +72,11 @@ impl Upstream {
         self.wire.given() == self.given_before
     }
 
+    /// Whether a byte has come since the request. Of HTTP/2 that is not known: streams share a wire.
+    pub fn has_begun(&self) -> bool {
+        !self.is_h2() && self.wire.received() != self.received_before
+    }
+
     /// Whether the request head must be written for HTTP/2.
     pub fn is_h2(&self) -> bool {
         matches!(self.source, Source::H2(_))
@@ -81,6 +88,7 @@ impl Upstream {
     /// The connection is gone.
     pub async fn request(&mut self, head: Box<RequestHeader>, end: bool) -> Result<()> {
         self.given_before = self.wire.given();
+        self.received_before = self.wire.received();
         match &mut self.source {
             Source::H1(session) => session.write_request_header(head).await.map(|_| ()),
             Source::H2(session) => {
@@ -199,7 +207,7 @@ impl Upstream {
     }
 
     fn new(source: Source, sink: Sink, wire: WireHandle) -> Self {
-        Self { source, wire, given_before: 0, sink }
+        Self { source, wire, given_before: 0, received_before: 0, sink }
     }
 }
 

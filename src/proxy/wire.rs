@@ -51,6 +51,8 @@ struct Inner {
     /// Bytes that the stream below was given, also those that it may not have taken: after a failed write
     /// nobody knows how much of it left.
     given: u64,
+    /// Bytes that came from it.
+    received: u64,
     /// Bytes were accepted since the stream below was last flushed.
     unflushed: bool,
     /// Judges what is read until its body has ended.
@@ -110,6 +112,7 @@ impl Wire {
             mode,
             queue: BytesMut::new(),
             given: 0,
+            received: 0,
             unflushed: false,
             chunks: None,
             end: End::Open,
@@ -129,6 +132,11 @@ impl WireHandle {
     /// How many bytes the stream below was given so far. Where that has not grown, nothing was sent.
     pub fn given(&self) -> u64 {
         lock(&self.0).given
+    }
+
+    /// How many bytes came from the stream below so far.
+    pub fn received(&self) -> u64 {
+        lock(&self.0).received
     }
 
     /// Has the body that is being read judged; `chunks` has seen what was read of it before. A body that breaks
@@ -234,6 +242,7 @@ impl AsyncRead for Wire {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
+        inner.received += (buf.filled().len() - before) as u64;
         if let Some(chunks) = &mut inner.chunks {
             if chunks.read(&buf.filled()[before..]).is_err() {
                 buf.set_filled(before);

@@ -37,6 +37,9 @@ struct Line<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'static str>,
+    /// What was wrong with the cell, where it was the cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell_error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<u64>,
     source: &'static str,
@@ -104,6 +107,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
         path: path_of(cut(&event.path, MAX_PATH)),
         status: event.status,
         refusal: event.refusal.map(|refusal| refusal.label()),
+        cell_error: event.refusal.and_then(|refusal| refusal.cell_error()),
         account: decision.and_then(|d| d.account).map(|account| account.value()),
         source: decision.map_or(NONE, |d| d.source.as_str()),
         conflicts: decision.map_or(Vec::new(), conflict_lines),

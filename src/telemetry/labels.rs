@@ -3,6 +3,7 @@
 
 use http::Method;
 
+use crate::policy::cell_failure::{BrokenAnswer, Silence, Unreachable};
 use crate::policy::decide::{Source, Why};
 use crate::policy::facts::WireVersion;
 use crate::policy::hosts::Role;
@@ -183,9 +184,10 @@ pub(super) const REFUSALS: [Refusal; 29] = [
     Refusal::HeadersTooLarge,
     Refusal::ClientTimeout,
     Refusal::NotImplemented,
-    Refusal::CellUnreachable,
-    Refusal::CellBroken,
-    Refusal::CellTimeout,
+    // Their causes share a series.
+    Refusal::CellUnreachable(Unreachable::Other),
+    Refusal::CellBroken(BrokenAnswer::Protocol),
+    Refusal::CellTimeout(Silence::Unanswered),
     Refusal::CellFull,
     Refusal::Loop,
     Refusal::Internal,
@@ -217,9 +219,9 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::HeadersTooLarge => 8,
         Refusal::ClientTimeout => 9,
         Refusal::NotImplemented => 10,
-        Refusal::CellUnreachable => 11,
-        Refusal::CellBroken => 12,
-        Refusal::CellTimeout => 13,
+        Refusal::CellUnreachable(_) => 11,
+        Refusal::CellBroken(_) => 12,
+        Refusal::CellTimeout(_) => 13,
         Refusal::CellFull => 14,
         Refusal::Loop => 15,
         Refusal::Internal => 16,

@@ -646,6 +646,7 @@ mod tests {
             for until in until {
                 let policy = ClientPolicy {
                     required: true,
+                    known: true,
                     identity: "a".into(),
                     verifier: rustls::server::WebPkiClientVerifier::no_client_auth(),
                     crl_until: Some(*until),

@@ -8,6 +8,8 @@ mod large;
 mod limits;
 mod loading;
 mod mistakes;
+#[path = "../support/ocsp.rs"]
+mod ocsp;
 mod reference;
 mod reloads;
 mod trust;

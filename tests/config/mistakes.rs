@@ -3,7 +3,7 @@
 use cellgate::config::{FileText, Sources, Unreadable, parse_all, parse_for_deciding};
 
 use super::{NOW, authority, example, lines, replace};
-use devcerts::Usage;
+use devcerts::{Authority, Usage};
 
 /// What is said about the example after a change.
 fn problems(change: impl FnOnce(&mut Sources)) -> String {
@@ -312,7 +312,9 @@ fn tls_towards_a_cell_is_built_or_refused() {
             ("ca.pem", authority().ca_pem().to_owned()),
             ("c.pem", client.cert_pem.clone()),
             ("c.key", client.key_pem.clone()),
+            ("o.pem", other.cert_pem.clone()),
             ("o.key", other.key_pem.clone()),
+            ("other-ca.pem", Authority::new("another").unwrap().ca_pem().to_owned()),
             ("leaf.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
         ];
         sources.files.extend(files.map(|(name, text)| (name.into(), Ok(text.into_bytes()))));
@@ -323,7 +325,10 @@ fn tls_towards_a_cell_is_built_or_refused() {
     let mutual = with("{ ca: ca.pem, sni: cell-1.internal, client_cert: c.pem, client_key: c.key }").unwrap();
     let renamed = with("{ ca: ca.pem, sni: cell-2.internal }").unwrap();
     let plain = parse_all(&example(), NOW).map(|(_, config)| config).unwrap();
-    let keys = [key(&one_way), key(&mutual), key(&renamed), key(&plain)];
+    let distrusting = with("{ ca: other-ca.pem, sni: cell-1.internal }").unwrap();
+    let renewed =
+        with("{ ca: ca.pem, sni: cell-1.internal, client_cert: o.pem, client_key: o.key }").unwrap();
+    let keys = [&one_way, &mutual, &renamed, &plain, &distrusting, &renewed].map(key);
     let different: std::collections::BTreeSet<&String> = keys.iter().collect();
     assert_eq!(different.len(), keys.len(), "trust is part of the pool key: {keys:?}");
     let tls = mutual.cells[0].tls.as_ref().unwrap();

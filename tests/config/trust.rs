@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
 
+use super::ocsp;
 use super::{NOW, authority, certificates, example, lines, replace};
 
 type Files<'a> = &'a [(&'a str, Vec<u8>)];
@@ -239,35 +240,6 @@ fn a_host_can_promise_https() {
     refused("too long", read("731d"), "hosts[5].hsts: found \"731d\"; expected a time");
 }
 
-/// DER of one value.
-fn value(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
-    let content = parts.concat();
-    let len = content.len();
-    let mut der = match len {
-        ..0x80 => vec![tag, len.try_into().unwrap()],
-        _ => vec![tag, 0x82, (len >> 8).try_into().unwrap(), (len & 0xff).try_into().unwrap()],
-    };
-    der.extend(content);
-    der
-}
-
-/// An OCSP response about a certificate, with an empty signature: nobody but clients looks at that.
-fn ocsp(pair: &Pair, from: &str, until: &str) -> Vec<u8> {
-    let leaf = der(&pair.cert_pem);
-    let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
-    let moment = |text: &str| value(0x18, &[text.as_bytes().to_vec()]);
-    let sequence = |parts: &[Vec<u8>]| value(0x30, parts);
-    let octets = |bytes: &[u8]| value(0x04, &[bytes.to_vec()]);
-    let name = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf.issuer().as_raw());
-    let serial = value(0x02, &[leaf.raw_serial().to_vec()]);
-    let id = sequence(&[sequence(&[]), octets(name.as_ref()), octets(&[0; 32]), serial]);
-    let single = sequence(&[id, value(0x80, &[]), moment(from), value(0xa0, &[moment(until)])]);
-    let data = sequence(&[value(0xa2, &[octets(&[0; 20])]), moment(from), sequence(&[single])]);
-    let basic = sequence(&[data, sequence(&[]), value(0x03, &[vec![0]])]);
-    let basic_oid = value(0x06, &[vec![0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1]]);
-    sequence(&[value(0x0a, &[vec![0]]), value(0xa0, &[sequence(&[basic_oid, octets(&basic)])])])
-}
-
 #[test]
 fn a_staple_is_about_its_certificate_and_fresh_or_left_out() {
     let us1 = &certificates()["us1"];
@@ -275,7 +247,8 @@ fn a_staple_is_about_its_certificate_and_fresh_or_left_out() {
     let read =
         |der: Vec<u8>| with(entry, "key: ../certs/dev/us1.key, ocsp: us1.ocsp }", &[("us1.ocsp", der)]);
     let staple = |from: &str, until: &str| {
-        let staple = read(ocsp(us1, from, until)).unwrap().certificates.remove(1).staple.unwrap();
+        let staple =
+            read(ocsp::good(&us1.cert_pem, from, until)).unwrap().certificates.remove(1).staple.unwrap();
         assert!(staple.key.ocsp.is_some());
         staple.is_fresh(NOW)
     };
@@ -286,7 +259,7 @@ fn a_staple_is_about_its_certificate_and_fresh_or_left_out() {
     assert!(!staple("20261120000001Z", "20261121000000Z"));
     let at = "certificates[1].ocsp";
     refused("garbage", read(b"x".to_vec()), &format!("{at}: the file is no OCSP response; expected"));
-    let legacy = ocsp(&certificates()["legacy"], "20261119000000Z", "20261121000000Z");
+    let legacy = ocsp::good(&certificates()["legacy"].cert_pem, "20261119000000Z", "20261121000000Z");
     refused("other", read(legacy), &format!("{at}: the OCSP response is about another certificate"));
     let lost = with(entry, "key: ../certs/dev/us1.key, ocsp: lost }", &[]);
     refused("lost", lost, &format!("{at}: the file was not read"));
@@ -302,7 +275,7 @@ fn everything_that_ends_is_known() {
         ("crl.pem", ours.list(&[], 2030)),
         ("c.pem", client.cert_pem.clone().into_bytes()),
         ("c.key", client.key_pem.clone().into_bytes()),
-        ("us1.ocsp", ocsp(&certificates()["us1"], "20261119000000Z", "20261121000000Z")),
+        ("us1.ocsp", ocsp::good(&certificates()["us1"].cert_pem, "20261119000000Z", "20261121000000Z")),
     ];
     let entry = "key: ../certs/dev/us1.key }";
     let mut sources = changed(entry, "key: ../certs/dev/us1.key, ocsp: us1.ocsp }", &files);

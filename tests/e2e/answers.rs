@@ -2,6 +2,7 @@
 //! cannot; to operators; and its end.
 
 mod admin;
+mod causes;
 mod drain;
 mod in_place_of_a_cell;
 mod malformed;

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use devcerts::{Authority, Usage};
-use loadtest::client::{Ask, Client, Http, Reply};
+use devcerts::{Authority, Pair, Usage};
+use loadtest::client::{Ask, Client, Http, Line, Reply};
 use loadtest::tls::ClientTls;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,7 +24,8 @@ const ASKS_NOT: &str = "ab123.metadata.us1.dbt.com";
 
 const HEADER: &str = "x-cellgate-client-cert";
 
-fn asking(folder: &Folder, clients: &Authority, mode: &str) {
+/// Accounts' own addresses ask for certificates of these authorities.
+pub fn asking(folder: &Folder, clients: &Authority, mode: &str) {
     folder.write("certs/dev/clients.pem", clients.ca_pem());
     let host = "    role: cell\n    surface: app\n";
     let asked = format!("    client_certificate: {{ ca: ../certs/dev/clients.pem, mode: {mode} }}\n");
@@ -33,7 +34,10 @@ fn asking(folder: &Folder, clients: &Authority, mode: &str) {
 
 /// A client that shows this certificate where it is asked for one.
 fn showing(address: SocketAddr, http: Http, clients: &Authority) -> Client {
-    let pair = clients.issue(&["robot"], Usage::Client).unwrap();
+    showing_this(address, http, clients.issue(&["robot"], Usage::Client).unwrap())
+}
+
+fn showing_this(address: SocketAddr, http: Http, pair: Pair) -> Client {
     let identity = Some((pair.cert_pem, pair.key_pem));
     Client::tls(address, http, &ClientTls { ca_pem: authority().ca_pem().to_owned(), identity }).unwrap()
 }
@@ -104,6 +108,65 @@ fn an_optional_certificate_is_told_where_it_is_shown() {
             assert_eq!(told(reply).len(), count);
         }
         assert!(!plain.headers.contains_key("strict-transport-security"), "RFC 6797 section 7.2");
+    }
+}
+
+/// A list that revokes these certificates, and holds.
+fn revoking(authority: &Authority, revoked: &[&Pair]) -> String {
+    let key = rcgen::KeyPair::from_pem(&authority.key_pem()).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(authority.ca_pem(), key).unwrap();
+    let one = |pair: &&Pair| {
+        let der = CertificateDer::from_pem_slice(pair.cert_pem.as_bytes()).unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+        rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(certificate.raw_serial()),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }
+    };
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2090, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(one).collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().pem().unwrap()
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_on_old_connections_and_new_ones() {
+    let clients = Authority::new("clients").unwrap();
+    let [kept, revoked] = ["kept", "revoked"].map(|name| clients.issue(&[name], Usage::Client).unwrap());
+    let list = "certs/dev/clients.crl";
+    let world = World::prepared(|folder| {
+        asking(folder, &clients, "required");
+        folder.edit("config/cellgate.yaml", "mode: required", &format!("mode: required, crl: ../{list}"));
+        folder.write(list, &revoking(&clients, &[]));
+    });
+    let ask = Ask::get(ASKS, "/");
+    let open = |http, pair: &Pair| {
+        let client = showing_this(world.edge.addr("https"), http, pair.clone());
+        world.block_on(client.open(ASKS))
+    };
+    let lines = [Http::H1, Http::H2].map(|http| [&kept, &revoked].map(|pair| open(http, pair).unwrap()));
+    let statuses = || {
+        let status = |line: &Line| world.block_on(line.ask(&ask)).unwrap().status.as_u16();
+        lines.each_ref().map(|pair| pair.each_ref().map(status))
+    };
+    assert_eq!(statuses(), [[200, 200]; 2]);
+    world.edge.folder.write(list, &revoking(&clients, &[&revoked]));
+    let reply = raw_http::admin(&world.edge.socket(), "POST", "/reload");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(statuses(), [[200, 421]; 2]);
+    for http in [Http::H1, Http::H2] {
+        let asked = [&kept, &revoked].map(|pair| {
+            let client = showing_this(world.edge.addr("https"), http, pair.clone());
+            world.block_on(client.ask(&ask)).map(|reply| reply.status.as_u16()).ok()
+        });
+        assert_eq!(asked, [Some(200), None]);
     }
 }
 

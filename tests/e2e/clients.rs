@@ -1,9 +1,10 @@
-//! Real clients, each a process of its own: curl, Python's requests, httpx, websockets and grpcio, and a
-//! headless Chromium. The Python ones live in `target/venv`, made from `requirements.txt` here.
+//! Real clients, each a process of its own: curl, Python's requests, httpx, websockets and grpcio, a
+//! headless Chromium, OpenSSL and sslyze. The Python ones live in `target/venv`, made from `requirements.txt` here.
 
 #![allow(clippy::panic)] // Ends a test with words.
 
 mod browser;
+mod handshakes;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

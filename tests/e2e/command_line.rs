@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
+use devcerts::{Authority, Usage};
 use serde_json::Value;
 
+use crate::client_certificates::asking;
 use crate::process;
 use crate::running::Folder;
 
@@ -130,4 +132,83 @@ fn explain_refuses_a_second_host() {
     }
     let output = explain(&folder, &["--host", "cloud\n.getdbt.com"]);
     assert_eq!(output.status.code(), Some(64), "{}", text(&output.stdout));
+}
+
+#[test]
+fn explain_says_what_a_host_asks_of_its_clients() {
+    let (clients, others) = (Authority::new("clients").unwrap(), Authority::new("others").unwrap());
+    let folder = folder();
+    asking(&folder, &clients, "required");
+    for (name, authority) in [("robot", &clients), ("stranger", &others)] {
+        folder.write(name, &authority.issue(&[name], Usage::Client).unwrap().cert_pem);
+    }
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let (robot, stranger) = (path("robot"), path("stranger"));
+    let check = |arguments: &[&str], verdict: &str, line: &str, told: &str| -> Value {
+        let (said, json) = explained(&folder, &[&["--host", "AB123.us1.dbt.com:443"], arguments].concat());
+        assert_eq!(json["verdict"], verdict, "{arguments:?}: {said}");
+        assert_eq!(json["cell"].is_string(), verdict == "forward", "{arguments:?}: {json}");
+        let found = said.lines().find_map(|line| line.strip_prefix("certificate ")).unwrap_or_default();
+        assert_eq!(found, line, "{arguments:?}");
+        let mut header = json["headers"]["to_cell"].as_array().unwrap().iter();
+        let header = header.find(|pair| pair[0] == "x-cellgate-client-cert").cloned().unwrap_or_default();
+        assert!(header[1].as_str().unwrap_or_default().starts_with(told), "{arguments:?}: {header}");
+        assert_eq!(header.is_null(), told.is_empty(), "{arguments:?}: {header}");
+        json["client_certificate"].clone()
+    };
+    let assumed = "(of the client's certificate)";
+    let line = "required: one that is accepted is assumed; without one there is no connection";
+    let json = check(&[], "forward", line, assumed);
+    assert_eq!(
+        json,
+        serde_json::json!({ "mode": "required", "shown": "assumed", "accepted": true,
+            "without": "no_connection", "authorities_read": true })
+    );
+    let given = ["--client-certificate", &robot];
+    let json = check(&given, "forward", "required: this one is accepted", "sha256=\"");
+    assert_eq!((&json["shown"], &json["accepted"]), (&"given".into(), &true.into()));
+    let refused = "this one is refused, and there is no connection";
+    let strange = ["--client-certificate", &stranger];
+    let json = check(&strange, "no connection", &format!("required: {refused}"), "");
+    assert_eq!((&json["shown"], &json["accepted"]), (&"given".into(), &false.into()));
+    let without = ["--without-client-certificate"];
+    check(&without, "no connection", "required: without one there is no connection", "");
+    let plain = "required: without TLS nobody can show one, and the answer is 421";
+    let json = check(&["--plain"], "refuse", plain, "");
+    assert_eq!((&json["shown"], &json["without"]), (&"none".into(), &"misdirected".into()));
+    // The neighbour asks for nothing.
+    let (said, json) = explained(&folder, &["--host", "cloud.getdbt.com", "--client-certificate", &robot]);
+    assert!(json["client_certificate"].is_null() && !said.contains("\ncertificate"), "{said}");
+
+    folder.edit("config/cellgate.yaml", "mode: required", "mode: optional");
+    let served = "without one the request is served, and the cell is told of none";
+    check(&[], "forward", &format!("optional: one that is accepted is assumed; {served}"), assumed);
+    check(&without, "forward", &format!("optional: {served}"), "");
+    check(&strange, "no connection", &format!("optional: {refused}"), "");
+    check(
+        &["--plain"],
+        "forward",
+        "optional: without TLS nobody can show one, and the request is served",
+        "",
+    );
+
+    // Without the authorities it is still known that the host asks, and nothing is said about a certificate.
+    std::fs::remove_file(folder.path("certs/dev/clients.pem")).unwrap();
+    let unread = " (its authorities could not be read here)";
+    check(&without, "forward", &format!("optional: {served}{unread}"), "");
+    let nothing = path("nothing");
+    for arguments in [&given[..], &["--client-certificate", &nothing], &[&given[..], &["--plain"]].concat()] {
+        let output = explain(&folder, &[&["--host", "ab123.us1.dbt.com"], arguments].concat());
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("--client-certificate"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn explain_knows_labels_in_the_wrong_order_below_a_legacy_host() {
+    let folder = folder();
+    let (said, json) = explained(&folder, &["--host", "metadata.ab123.cloud.getdbt.com"]);
+    assert_eq!((&json["verdict"], &json["cell"]), (&"forward".into(), &"cell-1".into()), "{said}");
+    assert_eq!((&json["misordered_host"], &json["surface"]), (&true.into(), &"metadata".into()));
+    assert!(said.contains("host        legacy, surface metadata, labels in the wrong order"), "{said}");
 }

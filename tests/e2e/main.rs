@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/ocsp.rs"]
+mod ocsp;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/python.rs"]

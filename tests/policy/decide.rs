@@ -507,6 +507,28 @@ fn hosts_and_clients_are_noted() {
     assert!(decision.misordered_host);
     assert_eq!(decision.surface.map(|surface| surface.0), Some(1));
     assert_eq!((decision.role, decision.client), (Some(Role::Cell), Some(0)));
+    // Below a legacy host that names its surface itself, for that surface only.
+    let legacy = example().host(Role::Legacy, "{prefix}.metadata.cloud.getdbt.com", 1).build();
+    for (host, expect, misordered) in [
+        ("ab123.metadata.cloud.getdbt.com", "us1-c1 host_prefix 70403103966603", false),
+        ("metadata.ab123.cloud.getdbt.com", "us1-c1 host_prefix 70403103966603", true),
+        ("semantic-layer.ab123.cloud.getdbt.com", "421 misdirected none", false),
+        ("metadata.metadata.cloud.getdbt.com", "421 misdirected none", false),
+        ("ab123.ab123.cloud.getdbt.com", "421 misdirected none", false),
+        ("metadata.ab123.elsewhere.com", "421 misdirected none", false),
+    ] {
+        let request = get(&format!("{host}/"));
+        let decision = request.decide(&legacy, &LearnedTable::default());
+        assert_eq!(decision.misordered_host, misordered, "{host}");
+        if misordered {
+            assert_eq!(
+                (decision.role, decision.surface.map(|surface| surface.0)),
+                (Some(Role::Legacy), Some(1))
+            );
+            assert!(decision.schedule.is_some(), "deprecated as the host that was meant");
+        }
+        check(&legacy, &request, expect);
+    }
     let decision = decide(get("cloud.getdbt.com/deploy/12345/"));
     assert_eq!((decision.misordered_host, decision.role, decision.client), (false, Some(Role::Legacy), None));
     assert_eq!(decide(get("example.com/")).source, Source::None);

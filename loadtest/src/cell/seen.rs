@@ -64,6 +64,9 @@ pub struct TlsSeen {
     pub version: Option<String>,
     /// SHA-256 of the client certificate in DER, lowercase hexadecimal.
     pub client_certificate_sha256: Option<String>,
+    /// Whether the session continued an earlier one.
+    #[serde(default)]
+    pub resumed: bool,
 }
 
 impl Seen {

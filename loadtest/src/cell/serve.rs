@@ -362,13 +362,13 @@ impl Orders {
 }
 
 fn tls_seen(tls: &rustls::ServerConnection) -> TlsSeen {
-    let alpn = tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     let leaf = tls.peer_certificates().and_then(|chain| chain.first());
     TlsSeen {
         sni: tls.server_name().map(str::to_owned),
-        alpn,
+        alpn: tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
         version: tls.protocol_version().map(|version| format!("{version:?}")),
         client_certificate_sha256: leaf.map(|cert| sha256_hex(cert)),
+        resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
     }
 }
 

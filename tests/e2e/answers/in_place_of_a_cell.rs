@@ -29,13 +29,19 @@ fn request(fields: &str) -> String {
     format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n{fields}\r\n{{}}")
 }
 
+/// What a refusal is to say: status, `grpc-status`, outcome, whether to come back, and the errors of
+/// `Proxy-Status` of a cell that speaks HTTP/1 and one that speaks HTTP/2.
+type Expect<'a> = (u16, u32, &'a str, bool, [&'a str; 2]);
+
 /// Asks over HTTP/1.1, HTTP/2 and gRPC, and compares all three.
-fn refused(world: &World, sim: &str, status: u16, grpc: u32, outcome: &str, retry: bool) {
+fn refused(world: &World, sim: &str, (status, grpc, outcome, retry, errors): Expect<'_>) {
+    let [http1, http2] = errors.map(|error| format!("cellgate; error={error}"));
     let mut connection = raw_http::tcp(world.edge.addr("http"));
     let reply = raw_http::ask(&mut connection, request(&format!("X-Sim: {sim}\r\n")).as_bytes()).unwrap();
     said(&reply, status, outcome, "h1");
     assert_eq!(reply.header("retry-after").is_some(), retry, "{:?}", reply.headers);
     assert_eq!(reply.json()["status"]["code"], status);
+    assert_eq!(reply.header("proxy-status"), Some(http1.as_str()));
     world.block_on(async {
         let line = world.edge.tls(Http::H2).open(HOST).await.unwrap();
         let reply = line.ask(&Ask::post(HOST, "/x", "{}").sim(sim)).await.unwrap();
@@ -45,7 +51,7 @@ fn refused(world: &World, sim: &str, status: u16, grpc: u32, outcome: &str, retr
         assert_eq!((reply.http_status.as_u16(), reply.status()), (200, Some(grpc)), "{reply:?}");
         assert!(reply.trailers_only, "{reply:?}");
         assert_eq!(reply.headers["x-cellgate-outcome"], outcome);
-        assert!(reply.headers.contains_key("proxy-status"), "{reply:?}");
+        assert_eq!(reply.headers["proxy-status"], http2);
         assert_eq!(reply.headers.contains_key("retry-after"), retry, "{reply:?}");
         // The next call finds the same connection in order.
         assert!(!line.is_closed());
@@ -56,7 +62,7 @@ fn refused(world: &World, sim: &str, status: u16, grpc: u32, outcome: &str, retr
 fn a_cell_that_cannot_be_reached_is_502_and_nothing_was_sent() {
     let world = world();
     world.block_on(world.cell("cell-1").behave(Behaviour::Killed)).unwrap();
-    refused(&world, "", 502, 14, "not-forwarded", false);
+    refused(&world, "", (502, 14, "not-forwarded", false, ["connection_refused"; 2]));
     world.block_on(world.cell("cell-1").behave(Behaviour::Normal)).unwrap();
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request("").as_bytes()).unwrap();
     assert_eq!(reply.header("x-cell"), Some("cell-1"));
@@ -64,12 +70,14 @@ fn a_cell_that_cannot_be_reached_is_502_and_nothing_was_sent() {
 
 #[test]
 fn a_slow_cell_is_504_and_may_have_acted() {
-    refused(&world(), "delay_ms=5000", 504, 4, "unknown", false);
+    refused(&world(), "delay_ms=5000", (504, 4, "unknown", false, ["connection_read_timeout"; 2]));
 }
 
 #[test]
 fn a_cell_that_breaks_off_without_an_answer_is_502_and_may_have_acted() {
-    refused(&world(), "abort", 502, 14, "unknown", false);
+    // HTTP/1 ends with its connection; of HTTP/2 only the stream is reset.
+    let errors = ["connection_terminated", "http_response_incomplete"];
+    refused(&world(), "abort", (502, 14, "unknown", false, errors));
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn a_full_cell_is_503_with_a_time_to_come_back_and_others_are_served() {
     }
     let in_flight = || world.edge.running().snapshot().cells[0].load.in_flight() as usize;
     eventually("both permits to be taken", || (in_flight() == PERMITS).then_some(()));
-    refused(&world, "", 503, 14, "not-forwarded", true);
+    refused(&world, "", (503, 14, "not-forwarded", true, ["connection_limit_reached"; 2]));
     let other = b"GET / HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), other).unwrap();
     assert_eq!(reply.header("x-cell"), Some("cell-2"));

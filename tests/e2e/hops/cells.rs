@@ -6,7 +6,7 @@ use std::process::Command;
 
 use devcerts::{Authority, Usage};
 use loadtest::call;
-use loadtest::cell::CellOptions;
+use loadtest::cell::{Behaviour, CellOptions};
 use loadtest::client::{Ask, Http};
 use loadtest::tls::ServerTls;
 use serde_json::json;
@@ -85,6 +85,35 @@ fn a_cell_is_reached_by_name_over_tls_with_its_own_authority_and_shares_no_conne
     });
     let reached = world.cell("cell-1").seen();
     assert!(reached.iter().all(|seen| seen.header("x-cellgate-cell") == Some("cell-1")), "{reached:?}");
+}
+
+#[test]
+fn a_new_connection_to_a_cell_resumes_the_session_of_the_last_one() {
+    let new = |name| Authority::new(name).unwrap();
+    let world = two_at_one_address(&new("edges"), &new("cell-1"), &new("somebody else"));
+    let resumed = || {
+        world.block_on(async {
+            let line = world.edge.tls(Http::H2).open("ab123.us1.dbt.com").await.unwrap();
+            // Over HTTP/1 and over HTTP/2, each with sessions of its own.
+            let reply = line.ask(&Ask::get("ab123.us1.dbt.com", "/")).await.unwrap();
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            let call = call::call("ab123.us1.dbt.com", "/a.B/C", &[b"x"]);
+            assert_eq!(call::finish(&line, &call).await.unwrap().status(), Some(0));
+        });
+        let seen = world.cell("cell-1").seen();
+        let last = |version: &str| {
+            let last = seen.iter().rev().find(|seen| seen.version == version).unwrap();
+            last.tls.clone().unwrap().resumed
+        };
+        [last("HTTP/1.1"), last("HTTP/2.0")]
+    };
+    assert_eq!(resumed(), [false, false]);
+    let cell = world.cell("cell-1");
+    world.block_on(async {
+        cell.behave(Behaviour::Killed).await.unwrap();
+        cell.behave(Behaviour::Normal).await.unwrap();
+    });
+    assert_eq!(resumed(), [true, true]);
 }
 
 #[test]

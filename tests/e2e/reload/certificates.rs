@@ -1,11 +1,15 @@
-//! New certificates without dropping a connection.
+//! New certificates without dropping a connection, and in time: what ends soon is told.
 
-use devcerts::Authority;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use devcerts::{Authority, Validity};
 use loadtest::client::{Ask, Client, Http};
 use loadtest::tls::ClientTls;
 
+use crate::process::Process;
 use crate::raw_http;
-use crate::running::eventually;
+use crate::running::{Folder, authority, eventually};
 use crate::world::World;
 
 #[test]
@@ -43,4 +47,39 @@ fn new_certificates_serve_new_connections_and_old_connections_stay() {
             assert!(edge.tls(http).ask(&ask).await.is_err(), "the old authority's certificate is gone");
         }
     });
+}
+
+#[test]
+fn certificates_that_end_soon_are_told_in_log_metrics_and_readiness_until_there_are_new_ones() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let now = SystemTime::now();
+    let soon = Validity { not_before: now - DAY, not_after: now + 7 * DAY };
+    let folder = Folder::example(&BTreeMap::new());
+    folder.certificates(&Authority::with_validity("ends soon", soon).unwrap());
+    let process = Process::start(&folder);
+    let page = |target: &str| raw_http::page(process.admin(), target);
+    let until = |name: &str| -> f64 {
+        let series = format!("cellgate_certificate_not_after_seconds{{name=\"{name}\"}} ");
+        let page = page("/metrics").text();
+        page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    };
+    let end = soon.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64().floor();
+    for name in ["cloud.getdbt.com", "us1.dbt.com"] {
+        let warning = process.line("a warning", |line| {
+            let fields = &line["fields"];
+            let about = fields["message"].as_str().is_some_and(|message| message.contains(name));
+            about && fields["reason"] == "certificate_expires_soon"
+        });
+        assert_eq!(warning["level"], "WARN", "{warning}");
+        assert!((until(name) - end).abs() < 1.0, "{name} ends at {end}");
+    }
+    let ready = page("/readyz");
+    assert!(ready.status == 200 && ready.text().contains("certificate_expires_soon"), "{}", ready.text());
+
+    folder.certificates(authority());
+    eventually("the new certificates", || {
+        raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload");
+        (!page("/readyz").text().contains("certificate_expires_soon")).then_some(())
+    });
+    assert!(until("us1.dbt.com") > end + 365.0 * 86_400.0);
 }
