@@ -246,7 +246,7 @@ impl DataPlane {
         let inside = runtime.enter();
         let (drain, shutdown) = Drain::new();
         let resolver = Resolver::system().context("reading the resolver configuration (/etc/resolv.conf)")?;
-        let connector = Arc::new(Connector::new(resolver));
+        let connector = Arc::new(Connector::new(resolver, Arc::clone(&shared.metrics)));
         let service = ServiceHandle(Arc::new(Service::new(
             Arc::clone(&shared.live),
             Arc::clone(&connector),

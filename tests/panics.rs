@@ -97,11 +97,12 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
         observer: Arc::new(Unobserved),
         shutdown: drain.shutdown(),
     };
+    let metrics = Arc::new(Metrics::new());
     let service = Service::new(
         live,
-        Arc::new(Connector::new(Resolver::system().unwrap())),
+        Arc::new(Connector::new(Resolver::system().unwrap(), Arc::clone(&metrics))),
         Arc::default(),
-        Arc::new(Telemetry::start(Arc::new(Metrics::new()), Vec::new()).unwrap()),
+        Arc::new(Telemetry::start(metrics, Vec::new()).unwrap()),
         limits,
         drain.shutdown(),
     );

@@ -149,10 +149,10 @@ fn cells_and_config_say_what_is_in_force() {
     assert_eq!(
         running.get("/cells").json(),
         json!({"generation": 1, "cells": [
-            {"name": "us1", "shared": false, "domain": "us1.dbt.com", "protocol": "http1", "tls": false,
+            {"name": "us1", "shared": false, "domain": "us1.dbt.com", "protocol": "auto", "tls": false,
              "in_flight": 0, "max_in_flight": 10,
              "groups": [{"zone": "a", "priority": 0, "endpoints": ["us1.internal:443"]}]},
-            {"name": "mt", "shared": true, "domain": "mt.dbt.com", "protocol": "http1", "tls": false,
+            {"name": "mt", "shared": true, "domain": "mt.dbt.com", "protocol": "auto", "tls": false,
              "in_flight": 0, "max_in_flight": 20,
              "groups": [{"zone": "a", "priority": 0, "endpoints": ["127.0.0.1:9001"]}]},
         ]})

@@ -27,6 +27,11 @@ pub mod default {
     pub const WINDOW_MEMORY: u64 = 1024 * 1024 * 1024;
     /// What RFC 9113 section 6.5.2 recommends to allow at least, and most servers do.
     pub const CELL_STREAMS: u32 = 100;
+    /// As for clients. A server has earned most of what it sends by the requests that it gets; what is left are
+    /// keep-alive PINGs and what it says about streams that are over.
+    pub const CELL_CONTROL_FRAMES: u32 = 1_000;
+    /// As for clients.
+    pub const CELL_CONTROL_WINDOW: Duration = Duration::from_secs(10);
     /// 20 MB/s at 50 ms, and what one slow client makes us hold.
     pub const CELL_STREAM_WINDOW: u32 = 1024 * 1024;
     /// Sixteen busy streams; one client that does not read leaves the others fifteen sixteenths.
@@ -57,10 +62,10 @@ pub(super) fn client(raw: raw::ClientHttp2, at: &At<'_>) -> ClientHttp2 {
     };
     fits(windows, at);
     ClientHttp2 {
-        control: ControlAllowance {
-            frames: NonZeroU32::new(frames).expect("the range begins above 0"),
-            per: raw.control_window(at).duration(CONTROL_WINDOWS).or(default::CONTROL_WINDOW),
-        },
+        control: allowance(
+            frames,
+            raw.control_window(at).duration(CONTROL_WINDOWS).or(default::CONTROL_WINDOW),
+        ),
         windows,
         window_memory: raw.window_memory_bytes(at).number(WINDOW_MEMORY).or(default::WINDOW_MEMORY),
     }
@@ -76,13 +81,22 @@ pub(super) fn cell(raw: raw::CellHttp2, at: &At<'_>) -> CellHttp2 {
             .or(default::CELL_CONNECTION_WINDOW),
     };
     fits(windows, at);
+    let frames = raw.control_frames(at).number(CONTROL_FRAMES).or(default::CELL_CONTROL_FRAMES);
     CellHttp2 {
         streams_per_connection: raw
             .max_streams_per_connection(at)
             .number(1..=MOST_STREAMS)
             .or(default::CELL_STREAMS),
+        control: allowance(
+            frames,
+            raw.control_window(at).duration(CONTROL_WINDOWS).or(default::CELL_CONTROL_WINDOW),
+        ),
         windows,
     }
+}
+
+fn allowance(frames: u32, per: Duration) -> ControlAllowance {
+    ControlAllowance { frames: NonZeroU32::new(frames).expect("the range begins above 0"), per }
 }
 
 /// More than any server allows.

@@ -19,6 +19,13 @@ const ENDING: Duration = Duration::from_secs(10);
 /// But no earlier than in the last quarter of a short drain.
 const ENDING_PART: u32 = 4;
 
+/// How long before the deadline what is still under way is cut: its last frame must reach the client before the
+/// process ends. A few bytes each; thousands of them fit.
+const CUTTING: Duration = Duration::from_millis(500);
+
+/// But no earlier than in the last tenth of a short drain.
+const CUTTING_PART: u32 = 10;
+
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -31,6 +38,8 @@ pub enum Phase {
     Closed,
     /// The deadline is near: tunnels say goodbye while there is time for an answer.
     Ending,
+    /// The deadline is at hand: exchanges that go on are cut, so that their clients see it.
+    Cutting,
     /// The deadline has passed: everything is dropped.
     Killed,
 }
@@ -59,7 +68,7 @@ pub struct Token(Arc<Held>);
 pub enum Drained {
     /// Everything ended by itself.
     Clean,
-    /// So many tokens were still held when the deadline passed.
+    /// So many tokens were still held when the deadline was at hand.
     Cut(usize),
 }
 
@@ -124,7 +133,8 @@ impl Drain {
         }
     }
 
-    /// Stops accepting, waits until the last connection is gone, and kills what is left after `within`.
+    /// Stops accepting, waits until the last connection is gone, cuts what is left before `within` is over, and
+    /// kills what has not ended by then.
     pub async fn finish(&self, within: Duration) -> Drained {
         self.stop_accepting();
         let ending = ENDING.min(within / ENDING_PART);
@@ -133,11 +143,16 @@ impl Drain {
         if tokio::time::timeout(within.saturating_sub(ending), self.drained()).await.is_ok() {
             return Drained::Clean;
         }
+        let cutting = CUTTING.min(within / CUTTING_PART);
         self.advance(Phase::Ending);
-        if tokio::time::timeout(ending, self.drained()).await.is_ok() {
+        if tokio::time::timeout(ending.saturating_sub(cutting), self.drained()).await.is_ok() {
             return Drained::Clean;
         }
         let cut = self.held();
+        self.advance(Phase::Cutting);
+        if tokio::time::timeout(cutting, self.drained()).await.is_ok() {
+            return Drained::Cut(cut);
+        }
         self.kill();
         // Whether they were gone in time changes nothing: the process ends now.
         let _ = tokio::time::timeout(KILL_GRACE, self.drained()).await;
@@ -274,6 +289,23 @@ mod tests {
             for (tunnel, at) in tunnels.into_iter().zip([first, last]) {
                 assert!(tunnel.await.is_ok_and(|told| told == at), "{at} ms of {within} s");
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_cut_has_a_moment_before_the_deadline() {
+        for (within, at) in [(60_000, 59_500), (1_000, 900)] {
+            let (drain, shutdown) = Drain::new();
+            let started = Instant::now();
+            let (token, mut shutdown) = (shutdown.token(), shutdown.clone());
+            let exchange = tokio::spawn(async move {
+                shutdown.reached(Phase::Cutting).await;
+                drop(token);
+                started.elapsed().as_millis()
+            });
+            assert_eq!(drain.finish(Duration::from_millis(within)).await, Drained::Cut(1));
+            assert!(exchange.await.is_ok_and(|cut| cut == at), "{at} ms of {within} ms");
+            assert!(drain.shutdown().phase() == Phase::Cutting, "nothing was left to kill");
         }
     }
 

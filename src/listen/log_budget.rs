@@ -1,5 +1,5 @@
 //! Keeps a flood of failures from becoming a flood of log lines: a few lines a second, and a count of
-//! those that were left out. The counters of [`observe`](super::observe) miss nothing.
+//! those that were left out. Counters miss nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ const LINES: u32 = 5;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// One listener's allowance of log lines.
+/// An allowance of log lines.
 #[derive(Debug, Default)]
-pub(super) struct LogBudget(Mutex<State>);
+pub(crate) struct LogBudget(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,7 +23,7 @@ struct State {
 
 impl LogBudget {
     /// Whether a line may be written now; with it, how many were left out since the last one.
-    pub(super) fn spend(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn spend(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = state.window_began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW);
         if fresh {

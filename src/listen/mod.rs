@@ -12,7 +12,7 @@ pub mod connection;
 pub mod drain;
 mod handshake;
 pub mod limits;
-mod log_budget;
+pub(crate) mod log_budget;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod serve;

@@ -127,6 +127,9 @@ pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<
     };
     let mut decision = Decision { client, ..Decision::on(&host) };
     decision.verdict = match weigh::weigh(snapshot, learned, facts, &host, now, &mut decision) {
+        Ok(Verdict::Forward { cell, .. }) if facts.is_native_grpc() && !snapshot.cell(cell).speaks_grpc() => {
+            Verdict::Refuse(Refusal::NotImplemented)
+        }
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
     };

@@ -100,6 +100,13 @@ impl<'a> RequestFacts<'a> {
     pub fn is_grpc(&self) -> bool {
         is_grpc(self.headers)
     }
+
+    /// Whether it is gRPC proper, which has its status behind the body and so needs HTTP/2 all the way. gRPC-Web
+    /// carries it inside.
+    pub fn is_native_grpc(&self) -> bool {
+        let web = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc-web");
+        self.is_grpc() && !self.headers.get(http::header::CONTENT_TYPE).is_some_and(web)
+    }
 }
 
 /// See [`RequestFacts::is_grpc`].

@@ -62,6 +62,23 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 /// What some old clients and servers say in place of Connection (RFC 9112 appendix C.2.2).
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Who failed on the way, and how (RFC 9209).
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Fields that say how to read a message or what to do with it: too late behind its body (RFC 9110 section 6.5.1).
+static NEVER_TRAILING: [HeaderName; 10] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CACHE_CONTROL,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+];
+
 /// Fields that claim to know the client's address, its certificate or the original target; only ours may.
 static CLAIMS: [HeaderName; 13] = [
     X_FORWARDED_FOR,
@@ -176,13 +193,11 @@ pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
 /// Fields that a cell must not say to a client: for one hop, ours, or about a body that this status does not
 /// have. `upgraded` keeps those of a 101.
 pub fn incoming(status: StatusCode, headers: &HeaderMap, upgraded: bool) -> Vec<HeaderName> {
-    let foreign = |name: &&HeaderName| {
-        HOP_BY_HOP.contains(name)
-            || **name == PROXY_CONNECTION
-            || gate::is_routing_field(name.as_str().as_bytes())
-    };
-    let mut removed: Vec<HeaderName> = headers.keys().filter(foreign).cloned().collect();
+    let mut removed: Vec<HeaderName> = headers.keys().filter(|name| is_foreign(name)).cloned().collect();
     removed.extend(nominated(headers));
+    if speaks_for_us(headers) {
+        removed.push(PROXY_STATUS);
+    }
     match status {
         // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid both; HTTP/2 clients end the connection on it.
         StatusCode::NO_CONTENT => removed.extend([header::CONTENT_LENGTH, header::TRANSFER_ENCODING]),
@@ -194,6 +209,29 @@ pub fn incoming(status: StatusCode, headers: &HeaderMap, upgraded: bool) -> Vec<
         removed.retain(|name| !matches!(*name, header::CONNECTION | header::UPGRADE));
     }
     removed
+}
+
+/// Removes from a cell's trailers what a cell must not say, and what must stand before the body or nowhere.
+pub fn trailing(trailers: &mut HeaderMap) {
+    let late = |name: &&HeaderName| is_foreign(name) || NEVER_TRAILING.contains(name);
+    let late: Vec<HeaderName> = trailers.keys().filter(late).cloned().collect();
+    for name in late {
+        trailers.remove(name);
+    }
+    if speaks_for_us(trailers) {
+        trailers.remove(PROXY_STATUS);
+    }
+}
+
+/// Whether a field of a cell is for one hop, or only ours to say.
+fn is_foreign(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || *name == PROXY_CONNECTION || gate::is_routing_field(name.as_str().as_bytes())
+}
+
+/// Whether a cell reports a failure in our name (RFC 9209): its own proxies may report theirs.
+fn speaks_for_us(headers: &HeaderMap) -> bool {
+    gate::members(headers, &PROXY_STATUS)
+        .any(|member| member.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"cellgate")))
 }
 
 /// Changes to a list of fields, in order: removals first.
@@ -506,5 +544,35 @@ mod tests {
         check("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false);
         check("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false);
         check("rubbish", false);
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_a_head_must_say_and_nothing_of_ours() {
+        let mut trailers = HeaderMap::new();
+        let kept = ["grpc-status", "grpc-message", "grpc-status-details-bin", "server-timing", "x-checksum"];
+        let removed =
+            ["x-cellgate-outcome", "x_cellgate_account", "content-length", "set-cookie", "trailer", "te"];
+        for name in kept.iter().chain(&removed) {
+            trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        trailing(&mut trailers);
+        let left: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left.len(), kept.len(), "{left:?}");
+        assert!(kept.iter().all(|name| left.contains(name)), "{left:?}");
+    }
+
+    #[test]
+    fn a_cell_reports_its_own_proxies_failures_and_not_ours() {
+        for (value, goes) in [
+            ("Envoy; error=connection_timeout", false),
+            ("cellgate; error=http_request_denied", true),
+            ("Envoy, CellGate", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(PROXY_STATUS, HeaderValue::from_static(value));
+            let removed = incoming(StatusCode::OK, &headers, false).contains(&PROXY_STATUS);
+            trailing(&mut headers);
+            assert_eq!((removed, headers.is_empty()), (goes, goes), "{value}");
+        }
     }
 }

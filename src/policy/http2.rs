@@ -1,6 +1,6 @@
-//! What one HTTP/2 connection may cost: how many frames that carry no request a client may send, and how
-//! many bytes a peer may have under way to us. No frame is read here and no clock: what was seen, and
-//! when, are arguments.
+//! What one HTTP/2 connection may cost: how many frames that carry neither a request nor an answer a client or
+//! a cell may send, and how many bytes a peer may have under way to us. No frame is read here and no clock:
+//! what was seen, and when, are arguments.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct ClientHttp2 {
 pub struct CellHttp2 {
     /// Most streams that we open on one connection; the cell's SETTINGS may allow fewer.
     pub streams_per_connection: u32,
+    /// Frames that carry no answer.
+    pub control: ControlAllowance,
     /// Response bytes under way.
     pub windows: Windows,
 }
@@ -67,11 +69,11 @@ pub struct ControlAllowance {
     pub per: Duration,
 }
 
-/// A frame of a client, as far as its cost goes.
+/// A frame, as far as its cost goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// HEADERS: a request, or its trailers. The number of requests has limits of its own.
-    Request,
+    /// HEADERS: a request, an answer, or trailers. The number of requests has limits of its own.
+    Head,
     /// DATA: bounded by windows, and empty ones by the engine.
     Body,
     /// RST_STREAM: costs a request that nobody wants any more.
@@ -85,24 +87,35 @@ impl Seen {
     pub const fn of(kind: u8) -> Self {
         match kind {
             0 => Self::Body,
-            1 => Self::Request,
+            1 => Self::Head,
             3 => Self::Reset,
             _ => Self::Control,
         }
     }
 }
 
-/// The client sends more control frames than the allowance.
+/// Who sends the frames that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Asks; what it sends without asking costs us work.
+    Client,
+    /// Answers; what it sends without having been asked costs us work.
+    Cell,
+}
+
+/// The peer sends more control frames than the allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flood;
 
-/// Counts the control frames of one connection.
+/// Counts the control frames that one peer sends on one connection.
 ///
-/// Some are earned: a client may say something about each request (PRIORITY, WINDOW_UPDATE) and must
-/// acknowledge what it is sent, or nothing more comes. The rest, and every RST_STREAM (rapid reset,
-/// CVE-2023-44487), draw on the allowance, which fills again evenly (generic cell rate algorithm).
+/// Some are earned. A client may say something about each request (PRIORITY, WINDOW_UPDATE), and either peer must
+/// acknowledge what it is sent, or nothing more comes. A cell's HEADERS and RST_STREAM are earned by requests too, for
+/// without a request there is nothing to answer and nothing to reset. The rest, and every RST_STREAM of a client (rapid
+/// reset, CVE-2023-44487), draw on the allowance, which fills again evenly (generic cell rate algorithm).
 #[derive(Clone, Copy, Debug)]
 pub struct ControlFrames {
+    from: Sender,
     allowance: ControlAllowance,
     /// Frames that cost nothing any more.
     earned: u32,
@@ -114,7 +127,11 @@ pub struct ControlFrames {
 /// PRIORITY_UPDATE), or the CONTINUATION frames of a head of 64 KiB.
 const PER_REQUEST: u32 = 3;
 
-/// Bytes of DATA that earn [`PER_DATA`]: the least of which a common client sends a WINDOW_UPDATE
+/// Earned by a cell with each request that it gets: the head of an answer of 64 KiB, which is one HEADERS and three
+/// CONTINUATION, one 1xx before it, trailers, RST_STREAM, and a WINDOW_UPDATE for what it has read.
+const PER_ANSWER: u32 = 8;
+
+/// Bytes of DATA that earn [`PER_DATA`]: the least of which a common peer sends a WINDOW_UPDATE
 /// (Go's net/http2; others wait for half a window).
 const DATA_UNIT: u32 = 4096;
 
@@ -123,13 +140,13 @@ const DATA_UNIT: u32 = 4096;
 const PER_DATA: u32 = 3;
 
 /// Most that can be earned and not used: acknowledgements of the 64 MiB that the largest windows of
-/// common clients have under way.
+/// common peers have under way.
 const EARNED_MAX: u32 = 64 * 1024 * 1024 / DATA_UNIT * PER_DATA;
 
 impl ControlFrames {
     /// Of a connection that has just begun.
-    pub const fn new(allowance: ControlAllowance) -> Self {
-        Self { allowance, earned: 0, full_at: Duration::ZERO }
+    pub const fn new(from: Sender, allowance: ControlAllowance) -> Self {
+        Self { from, allowance, earned: 0, full_at: Duration::ZERO }
     }
 
     /// A frame has come, so long after the connection began.
@@ -137,25 +154,35 @@ impl ControlFrames {
     /// # Errors
     /// [`Flood`] when it is one too many; the connection is to be closed.
     pub fn came(&mut self, seen: Seen, at: Duration) -> Result<(), Flood> {
-        match seen {
-            Seen::Request => self.earn(PER_REQUEST),
-            Seen::Body => {}
-            Seen::Control if self.earned > 0 => self.earned -= 1,
-            Seen::Control | Seen::Reset => {
-                let cost = self.allowance.per / self.allowance.frames.get();
-                let full_at = self.full_at.max(at) + cost;
-                if full_at > at + self.allowance.per {
-                    return Err(Flood);
-                }
-                self.full_at = full_at;
+        let can_be_earned = match (self.from, seen) {
+            (_, Seen::Body) => return Ok(()),
+            (Sender::Client, Seen::Head) => {
+                self.earn(PER_REQUEST);
+                return Ok(());
             }
+            (Sender::Client, Seen::Reset) => false,
+            (_, Seen::Control) | (Sender::Cell, Seen::Head | Seen::Reset) => true,
+        };
+        if can_be_earned && self.earned > 0 {
+            self.earned -= 1;
+            return Ok(());
         }
+        let cost = self.allowance.per / self.allowance.frames.get();
+        let full_at = self.full_at.max(at) + cost;
+        if full_at > at + self.allowance.per {
+            return Err(Flood);
+        }
+        self.full_at = full_at;
         Ok(())
     }
 
-    /// A DATA frame with so many bytes has been sent.
-    pub fn sent_data(&mut self, bytes: u32) {
-        self.earn(bytes.div_ceil(DATA_UNIT).saturating_mul(PER_DATA));
+    /// A frame with so many bytes has been sent to the peer.
+    pub fn sent(&mut self, seen: Seen, bytes: u32) {
+        match (self.from, seen) {
+            (_, Seen::Body) => self.earn(bytes.div_ceil(DATA_UNIT).saturating_mul(PER_DATA)),
+            (Sender::Cell, Seen::Head) => self.earn(PER_ANSWER),
+            (Sender::Client, Seen::Head) | (_, Seen::Reset | Seen::Control) => {}
+        }
     }
 
     fn earn(&mut self, frames: u32) {
@@ -171,7 +198,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn frames(frames: u32, per: Duration) -> ControlFrames {
-        ControlFrames::new(ControlAllowance { frames: NonZeroU32::new(frames).unwrap(), per })
+        ControlFrames::new(Sender::Client, ControlAllowance { frames: NonZeroU32::new(frames).unwrap(), per })
     }
 
     fn until_flood(meter: &mut ControlFrames, at: Duration) -> usize {
@@ -208,17 +235,40 @@ mod tests {
     #[test]
     fn requests_and_data_earn_frames() {
         let mut meter = frames(10, SECOND);
-        meter.came(Seen::Request, Duration::ZERO).unwrap();
-        meter.sent_data(1);
-        meter.sent_data(16_384);
+        meter.came(Seen::Head, Duration::ZERO).unwrap();
+        meter.sent(Seen::Body, 1);
+        meter.sent(Seen::Body, 16_384);
         assert_eq!(until_flood(&mut meter, Duration::ZERO), 3 + 3 + 12 + 10);
+    }
+
+    #[test]
+    fn a_cell_earns_its_answers_and_nothing_by_sending_them() {
+        let allowance = frames(10, SECOND).allowance;
+        let mut meter = ControlFrames::new(Sender::Cell, allowance);
+        let answers = |meter: &mut ControlFrames, seen| {
+            (0..1000).take_while(|_| meter.came(seen, Duration::ZERO).is_ok()).count()
+        };
+        for seen in [Seen::Head, Seen::Reset, Seen::Control] {
+            meter.sent(Seen::Head, 100);
+            assert_eq!(answers(&mut meter, seen), 8 + if seen == Seen::Head { 10 } else { 0 }, "{seen:?}");
+        }
+        assert_eq!(meter.came(Seen::Body, Duration::ZERO), Ok(()));
+        meter.sent(Seen::Body, 4096);
+        assert_eq!(answers(&mut meter, Seen::Control), 3);
+        // Ten thousand answers with a hint, trailers and a reset each are no flood.
+        for _ in 0..10_000 {
+            meter.sent(Seen::Head, 100);
+            for seen in [Seen::Head, Seen::Head, Seen::Head, Seen::Reset, Seen::Control] {
+                assert_eq!(meter.came(seen, Duration::ZERO), Ok(()));
+            }
+        }
     }
 
     #[test]
     fn resets_are_not_earned() {
         let mut meter = frames(10, SECOND);
         let reset = |_: &usize| {
-            meter.came(Seen::Request, Duration::ZERO).unwrap();
+            meter.came(Seen::Head, Duration::ZERO).unwrap();
             meter.came(Seen::Reset, Duration::ZERO).is_ok()
         };
         assert_eq!((0..100).take_while(reset).count(), 10);
@@ -228,7 +278,7 @@ mod tests {
     fn a_download_whose_every_piece_is_acknowledged_twice_is_no_flood() {
         let mut meter = frames(10, SECOND);
         for _ in 0..100_000 {
-            meter.sent_data(16_384);
+            meter.sent(Seen::Body, 16_384);
             for _ in 0..8 {
                 assert_eq!(meter.came(Seen::Control, Duration::ZERO), Ok(()));
             }
@@ -239,7 +289,7 @@ mod tests {
     fn what_is_earned_has_an_end() {
         let mut meter = frames(10, SECOND);
         for _ in 0..1_000_000 {
-            meter.sent_data(16_384);
+            meter.sent(Seen::Body, 16_384);
         }
         assert_eq!(until_flood(&mut meter, Duration::ZERO), EARNED_MAX as usize + 10);
     }

@@ -46,6 +46,8 @@ pub enum Refusal {
     CellTimeout(Silence),
     /// Every permit of the cell is taken.
     CellFull,
+    /// The drain's deadline came before the cell had begun its answer.
+    Drain,
     /// The same request has passed this proxy before.
     Loop,
     /// A defect of cellgate itself; never a consequence of input.
@@ -117,7 +119,7 @@ impl Refusal {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
-            Self::CellFull => 503,
+            Self::CellFull | Self::Drain => 503,
             Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
@@ -132,7 +134,7 @@ impl Refusal {
             Self::HeadersTooLarge => 8,
             Self::MethodNotAllowed | Self::NotImplemented | Self::ExpectationFailed => 12,
             Self::Internal | Self::Loop => 13,
-            Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellFull => 14,
+            Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellFull | Self::Drain => 14,
             Self::CredentialRequired => 16,
         }
     }
@@ -157,6 +159,7 @@ impl Refusal {
             Self::CellBroken(_) => "cell_broken",
             Self::CellTimeout(_) => "cell_timeout",
             Self::CellFull => "cell_full",
+            Self::Drain => "drain",
             Self::Loop => "loop",
             Self::Internal => "internal",
         }
@@ -179,6 +182,7 @@ impl Refusal {
             Self::CellBroken(how) => how.proxy_error(),
             Self::CellTimeout(silence) => silence.proxy_error(),
             Self::CellFull => "connection_limit_reached",
+            Self::Drain => "connection_terminated",
             Self::Loop => "proxy_loop_detected",
             Self::Internal => "proxy_internal_error",
         }
@@ -242,6 +246,10 @@ impl Refusal {
                 "The account's environment is at its limit. Nothing was sent to it: repeat the request \
                  after the time in Retry-After."
             }
+            Self::Drain => {
+                "The proxy was stopped before the account's environment had answered in full. It may have acted on the \
+                 request."
+            }
             Self::Loop => {
                 "This request has passed the same proxy before. Correct the address of the environment."
             }
@@ -260,7 +268,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the client connection must be closed because its framing can no longer be trusted.
+    /// Whether the client connection must be closed: its framing can no longer be trusted, or nobody will read it.
     pub const fn closes_connection(self) -> bool {
         match self {
             Self::BadRequest(_)
@@ -268,6 +276,7 @@ impl Refusal {
             | Self::HeadersTooLarge
             | Self::ClientTimeout
             | Self::NotImplemented
+            | Self::Drain
             | Self::Internal => true,
             Self::NoAccount
             | Self::UnmappedAccount

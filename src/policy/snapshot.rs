@@ -364,6 +364,11 @@ impl Default for RequestLimits {
 }
 
 impl Cell {
+    /// Whether gRPC can be passed on: over HTTP/1.1 its status, which stands behind the body, would be lost.
+    pub fn speaks_grpc(&self) -> bool {
+        self.protocol != CellProtocol::Http1
+    }
+
     /// The endpoints of all groups.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.groups.iter().flat_map(|group| &group.endpoints)

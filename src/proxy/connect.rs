@@ -10,26 +10,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pingora::connectors::http::v2::{ConnectionRef, H2HandshakeSettings, handshake};
-use pingora::protocols::UniqueIDType;
+use pingora::connectors::http::v2::ConnectionRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::cause;
+use super::connect_h2::{self, Cuts};
 use super::pool::Pool;
 use super::resolver::Resolver;
-use super::settled::{Settled, Settling};
 use super::upstream::Upstream;
-use super::wire::{ByteStream, Wire, WireHandle};
+use super::wire::{Wire, WireHandle};
 use crate::policy::cell_failure::Unreachable;
-use crate::policy::http2::CellHttp2;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
+use crate::telemetry::metrics::Metrics;
 
 /// Makes and reuses connections to cells.
 pub struct Connector {
     pool: Pool,
     resolver: Resolver,
+    cuts: Arc<Cuts>,
 }
 
 /// Why there is no connection. Nothing of the request has been sent.
@@ -132,9 +132,9 @@ impl ConnectError {
 }
 
 impl Connector {
-    /// With an empty pool.
-    pub fn new(resolver: Resolver) -> Self {
-        Self { pool: Pool::default(), resolver }
+    /// With an empty pool; connections that it has to cut are counted in `metrics`.
+    pub fn new(resolver: Resolver, metrics: Arc<Metrics>) -> Self {
+        Self { pool: Pool::default(), resolver, cuts: Arc::new(Cuts::new(metrics)) }
     }
 
     /// Idle connections, to give back to and to sweep.
@@ -207,10 +207,7 @@ impl Connector {
         let (connection, wire, address) = self.h2_connection(cell, endpoint, resolving).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
-            Ok(None) => {
-                let (reason, cause) = ("the cell allows no stream".into(), Unreachable::Other);
-                return Err(ConnectError::Http2 { address, reason, cause });
-            }
+            Ok(None) => return Err(no_stream(address)),
             Err(error) => return Err(no_http2(address, &error)),
         };
         self.pool.share(&endpoint.key, connection, wire.clone());
@@ -239,20 +236,18 @@ impl Connector {
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
         let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
-        let (wire, settled) = match &cell.tls {
-            Some(tls) => settling(secure(tls, tcp, address, Alpn::Http2).await?, id),
-            None => settling(tcp, id),
+        let opened = match &cell.tls {
+            Some(tls) => {
+                let stream = secure(tls, tcp, address, Alpn::Http2).await?;
+                connect_h2::open(stream, id, cell, &self.cuts).await
+            }
+            None => connect_h2::open(tcp, id, cell, &self.cuts).await,
         };
-        let mut settings = H2HandshakeSettings::new();
-        let CellHttp2 { streams_per_connection, windows } = cell.http2;
-        settings.max_streams = usize::try_from(streams_per_connection).unwrap_or(usize::MAX);
-        settings.stream_window_size = Some(windows.stream);
-        settings.connection_window_size = Some(windows.connection);
-        let handle = wire.handle();
-        let connection =
-            handshake(Box::new(wire), settings).await.map_err(|error| no_http2(address, &error))?;
-        // Nobody else may use it before it is known how many streams the cell allows.
-        settled.happened().await;
+        let (connection, handle) = opened.map_err(|error| no_http2(address, &into_engine(error)))?;
+        if !connection.is_closed() && !connection.can_accept_streams(1) {
+            // A stream would wait for a SETTINGS that raises the number, and hold its request until then.
+            return Err(no_stream(address));
+        }
         Ok((connection, handle, address))
     }
 
@@ -300,10 +295,12 @@ fn no_http2(address: SocketAddr, error: &pingora::Error) -> ConnectError {
     ConnectError::Http2 { address, reason: error.to_string(), cause: cause::of_http2(error) }
 }
 
-fn settling(io: impl ByteStream, id: UniqueIDType) -> (Wire, Arc<Settled>) {
-    let io = Settling::new(io);
-    let settled = io.settled();
-    (Wire::direct(io, id), settled)
+fn no_stream(address: SocketAddr) -> ConnectError {
+    ConnectError::Http2 { address, reason: "the cell allows no stream".into(), cause: Unreachable::Other }
+}
+
+fn into_engine(error: h2::Error) -> pingora::BError {
+    pingora::Error::because(pingora::ErrorType::HandshakeError, "HTTP/2 handshake", error)
 }
 
 #[derive(Clone, Copy)]
@@ -354,7 +351,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_nobody_answers_for_is_not_taken_for_a_cell_that_does_not_answer() {
-        let connector = Connector::new(Resolver::new(Box::new(Silent)));
+        let connector = Connector::new(Resolver::new(Box::new(Silent)), Arc::new(Metrics::new()));
         let snapshot = crate::test_snapshot::example().build();
         let address = EndpointAddress::Name("cell-1.test".into(), 80);
         let endpoint = Endpoint { address, key: EndpointKey("cell-1.test".into()) };

@@ -153,6 +153,22 @@ impl Downstream {
         }
     }
 
+    /// Cuts the response at the end of the process, so that the client sees it: with these trailers where they can say
+    /// so, else as [`break_off`](Self::break_off) does. CANCEL tells an HTTP/2 client that it is nobody's fault; NO_ERROR
+    /// could be taken for the end of the body (RFC 9113 section 8.1).
+    pub async fn cut(&mut self, trailers: Option<HeaderMap>) {
+        let (Source::H2(_), Sink::Stream(stream)) = (&self.source, &mut self.sink) else {
+            return self.break_off().await;
+        };
+        self.broken_off = true;
+        if let Some(trailers) = trailers
+            && let Ok(Ok(())) = tokio::time::timeout(BREAK_OFF, stream.end_with(trailers)).await
+        {
+            return;
+        }
+        stream.reset(h2::Reason::CANCEL);
+    }
+
     /// The next chunk of the request body: first what an earlier attempt has taken, then the client's.
     /// `None` at its end. Nothing is lost when it is pending.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {

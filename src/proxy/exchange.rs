@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::cause;
@@ -13,7 +13,7 @@ use super::forward::{self, Answer, Failed};
 use super::outgoing::Outgoing;
 use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::request::{self, Peer, Request};
 use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
@@ -107,8 +107,18 @@ impl Exchange<'_> {
         let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request(), self.begun);
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
-        let forwarded =
-            forward::forward(connector, cell, &self.service.retries, &outgoing, self.down, trace).await;
+        let forwarding =
+            forward::forward(connector, cell, &self.service.retries, &outgoing, self.down, trace);
+        let forwarded = tokio::select! {
+            biased;
+            forwarded = forwarding => Some(forwarded),
+            () = self.service.cutting() => None,
+        };
+        let forwarded = forwarded.unwrap_or_else(|| {
+            let tried = self.ended.trace.connected.is_some();
+            Err(Failed::Refused(Refusal::Drain, if tried { Outcome::Unknown } else { Outcome::NotForwarded }))
+        });
+        let trace = &self.ended.trace;
         for result in &trace.connects {
             self.service.telemetry().metrics.upstream_connection(self.snapshot, index, *result);
         }
@@ -150,7 +160,11 @@ impl Exchange<'_> {
             let goodbye = self.service.shutdown().goodbye(fastrand::f32());
             pump = pump.say_goodbye(Tunnel::new(goodbye, fastrand::u32(..).to_ne_bytes()));
         }
-        let moved = pump.body().await;
+        let moved = tokio::select! {
+            biased;
+            moved = pump.body() => moved,
+            () = self.service.cutting() => Err(Broken::Drain),
+        };
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));
         match moved {
@@ -160,8 +174,21 @@ impl Exchange<'_> {
                 }
             }
             Ok(()) => {}
+            Err(Broken::Drain) => {
+                let trailers = request.grpc.then(|| self.grpc_ending(request));
+                self.down.cut(trailers).await;
+            }
             Err(_) => self.down.break_off().await,
         }
+    }
+
+    /// The trailers of a gRPC response that is cut at the end of the process.
+    fn grpc_ending(&self, request: &Request) -> HeaderMap {
+        let (refusal, outcome) = (Refusal::Drain, Outcome::Unknown);
+        let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
+        let mut trailers = HeaderMap::with_capacity(2);
+        reply::grpc_status(&said, &mut trailers);
+        trailers
     }
 
     async fn refuse(&mut self, request: &Request, refusal: Refusal, outcome: Outcome) {
@@ -209,5 +236,6 @@ fn end_of(moved: &Result<(), Broken>) -> End {
         Err(Broken::ClientGone | Broken::ClientBody(_)) => End::ClientGone,
         Err(Broken::Cell(_)) => End::CellGone,
         Err(Broken::ClientSlow | Broken::ClientStalled | Broken::CellSlow(_)) => End::TimedOut,
+        Err(Broken::Drain) => End::Drain,
     }
 }

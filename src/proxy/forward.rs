@@ -205,6 +205,7 @@ impl Attempt {
                 Broken::ClientSlow => Refusal::ClientTimeout,
                 Broken::Cell(error) => Refusal::CellBroken(cause::of_answer(&error, heard)),
                 Broken::CellSlow(silence) => Refusal::CellTimeout(silence),
+                Broken::Drain => Refusal::Drain,
             },
         };
         Failed::Refused(refusal, outcome)

@@ -36,7 +36,7 @@ const BROKEN_STREAMS: usize = 128;
 pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteStream, id: UniqueIDType) {
     let limits = service.limits();
     let granted = service.grant();
-    let metered = Metered::new(stream, limits.http2.control);
+    let metered = Metered::client(stream, limits.http2.control);
     let flooded = metered.flooded();
     let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
     let handshake = handshake(Box::new(Wire::direct(metered, id)), Some(options));

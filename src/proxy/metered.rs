@@ -1,6 +1,8 @@
-//! A counter of frames before and behind the engine's HTTP/2 session: the engine answers floods of control
-//! frames for ever. Here they are only told to `policy::http2`, which decides; nothing is changed.
+//! A counter of frames before and behind the engine's HTTP/2 session, towards clients and towards cells: the engine
+//! answers floods of control frames for ever. Here they are only told to `policy::http2`, which decides; nothing is
+//! changed.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use tokio::time::Instant;
 
 use super::frames::{FrameHeads, PREFACE};
 use super::wire::ByteStream;
-use crate::policy::http2::{ControlAllowance, ControlFrames, Flood, Seen};
+use crate::policy::http2::{ControlAllowance, ControlFrames, Flood, Seen, Sender};
 
-/// A client's connection whose frames are counted. After a flood nothing more of it is read.
+/// A connection whose frames are counted. After a flood nothing more of it is read.
 #[derive(Debug)]
 pub struct Metered<S> {
     io: S,
@@ -37,21 +39,31 @@ impl Flooded {
 }
 
 impl<S: ByteStream> Metered<S> {
-    /// Before anything was read or written.
-    pub fn new(io: S, allowance: ControlAllowance) -> Self {
-        Self {
-            io,
-            born: Instant::now(),
-            frames: ControlFrames::new(allowance),
-            incoming: FrameHeads::after(PREFACE),
-            outgoing: FrameHeads::after(0),
-            flooded: Arc::default(),
-        }
+    /// A client's, before anything was read or written.
+    pub fn client(io: S, allowance: ControlAllowance) -> Self {
+        Self::new(io, ControlFrames::new(Sender::Client, allowance), PREFACE, 0)
+    }
+
+    /// A cell's, before anything was read or written.
+    pub fn cell(io: S, allowance: ControlAllowance) -> Self {
+        Self::new(io, ControlFrames::new(Sender::Cell, allowance), 0, PREFACE)
     }
 
     /// To wait on.
     pub fn flooded(&self) -> Arc<Flooded> {
         Arc::clone(&self.flooded)
+    }
+
+    /// With so many bytes before the first frame that comes, and the first that goes.
+    fn new(io: S, frames: ControlFrames, before_incoming: u32, before_outgoing: u32) -> Self {
+        Self {
+            io,
+            born: Instant::now(),
+            frames,
+            incoming: FrameHeads::after(before_incoming),
+            outgoing: FrameHeads::after(before_outgoing),
+            flooded: Arc::default(),
+        }
     }
 }
 
@@ -80,13 +92,10 @@ impl<S: ByteStream> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
         let Self { outgoing, frames, .. } = &mut *self;
-        let counted: Result<(), Flood> = outgoing.feed(&data[..written], |head| {
-            if Seen::of(head.kind) == Seen::Body {
-                frames.sent_data(head.length);
-            }
-            Ok(())
+        let Ok(()) = outgoing.feed(&data[..written], |head| {
+            frames.sent(Seen::of(head.kind), head.length);
+            Ok::<(), Infallible>(())
         });
-        debug_assert_eq!(counted, Ok(()), "what we send is no flood");
         Poll::Ready(Ok(written))
     }
 
@@ -121,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_flood_nothing_is_read_and_it_is_told() {
         let (near, mut far) = duplex(4096);
-        let mut metered = Metered::new(near, allowance(2));
+        let mut metered = Metered::client(near, allowance(2));
         let flooded = metered.flooded();
         let ping = frame(6, &[0; 8]);
         far.write_all(&[vec![0; 24], ping.clone(), ping.clone()].concat()).await.unwrap();
@@ -136,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn data_that_is_sent_pays_for_frames_that_come() {
         let (near, mut far) = duplex(65_536);
-        let mut metered = Metered::new(near, allowance(1));
+        let mut metered = Metered::client(near, allowance(1));
         metered.write_all(&frame(0, &[0; 4096])).await.unwrap();
         let update = frame(8, &[0; 4]);
         far.write_all(&[vec![0; 24], update.repeat(4)].concat()).await.unwrap();
@@ -144,5 +153,20 @@ mod tests {
         metered.read_exact(&mut read).await.unwrap();
         far.write_all(&update).await.unwrap();
         assert!(tokio::time::timeout(Duration::from_secs(1), metered.read(&mut [0; 64])).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cell_begins_with_a_frame_and_a_request_pays_for_its_answer() {
+        let (near, mut far) = duplex(65_536);
+        let mut metered = Metered::cell(near, allowance(2));
+        metered.write_all(&[vec![0; 24], frame(1, b"a request")].concat()).await.unwrap();
+        let head = frame(1, b"an answer");
+        // Eight for the request, two that are allowed, and one too many.
+        far.write_all(&head.repeat(10)).await.unwrap();
+        let mut read = vec![0; 10 * head.len()];
+        metered.read_exact(&mut read).await.unwrap();
+        far.write_all(&head).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), metered.read(&mut [0; 64])).await.is_err());
+        metered.flooded().happened().await;
     }
 }

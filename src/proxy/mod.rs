@@ -3,6 +3,7 @@
 
 mod cause;
 pub mod connect;
+mod connect_h2;
 pub mod downstream;
 mod exchange;
 pub mod forward;

@@ -24,6 +24,7 @@ use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
 use crate::policy::cell_failure::Silence;
 use crate::policy::endpoint_class::ExchangeTimes;
+use crate::policy::forwarding;
 use crate::policy::gate;
 
 /// Silence of a cell whose client has ended its half of a tunnel: enough for the closing handshake of a
@@ -46,6 +47,8 @@ pub enum Broken {
     Cell(BError),
     /// The cell kept silent, or the time for the whole was over before it had answered.
     CellSlow(Silence),
+    /// The process ends.
+    Drain,
 }
 
 /// Time limits of one exchange.
@@ -222,7 +225,10 @@ impl<'a> Pump<'a> {
         self.up.sink = Sink::Idle;
     }
 
-    async fn response_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+    async fn response_end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(), Broken> {
+        if let Some(trailers) = &mut trailers {
+            forwarding::trailing(trailers);
+        }
         if self.progress.response == Response::Tunnel {
             self.progress.request = Request::Done;
         }

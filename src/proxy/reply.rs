@@ -5,13 +5,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::policy::envelope::{ErrorShape, Said, envelope, grpc_message};
+use crate::policy::forwarding::PROXY_STATUS;
 use crate::policy::refusal::Refusal;
 
 /// Whether a cell may have seen the request: safe to repeat or not.
 pub const OUTCOME: HeaderName = HeaderName::from_static("x-cellgate-outcome");
 /// The id that client, cell and log share.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What a gRPC client reads a refusal from: in its only head, or in trailers where its response had begun.
+pub fn grpc_status(said: &Said<'_>, fields: &mut HeaderMap) {
+    fields.insert("grpc-status", u16::from(said.refusal.grpc_status()).into());
+    fields.insert("grpc-message", text(&grpc_message(said)));
+}
 
 /// One whole answer.
 #[derive(Clone, Debug)]
@@ -88,8 +94,7 @@ impl Reply {
     /// Trailers-only (gRPC over HTTP/2, "Responses"): HTTP 200 and the error in the head.
     fn grpc(said: &Said<'_>, mut headers: HeaderMap) -> Self {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", u16::from(said.refusal.grpc_status()).into());
-        headers.insert("grpc-message", text(&grpc_message(said)));
+        grpc_status(said, &mut headers);
         Self { status: StatusCode::OK, headers, body: Bytes::new() }
     }
 }

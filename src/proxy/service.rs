@@ -11,7 +11,7 @@ use super::request::Peer;
 use super::wire::Wire;
 use super::{h1, h2};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
-use crate::listen::drain::Shutdown;
+use crate::listen::drain::{Phase, Shutdown};
 use crate::live::Live;
 use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
@@ -97,6 +97,11 @@ impl Service {
     /// The phase of the process, to wait on.
     pub fn shutdown(&self) -> Shutdown {
         self.shutdown.clone()
+    }
+
+    /// Returns when what is under way must end.
+    pub async fn cutting(&self) {
+        self.shutdown.clone().reached(Phase::Cutting).await;
     }
 
     /// The answer to a request whose head could not be read, and its event.

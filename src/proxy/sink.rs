@@ -103,6 +103,12 @@ impl StreamSink {
         }
     }
 
+    /// Ends the stream with these trailers, wherever its body is: ready when they are on their way.
+    pub async fn end_with(&mut self, trailers: HeaderMap) -> io::Result<()> {
+        self.finish(Some(trailers));
+        std::future::poll_fn(|cx| self.poll_clear(cx)).await
+    }
+
     /// Breaks the stream off: the peer sees that the body is not whole.
     pub fn reset(&mut self, reason: h2::Reason) {
         self.waiting = Bytes::new();

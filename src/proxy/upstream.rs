@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use hyper::ext::ReasonPhrase;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
@@ -160,7 +160,7 @@ impl Upstream {
                     let why = "Content-Length together with Transfer-Encoding";
                     return Poll::Ready(Err(Error::explain(ErrorType::InvalidHTTPHeader, why)));
                 }
-                if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(Event::Informational(head)));
                 }
                 let end = session.is_body_done();
@@ -169,7 +169,9 @@ impl Upstream {
             Source::H2(session) => {
                 ready!(pin!(session.read_response_header()).poll(cx))?;
                 let head = head_of(session.response_header().expect("just read"));
-                let end = session.check_response_end_or_error()?;
+                // DATA behind a head that can have none is nobody's (RFC 9110 section 6.4.1). Of HEAD the engine knows.
+                let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+                let end = session.check_response_end_or_error()? || bodiless;
                 Poll::Ready(Ok(Event::Head { head, end }))
             }
         }

@@ -76,8 +76,10 @@ pub enum End {
     ClientGone,
     /// The cell broke off a response that had begun.
     CellGone,
-    /// Silence beyond the idle limit, or the drain deadline.
+    /// Silence beyond the idle limit, or the end of the time for the whole.
     TimedOut,
+    /// The response had begun and was cut at the drain's deadline.
+    Drain,
 }
 
 /// Times along the way, all from `started`.
@@ -133,6 +135,7 @@ impl End {
             Self::ClientGone => "client_gone",
             Self::CellGone => "cell_gone",
             Self::TimedOut => "timed_out",
+            Self::Drain => "drain",
         }
     }
 }

@@ -54,7 +54,7 @@ families! {
     UPSTREAM_FIRST_BYTE = histogram "cellgate_upstream_first_byte_seconds"
         "From the complete request head to the first byte of the cell's response head, by cell.";
     REQUEST_ENDS = counter "cellgate_request_ends_total"
-        "How exchanges ended: complete, client_gone, cell_gone, timed_out.";
+        "How exchanges ended: complete, client_gone, cell_gone, timed_out, drain.";
     REQUEST_BYTES = counter "cellgate_request_body_bytes_total"
         "Body bytes from clients, by cell.";
     RESPONSE_BYTES = counter "cellgate_response_body_bytes_total"
@@ -81,6 +81,8 @@ families! {
         "Permits of the cell; at this number new requests get 503.";
     UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
         "Attempts to connect to a cell, by cell and result.";
+    UPSTREAM_CUT = counter "cellgate_upstream_connections_cut_total"
+        "HTTP/2 connections to a cell that cellgate ended for what the cell sent, by cell and reason.";
     UPSTREAM_REUSE = counter "cellgate_upstream_requests_total"
         "Requests sent to a cell, by cell and whether their connection was reused or new.";
     UPSTREAM_RETRIES = counter "cellgate_upstream_retries_total"

@@ -86,9 +86,10 @@ label_enum! {
 }
 
 label_enum! {
-    /// For what an HTTP/2 connection of a client was ended.
+    /// For what an HTTP/2 connection was ended.
     ConnectionCut {
-        /// More frames without a request than `limits.http2.control_frames`.
+        /// More frames without a request than `limits.http2.control_frames`; of a cell, without an answer, than
+        /// `cells[].http2.control_frames`.
         ControlFrames => "control_frames",
         /// Too many malformed requests.
         Malformed => "malformed",
@@ -154,7 +155,7 @@ pub(super) const VERSIONS: [WireVersion; 3] = [WireVersion::Http10, WireVersion:
 
 pub(super) const ROLES: [Option<Role>; 3] = [None, Some(Role::Legacy), Some(Role::Cell)];
 
-pub(super) const ENDS: [End; 4] = [End::Complete, End::ClientGone, End::CellGone, End::TimedOut];
+pub(super) const ENDS: [End; 5] = [End::Complete, End::ClientGone, End::CellGone, End::TimedOut, End::Drain];
 
 pub(super) const WHYS: [Why; 3] = [Why::Mapped, Why::IdRange, Why::Fallback];
 
@@ -172,7 +173,7 @@ pub(super) const SOURCES: [Source; 8] = [
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-pub(super) const REFUSALS: [Refusal; 29] = [
+pub(super) const REFUSALS: [Refusal; 30] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -189,6 +190,7 @@ pub(super) const REFUSALS: [Refusal; 29] = [
     Refusal::CellBroken(BrokenAnswer::Protocol),
     Refusal::CellTimeout(Silence::Unanswered),
     Refusal::CellFull,
+    Refusal::Drain,
     Refusal::Loop,
     Refusal::Internal,
     Refusal::BadRequest(BadRequest::RequestLine),
@@ -223,10 +225,11 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::CellBroken(_) => 12,
         Refusal::CellTimeout(_) => 13,
         Refusal::CellFull => 14,
-        Refusal::Loop => 15,
-        Refusal::Internal => 16,
+        Refusal::Drain => 15,
+        Refusal::Loop => 16,
+        Refusal::Internal => 17,
         Refusal::BadRequest(detail) => {
-            17 + match detail {
+            18 + match detail {
                 BadRequest::RequestLine => 0,
                 BadRequest::HeaderLine => 1,
                 BadRequest::Host => 2,
@@ -308,6 +311,7 @@ pub(super) const fn end_slot(end: End) -> usize {
         End::ClientGone => 1,
         End::CellGone => 2,
         End::TimedOut => 3,
+        End::Drain => 4,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::policy::snapshot::Snapshot;
 
 use super::event::RequestEvent;
 use super::families;
-use super::labels::{CLASSES, Connect, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_slot};
+use super::labels::{CLASSES, Connect, ConnectionCut, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_slot};
 use super::registry::Registry;
 
 /// The handles of one generation. A generation with the same names gets the same counters.
@@ -82,6 +82,10 @@ impl CellMeters {
             let labels = [("cell", cell), ("result", result.as_str())];
             registry.counter(&families::UPSTREAM_CONNECTIONS, &labels)
         };
+        // There from the start, so that a rate can be seen in its first increment.
+        registry
+            .counter(&families::UPSTREAM_CUT, &upstream_cut(cell, ConnectionCut::ControlFrames))
+            .increment(0);
         Self {
             resolutions: WHYS.into_iter().map(resolution).collect(),
             first_byte: registry.histogram(&families::UPSTREAM_FIRST_BYTE, &[("cell", cell)]),
@@ -205,6 +209,11 @@ impl CellMeters {
             registry.counter(&families::LEGACY_REQUESTS, &labels)
         }))
     }
+}
+
+/// Labels of connections to a cell that were cut: seldom, so their counter is looked up by them.
+pub(super) fn upstream_cut(cell: &str, reason: ConnectionCut) -> [(&'static str, &str); 2] {
+    [("cell", cell), ("reason", reason.as_str())]
 }
 
 fn legacy_len(snapshot: &Snapshot) -> usize {

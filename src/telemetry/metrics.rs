@@ -19,7 +19,7 @@ use super::labels::{
     Reload, SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label,
     role_slot, source_slot, version_label, version_slot,
 };
-use super::meters::{CellMeters, Meters, increment};
+use super::meters::{CellMeters, Meters, increment, upstream_cut};
 use super::registry::Registry;
 pub use super::writers::{AccessLogMeters, BooksMeters};
 
@@ -212,6 +212,11 @@ impl Metrics {
         } else if let Some(cell) = snapshot.cells.get(usize::from(cell.0)) {
             CellMeters::new(&self.registry, snapshot, cell.name.as_str()).count_connect(result);
         }
+    }
+
+    /// Counts an HTTP/2 connection to a cell that was ended for what came on it.
+    pub fn upstream_cut(&self, cell: &str, reason: ConnectionCut) {
+        self.registry.counter(&families::UPSTREAM_CUT, &upstream_cut(cell, reason)).increment(1);
     }
 
     /// Counts a reload; `at` is when it ended.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod causes;
+mod cut;
 mod drain;
 mod in_place_of_a_cell;
 mod malformed;

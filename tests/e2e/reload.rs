@@ -4,6 +4,7 @@
 
 mod certificates;
 mod rejected;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod cell_floods;
 mod edge;
 mod floods;
 #[path = "../support/h2_raw.rs"]

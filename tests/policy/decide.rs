@@ -6,7 +6,7 @@ use cellgate::policy::credential::{Learning, fingerprint};
 use cellgate::policy::decide::{Decision, Source, Verdict};
 use cellgate::policy::hosts::{Fallback, Role};
 use cellgate::policy::learned::{LearnedTable, Taught};
-use cellgate::policy::snapshot::{Names, Snapshot};
+use cellgate::policy::snapshot::{CellProtocol, Names, Snapshot};
 
 use crate::snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example, fingerprint_key};
 
@@ -532,4 +532,28 @@ fn hosts_and_clients_are_noted() {
     let decision = decide(get("cloud.getdbt.com/deploy/12345/"));
     assert_eq!((decision.misordered_host, decision.role, decision.client), (false, Some(Role::Legacy), None));
     assert_eq!(decide(get("example.com/")).source, Source::None);
+}
+
+#[test]
+fn grpc_is_not_sent_where_its_status_would_be_lost() {
+    let decided = |protocol, content_type: &str| {
+        let mut snapshot = example().build();
+        for cell in &mut snapshot.cells {
+            cell.protocol = protocol;
+        }
+        let request =
+            Request::new("POST ab123.us1.dbt.com/a.B/C").with(&[&format!("content-type: {content_type}")]);
+        line(&snapshot, &request.decide(&snapshot, &LearnedTable::default()))
+    };
+    let refused = decided(CellProtocol::Http1, "application/grpc+proto");
+    assert!(refused.starts_with("501 not_implemented host_prefix"), "{refused}");
+    for (protocol, content_type) in [
+        (CellProtocol::Auto, "application/grpc"),
+        (CellProtocol::Http2, "application/grpc"),
+        (CellProtocol::Http1, "application/grpc-web+proto"),
+        (CellProtocol::Http1, "application/json"),
+    ] {
+        let sent = decided(protocol, content_type);
+        assert!(sent.starts_with("us1"), "{protocol:?} {content_type}: {sent}");
+    }
 }

@@ -243,14 +243,20 @@ impl Conn {
     }
 
     /// A client's connection, whose preface is read and answered.
-    pub async fn accepted(mut tcp: TcpStream) -> std::io::Result<Self> {
-        let mut preface = [0; PREFACE.len()];
-        tcp.read_exact(&mut preface).await?;
-        assert_eq!(preface, PREFACE);
-        let mut conn = Self::over(tcp);
+    pub async fn accepted(tcp: TcpStream) -> std::io::Result<Self> {
+        let mut conn = Self::greeted(tcp).await?;
         conn.send(&settings(&[])).await?;
         conn.settle().await?;
         Ok(conn)
+    }
+
+    /// A client's connection, whose preface is read and not answered.
+    pub async fn greeted(mut tcp: TcpStream) -> std::io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        let mut preface = [0; PREFACE.len()];
+        tcp.read_exact(&mut preface).await?;
+        assert_eq!(preface, PREFACE);
+        Ok(Self::over(tcp))
     }
 
     fn over(io: impl Io + 'static) -> Self {

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use cellgate::policy::envelope::ErrorShape;
 use cellgate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
 use cellgate::policy::gate::{self, ParsedHead};
 use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
-use cellgate::policy::http2::{CellHttp2, Windows};
+use cellgate::policy::http2::{CellHttp2, ControlAllowance, Windows};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
@@ -115,9 +116,13 @@ impl SnapshotBuilder {
             timeouts,
             http2: CellHttp2 {
                 streams_per_connection: 100,
+                control: ControlAllowance {
+                    frames: NonZeroU32::new(1_000).unwrap(),
+                    per: Duration::from_secs(10),
+                },
                 windows: Windows { stream: 65_535, connection: 65_535 },
             },
-            protocol: CellProtocol::Http1,
+            protocol: CellProtocol::Auto,
             tls: None,
             host: UpstreamHost::Preserve,
             seal: None,

@@ -34,19 +34,24 @@ pub struct Edge {
 impl Edge {
     /// Starts one before these cells.
     pub fn start(cells: [SocketAddr; CELLS.len()]) -> Self {
+        let cells: Vec<_> = CELLS.iter().map(|name| (*name).to_owned()).zip(cells).collect();
+        Self::before(&cells, "protocol: http1")
+    }
+
+    /// Starts one before cells with these names and keys in common. The accounts are in their order.
+    pub fn before(cells: &[(String, SocketAddr)], keys: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config");
         std::fs::create_dir(&config).unwrap();
         let write = |name: &str, text: &str| std::fs::write(config.join(name), text).unwrap();
-        let all = || CELLS.iter().zip(cells).enumerate();
-        let described = all().map(|(_, (name, address))| {
+        let described = cells.iter().map(|(name, address)| {
             format!(
-                "  - name: {name}\n    domain: cells.test\n    protocol: http1\n    groups: [{{ endpoints: \
+                "  - name: {name}\n    domain: cells.test\n    {keys}\n    groups: [{{ endpoints: \
                  [\"{address}\"] }}]\n"
             )
         });
-        let rows =
-            all().map(|(number, (name, _))| format!("{},{},{name}\n", account(number), prefix(number)));
+        let rows = cells.iter().enumerate();
+        let rows = rows.map(|(number, (name, _))| format!("{},{},{name}\n", account(number), prefix(number)));
         write("accounts.csv", &format!("account,prefixes,cell\n{}", rows.collect::<String>()));
         write("cellgate.yaml", &ROUTING.replace("CELLS", &described.collect::<String>()));
         write("boot.yaml", BOOT);

@@ -13,7 +13,10 @@ mod cells;
 mod client;
 mod corpus;
 mod edge;
+#[path = "../support/h2_raw.rs"]
+mod h2_raw;
 mod hostile;
+mod hostile_h2;
 mod lab;
 mod oracle;
 #[path = "../support/python.rs"]

@@ -160,6 +160,10 @@ mapping! {
     CellHttp2 {
         /// Most streams that are opened on one connection; the cell's own SETTINGS may allow fewer. More requests open another connection.
         max_streams_per_connection: u64 = http2::CELL_STREAMS;
+        /// Frames that carry no answer (PING, SETTINGS, 1xx heads, resets of what is over, ...) that the cell may send on one connection in `control_window`, beyond those that requests and their bodies call for; above that the connection is closed.
+        control_frames: u64 = http2::CELL_CONTROL_FRAMES;
+        /// The time for `control_frames`.
+        control_window: String = show_duration(http2::CELL_CONTROL_WINDOW);
         /// Bytes of one response that may be under way; bounds its speed by this over the round trip, and what a slow client makes us hold.
         stream_window_bytes: u64 = http2::CELL_STREAM_WINDOW;
         /// The same for all streams of a connection together.
