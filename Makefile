@@ -7,7 +7,7 @@
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
 #   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
-#   make fuzz        each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz if missing
+#   make fuzz        each fuzz target for FUZZ_SECONDS (60) or FUZZ_RUNS inputs; installs cargo-fuzz if missing
 
 # Cargo.lock is what was tested; a build that would change it is an error.
 CARGO := cargo

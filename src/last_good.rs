@@ -75,7 +75,7 @@ struct Header {
 /// # Errors
 /// [`LastGoodError::Io`]; the file that was there before is still there.
 pub fn save(state_dir: &Path, last_good: &LastGood) -> Result<(), LastGoodError> {
-    let written = state_file::replace(state_dir, FILE_NAME, &encode(last_good));
+    let written = state_file::replace(state_dir, FILE_NAME, &last_good.to_bytes());
     written.map_err(|source| LastGoodError::Io { path: state_dir.join(FILE_NAME), source })
 }
 
@@ -91,43 +91,52 @@ pub fn load(state_dir: &Path) -> Result<LastGood, LastGoodError> {
     };
     let mut bytes = Vec::new();
     File::open(&path).map_err(io)?.take(MAX_BYTES).read_to_end(&mut bytes).map_err(io)?;
-    decode(&bytes).map_err(|reason| LastGoodError::Damaged { path: path.clone(), reason })
+    LastGood::from_bytes(&bytes).map_err(|reason| LastGoodError::Damaged { path: path.clone(), reason })
 }
 
-fn encode(last_good: &LastGood) -> Vec<u8> {
-    let header = Header {
-        saved_at: last_good.saved_at,
-        hash: last_good.hash.clone(),
-        files: last_good.files.iter().map(|(name, content)| (name.clone(), content.len())).collect(),
-    };
-    let mut rest = serde_json::to_vec(&header).expect("strings and numbers always serialise");
-    rest.push(b'\n');
-    for content in last_good.files.values() {
-        rest.extend_from_slice(content);
+impl LastGood {
+    /// The file: a line with the digest of all that follows, a line that lists the files, and the files.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let header = Header {
+            saved_at: self.saved_at,
+            hash: self.hash.clone(),
+            files: self.files.iter().map(|(name, content)| (name.clone(), content.len())).collect(),
+        };
+        let mut rest = serde_json::to_vec(&header).expect("strings and numbers always serialise");
+        rest.push(b'\n');
+        for content in self.files.values() {
+            rest.extend_from_slice(content);
+        }
+        let mut bytes = format!("{MAGIC} {}\n", sha256(&rest)).into_bytes();
+        bytes.extend_from_slice(&rest);
+        bytes
     }
-    let mut bytes = format!("{MAGIC} {}\n", sha256(&rest)).into_bytes();
-    bytes.extend_from_slice(&rest);
-    bytes
-}
 
-fn decode(bytes: &[u8]) -> Result<LastGood, &'static str> {
-    let (first, rest) = split_line(bytes).ok_or("it has no first line")?;
-    let digest = std::str::from_utf8(first)
-        .ok()
-        .and_then(|line| line.strip_prefix(MAGIC))
-        .ok_or("it is not of this version")?;
-    if digest.trim_start() != sha256(rest) {
-        return Err("its digest does not fit its content");
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It is not what [`to_bytes`](Self::to_bytes) makes; the text says what does not fit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, &'static str> {
+        let (first, rest) = split_line(bytes).ok_or("it has no first line")?;
+        let digest = first.strip_prefix(MAGIC.as_bytes()).ok_or("it is not of this version")?;
+        if digest.strip_prefix(b" ") != Some(sha256(rest).as_bytes()) {
+            return Err("its digest does not fit its content");
+        }
+        let (header, mut content) = split_line(rest).ok_or("it has no header")?;
+        let header: Header = serde_json::from_slice(header).map_err(|_| "its header cannot be read")?;
+        let mut files = BTreeMap::new();
+        for (name, len) in header.files {
+            let (file, more) = content.split_at_checked(len).ok_or("a file in it is cut short")?;
+            if files.insert(name, file.to_vec()).is_some() {
+                return Err("a file is in it twice");
+            }
+            content = more;
+        }
+        if !content.is_empty() {
+            return Err("it goes on behind its last file");
+        }
+        Ok(Self { saved_at: header.saved_at, hash: header.hash, files })
     }
-    let (header, mut content) = split_line(rest).ok_or("it has no header")?;
-    let header: Header = serde_json::from_slice(header).map_err(|_| "its header cannot be read")?;
-    let mut files = BTreeMap::new();
-    for (name, len) in header.files {
-        let (file, more) = content.split_at_checked(len).ok_or("a file in it is cut short")?;
-        files.insert(name, file.to_vec());
-        content = more;
-    }
-    Ok(LastGood { saved_at: header.saved_at, hash: header.hash, files })
 }
 
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -164,13 +173,36 @@ mod tests {
 
     #[test]
     fn any_changed_or_missing_byte_is_noticed() {
-        let whole = encode(&example());
+        let whole = example().to_bytes();
         for position in 0..whole.len() {
             let mut altered = whole.clone();
             altered[position] ^= 1;
-            assert!(decode(&altered).is_err(), "byte {position}");
-            assert!(decode(&whole[..position]).is_err(), "cut at {position}");
+            assert!(LastGood::from_bytes(&altered).is_err(), "byte {position}");
+            assert!(LastGood::from_bytes(&whole[..position]).is_err(), "cut at {position}");
         }
+    }
+
+    #[test]
+    fn a_file_with_its_digest_is_still_looked_at() {
+        let read = |rest: &str| {
+            LastGood::from_bytes(format!("{MAGIC} {}\n{rest}", sha256(rest.as_bytes())).as_bytes())
+        };
+        let header = |files: &str| format!("{{\"saved_at\":1,\"hash\":\"a\",\"files\":[{files}]}}\n");
+        let one = header(r#"["a.yaml",3]"#);
+        assert_eq!(read(&format!("{one}one")).unwrap().files["a.yaml"], b"one");
+        for (rest, reason) in [
+            (format!("{one}on"), "cut short"),
+            (format!("{one}one more"), "goes on"),
+            (header(r#"["a.yaml",1],["a.yaml",0]"#) + "x", "twice"),
+            (header(r#"["a.yaml",-1]"#), "cannot be read"),
+            (header(r#"["a.yaml",18446744073709551615]"#), "cut short"),
+            ("{}".to_owned(), "no header"),
+        ] {
+            let found = read(&rest).unwrap_err();
+            assert!(found.contains(reason), "{rest}: {found}");
+        }
+        let loose = format!("{MAGIC}{}\n", sha256(b""));
+        assert!(LastGood::from_bytes(loose.as_bytes()).unwrap_err().contains("digest"));
     }
 
     #[test]

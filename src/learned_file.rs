@@ -32,11 +32,13 @@ struct Line {
 #[derive(Serialize, Deserialize)]
 struct Row(String, u64, bool, u64);
 
-/// Reads into an empty table what was saved under the snapshot's newest key, within its bounds.
+/// Reads the file into an empty table. What is wrong with it is in the log; then it is learned anew.
 pub fn load(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot, now: i64) {
     let path = state_dir.join(FILE_NAME);
     let rules = &snapshot.identify.credentials;
-    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return };
+    if rules.learning.is_none() || rules.keys.is_empty() {
+        return;
+    }
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -45,16 +47,23 @@ pub fn load(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot, now: i6
             return;
         }
     };
-    let known = decode(&bytes, &key.id).and_then(|export| {
-        let now = u64::try_from(now).unwrap_or(0);
-        table.import(&export, bounds, now).map_err(|error| error.to_string())
-    });
-    match known {
+    match read(table, snapshot, &bytes, u64::try_from(now).unwrap_or(0)) {
         Ok(entries) => tracing::info!(entries, "learned credentials read"),
         Err(reason) => {
             tracing::warn!(path = %path.display(), reason, "learned credentials not used; they are learned anew");
         }
     }
+}
+
+/// Takes over what was saved under the snapshot's newest key, within its bounds. What the table knows stays as
+/// it is. Says how many entries were taken.
+///
+/// # Errors
+/// They were not made under that key, or are damaged.
+pub fn read(table: &LearnedTable, snapshot: &Snapshot, bytes: &[u8], now: u64) -> Result<usize, String> {
+    let rules = &snapshot.identify.credentials;
+    let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first()) else { return Ok(0) };
+    table.import(&decode(bytes, &key.id)?, bounds, now).map_err(|error| error.to_string())
 }
 
 /// Saves the table, where the snapshot has a key that it could be read under again.

@@ -6,17 +6,22 @@
 //! tool that is not there.
 #![allow(clippy::panic)]
 
+mod accounts;
 mod chunks;
+mod config;
+mod frames;
+mod handover;
+mod last_good;
+mod learned;
 mod merges;
 #[path = "../../tests/support/servers.rs"]
 mod servers;
 #[path = "../../tests/support/snapshot.rs"]
 mod snapshot;
 
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use cellgate::config::{self, Problem, Sources};
+pub use accounts::accounts;
 use cellgate::listen::proxy_protocol::{self as proxy, MAX_HEADER_LEN, Parsed};
 use cellgate::policy::credential::{Learning, fingerprint};
 use cellgate::policy::decide::{Decision, Source, Verdict, Why};
@@ -26,90 +31,17 @@ use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::{RequestLimits, Snapshot};
 pub use chunks::chunks;
+pub use config::config;
+pub use frames::frames;
+pub use handover::handover;
 use http::{HeaderMap, HeaderName, HeaderValue};
+pub use last_good::last_good;
+pub use learned::learned;
 pub use merges::merges;
 use snapshot::{Request, SERVICE_TOKEN, USER_TOKEN, account, example, fingerprint_key};
 
 /// 2026-11-20T00:00:00Z.
 const NOW: i64 = 1_795_132_800;
-
-/// Longest line that a problem may be, however long the text that is wrong: what is quoted is cut.
-const LONGEST_PROBLEM: usize = 4_096;
-
-/// A configuration that is read without a problem. Its files are seeds too, so each begins with its name.
-const GOOD: [(&str, &[u8]); 8] = [
-    ("boot.yaml", include_bytes!("../seeds/config/boot.yaml")),
-    ("routing.yaml", include_bytes!("../seeds/config/routing.yaml")),
-    ("accounts.csv", include_bytes!("../seeds/config/accounts.csv")),
-    ("accounts.yaml", include_bytes!("../seeds/config/accounts.yaml")),
-    ("environments.csv", include_bytes!("../seeds/config/environments.csv")),
-    ("environments.yaml", include_bytes!("../seeds/config/environments.yaml")),
-    ("credentials.csv", include_bytes!("../seeds/config/credentials.csv")),
-    ("clients.yaml", include_bytes!("../seeds/config/clients.yaml")),
-];
-
-/// What every file holds that is none of [`GOOD`]: a key.
-const KEY: &[u8] = b"413182179ca0d8c0579fe3827fe0cc1ce2690643e3bcc7b6262f3bfc34d40e28";
-
-/// Bytes as one file of a configuration, the others being good: the file that a comment at the beginning
-/// names, else what is routed by. Whatever they are, there is a configuration or there are problems; every
-/// problem is one harmless line; and what could be read can be compiled, and is equal to itself. Returns
-/// whether there is a configuration.
-pub fn config(data: &[u8]) -> bool {
-    let comment = data.strip_prefix(b"# ").unwrap_or_default();
-    let named = GOOD.iter().find(|(name, _)| comment.starts_with(name.as_bytes()));
-    read_configuration(&with(named.map_or("routing.yaml", |(name, _)| name), data))
-}
-
-/// The good configuration with another text of one file.
-fn with(changed: &str, data: &[u8]) -> Sources {
-    let text = |name: &str| match GOOD.iter().find(|(good, _)| *good == name) {
-        _ if name == changed => data.to_vec(),
-        Some((_, text)) => text.to_vec(),
-        None => KEY.to_vec(),
-    };
-    // It names its tables as CSV; those that come as YAML too are named as what is changed.
-    let mut routing = text("routing.yaml");
-    if let Some(("accounts" | "environments", "yaml")) = changed.split_once('.') {
-        let named = String::from_utf8(routing).expect("the good one is text");
-        routing = named.replace(&changed.replace(".yaml", ".csv"), changed).into_bytes();
-    }
-    let files = config::referenced_files(&routing);
-    let files = files.into_iter().map(|named| (named.path.clone(), Ok(text(&named.path)))).collect();
-    Sources { folder: PathBuf::new(), boot: Ok(text("boot.yaml")), routing: Ok(routing), files }
-}
-
-fn read_configuration(sources: &Sources) -> bool {
-    let first = match config::parse_all(sources, NOW) {
-        Ok((_, first)) => first,
-        Err(problems) => {
-            harmless(&problems);
-            return false;
-        }
-    };
-    let (_, second) = config::parse_all(sources, NOW).expect("it was read a moment ago");
-    let third = config::parse_for_deciding(sources, NOW).expect("what can serve can explain");
-    assert_eq!([&first.hash, &second.hash], [&third.hash; 2]);
-    assert!(config::diff(&first, &second).is_empty());
-    let snapshot = config::compile(first, None);
-    let again = config::compile(second, Some(&snapshot));
-    for (cell, same) in snapshot.cells.iter().zip(&again.cells) {
-        assert!(Arc::ptr_eq(&cell.load, &same.load), "{}", cell.name);
-    }
-    for row in snapshot.accounts.iter() {
-        snapshot.cell(row.cell);
-    }
-    true
-}
-
-fn harmless(problems: &[Problem]) {
-    assert!(!problems.is_empty(), "what cannot be read is reported");
-    for problem in problems {
-        let line = problem.to_string();
-        assert!(!line.chars().any(char::is_control), "{line:?}");
-        assert!(line.len() <= LONGEST_PROBLEM, "{line:?}");
-    }
-}
 
 /// Bytes as a request head. It is read alike in one piece and in many; and where it is a head, the
 /// parser of the engine's kind makes the same of it. Returns whether it is a head.

@@ -46,9 +46,13 @@ pub use tables::RESERVED_PREFIXES;
 
 use std::path::Path;
 
+use names::Names;
 use problem::Report;
 use raw::Shape;
 use slot::{At, Document, Slot};
+use tables::{Lookup, accounts_csv};
+
+use crate::policy::accounts::AccountTable;
 
 /// Reads `boot.yaml`.
 pub fn parse_boot(sources: &Sources) -> Result<Boot, Vec<Problem>> {
@@ -89,6 +93,17 @@ pub fn parse_for_deciding(sources: &Sources, now: i64) -> Result<Config, Vec<Pro
         Some(config) if problems.is_empty() => Ok(config),
         Some(_) | None => Err(problems),
     }
+}
+
+/// Reads the text of `accounts.csv` alone, as in a configuration that has these cells and schedules, no hosts and
+/// no surfaces.
+pub fn parse_accounts(text: &[u8], cells: &[&str], schedules: &[&str]) -> Result<AccountTable, Vec<Problem>> {
+    let report = Report::default();
+    let reserved = RESERVED_PREFIXES.map(|label| (label.to_owned(), "a reserved label")).into();
+    let (cells, schedules) = (Names::given("cell", cells), Names::given("schedule", schedules));
+    let lookup = Lookup { cells: &cells, schedules: &schedules, reserved: &reserved };
+    let accounts = accounts_csv("accounts.csv", text, &lookup, &report).whole();
+    finish(accounts, report)
 }
 
 /// Only what left no problem behind is a value.

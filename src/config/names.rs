@@ -13,6 +13,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// These, in this order.
+    pub(super) fn given(kind: &'static str, names: &[&str]) -> Self {
+        Self { kind, names: names.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
     /// The names that a list's items have under `key`; reports those that stand twice. An item without a readable name keeps its
     /// place, so that what points at its neighbours still does.
     pub(super) fn of<T>(

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the talk.
 pub const VERSION: u32 = 1;
 
+/// Most that a complaint repeats of a line, and most of its reason: enough to know who is speaking there.
+const SHOWN: usize = 80;
+
 /// One line. In the order in which they are said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
@@ -79,11 +82,10 @@ impl Message {
     /// It is none of these.
     pub fn parse(line: &[u8]) -> std::io::Result<Self> {
         serde_json::from_slice(line).map_err(|error| {
-            let said = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
-            std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                format!("{said:?} is not understood: {error}"),
-            )
+            // What was said may be of any length and hold anything, also where the error repeats it.
+            let said = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
+            let why: String = error.to_string().chars().take(SHOWN).flat_map(char::escape_debug).collect();
+            std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{said:?} is not understood: {why}"))
         })
     }
 
@@ -128,5 +130,8 @@ mod tests {
         assert_eq!(Message::parse(br#"{"say":"commit","more":1}"#).unwrap(), Message::Commit);
         let error = Message::parse(b"GET / HTTP/1.1").unwrap_err().to_string();
         assert!(error.contains("GET /"), "{error}");
+        let long = format!(r#"{{"say":"{}"}}"#, "\u{7f}".repeat(1_000));
+        let error = Message::parse(long.as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 1_000 && !error.chars().any(char::is_control), "{error}");
     }
 }

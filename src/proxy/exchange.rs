@@ -211,6 +211,13 @@ impl Exchange<'_> {
 
     /// Sends one of our own answers, and ends the exchange.
     async fn answer(&mut self, reply: Reply) {
+        // Nobody will read the rest of the request, so the connection ends; a client that has sent it all would
+        // take it for reusable, and lose its next request (RFC 9112 section 9.6).
+        if !self.down.request_done()
+            && let Source::H1(session) = &mut self.down.source
+        {
+            session.set_server_keepalive(None);
+        }
         let sent = tokio::time::timeout(ANSWER_TAKEN_WITHIN, send(self.down, reply)).await;
         self.ended.end = Some(if matches!(sent, Ok(Ok(()))) { End::Complete } else { End::ClientGone });
     }

@@ -2,14 +2,14 @@
 //! understood beyond the nine bytes before each payload.
 
 /// Bytes of a client's preface (RFC 9113 section 3.4).
-pub(super) const PREFACE: u32 = 24;
+pub const PREFACE: u32 = 24;
 
 /// Bytes before a frame's payload (RFC 9113 section 4.1).
 const HEAD: usize = 9;
 
 /// What stands before a payload, without the stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FrameHead {
+pub struct FrameHead {
     /// Type.
     pub kind: u8,
     /// Flags, whose meaning depends on the type.
@@ -20,7 +20,7 @@ pub(super) struct FrameHead {
 
 /// Finds frame heads in a stream of bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FrameHeads {
+pub struct FrameHeads {
     /// Bytes until the next head: of the preface, or of a payload.
     skip: u32,
     head: [u8; HEAD],
@@ -30,12 +30,12 @@ pub(super) struct FrameHeads {
 
 impl FrameHeads {
     /// The first head comes after so many bytes.
-    pub(super) const fn after(skip: u32) -> Self {
+    pub const fn after(skip: u32) -> Self {
         Self { skip, head: [0; HEAD], have: 0 }
     }
 
     /// Takes the next bytes, and tells each head that is complete. Ends with the first error.
-    pub(super) fn feed<E>(
+    pub fn feed<E>(
         &mut self,
         mut bytes: &[u8],
         mut each: impl FnMut(FrameHead) -> Result<(), E>,

@@ -7,7 +7,7 @@ mod connect_h2;
 pub mod downstream;
 mod exchange;
 pub mod forward;
-mod frames;
+pub mod frames;
 mod h1;
 mod h2;
 pub mod kept;

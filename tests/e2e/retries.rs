@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
-use loadtest::client::{Ask, Client, Http, Line};
+use loadtest::client::{Ask, Client, Http, Line, SendError};
 
 use crate::running::{Edge, Folder};
 use unreliable::{Protocol, Seen, Unreliable};
@@ -30,10 +30,21 @@ fn requests() -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Done,
-    Failed { outcome: Box<str> },
+    Failed {
+        outcome: Box<str>,
+    },
+    /// An answer that is not whole: the cell has gone in the middle of it.
+    BrokenOff,
+    /// No answer, on which nothing can be built.
+    Nothing {
+        error: Box<str>,
+        /// Requests before it on its connection.
+        before: usize,
+    },
 }
 
 /// What became of a request, on both sides.
+#[derive(Debug)]
 struct Record {
     told: Told,
     seen: Vec<Seen>,
@@ -69,7 +80,12 @@ fn run(protocol: Protocol, method: &Method, total: usize) -> Vec<Record> {
     assert_eq!(told.len(), total);
     let mut seen = cell.seen();
     let record = |(number, told)| Record { told, seen: seen.remove(&number).unwrap_or_default() };
-    let records = told.into_iter().map(record).collect();
+    let records: Vec<Record> = told.into_iter().map(record).collect();
+    let unanswered = records.iter().enumerate().filter(|(_, one)| matches!(one.told, Told::Nothing { .. }));
+    let unanswered: Vec<String> =
+        unanswered.map(|(number, one)| format!("{number}: {:?}, {:?}", one.told, one.seen)).collect();
+    let first = &unanswered[..unanswered.len().min(10)];
+    assert!(unanswered.is_empty(), "{} requests got no answer: {}", unanswered.len(), first.join("\n"));
     assert!(seen.is_empty(), "the cell has got requests that nobody has sent: {seen:?}");
     records
 }
@@ -80,11 +96,11 @@ async fn ask_all(
     numbers: impl Iterator<Item = usize>,
 ) -> Vec<(usize, Told)> {
     let mut told = Vec::new();
-    let mut line: Option<Line> = None;
+    let mut line: Option<(Line, usize)> = None;
     for number in numbers {
-        let open = match line.take().filter(|line| !line.is_closed()) {
+        let (open, before) = match line.take().filter(|(line, _)| !line.is_closed()) {
             Some(open) => open,
-            None => client.open(HOST).await.unwrap(),
+            None => (client.open(HOST).await.unwrap(), 0),
         };
         // More than one segment on the wire, and small enough to be kept for a second time.
         let body = if *method == Method::POST { "x".repeat(number % 3_000) } else { String::new() };
@@ -92,15 +108,16 @@ async fn ask_all(
             .method(method.clone())
             .header("authorization", "Token dbtc_FAKE1")
             .header("x-test-number", &number.to_string());
-        let reply = open.ask(&ask).await.unwrap();
-        told.push((
-            number,
-            match reply.header("x-cellgate-outcome") {
+        let reply = match open.ask(&ask).await {
+            Ok(reply) => match reply.header("x-cellgate-outcome") {
                 None => Told::Done,
                 Some(outcome) => Told::Failed { outcome: outcome.into() },
             },
-        ));
-        line = Some(open);
+            Err(SendError::Body(_)) => Told::BrokenOff,
+            Err(error) => Told::Nothing { error: format!("{error:?}").into(), before },
+        };
+        told.push((number, reply));
+        line = Some((open, before + 1));
     }
     told
 }
@@ -119,12 +136,18 @@ fn check_posts(protocol: Protocol) {
             Told::Failed { outcome } if **outcome == *"not-forwarded" => {
                 assert_eq!(processed, 0, "POST {number} was said not to have been forwarded: {seen:?}");
             }
-            Told::Failed { .. } => assert!(processed <= 1, "POST {number} was processed twice: {seen:?}"),
+            Told::Failed { .. } | Told::BrokenOff | Told::Nothing { .. } => {
+                assert!(processed <= 1, "POST {number} was processed twice: {seen:?}");
+            }
         }
     }
     let done = count(&records, |record| record.told == Told::Done);
     let unknown = count(&records, |record| record.told == Told::Failed { outcome: "unknown".into() });
-    println!("{protocol:?}: {} POSTs, {done} done, {unknown} with an unknown outcome", records.len());
+    let broken = count(&records, |record| record.told == Told::BrokenOff);
+    println!(
+        "{protocol:?}: {} POSTs, {done} done, {unknown} with an unknown outcome, {broken} answers broken off",
+        records.len()
+    );
     // Else the cell was not as unreliable as all this needs, or cellgate has given up on it.
     assert!(done > records.len() / 4 && unknown > records.len() / 10, "{done} done, {unknown} unknown");
 }

@@ -27,7 +27,7 @@ const LANES: usize = 48;
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A cellgate and its five cells.
-struct Lab {
+pub struct Lab {
     edge: Edge,
     book: Book,
     nginx: Nginx,
@@ -37,18 +37,19 @@ struct Lab {
 
 /// What clients saw.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     sent: usize,
     /// Probes that did not get their own answer.
-    poisoned: Vec<String>,
+    pub poisoned: Vec<String>,
     /// Answers to others.
-    crossed: Vec<String>,
+    pub crossed: Vec<String>,
     /// Payloads of which a cell answered something.
     answered: usize,
 }
 
 impl Lab {
-    fn start() -> Self {
+    /// Starts all of them.
+    pub fn start() -> Self {
         cellgate::listen::tls::install_provider().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -61,7 +62,7 @@ impl Lab {
     }
 
     /// Sends each payload on a connection of its own to this cell, a probe behind each.
-    fn send(&self, cell: usize, payloads: Vec<(usize, Payload)>) -> Seen {
+    pub fn send(&self, cell: usize, payloads: Vec<(usize, Payload)>) -> Seen {
         let addresses = [self.edge.addr("http"), self.edge.addr("h2c")];
         let work = Arc::new((payloads, AtomicUsize::new(0)));
         self.runtime.block_on(async {
@@ -87,7 +88,7 @@ impl Lab {
     }
 
     /// Ends cellgate, and returns what all cells read and all that was forwarded.
-    fn end(self) -> (Vec<Read>, Vec<serde_json::Value>) {
+    pub fn end(self) -> (Vec<Read>, Vec<serde_json::Value>) {
         let Self { edge, book, nginx, servers, runtime } = self;
         let log = edge.end();
         let end = Instant::now() + WRITTEN_WITHIN;

@@ -18,6 +18,7 @@ mod h2_raw;
 mod hostile;
 mod hostile_h2;
 mod lab;
+mod mutations;
 mod oracle;
 #[path = "../support/python.rs"]
 mod python;

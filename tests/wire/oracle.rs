@@ -107,7 +107,7 @@ pub fn judge(reads: &[Read], forwarded: &[Forwarded]) -> Findings {
 }
 
 /// What a cell makes of a request, against what it was told.
-fn misread(read: &Read) -> Option<String> {
+pub fn misread(read: &Read) -> Option<String> {
     let host = read.host.to_ascii_lowercase();
     let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
     if let Some(name) = host.strip_suffix(OWN) {

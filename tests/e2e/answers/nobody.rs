@@ -52,6 +52,20 @@ fn an_unknown_account_is_told_what_to_do_in_the_manner_of_its_api() {
 }
 
 #[test]
+fn a_client_whose_body_is_not_read_is_told_that_the_connection_ends() {
+    let world = World::example();
+    for (rest, closes) in [("Content-Length: 2\r\n\r\n{}", true), ("Content-Length: 0\r\n\r\n", false)] {
+        let head = "POST /api/v2/accounts/999999999/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\n";
+        let request = format!("{head}Authorization: Token {TOKEN_12345}\r\n{rest}");
+        let mut connection = raw_http::tcp(world.edge.addr("http"));
+        let reply = raw_http::ask(&mut connection, request.as_bytes()).unwrap();
+        said(&reply, 404, "not-forwarded", rest);
+        let told = reply.header("connection").is_some_and(|said| said.eq_ignore_ascii_case("close"));
+        assert_eq!(told, closes, "{rest:?}: {:?}", reply.headers);
+    }
+}
+
+#[test]
 fn a_grpc_client_is_told_in_trailers_only() {
     let world = World::example();
     world.block_on(async {

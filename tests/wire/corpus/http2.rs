@@ -21,7 +21,19 @@ pub fn named(name: &str) -> Payload {
     request("found", &with(own("GET"), &[field(name, "5")]), &[], &[])
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What the engine's library does not refuse: another authority in a block whose first frame ends within a field,
+/// and a path with a fragment.
+pub fn dropped() -> [Payload; 2] {
+    let fields = [field(":authority", &format!("{OTHER_PREFIX}.cells.test")), field("accept", "*/*")];
+    let block = block(&with(own("GET"), &fields));
+    let (first, rest) = block.split_at(block.len() - 2);
+    let bytes = [PREFACE, &frame(4, 0, 0, b""), &frame(1, 1, 1, first), &frame(9, 4, 1, rest)].concat();
+    let path = format!("/api/v2/accounts/{OWN_ID}/{TAG}#/../../../accounts/{OTHER_ID}");
+    let fragment = request("found", &head("GET", &path, "old.test"), &[], &[]);
+    [Payload { class: "found", pieces: vec![bytes], http2: true }, fragment]
+}
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn field(name: &str, value: &str) -> Field {
     (name.into(), value.into())
@@ -41,13 +53,13 @@ fn own(method: &str) -> Vec<Field> {
     head(method, &format!("/api/v2/accounts/{OWN_ID}/{TAG}"), "old.test")
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Literal fields without indexing and without Huffman coding (RFC 7541 section 6.2.2).
-fn block(fields: &[Field]) -> Vec<u8> {
+pub fn block(fields: &[Field]) -> Vec<u8> {
     let text = |bytes: &[u8]| {
         let mut coded = match u8::try_from(bytes.len()) {
             Ok(len) if len < 127 => vec![len],

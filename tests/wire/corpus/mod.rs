@@ -91,7 +91,7 @@ pub fn systematic() -> (Vec<Payload>, Vec<Payload>) {
 fn found() -> Vec<Payload> {
     let coded = post(b"transfer-encoding: CHUNKED\r\n", b"5\r\nhello\r\n0\r\n\r\n");
     let quoted = ["host\"", "content-length\"", "x\"y"].map(http2::named);
-    [vec![Payload::new("found", coded)], quoted.to_vec()].concat()
+    [vec![Payload::new("found", coded)], quoted.to_vec(), http2::dropped().to_vec()].concat()
 }
 
 /// So many payloads: some of each kind that the rules make, and mutations of those.
@@ -117,7 +117,7 @@ pub fn corpus(seed: u64, count: usize) -> Vec<Payload> {
 }
 
 /// Bytes that parsers treat specially.
-const SPECIAL: [&[u8]; 24] = [
+pub const SPECIAL: [&[u8]; 24] = [
     b"\r\n",
     b"\n",
     b"\r",
