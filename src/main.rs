@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
-// The allocator of the release and of every measurement; glibc's arenas keep memory that thousands of
-// slow connections once used.
+// The allocator of the release and of every measurement. How it is tuned, its features in Cargo.toml say; why it is
+// this one and what was measured, docs/decisions/0011-memory.md.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // mimalloc asks for pages of 2 MiB, and one live connection in such a page keeps all of it resident: after 9,000
-    // HTTP/2 connections 400 MB against 100 MB, and 54 against 38 KiB for each while they live. Where the kernel has
-    // no such pages there is nothing to switch off.
+    // One live connection in a page of 2 MiB keeps all of it resident: buffers of which little is touched would cost
+    // their whole size. Where the kernel has no such pages there is nothing to switch off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     cellgate::cli::run()
 }

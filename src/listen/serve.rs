@@ -115,10 +115,12 @@ impl<H: Handler> Door<H> {
         }
         let (entrance, handler) = (Arc::clone(&self.entrance), Arc::clone(&self.handler));
         let mut shutdown = shell.shutdown.clone();
+        // Boxed, and out here: what the handshake needs, its arguments too, is given back before the
+        // connection's long life.
+        let entering = Box::pin(async move { entrance.enter(arrival, guard).await });
         tokio::spawn(async move {
-            let life = async {
-                // Boxed: what the handshake needs is given back before the connection's long life.
-                if let Some(connection) = Box::pin(entrance.enter(arrival, guard)).await {
+            let life = async move {
+                if let Some(connection) = entering.await {
                     handler.handle(connection).await;
                 }
             };

@@ -162,7 +162,7 @@ impl Exchange<'_> {
         }
         let moved = tokio::select! {
             biased;
-            moved = pump.body() => moved,
+            moved = pump.body(&self.service.pieces) => moved,
             () = self.service.cutting() => Err(Broken::Drain),
         };
         let whole = pump.progress().is_whole() && !tunnel;

@@ -1,17 +1,17 @@
 //! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and hands it to
 //! the engine only after `policy::gate` has found it unambiguous.
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::server::HttpSession;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::downstream::{Downstream, Source};
@@ -22,8 +22,8 @@ use crate::listen::drain::Phase;
 use crate::policy::gate::{ChunkReader, Framing, Head, HeadReader, HeadStatus};
 use crate::policy::refusal::{BadRequest, Refusal};
 
-/// First read of a head; most heads fit, and the buffer lives only while a request does.
-const HEAD_BUFFER: usize = 4 * 1024;
+/// Most bytes of a head that are read at once, by way of the stack; most heads fit.
+const HEAD_PIECE: usize = 4 * 1024;
 
 /// How long a client that is still sending may go on after an early answer, so that our close does not
 /// become a reset that destroys the answer (RFC 9112 section 9.6).
@@ -33,16 +33,17 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves one connection to its end.
-pub async fn serve(service: &Service, peer: &Arc<Peer>, wire: Wire) {
+pub async fn serve(service: &Service, peer: Arc<Peer>, wire: Wire) {
     let mut connection = Some(Ready { stream: Box::new(wire), buffered: BytesMut::new() });
     let born = Instant::now();
+    let limits = service.limits();
     let mut served = 0u32;
-    while let Some(ready) = connection.take() {
-        let first = served == 0;
-        let limits = service.limits();
+    while let Some(mut ready) = connection.take() {
         let last =
             served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
-        connection = one_request(service, peer, ready, first, last).await;
+        let read = read_head(service, &mut ready, served == 0).await;
+        // Boxed: a connection lives longer than its requests, and should not hold room for one meanwhile.
+        connection = Box::pin(one_request(service, &peer, ready, read, last)).await;
         served = served.saturating_add(1);
     }
 }
@@ -57,12 +58,10 @@ struct Ready {
 async fn one_request(
     service: &Service,
     peer: &Arc<Peer>,
-    ready: Ready,
-    first: bool,
+    mut ready: Ready,
+    read: HeadRead,
     last: bool,
 ) -> Option<Ready> {
-    let mut ready = ready;
-    let read = read_head(service, &mut ready, first).await;
     // Pinned when the head is complete: a connection that was idle over a reload serves the new one.
     let snapshot = service.pin();
     let head = match read {
@@ -113,8 +112,7 @@ async fn one_request(
         session.set_server_keepalive(None);
     }
     let mut down = Downstream::h1(session, wire);
-    // Boxed: a connection lives longer than its exchanges, and should not hold room for one meanwhile.
-    Box::pin(service.exchange(peer, snapshot, &mut down, absolute.as_deref())).await;
+    service.exchange(peer, snapshot, &mut down, absolute.as_deref()).await;
     after(down).await
 }
 
@@ -187,21 +185,18 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
     }
 }
 
-/// Reads on. While nothing has come there is no buffer: most connections are idle most of the time.
+/// Reads on. While nothing has come there is no buffer, and then one that fits: most connections are idle most of the
+/// time, and a head is held as long as its request.
 fn poll_more(
     stream: &mut Stream,
     buffered: &mut BytesMut,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let begun = !buffered.is_empty();
-    if !begun {
-        buffered.reserve(HEAD_BUFFER);
-    }
-    let read = pin!(stream.read_buf(buffered)).poll(context);
-    if !begun && read.is_pending() {
-        *buffered = BytesMut::new();
-    }
-    read
+    let mut room = [MaybeUninit::uninit(); HEAD_PIECE];
+    let mut piece = ReadBuf::uninit(&mut room);
+    ready!(Pin::new(stream).poll_read(context, &mut piece))?;
+    buffered.extend_from_slice(piece.filled());
+    Poll::Ready(Ok(piece.filled().len()))
 }
 
 async fn say_and_close(mut stream: Stream, reply: &super::reply::Reply) -> Option<Ready> {
@@ -237,4 +232,22 @@ async fn linger(mut stream: Stream, sending: bool) {
 
 fn wire_of(stream: &Stream) -> Option<super::wire::WireHandle> {
     stream.as_any().downcast_ref::<Wire>().map(Wire::handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+
+    /// Bytes of the future that a function gives.
+    fn bytes<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_has_room_for_waiting_and_none_for_a_request() {
+        let room = bytes::<&'static Service, _, _, _>(serve);
+        assert!(room <= 1024, "{room} bytes in each connection");
+    }
 }

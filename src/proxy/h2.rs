@@ -2,20 +2,22 @@
 //! task of its own.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
-use pingora::protocols::{Digest, UniqueIDType};
+use pingora::protocols::{Digest, Stream, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
-use super::metered::Metered;
+use super::metered::{Flooded, Metered};
+use super::preface::Prefaced;
 use super::request::Peer;
-use super::service::Service;
+use super::service::{Granted, Service};
 use super::wire::{ByteStream, Wire};
 use crate::listen::drain::{Phase, Shutdown};
 use crate::policy::http2::Windows;
@@ -33,16 +35,11 @@ const LINGER: Duration = Duration::from_secs(2);
 const BROKEN_STREAMS: usize = 128;
 
 /// Serves one connection to its end. `id` tells connections apart in engine logs.
-pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteStream, id: UniqueIDType) {
+pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStream, id: UniqueIDType) {
     let limits = service.limits();
-    let granted = service.grant();
-    let metered = Metered::client(stream, limits.http2.control);
-    let flooded = metered.flooded();
-    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
-    let handshake = handshake(Box::new(Wire::direct(metered, id)), Some(options));
-    let Ok(Ok(mut connection)) = tokio::time::timeout(limits.preface_timeout, handshake).await else {
-        return;
-    };
+    // Boxed: what it takes to begin is given back before the connection's long life.
+    let begun = Box::pin(tokio::time::timeout(limits.preface_timeout, begin(service, stream, id)));
+    let Ok(Ok(Begun { mut connection, flooded, granted: _granted })) = begun.await else { return };
     let digest = Arc::new(Digest::default());
     let active = Active::default();
     let mut shutdown = service.shutdown();
@@ -71,7 +68,7 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
             }
             () = flooded.happened() => {
                 service.telemetry().metrics.connection_cut(ConnectionCut::ControlFrames);
-                return calm_down(connection).await;
+                return Box::pin(calm_down(connection)).await;
             }
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
@@ -89,19 +86,38 @@ pub async fn serve(service: &Arc<Service>, peer: &Arc<Peer>, stream: impl ByteSt
                 if served >= limits.requests_per_connection && closing.is_none() {
                     closing = farewell(&mut connection);
                 }
-                tokio::spawn(one_stream(Arc::clone(service), Arc::clone(peer), session, active.enter()));
+                tokio::spawn(one_stream(Arc::clone(service), Arc::clone(&peer), session, active.enter()));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
-                service.rejected_stream(peer);
+                service.rejected_stream(&peer);
                 if malformed >= MALFORMED_BUDGET {
                     service.telemetry().metrics.connection_cut(ConnectionCut::Malformed);
-                    return calm_down(connection).await;
+                    return Box::pin(calm_down(connection)).await;
                 }
             }
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// A connection whose client speaks HTTP/2.
+struct Begun {
+    connection: h2::server::Connection<Stream, Bytes>,
+    flooded: Arc<Flooded>,
+    granted: Granted,
+}
+
+/// Waits for the preface, and makes the engine's session.
+async fn begin(service: &Arc<Service>, stream: impl ByteStream, id: UniqueIDType) -> io::Result<Begun> {
+    let prefaced = Prefaced::read(stream).await?;
+    let limits = service.limits();
+    let granted = service.grant();
+    let metered = Metered::client(prefaced, limits.http2.control);
+    let flooded = metered.flooded();
+    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
+    let connection = handshake(Box::new(Wire::direct(metered, id)), Some(options)).await;
+    Ok(Begun { connection: connection.map_err(io::Error::other)?, flooded, granted })
 }
 
 /// Tells the client to begin nothing more; the moment of that.

@@ -17,6 +17,7 @@ use pingora::BError;
 use tokio::time::{Instant, Sleep};
 
 use super::downstream::Downstream;
+use super::pieces::Pieces;
 pub use super::progress::Progress;
 use super::progress::{Request, Response};
 use super::sink::Sink;
@@ -142,16 +143,19 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// After the caller has sent the head: moves both bodies to their ends.
+    /// After the caller has sent the head: moves both bodies to their ends. `pieces` says how much of the answer
+    /// may come at a time.
     ///
     /// # Errors
     /// [`Broken`]; the client has been sent a head, so the response must be broken off.
-    pub async fn body(&mut self) -> Result<(), Broken> {
+    pub async fn body(&mut self, pieces: &Pieces) -> Result<(), Broken> {
         if self.progress.response == Response::Tunnel {
             self.up.become_tunnel();
             self.progress.request = Request::Open;
         }
         self.restart_timer();
+        let mut behind = None;
+        self.up.take_at_most(pieces.size());
         loop {
             match self.step().await? {
                 Step::RequestBody(None) if self.progress.response == Response::Tunnel => {
@@ -165,12 +169,17 @@ impl<'a> Pump<'a> {
                         None => chunk,
                     };
                     self.down.body(chunk).await.map_err(|_| Broken::ClientGone)?;
+                    if !self.down.sink.is_clear() {
+                        behind.get_or_insert_with(|| pieces.behind());
+                    }
+                    self.up.take_at_most(pieces.size());
                 }
                 Step::Response(Event::End(trailers)) => self.response_end(trailers).await?,
                 Step::Response(Event::Head { .. } | Event::Informational(_)) => {
                     unreachable!("a head is polled only before the body")
                 }
                 Step::Goodbye => self.goodbye().await?,
+                Step::Moved if self.down.sink.is_clear() => behind = None,
                 Step::Moved => {}
                 Step::Finished => return Ok(()),
             }

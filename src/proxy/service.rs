@@ -1,11 +1,14 @@
 //! What every connection of the data plane shares, and the hand-over from `listen`.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::connect::Connector;
 use super::linger::Lingering;
+use super::pieces::Pieces;
 use super::reply::Reply;
 use super::request::Peer;
 use super::wire::Wire;
@@ -62,6 +65,8 @@ pub struct Service {
     tickets: AtomicU64,
     /// What is left of the memory for windows.
     window_memory: AtomicU64,
+    /// How much of an answer is taken at a time.
+    pub(super) pieces: Pieces,
 }
 
 impl Service {
@@ -76,7 +81,19 @@ impl Service {
     ) -> Self {
         let window_memory = AtomicU64::new(limits.http2.window_memory);
         let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
-        Self { live, connector, learned, telemetry, limits, shutdown, retries, tickets, window_memory }
+        let pieces = Pieces::default();
+        Self {
+            live,
+            connector,
+            learned,
+            telemetry,
+            limits,
+            shutdown,
+            retries,
+            tickets,
+            window_memory,
+            pieces,
+        }
     }
 
     /// The snapshot for one request.
@@ -85,8 +102,8 @@ impl Service {
     }
 
     /// Limits of client connections.
-    pub fn limits(&self) -> ClientLimits {
-        self.limits
+    pub fn limits(&self) -> &ClientLimits {
+        &self.limits
     }
 
     /// Whether connections should end after their present request.
@@ -157,16 +174,20 @@ impl Drop for Granted {
 }
 
 impl Handler for ServiceHandle {
-    async fn handle(&self, connection: Connection) {
+    fn handle(&self, connection: Connection) -> impl Future<Output = ()> + Send {
         let Connection { stream, facts, guard } = connection;
-        let fd = facts.fd;
-        let http = facts.wire;
+        let (fd, http) = (facts.fd, facts.wire);
         let peer = Arc::new(Peer { facts });
-        match http {
-            HttpWire::Http1 => h1::serve(&self.0, &peer, Wire::queued(stream, fd)).await,
-            HttpWire::Http2 => h2::serve(&self.0, &peer, Lingering::new(stream), fd).await,
+        // In a box each: an HTTP/1 connection, which is idle most of its life, has no room for HTTP/2. And outside
+        // of the asynchronous block, which would keep room for `connection` as long as it lives.
+        let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> = match http {
+            HttpWire::Http1 => Box::pin(h1::serve(&self.0, peer, Wire::queued(stream, fd))),
+            HttpWire::Http2 => Box::pin(h2::serve(&self.0, peer, Lingering::new(stream), fd)),
+        };
+        async move {
+            served.await;
+            drop(guard);
         }
-        drop(guard);
     }
 }
 

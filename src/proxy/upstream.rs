@@ -177,6 +177,13 @@ impl Upstream {
         }
     }
 
+    /// From now on the parts of the body are at most so long. Over HTTP/2 the window bounds them.
+    pub fn take_at_most(&self, bytes: usize) {
+        if let Source::H1(_) = self.source {
+            self.wire.take_at_most(bytes);
+        }
+    }
+
     /// The next part of the body. Nothing is lost when it is pending.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
         match &mut self.source {

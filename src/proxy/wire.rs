@@ -21,7 +21,7 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::policy::gate::ChunkReader;
 
@@ -47,6 +47,8 @@ struct Inner {
     io: Box<dyn ByteStream>,
     id: UniqueIDType,
     mode: Mode,
+    /// Most bytes that one read takes.
+    piece: u64,
     queue: BytesMut,
     /// Bytes that the stream below was given, also those that it may not have taken: after a failed write
     /// nobody knows how much of it left.
@@ -110,6 +112,7 @@ impl Wire {
             io,
             id,
             mode,
+            piece: u64::MAX,
             queue: BytesMut::new(),
             given: 0,
             received: 0,
@@ -143,6 +146,11 @@ impl WireHandle {
     /// its framing makes reading fail with `InvalidData`.
     pub fn judge(&self, chunks: ChunkReader) {
         lock(&self.0).chunks = Some(chunks).filter(|chunks| !chunks.is_done());
+    }
+
+    /// From now on each read takes at most so many bytes, however much room there is.
+    pub fn take_at_most(&self, bytes: usize) {
+        lock(&self.0).piece = bytes as u64;
     }
 
     /// Closes our half after what is queued; the peer may go on sending.
@@ -241,7 +249,8 @@ impl AsyncRead for Wire {
             let _ = inner.poll_settle(cx);
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
+        let piece = inner.piece;
+        ready!(Pin::new(&mut (&mut inner.io).take(piece)).poll_read(cx, buf))?;
         inner.received += (buf.filled().len() - before) as u64;
         if let Some(chunks) = &mut inner.chunks {
             if chunks.read(&buf.filled()[before..]).is_err() {
@@ -350,6 +359,19 @@ mod tests {
         read.unwrap();
         assert_eq!(received, sent);
         assert!(handle.is_settled());
+    }
+
+    #[tokio::test]
+    async fn a_read_takes_no_more_than_it_is_told() {
+        let (near, mut far) = duplex(100);
+        let mut wire = Wire::queued(near, 0);
+        far.write_all(&[7u8; 100]).await.unwrap();
+        let mut room = [0u8; 100];
+        wire.handle().take_at_most(30);
+        assert_eq!(wire.read(&mut room).await.unwrap(), 30);
+        assert_eq!(wire.read(&mut room).await.unwrap(), 30);
+        wire.handle().take_at_most(1000);
+        assert_eq!(wire.read(&mut room).await.unwrap(), 40);
     }
 
     #[tokio::test]

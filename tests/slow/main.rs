@@ -3,8 +3,8 @@
 //! Each is cut after its deadline and not before, the memory that it held comes back, and an honest client of
 //! another cell is answered all the while.
 //!
-//! What decides is order and counts. How late the cuts were, how many bytes a connection held and how the honest
-//! client's latency changed is printed; only the long suite judges those.
+//! What decides is order, counts, and how many bytes a connection holds. How late the cuts were, when memory came back
+//! and how the honest client's latency changed is printed; only the long suite judges those.
 
 #![allow(clippy::unwrap_used)]
 // Figures are half of what these tests are for.

@@ -24,15 +24,15 @@ struct Plan {
     connections: usize,
     /// Every deadline there is.
     deadline: Duration,
+    /// How many times its bar a connection may cost: two hundred connections share what a few hundred KiB of noise
+    /// are, and builds without optimisation have larger futures.
+    room: u64,
+    /// Whether times are judged too.
     judged: bool,
 }
 
 /// Handshakes under way at once: the test's own, so that the last of them does not time out behind the others.
 const OPENING: usize = 64;
-
-/// The bars: bytes of a connection that is idle, and of one that is slow in the middle of something.
-const IDLE_BYTES: u64 = 16 * 1024;
-const SLOW_BYTES: u64 = 32 * 1024;
 
 /// Memory must be back within this, to this many tenths of what it was before.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -50,9 +50,9 @@ static LANE: Mutex<()> = Mutex::new(());
 fn plan() -> Plan {
     if std::env::var_os("CELLGATE_TEST_LONG").is_some() {
         // All must be open before the first is cut.
-        return Plan { connections: 9_000, deadline: Duration::from_secs(40), judged: true };
+        return Plan { connections: 9_000, deadline: Duration::from_secs(40), room: 1, judged: true };
     }
-    Plan { connections: 200, deadline: Duration::from_secs(3), judged: false }
+    Plan { connections: 200, deadline: Duration::from_secs(3), room: 2, judged: false }
 }
 
 /// Lets them come, and sees them all go.
@@ -107,9 +107,10 @@ pub fn besiege(kind: Kind) {
         under_siege.len(),
     );
     check(kind, &plan, &cuts);
+    let bar = plan.room * kind.bar();
+    // As long as few clients do not read they may hold whole pieces of their answers (`proxy::pieces`).
+    assert!(held <= bar || kind.is_reader() && !plan.judged, "{held} bytes a connection, over {bar}");
     if plan.judged {
-        let bar = if kind.is_idle() { IDLE_BYTES } else { SLOW_BYTES };
-        assert!(held <= bar, "{held} bytes a connection, over {bar}");
         assert!(kind.is_blind() || late <= LATE, "cut {late:?} late");
         assert!(back.is_some(), "memory has not come back");
     }
