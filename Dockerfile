@@ -34,4 +34,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["cellgate", "healthz", "--socket", "/var/lib/cellgate/admin.sock"]
 ENTRYPOINT ["cellgate"]
 # Said here as well as in boot.yaml: a broken boot.yaml must not hide the last good configuration.
+# A volume that is new has nothing to compare the first configuration with: start once with --bootstrap as well.
 CMD ["serve", "--config", "/etc/cellgate", "--state-dir", "/var/lib/cellgate"]

@@ -1,6 +1,7 @@
 //! The one wiring: from a configuration folder to a running process, and to its end. Used by `main` and
 //! by tests alike. The only place that binds and spawns.
 
+mod beginning;
 mod observe;
 mod running;
 mod settings;
@@ -37,10 +38,10 @@ use crate::policy::snapshot::Snapshot;
 use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{Service, ServiceHandle};
-use crate::readiness::{BlockReady, Readiness, Reason};
+use crate::readiness::{BlockReady, NoteReady, Readiness, Reason};
 use crate::reload::journal::Journal;
-use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadOutcome, ReloadReport, Trigger, handles};
-use crate::reload::{QUEUED_SIGNALS, Reloader, Watch};
+use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadReport, handles};
+use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, note_objections, warn_of};
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
 use crate::state_lock::StateLock;
@@ -48,6 +49,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
+use beginning::{first, requests, start_report, watched_folders};
 use sockets::{lock_to_offer, to_offer};
 
 pub use running::Running;
@@ -60,6 +62,10 @@ pub use upgrade::Heir;
 pub struct Options {
     /// The configuration folder.
     pub config: PathBuf,
+    /// `boot.yaml`, where it is not in that folder.
+    pub boot: Option<PathBuf>,
+    /// Serve although there is no last good configuration to compare with.
+    pub bootstrap: bool,
     /// Replaces `state_dir` of `boot.yaml`, for all that lies below it.
     pub state_dir: Option<PathBuf>,
 }
@@ -99,6 +105,7 @@ pub struct Prepared {
     started: SystemTime,
     sources: config::Sources,
     fallback: Option<start::Fallback>,
+    bootstrapped: Option<NoteReady>,
     shared: Shared,
     starting: BlockReady,
     data: DataPlane,
@@ -116,12 +123,15 @@ pub struct Prepared {
 /// As [`build`].
 pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
-    let started = start::start(&options.config, options.state_dir.as_deref(), unix_seconds(now))?;
-    let Started { boot, config, sources, fallback } = started;
+    let started = start::start(&options.given(), unix_seconds(now), &|folder| requests(folder, now))?;
+    let Started { boot, config, sources, fallback, observed, bootstrapped } = started;
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
     let shared = Shared::new(boot, &snapshot)?;
+    note_objections(&shared.metrics, &observed);
+    warn_of(&shared.boot.guards.remarks(&snapshot));
+    let bootstrapped = bootstrapped.then(|| shared.readiness.note(Reason::Bootstrapped));
     let starting = shared.readiness.block(Reason::Starting);
     let data = DataPlane::bind(&shared, &mut sockets)?;
     let (reload, inbox) = handles(start_report(&fallback, &snapshot, now));
@@ -134,6 +144,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         started: now,
         sources,
         fallback,
+        bootstrapped,
         shared,
         starting,
         data,
@@ -184,6 +195,7 @@ impl Prepared {
             admin_loopback: admin.loopback(),
             admin_socket: admin.socket().map(Path::to_owned),
             fallback,
+            _bootstrapped: self.bootstrapped,
             shared,
             drain,
             signals,
@@ -203,6 +215,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new());
         count_panics(&metrics);
         metrics.prepare(snapshot);
+        metrics.guards.in_force(|guard| boot.guards.mode(guard), boot.guards.table_size.rows);
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
@@ -222,12 +235,13 @@ impl Shared {
     fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>) -> Reloader {
         let note = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
-            let cause = first(&fallback.problems);
+            let cause = first(&fallback.why.lines());
             let max_age = self.boot.max_last_good_age;
             self.readiness.note(Reason::LastGood { written: fallback.written, max_age, cause })
         };
         Reloader {
-            folder: options.config.clone(),
+            place: options.given().place,
+            requests: Arc::new(|folder| requests(folder, SystemTime::now())),
             state_dir: options.state_dir.clone(),
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),
@@ -358,36 +372,6 @@ fn control_thread(
         });
     };
     std::thread::Builder::new().name("control".into()).spawn(run).context("starting the control thread")
-}
-
-fn start_report(fallback: &Option<start::Fallback>, snapshot: &Snapshot, now: SystemTime) -> ReloadReport {
-    let outcome = match fallback {
-        Some(fallback) => ReloadOutcome::Rejected(crate::reload::views(&fallback.problems)),
-        None => ReloadOutcome::Applied { generation: snapshot.generation },
-    };
-    ReloadReport { trigger: Trigger::Start, at: now, outcome, loaded_at: now }
-}
-
-fn first(problems: &[config::Problem]) -> String {
-    let more = problems.len().saturating_sub(1);
-    problems.first().map_or_else(String::new, |problem| match more {
-        0 => problem.to_string(),
-        _ => format!("{problem} (and {more} more)"),
-    })
-}
-
-/// The configuration folder, and the folders of certificates outside it.
-fn watched_folders(folder: &Path, sources: &config::Sources) -> Vec<PathBuf> {
-    let outside = sources.files.keys().filter_map(|path| {
-        let parent = folder.join(&**path).parent()?.canonicalize().ok()?;
-        let real = folder.canonicalize().ok()?;
-        (!parent.starts_with(real)).then_some(parent)
-    });
-    let mut folders: Vec<PathBuf> = outside.collect();
-    folders.push(folder.to_owned());
-    folders.sort();
-    folders.dedup();
-    folders
 }
 
 fn source(live: &Arc<Live>) -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {

@@ -21,14 +21,30 @@ const MAX_PEM_BYTES: u64 = 1024 * 1024;
 /// How often a folder is read that changes meanwhile: a deployment writes its files within one reading.
 const READINGS: usize = 3;
 
+/// Where a configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder with `cellgate.yaml`.
+    pub folder: PathBuf,
+    /// `boot.yaml`, where it is not in that folder: whoever replaces the folder does not replace the guards.
+    pub boot: Option<PathBuf>,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Place {
+    fn from(folder: &P) -> Self {
+        Self { folder: folder.as_ref().to_owned(), boot: None }
+    }
+}
+
 /// Reads a configuration folder. Never fails: what could not be read is reported by parsing. What it gives
 /// stood in the folder all at one moment: where a file has changed since it was read, all are read again.
-pub fn load(folder: &Path) -> Sources {
-    settled(folder, || read(folder))
+pub fn load(place: impl Into<Place>) -> Sources {
+    let place = place.into();
+    settled(&place, || read(&place))
 }
 
 /// The first of a few readings during which nothing changed.
-fn settled(folder: &Path, mut read: impl FnMut() -> (Sources, Seen)) -> Sources {
+fn settled(place: &Place, mut read: impl FnMut() -> (Sources, Seen)) -> Sources {
     for _ in 0..READINGS {
         let (sources, seen) = read();
         if seen.still_stands() {
@@ -38,10 +54,12 @@ fn settled(folder: &Path, mut read: impl FnMut() -> (Sources, Seen)) -> Sources 
     let restless =
         || refused("changes while it is read", "files that are put in their place together, and then stay");
     let (boot, routing) = (Err(restless()), Err(restless()));
-    Sources { folder: folder.to_owned(), boot, routing, files: BTreeMap::new() }
+    let Place { folder, boot: boot_file } = place.clone();
+    Sources { folder, boot_file, boot, routing, files: BTreeMap::new() }
 }
 
-fn read(folder: &Path) -> (Sources, Seen) {
+fn read(place: &Place) -> (Sources, Seen) {
+    let Place { folder, boot: boot_file } = place;
     let mut seen = Seen::default();
     let real = folder_problem(folder);
     let mut read = |name: &str| match &real {
@@ -51,12 +69,16 @@ fn read(folder: &Path) -> (Sources, Seen) {
             inside(real, name).and_then(|path| guarded(&path, &Bound::Yaml, FileKind::Table))
         }
     };
-    let mut sources = Sources {
-        folder: folder.to_owned(),
-        boot: read(BOOT_FILE),
-        routing: read(ROUTING_FILE),
-        files: BTreeMap::new(),
+    let routing = read(ROUTING_FILE);
+    let boot = match boot_file {
+        None => read(BOOT_FILE),
+        Some(path) => {
+            seen.note(path.clone());
+            guarded(path, &Bound::Yaml, FileKind::Table)
+        }
     };
+    let (folder, boot_file) = (folder.clone(), boot_file.clone());
+    let mut sources = Sources { folder, boot_file, boot, routing, files: BTreeMap::new() };
     let (Ok(real), Ok(routing)) = (&real, &sources.routing) else { return (sources, seen) };
     let mut left =
         parse_boot(&sources).map_or(boot::default::MAX_CONFIG_BYTES, |boot| boot.limits.max_config_bytes);
@@ -237,8 +259,8 @@ mod tests {
     fn a_folder_that_changes_while_it_is_read_is_read_again() {
         let folder = folder();
         let mut readings = 0;
-        let sources = settled(folder.path(), || {
-            let reading = read(folder.path());
+        let sources = settled(&folder.path().into(), || {
+            let reading = read(&folder.path().into());
             readings += 1;
             if readings == 1 {
                 deploy(folder.path(), "of 2");
@@ -253,8 +275,8 @@ mod tests {
     fn a_folder_that_never_rests_is_refused() {
         let folder = folder();
         let mut readings = 0;
-        let sources = settled(folder.path(), || {
-            let reading = read(folder.path());
+        let sources = settled(&folder.path().into(), || {
+            let reading = read(&folder.path().into());
             readings += 1;
             deploy(folder.path(), &format!("of {readings}"));
             reading
@@ -268,7 +290,7 @@ mod tests {
     fn a_file_that_appears_while_the_folder_is_read_is_found() {
         let folder = folder();
         fs::remove_file(folder.path().join("accounts.csv")).unwrap();
-        let (sources, seen) = read(folder.path());
+        let (sources, seen) = read(&folder.path().into());
         assert!(sources.files["accounts.csv"].is_err() && seen.still_stands());
         deploy(folder.path(), "of 1");
         assert!(!seen.still_stands());

@@ -26,6 +26,9 @@ pub enum Reason {
         /// What is wrong with the files.
         cause: String,
     },
+    /// This process began without a last good configuration to compare with: nobody but the operator who said so knows
+    /// what its configuration may have lost.
+    Bootstrapped,
     /// The last good configuration is older than the operator allows. Follows from
     /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
     LastGoodTooOld {
@@ -92,6 +95,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::LastGood { .. } => "last_good",
             Self::LastGoodTooOld { .. } => "last_good_too_old",
+            Self::Bootstrapped => "bootstrapped",
         }
     }
 
@@ -101,7 +105,11 @@ impl Reason {
             Self::LastGood { written, max_age: Some(max_age), .. } => {
                 is_too_old(written, Some(max_age), now).then_some(Self::LastGoodTooOld { written, max_age })
             }
-            Self::LastGood { .. } | Self::Starting | Self::Draining | Self::LastGoodTooOld { .. } => None,
+            Self::LastGood { .. }
+            | Self::Starting
+            | Self::Draining
+            | Self::Bootstrapped
+            | Self::LastGoodTooOld { .. } => None,
         }
     }
 }

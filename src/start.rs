@@ -1,4 +1,5 @@
-//! What a start serves: the configuration files, or, when they are bad, the last good configuration.
+//! What a start serves: the configuration files, or, when they are bad or guards object to them, the last
+//! good configuration. A start is no way round a guard: the files are held against what served last.
 //!
 //! A thin shell over `load`, `config` and `last_good`: it reads and chooses, and decides nothing about
 //! what is in the files.
@@ -7,9 +8,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources};
+use crate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
+use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources, Traffic};
 use crate::last_good::{self, LastGood, LastGoodError};
-use crate::load;
+use crate::load::{self, Place};
+use crate::policy::ids::AccountId;
+
+/// What a start is given.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Where the configuration is.
+    pub place: Place,
+    /// Replaces the state folder that `boot.yaml` names; it is where the last good configuration is looked for when
+    /// `boot.yaml` itself is bad.
+    pub state_dir: Option<PathBuf>,
+    /// Whoever starts it says that there is nothing to compare with, and that this is the beginning.
+    pub bootstrap: bool,
+}
+
+/// Requests by account that a state folder's books hold of the last days; `None` where they cannot say.
+pub type Requests<'a> = &'a dyn Fn(&Path) -> Option<Vec<(AccountId, u64)>>;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -20,8 +38,12 @@ pub struct Started {
     pub config: Config,
     /// What both were made of.
     pub sources: Sources,
-    /// Set when the files are bad and this is not what they say.
+    /// Set when this is not what the files say.
     pub fallback: Option<Fallback>,
+    /// What guards that only watch would have refused.
+    pub observed: Vec<Objection>,
+    /// There was nothing to compare it with, and somebody said that this is the beginning.
+    pub bootstrapped: bool,
 }
 
 /// Why the last good configuration is served.
@@ -30,51 +52,56 @@ pub struct Fallback {
     /// When it was last known to be good.
     pub written: SystemTime,
     /// What is wrong with the files.
-    pub problems: Vec<Problem>,
+    pub why: Why,
+}
+
+/// Why the files are not served.
+#[derive(Debug)]
+pub enum Why {
+    /// They have problems: all of them.
+    Rejected(Vec<Problem>),
+    /// They are well formed, and guards object.
+    Refused(Vec<Objection>),
 }
 
 /// Nothing can be served.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration in {} has {} and there is nothing to fall back to", .folder.display(), count(.problems.len()))]
+#[error("the configuration in {} has {} and there is nothing to fall back to", .folder.display(), .why.count())]
 pub struct CannotStart {
     /// The configuration folder.
     pub folder: PathBuf,
     /// Everything that is wrong with it.
-    pub problems: Vec<Problem>,
+    pub why: Why,
     /// Why the last good configuration cannot serve either.
     #[source]
     pub last_good: LastGoodError,
 }
 
-/// Reads the folder, or falls back. `state_dir` replaces the one that `boot.yaml` names; it is where
-/// the last good configuration is looked for when `boot.yaml` itself is bad.
+/// Reads the folder, holds it against what served last, or falls back to that.
 ///
 /// # Errors
 /// [`CannotStart`].
-pub fn start(folder: &Path, state_dir: Option<&Path>, now: i64) -> Result<Started, CannotStart> {
-    let sources = load::load(folder);
-    let problems = match config::parse_all(&sources, now) {
-        Ok((boot, config)) => {
-            let boot = match state_dir {
-                Some(state_dir) => boot.in_state_dir(state_dir),
-                None => boot,
-            };
-            return Ok(Started { boot, config, sources, fallback: None });
+pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started, CannotStart> {
+    let sources = load::load(given.place.clone());
+    let (boot, config) = match config::parse_all(&sources, now) {
+        Ok(parsed) => parsed,
+        Err(problems) => {
+            let boot = config::parse_boot(&sources).ok();
+            let base = base(&given.place, &state_dir(given, boot.as_ref()));
+            return fall_back(given, base, boot, Why::Rejected(problems));
         }
-        Err(problems) => problems,
     };
-    let boot = config::parse_boot(&sources).ok();
-    let state_dir = match (state_dir, &boot) {
-        (Some(given), _) => given.to_owned(),
-        (None, Some(boot)) => boot.state_dir.clone(),
-        (None, None) => default_state_dir(folder),
+    let state_dir = state_dir(given, Some(&boot));
+    let boot = boot.in_state_dir(&state_dir);
+    let base = base(&given.place, &boot.state_dir);
+    let (objections, bootstrapped) = match &base {
+        Ok(base) => (objections(given, base, (&boot, &config), requests), false),
+        Err(error) => without_base(&boot.guards, given.bootstrap, error),
     };
-    match fall_back(folder, &state_dir, boot) {
-        Ok((boot, config, sources, written)) => {
-            Ok(Started { boot, config, sources, fallback: Some(Fallback { written, problems }) })
-        }
-        Err(last_good) => Err(CannotStart { folder: folder.to_owned(), problems, last_good }),
+    if objections.iter().any(Objection::refuses) {
+        return fall_back(given, base, None, Why::Refused(objections));
     }
+    Ok(Started { boot, config, sources, fallback: None, observed: objections, bootstrapped })
 }
 
 /// What to save once a configuration serves.
@@ -85,41 +112,132 @@ pub fn to_last_good(sources: &Sources, hash: &str, now: i64) -> LastGood {
     LastGood { saved_at: u64::try_from(now).unwrap_or(0), hash: hash.to_owned(), files: files.collect() }
 }
 
-fn fall_back(
-    folder: &Path,
-    state_dir: &Path,
-    boot: Option<Boot>,
-) -> Result<(Boot, Config, Sources, SystemTime), LastGoodError> {
+/// What served last.
+struct Base {
+    boot: Boot,
+    config: Config,
+    sources: Sources,
+    written: SystemTime,
+}
+
+fn base(place: &Place, state_dir: &Path) -> Result<Base, LastGoodError> {
     let LastGood { saved_at, files, .. } = last_good::load(state_dir)?;
-    let sources = to_sources(folder, files);
+    let sources = to_sources(place, files);
     // Judged as of when it was good: a certificate that has expired since is better than none.
     let then = i64::try_from(saved_at).unwrap_or(i64::MAX);
     let damaged = |_| LastGoodError::Damaged {
         path: state_dir.join(last_good::FILE_NAME),
         reason: "this version of cellgate finds problems in it",
     };
-    let (old_boot, config) = config::parse_all(&sources, then).map_err(damaged)?;
-    let boot = boot.unwrap_or(old_boot).in_state_dir(state_dir);
-    Ok((boot, config, sources, SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at)))
+    let (boot, config) = config::parse_all(&sources, then).map_err(damaged)?;
+    let boot = boot.in_state_dir(state_dir);
+    Ok(Base { boot, config, sources, written: SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at) })
 }
 
-fn to_sources(folder: &Path, mut files: BTreeMap<String, Vec<u8>>) -> Sources {
+/// What guards have against serving these files after what served last.
+fn objections(
+    given: &Given,
+    base: &Base,
+    (boot, config): (&Boot, &Config),
+    requests: Requests<'_>,
+) -> Vec<Objection> {
+    let guards = boot.guards.stricter(&base.boot.guards);
+    let mut diff = config::diff(&base.config, config);
+    let lost = base.boot.listeners.iter().filter(|old| boot.listeners.iter().all(|new| new.name != old.name));
+    diff.listeners_removed = lost.map(|listener| listener.name.as_str().into()).collect();
+    let traffic = traffic(&base.config, config, &boot.state_dir, requests);
+    let mut objections = judge(&guards, Change { diff: &diff, cells: &config.cells, traffic });
+    let weaker = boot.guards.weaker_than(&base.boot.guards);
+    // Who names the file on the command line is not the push that replaces the folder.
+    if !weaker.is_empty() && given.place.boot.is_none() && guards.weakened != Mode::Off {
+        let what = format!("the guards are weaker than those that served last: {}", weaker.join("; "));
+        objections.push(Objection { guard: Guard::Weakened, mode: guards.weakened, what });
+    }
+    objections
+}
+
+/// How much of the traffic a change concerns, where it concerns any account.
+pub fn traffic<'a>(
+    before: impl Into<config::View<'a>>,
+    after: impl Into<config::View<'a>>,
+    state_dir: &Path,
+    requests: Requests<'_>,
+) -> Option<Traffic> {
+    Some(config::weigh(before, after, requests(state_dir)?))
+}
+
+/// Without anything to compare with, somebody must say that this is the beginning.
+fn without_base(guards: &Guards, bootstrap: bool, error: &LastGoodError) -> (Vec<Objection>, bool) {
+    if bootstrap || guards.baseline == Mode::Off {
+        return (Vec::new(), bootstrap);
+    }
+    let what = format!("{error}, so nothing shows what this would take away");
+    (vec![Objection { guard: Guard::Baseline, mode: guards.baseline, what }], false)
+}
+
+fn fall_back(
+    given: &Given,
+    base: Result<Base, LastGoodError>,
+    boot: Option<Boot>,
+    why: Why,
+) -> Result<Started, CannotStart> {
+    match base {
+        Ok(Base { boot: old, config, sources, written }) => {
+            let boot = boot.map_or_else(|| old.clone(), |boot| guarded(boot, &old, given));
+            let fallback = Some(Fallback { written, why });
+            Ok(Started { boot, config, sources, fallback, observed: Vec::new(), bootstrapped: false })
+        }
+        Err(last_good) => Err(CannotStart { folder: given.place.folder.clone(), why, last_good }),
+    }
+}
+
+/// A new boot file beside the old configuration. The guards in it must not become weaker by a push that is broken.
+fn guarded(mut boot: Boot, old: &Boot, given: &Given) -> Boot {
+    if given.place.boot.is_none() {
+        boot.guards = boot.guards.stricter(&old.guards);
+    }
+    boot.in_state_dir(&old.state_dir)
+}
+
+fn state_dir(given: &Given, boot: Option<&Boot>) -> PathBuf {
+    match (&given.state_dir, boot) {
+        (Some(given), _) => given.clone(),
+        (None, Some(boot)) => boot.state_dir.clone(),
+        (None, None) => given.place.folder.join(config::boot::default::STATE_DIR),
+    }
+}
+
+impl Why {
+    /// `a problem`, `3 objections against it`.
+    fn count(&self) -> String {
+        let (count, one, many) = match self {
+            Self::Rejected(problems) => (problems.len(), "a problem", "problems"),
+            Self::Refused(objections) => {
+                (objections.len(), "an objection against it", "objections against it")
+            }
+        };
+        if count == 1 { one.to_owned() } else { format!("{count} {many}") }
+    }
+
+    /// One line each.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
+            Self::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+fn to_sources(place: &Place, mut files: BTreeMap<String, Vec<u8>>) -> Sources {
     let missing = || config::Unreadable {
         what: "is missing from the last good configuration".into(),
         expected: "a whole configuration".into(),
     };
     Sources {
-        folder: folder.to_owned(),
+        folder: place.folder.clone(),
+        boot_file: place.boot.clone(),
         boot: files.remove(BOOT_FILE).ok_or_else(missing),
         routing: files.remove(ROUTING_FILE).ok_or_else(missing),
         files: files.into_iter().map(|(path, content)| (path.into(), Ok(content))).collect(),
     }
-}
-
-fn default_state_dir(folder: &Path) -> PathBuf {
-    folder.join(config::boot::default::STATE_DIR)
-}
-
-fn count(problems: usize) -> String {
-    if problems == 1 { "a problem".to_owned() } else { format!("{problems} problems") }
 }

@@ -81,7 +81,13 @@ fn with(changed: &str, data: &[u8], routing: Vec<u8>) -> Sources {
     };
     let files = config::referenced_files(&routing);
     let files = files.into_iter().map(|named| (named.path.clone(), Ok(text(&named.path)))).collect();
-    Sources { folder: PathBuf::new(), boot: Ok(text("boot.yaml")), routing: Ok(routing), files }
+    Sources {
+        folder: PathBuf::new(),
+        boot_file: None,
+        boot: Ok(text("boot.yaml")),
+        routing: Ok(routing),
+        files,
+    }
 }
 
 fn read_configuration(sources: &Sources, boot: &Boot) -> bool {

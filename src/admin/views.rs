@@ -177,6 +177,11 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             );
             (detail, Some(*written))
         }
+        Reason::Bootstrapped => {
+            let detail = "This process was started with --bootstrap: no last good configuration showed what its \
+                          configuration may have lost. The next start compares with this one.";
+            (detail.into(), None)
+        }
         Reason::LastGoodTooOld { written, max_age } => {
             let detail = format!(
                 "The last good configuration was written at {}, {} ago; max_last_good_age in boot.yaml allows {}. \

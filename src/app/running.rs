@@ -21,7 +21,7 @@ use crate::listen::drain::{Drain, Drained};
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::Snapshot;
-use crate::readiness::{BlockReady, Reason};
+use crate::readiness::{BlockReady, NoteReady, Reason};
 use crate::reload::outcome::ReloadReport;
 use crate::start;
 use crate::state_file::Ownership;
@@ -41,6 +41,7 @@ pub struct Running {
     pub admin_socket: Option<PathBuf>,
     /// Why the last good configuration serves, where it does.
     pub fallback: Option<start::Fallback>,
+    pub(super) _bootstrapped: Option<NoteReady>,
     pub(super) shared: Shared,
     pub(super) drain: Drain,
     pub(super) signals: mpsc::Sender<()>,

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 
+use super::beginning::first;
 use super::running::Running;
 use super::sockets::{Sockets, paired};
-use super::{Options, Prepared, first, prepare};
+use super::{Options, Prepared, prepare};
 use crate::handover::message::{Message, VERSION};
 use crate::handover::wire::Wire;
 use crate::learned_file;
@@ -50,7 +51,7 @@ fn offered(wire: &mut Wire) -> anyhow::Result<Sockets> {
 fn refused(wire: &Wire, error: anyhow::Error) -> anyhow::Error {
     let mut reason = format!("{error:#}");
     if let Some(cannot) = error.downcast_ref::<CannotStart>() {
-        reason = format!("{reason}: {}", first(&cannot.problems));
+        reason = format!("{reason}: {}", first(&cannot.why.lines()));
     }
     // One that is gone needs no reason.
     let _ = wire.say(&Message::Failed { reason });

@@ -127,6 +127,29 @@ pub enum ReportError {
 /// # Errors
 /// There is no file, or it cannot be read.
 pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
+    ask(folder, |books| answer(books, question))
+}
+
+/// Legacy requests of each account since a moment (seconds since the Unix epoch).
+///
+/// # Errors
+/// There is no file, or it cannot be read.
+pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, u64)>, ReportError> {
+    ask(folder, |books| {
+        let mut query = books.prepare(
+            "SELECT account, sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)
+             FROM legacy_use WHERE hour >= ?1 AND subject = 'account' GROUP BY account",
+        )?;
+        let rows = query.query_map([since.div_euclid(3600)], |row| {
+            Ok((AccountId::parse(count_at(row, 0)?.to_string().as_bytes()).ok(), count_at(row, 1)?))
+        })?;
+        let known =
+            |(account, requests): (Option<AccountId>, u64)| account.map(|account| (account, requests));
+        rows.map(|row| row.map(known)).filter_map(Result::transpose).collect()
+    })
+}
+
+fn ask<T>(folder: &Path, answer: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReportError> {
     let path = folder.join(BOOKS_FILE);
     if !path.exists() {
         return Err(ReportError::Missing(path));
@@ -142,7 +165,7 @@ pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
         Err(StoreError::Sqlite(error)) => return Err(unreadable(error)),
         Err(error) => return Err(ReportError::Newer(path, error.to_string())),
     }
-    answer(&transaction, question).map_err(unreadable)
+    answer(&transaction).map_err(unreadable)
 }
 
 impl Usage {

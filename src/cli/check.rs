@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{ConfigFolder, OK, Output, USAGE, now, print_line, print_problems};
+use super::{ConfigFolder, OK, Output, USAGE, complain, now, print_line, print_problems};
+use crate::policy::snapshot::Snapshot;
 use crate::{config, load, reload};
 
 /// Read the configuration and report every problem in it.
@@ -20,7 +21,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let problems = match config::parse_all(&sources, now()) {
         Ok((boot, config)) => {
             let snapshot = config::compile(config, None);
-            print_line(&good(args.output, &snapshot, boot.listeners.len()))?;
+            let remarks = boot.guards.remarks(&snapshot);
+            if args.output == Output::Text {
+                remarks.iter().for_each(|remark| complain(&format!("warning: {remark}")));
+            }
+            print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks))?;
             return Ok(OK.into());
         }
         Err(problems) => problems,
@@ -35,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(USAGE.into())
 }
 
-fn good(output: Output, snapshot: &crate::policy::snapshot::Snapshot, listeners: usize) -> String {
+fn good(output: Output, snapshot: &Snapshot, listeners: usize, remarks: &[String]) -> String {
     let (cells, accounts) = (snapshot.cells.len(), snapshot.accounts.len());
     match output {
         Output::Text => format!(
@@ -44,6 +49,7 @@ fn good(output: Output, snapshot: &crate::policy::snapshot::Snapshot, listeners:
         ),
         Output::Json => serde_json::json!({
             "ok": true, "hash": snapshot.hash, "listeners": listeners, "cells": cells, "accounts": accounts,
+            "warnings": remarks,
         })
         .to_string(),
     }

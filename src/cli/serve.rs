@@ -14,7 +14,7 @@ use crate::app::{self, Options, Running, Sockets};
 use crate::handover::wire::Wire;
 use crate::listen::drain::Drained;
 use crate::listen::tls::install_provider;
-use crate::start::CannotStart;
+use crate::start::{CannotStart, Why};
 use crate::systemd;
 
 /// Serve until SIGTERM or Ctrl-C.
@@ -25,6 +25,12 @@ pub struct Args {
     /// Folder for what cellgate writes; replaces state_dir of boot.yaml, for all that lies below it
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// boot.yaml, where it is not in the configuration folder: whoever replaces the folder does not replace the guards
+    #[arg(long, value_name = "FILE")]
+    boot: Option<PathBuf>,
+    /// Serve although no last good configuration shows what this one may have lost; for the first start of a replica
+    #[arg(long)]
+    bootstrap: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -32,12 +38,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let passed = systemd::sockets().context("taking the sockets that systemd passes (LISTEN_FDS)")?;
     start_log();
     install_provider().context("installing the TLS provider")?;
-    let options = Options { config: args.config.folder.clone(), state_dir: args.state_dir.clone() };
+    let options = Options {
+        config: args.config.folder.clone(),
+        boot: args.boot.clone(),
+        bootstrap: args.bootstrap,
+        state_dir: args.state_dir.clone(),
+    };
     let mut running = match start(&options, Sockets::passed(passed)) {
         Ok(running) => running,
         Err(error) => match error.downcast_ref::<CannotStart>() {
             Some(cannot) => {
-                print_problems(&cannot.problems);
+                print_reasons(&cannot.why);
                 complain(&format!("cellgate: {error:#}"));
                 return Ok(USAGE.into());
             }
@@ -92,10 +103,17 @@ fn start(options: &Options, passed: Sockets) -> anyhow::Result<Running> {
     }
 }
 
+fn print_reasons(why: &Why) {
+    match why {
+        Why::Rejected(problems) => print_problems(problems),
+        Why::Refused(_) => complain(&why.lines().join("\n")),
+    }
+}
+
 fn announce(running: &Running) {
     if let Some(fallback) = &running.fallback {
-        for problem in &fallback.problems {
-            tracing::error!(%problem, "the configuration is bad");
+        for reason in fallback.why.lines() {
+            tracing::error!(%reason, "the configuration is not served");
         }
         tracing::error!("serving the LAST GOOD configuration; correct the files and reload");
     }

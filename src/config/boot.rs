@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::guard::{self, Guards};
 use super::networks::{MAX_NETWORKS, networks};
 use super::raw;
 use super::slot::{At, Parsed, Slot};
@@ -41,6 +42,8 @@ pub struct Boot {
     pub limits: Limits,
     /// How to stop.
     pub drain: Drain,
+    /// What a change must pass before it serves.
+    pub guards: Guards,
 }
 
 /// One address on which clients connect.
@@ -177,8 +180,10 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let limits = limits(raw.limits(at).or(raw::BootLimits::default()), &limits_at);
     let drain_at = at.key("drain");
     let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
+    let guards_at = at.key("guards");
+    let guards = guard::read(raw.guards(at).or(raw::Guards::default()), &guards_at);
     let workers = NonZeroUsize::new(workers);
-    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain }
+    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain, guards }
 }
 
 /// The fields in which two boots differ, by their path in the file; `listeners` by name.
@@ -222,6 +227,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(before.drain.grace != after.drain.grace, "drain.grace");
     note(before.drain.deadline != after.drain.deadline, "drain.deadline");
     note(before.drain.upgrade_timeout != after.drain.upgrade_timeout, "drain.upgrade_timeout");
+    note(before.guards != after.guards, "guards");
     changed
 }
 

@@ -46,7 +46,8 @@ pub(super) fn read(
 /// The policy of a host whose files could not be read.
 fn unknown(required: bool) -> ClientPolicy {
     let verifier = Arc::new(Nobody);
-    ClientPolicy { required, known: false, identity: "unknown".into(), verifier, crl_until: None }
+    let (identity, authorities) = ("unknown".into(), [].into());
+    ClientPolicy { required, known: false, identity, authorities, verifier, crl_until: None }
 }
 
 /// Accepts no certificate.

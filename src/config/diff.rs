@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::assets::{self, Assets};
 use super::routing::Config;
 use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::hosts::HostRule;
 use crate::policy::http2::CellHttp2;
+use crate::policy::ids::AccountId;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
@@ -28,8 +30,32 @@ pub struct Diff {
     pub cells: Changes,
     /// Hosts by pattern.
     pub hosts: Changes,
+    /// What serves and is no route: certificates, authorities and keys, as `assets` names them.
+    pub assets: Changes,
     /// Schedules whose dates are new, gone or other.
     pub dates: Vec<DateChange>,
+    /// Rows of the account table.
+    pub rows: Rows,
+    /// Listeners that are gone, by name. Only a start can change them, and says so here.
+    pub listeners_removed: Vec<Box<str>>,
+}
+
+/// How many accounts there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// In what serves.
+    pub before: usize,
+    /// In what is offered.
+    pub after: usize,
+}
+
+/// How much of some traffic a change concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests in all.
+    pub total: u64,
+    /// Those of accounts that are removed or moved.
+    pub concerned: u64,
 }
 
 /// Things with a name that come, go or change.
@@ -61,6 +87,7 @@ pub struct View<'a> {
     accounts: &'a AccountTable,
     hosts: Vec<&'a HostRule>,
     schedules: &'a [Schedule],
+    assets: Assets,
 }
 
 /// Everything about a cell that somebody configured.
@@ -91,7 +118,9 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
             before.hosts.iter().map(|rule| (&*rule.pattern, before.host(rule))),
             after.hosts.iter().map(|rule| (&*rule.pattern, after.host(rule))),
         ),
+        assets: assets::changes(&before.assets, &after.assets),
         dates: dates(before.schedules, after.schedules),
+        rows: Rows { before: before.accounts.len(), after: after.accounts.len() },
         ..Diff::default()
     };
     for account in after.accounts.iter() {
@@ -115,10 +144,39 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
     diff
 }
 
+/// How much of the traffic a change concerns: requests by account, against the accounts that are gone or go to another
+/// cell.
+pub fn weigh<'a>(
+    before: impl Into<View<'a>>,
+    after: impl Into<View<'a>>,
+    requests: impl IntoIterator<Item = (AccountId, u64)>,
+) -> Traffic {
+    let (before, after) = (before.into(), after.into());
+    let stays = |id| match (before.accounts.by_id(id), after.accounts.by_id(id)) {
+        (Some(old), Some(new)) => before.cell(old) == after.cell(new),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    requests.into_iter().fold(Traffic::default(), |Traffic { total, concerned }, (id, count)| Traffic {
+        total: total + count,
+        concerned: concerned + if stays(id) { 0 } else { count },
+    })
+}
+
 impl Diff {
     /// Whether routes and dates stay as they are. Limits, rules and certificates may differ all the same.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { rows: self.rows, ..Self::default() }
+    }
+
+    /// How many accounts are gone.
+    pub fn removed(&self) -> usize {
+        self.accounts_removed.values().sum()
+    }
+
+    /// How many accounts go to another cell.
+    pub fn moved(&self) -> usize {
+        self.accounts_moved.values().sum()
     }
 }
 
@@ -153,6 +211,7 @@ impl<'a> From<&'a Snapshot> for View<'a> {
             accounts: &snapshot.accounts,
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
+            assets: assets::of_snapshot(snapshot),
         }
     }
 }
@@ -164,6 +223,7 @@ impl<'a> From<&'a Config> for View<'a> {
             accounts: &config.accounts,
             hosts: config.hosts.iter().map(|host| &host.rule).collect(),
             schedules: &config.schedules,
+            assets: assets::of_config(config),
         }
     }
 }
@@ -197,7 +257,7 @@ impl fmt::Display for Diff {
         if self.accounts_changed > 0 {
             parts.push(format!("{} accounts changed", self.accounts_changed));
         }
-        for (kind, changes) in [("cells", &self.cells), ("hosts", &self.hosts)] {
+        for (kind, changes) in [("cells", &self.cells), ("hosts", &self.hosts), ("trust", &self.assets)] {
             let words =
                 [("added", &changes.added), ("removed", &changes.removed), ("changed", &changes.changed)];
             let some = words.into_iter().filter(|(_, names)| !names.is_empty());

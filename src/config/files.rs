@@ -21,8 +21,10 @@ pub const ROUTING_FILE: &str = "cellgate.yaml";
 /// Everything that was read from a configuration folder.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The folder; relative paths in `boot.yaml` are joined to it.
+    /// The folder; relative paths in `cellgate.yaml` are joined to it.
     pub folder: PathBuf,
+    /// Where `boot.yaml` is, if not in the folder; relative paths in it are joined to its own folder.
+    pub boot_file: Option<PathBuf>,
     /// [`BOOT_FILE`].
     pub boot: FileText,
     /// [`ROUTING_FILE`].
@@ -149,6 +151,14 @@ fn is_shown(path: &str) -> bool {
 const MAX_EXTENSION: usize = 4;
 
 impl Sources {
+    /// Where `boot.yaml` is, and the folder that relative paths in it are joined to.
+    pub(super) fn boot_place(&self) -> (PathBuf, PathBuf) {
+        match &self.boot_file {
+            Some(file) => (file.clone(), file.parent().unwrap_or(Path::new("")).to_owned()),
+            None => (self.folder.join(BOOT_FILE), self.folder.clone()),
+        }
+    }
+
     /// The bytes of a referenced file; reports at `at` why there are none.
     pub(super) fn file(&self, at: &At<'_>, path: &str) -> Option<&[u8]> {
         match self.files.get(path) {

@@ -4,6 +4,7 @@
 //! [`compile`] makes of a `Config` the next snapshot and cannot fail. No file, no clock and no environment
 //! is read here: the moment is an argument.
 
+mod assets;
 pub mod boot;
 pub mod cells;
 mod client_certificate;
@@ -12,6 +13,7 @@ mod compile;
 pub mod diff;
 mod endpoint_classes;
 pub mod files;
+pub mod guard;
 mod hosts;
 pub mod http2;
 pub mod identify;
@@ -35,7 +37,7 @@ mod tls;
 
 pub use boot::{Boot, changes as boot_changes};
 pub use compile::compile;
-pub use diff::{Diff, diff};
+pub use diff::{Diff, Traffic, View, diff, weigh};
 pub use files::{
     BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, referenced_files,
 };
@@ -43,8 +45,6 @@ pub use hosts::HostEntry;
 pub use problem::Problem;
 pub use routing::Config;
 pub use tables::RESERVED_PREFIXES;
-
-use std::path::Path;
 
 use names::Names;
 use problem::Report;
@@ -116,24 +116,32 @@ fn finish<T>(value: Option<T>, report: Report) -> Result<T, Vec<Problem>> {
 }
 
 fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
-    let (document, raw) =
-        document(BOOT_FILE, text(&sources.folder, BOOT_FILE, &sources.boot, report)?, report)?;
-    Some(boot::read(raw, &At::root(&document), &sources.folder))
+    let (file, folder) = sources.boot_place();
+    let named = if sources.boot_file.is_some() {
+        "--boot names another file"
+    } else {
+        "--config DIR names another folder"
+    };
+    let text = text(BOOT_FILE, &sources.boot, &format!("tried {}; {named}", file.display()), report)?;
+    let (document, raw) = document(BOOT_FILE, text, report)?;
+    Some(boot::read(raw, &At::root(&document), &folder))
 }
 
 fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {
+    let file = sources.folder.join(ROUTING_FILE);
+    let tried = format!("tried {}; --config DIR names another folder", file.display());
     let (document, raw) =
-        document(ROUTING_FILE, text(&sources.folder, ROUTING_FILE, &sources.routing, report)?, report)?;
+        document(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, &tried, report)?, report)?;
     routing::read(raw, &At::root(&document), sources, boot, now)
 }
 
-fn text<'s>(folder: &Path, file: &str, text: &'s FileText, report: &Report) -> Option<&'s [u8]> {
+fn text<'s>(file: &str, text: &'s FileText, tried: &str, report: &Report) -> Option<&'s [u8]> {
     match text {
         Ok(text) => Some(text),
         Err(unreadable) => {
-            let tried = format!("tried {}; --config DIR names another folder", folder.join(file).display());
             let what = format!("the file {}", unreadable.what);
-            report.push(Problem::in_file(file, what, unreadable.expected.as_str()).with_hint(Some(tried)));
+            let problem = Problem::in_file(file, what, unreadable.expected.as_str());
+            report.push(problem.with_hint(Some(tried.to_owned())));
             None
         }
     }

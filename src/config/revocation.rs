@@ -5,9 +5,9 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::assets::short_digest;
 use super::slot::At;
 use super::time::show_moment;
-use super::tls::short_digest;
 
 /// Revocation lists that all hold now.
 pub(super) struct Crls {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rustls::SupportedProtocolVersion;
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -15,6 +14,7 @@ use rustls::version::{TLS12, TLS13};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+use super::assets::{self, short_digest};
 use super::cells::named_file;
 use super::files::Sources;
 use super::hosts::HostEntry;
@@ -27,7 +27,6 @@ use super::time::show_moment;
 use crate::policy::certificates::{ServerCertificate, Staple};
 use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::facts::CertificateNames;
-use crate::policy::hex::hex;
 use crate::policy::hosts::Labels;
 use crate::policy::snapshot::CellTls;
 
@@ -77,6 +76,8 @@ pub(super) struct ClientTls {
 pub(super) struct Roots {
     store: rustls::RootCertStore,
     digest: String,
+    /// Digests of the single authorities, sorted.
+    names: Arc<[Box<str>]>,
 }
 
 impl MinVersion {
@@ -105,7 +106,9 @@ impl Tls {
     /// Authorities from a PEM file.
     pub(super) fn roots(&self, pem: &[u8], at: &At<'_>) -> Option<Roots> {
         let mut store = rustls::RootCertStore::empty();
-        let (added, ignored) = store.add_parsable_certificates(chain(pem, at)?);
+        let authorities = chain(pem, at)?;
+        let names = assets::digests(&authorities);
+        let (added, ignored) = store.add_parsable_certificates(authorities);
         if added == 0 || ignored > 0 {
             at.refuse(
                 format!("{ignored} of {} certificates are not authorities", added + ignored),
@@ -113,7 +116,7 @@ impl Tls {
             );
             return None;
         }
-        Some(Roots { store, digest: short_digest(pem) })
+        Some(Roots { store, digest: short_digest(pem), names })
     }
 
     /// A certificate chain and its key from two PEM files.
@@ -159,7 +162,7 @@ impl Tls {
                 .enforce_revocation_expiration();
         }
         let verifier = unsuitable(builder.build(), at)?;
-        Some(ClientPolicy { required, known: true, identity, verifier, crl_until })
+        Some(ClientPolicy { required, known: true, identity, authorities: roots.names, verifier, crl_until })
     }
 
     /// TLS towards a cell, built once so that sessions resume.
@@ -200,7 +203,8 @@ impl Tls {
         http2.alpn_protocols = vec![b"h2".to_vec()];
         // Tickets of the one must not resume the other: each has its own store.
         http2.resumption = rustls::client::Resumption::default();
-        let tls = CellTls { sni, http1: Arc::new(config), http2: Arc::new(http2), not_after, crl_until };
+        let (http1, http2, authorities) = (Arc::new(config), Arc::new(http2), roots.names);
+        let tls = CellTls { sni, http1, http2, authorities, not_after, crl_until };
         Some(ClientTls { tls, identity })
     }
 
@@ -390,9 +394,4 @@ fn digest_of_chain(chain: &[CertificateDer<'_>]) -> String {
 
 fn digest_of(crls: Option<&Crls>) -> &str {
     crls.map_or("-", |crls| &crls.digest)
-}
-
-/// 128 bits of SHA-256: two files that an operator has do not share them by chance.
-pub(super) fn short_digest(bytes: &[u8]) -> String {
-    hex(&digest(&SHA256, bytes).as_ref()[..16])
 }

@@ -139,7 +139,8 @@ impl Clients {
         let identity = format!("{required} {:?} {revoked:?}", self.issuer.der().as_ref());
         let crl_until = revoked.map(|_| i64::MAX);
         let verifier = verifier.build().unwrap();
-        Arc::new(ClientPolicy { required, known: true, identity: identity.into(), verifier, crl_until })
+        let (identity, authorities) = (identity.into(), [].into());
+        Arc::new(ClientPolicy { required, known: true, identity, authorities, verifier, crl_until })
     }
 }
 

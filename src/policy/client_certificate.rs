@@ -32,6 +32,8 @@ pub struct ClientPolicy {
     pub known: bool,
     /// Everything that decides: mode, authorities, revocation lists. Equal text, equal policy.
     pub identity: Arc<str>,
+    /// Digests of the authorities, lower-case hex, sorted.
+    pub authorities: Arc<[Box<str>]>,
     /// Judges certificates; opaque here.
     pub verifier: Arc<dyn ClientCertVerifier>,
     /// When the first of the revocation lists is past its next update and refuses what it speaks for;

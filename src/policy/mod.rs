@@ -19,6 +19,7 @@ pub mod envelope;
 pub mod facts;
 pub mod forwarding;
 pub mod gate;
+pub mod guard;
 pub mod hex;
 pub mod hosts;
 pub mod http2;

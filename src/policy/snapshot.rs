@@ -184,6 +184,8 @@ pub struct CellTls {
     pub http1: Arc<rustls::ClientConfig>,
     /// The same, offering ALPN `h2` only.
     pub http2: Arc<rustls::ClientConfig>,
+    /// Digests of the authorities that its certificate may come from, lower-case hex, sorted.
+    pub authorities: Arc<[Box<str>]>,
     /// End of validity of our own certificate, seconds since the Unix epoch, where we show one.
     pub not_after: Option<i64>,
     /// When the first of the revocation lists is past its next update, where there are any.

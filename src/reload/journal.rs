@@ -52,9 +52,7 @@ impl Journal {
     pub fn outcome(&self, trigger: Trigger, outcome: &ReloadOutcome, serving: Generation, at: i64) {
         let reasons: Value = match outcome {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
-            ReloadOutcome::Refused(objections) => {
-                objections.iter().map(|objection| objection.what.clone()).collect()
-            }
+            ReloadOutcome::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
             ReloadOutcome::NeedsRestart(fields) => fields.iter().cloned().collect(),
             ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Value::Null,
         };

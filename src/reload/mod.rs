@@ -13,10 +13,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::config::guard::{Change, Objection, judge};
 use crate::config::{self, Boot, Problem, Sources};
 use crate::last_good;
 use crate::live::Live;
-use crate::load;
+use crate::load::{self, Place};
+use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::start;
@@ -38,8 +40,8 @@ pub const QUEUED_SIGNALS: usize = 1;
 
 /// The task's state.
 pub struct Reloader {
-    /// The configuration folder.
-    pub folder: PathBuf,
+    /// Where the configuration is.
+    pub place: Place,
     /// The state folder that the command line has chosen; the file cannot change it.
     pub state_dir: Option<PathBuf>,
     /// What the process was started with; a difference needs a restart.
@@ -55,7 +57,12 @@ pub struct Reloader {
     pub state: Arc<Ownership>,
     /// Held while the last good configuration serves instead of the files.
     pub fallback: Option<NoteReady>,
+    /// Requests by account of the last days, for guards that weigh a change by its traffic.
+    pub requests: RequestsOf,
 }
+
+/// As [`start::Requests`], for a task of its own.
+pub type RequestsOf = Arc<dyn Fn(&Path) -> Option<Vec<(AccountId, u64)>> + Send + Sync>;
 
 impl Reloader {
     /// Serves events until every sender is gone.
@@ -86,16 +93,19 @@ impl Reloader {
     }
 
     async fn reload(&mut self, trigger: Trigger, inbox: &ReloadInbox) -> ReloadOutcome {
-        let folder = self.folder.clone();
+        let (place, requests) = (self.place.clone(), Arc::clone(&self.requests));
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
         // A million rows take a while to parse, and this thread also answers signals.
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare(&folder, state_dir.as_deref(), &boot, &live)).await;
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests)
+        });
+        let prepared = prepared.await;
         let now = SystemTime::now();
         let last = Arc::clone(&inbox.last.borrow());
         let loaded_at = last.loaded_at;
         let (outcome, loaded_at) = match prepared {
-            Ok(Prepared::Ready { next, sources, summary }) => {
+            Ok(Prepared::Ready { next, sources, summary, observed }) => {
+                note_objections(&self.metrics, &observed);
                 let generation = next.generation;
                 let from = self.live.pin().generation;
                 self.state.write(|| {
@@ -108,6 +118,7 @@ impl Reloader {
                     reason = "this is the task that swaps, after all that can fail"
                 )]
                 self.live.replace(next);
+                warn_of(&self.boot.guards.remarks(&self.live.pin()));
                 self.serve_files(&sources, &hash);
                 (ReloadOutcome::Applied { generation }, now)
             }
@@ -119,6 +130,10 @@ impl Reloader {
                 (ReloadOutcome::Unchanged, loaded_at)
             }
             Ok(Prepared::Not(outcome)) => (outcome, loaded_at),
+            Ok(Prepared::Refused(objections)) => {
+                note_objections(&self.metrics, &objections);
+                (ReloadOutcome::Refused(refusals(&objections)), loaded_at)
+            }
             Err(_) => {
                 self.metrics.panicked();
                 let what =
@@ -159,13 +174,20 @@ impl Reloader {
 }
 
 enum Prepared {
-    Ready { next: Arc<Snapshot>, sources: Sources, summary: String },
+    Ready { next: Arc<Snapshot>, sources: Sources, summary: String, observed: Vec<Objection> },
     Unchanged { sources: Sources, hash: Box<str> },
+    Refused(Vec<Objection>),
     Not(ReloadOutcome),
 }
 
-fn prepare(folder: &Path, state_dir: Option<&Path>, boot: &Boot, live: &Snapshot) -> Prepared {
-    let sources = load::load(folder);
+fn prepare(
+    place: &Place,
+    state_dir: Option<&Path>,
+    boot: &Boot,
+    live: &Snapshot,
+    requests: start::Requests<'_>,
+) -> Prepared {
+    let sources = load::load(place.clone());
     let (mut new_boot, config) = match config::parse_all(&sources, unix_seconds(SystemTime::now())) {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
@@ -180,8 +202,32 @@ fn prepare(folder: &Path, state_dir: Option<&Path>, boot: &Boot, live: &Snapshot
     if config.hash == live.hash {
         return Prepared::Unchanged { sources, hash: config.hash };
     }
-    let summary = config::diff(live, &config).to_string();
-    Prepared::Ready { next: Arc::new(config::compile(config, Some(live))), sources, summary }
+    let diff = config::diff(live, &config);
+    let traffic = start::traffic(live, &config, &boot.state_dir, requests);
+    let objections = judge(&boot.guards, Change { diff: &diff, cells: &config.cells, traffic });
+    if objections.iter().any(Objection::refuses) {
+        return Prepared::Refused(objections);
+    }
+    let summary = diff.to_string();
+    let next = Arc::new(config::compile(config, Some(live)));
+    Prepared::Ready { next, sources, summary, observed: objections }
+}
+
+/// Counts what guards object to, and says what those would have refused that only watch.
+pub fn note_objections(metrics: &Metrics, objections: &[Objection]) {
+    for objection in objections {
+        metrics.guards.objected(objection.guard, objection.mode);
+        if !objection.refuses() {
+            tracing::warn!(%objection, "a guard in observe mode would have refused this change");
+        }
+    }
+}
+
+/// Says what an operator should know of what is now in force.
+pub fn warn_of(remarks: &[String]) {
+    for remark in remarks {
+        tracing::warn!("{remark}");
+    }
 }
 
 fn log(trigger: Trigger, outcome: &ReloadOutcome) {
@@ -198,7 +244,9 @@ fn log(trigger: Trigger, outcome: &ReloadOutcome) {
             );
         }
         ReloadOutcome::Refused(objections) => {
-            tracing::error!(?trigger, ?objections, "configuration refused: the one before goes on serving");
+            for objection in objections {
+                tracing::error!(?trigger, %objection, "configuration refused: the one before goes on serving");
+            }
         }
         ReloadOutcome::Rejected(problems) => {
             for problem in problems {
@@ -206,6 +254,16 @@ fn log(trigger: Trigger, outcome: &ReloadOutcome) {
             }
         }
     }
+}
+
+/// Objections that have refused a change, as the admin plane and the log show them.
+pub fn refusals(objections: &[Objection]) -> Vec<outcome::Objection> {
+    let view = |objection: &Objection| outcome::Objection {
+        guard: objection.guard.as_str().to_owned(),
+        what: objection.what.clone(),
+        hint: Some(objection.guard.hint().to_owned()),
+    };
+    objections.iter().filter(|objection| objection.refuses()).map(view).collect()
 }
 
 /// Problems as the admin plane and the log show them.

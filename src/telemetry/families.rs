@@ -103,6 +103,12 @@ families! {
         "ClientHellos whose server name no certificate covers, by kind of name.";
     RELOADS = counter "cellgate_reloads_total"
         "Reloads, by outcome.";
+    GUARD_OBJECTIONS = counter "cellgate_guard_objections_total"
+        "Objections of guards to changes, by guard; mode enforce has refused the change, observe has let it through.";
+    GUARD_MODE = gauge "cellgate_guard_mode"
+        "What a guard does: 0 off, 1 observe (it protects nothing), 2 enforce.";
+    ACCOUNTS_LIMIT = gauge "cellgate_accounts_limit"
+        "Rows that the account table may have (guards.table_size.rows).";
     UPGRADES = counter "cellgate_upgrades_total"
         "Upgrades: this process took over from another (taken_over), or a successor did not start (failed).";
     CONFIG_GENERATION = gauge "cellgate_config_generation"

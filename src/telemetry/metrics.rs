@@ -14,6 +14,7 @@ use crate::policy::validity::{Ending, Kind, endings};
 
 use super::event::RequestEvent;
 use super::families;
+use super::guard_meters::GuardMeters;
 use super::labels::{
     Connect, ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES,
     Reload, SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label,
@@ -48,6 +49,8 @@ pub struct Metrics {
     unknown_sni: Vec<Counter>,
     reloads: Vec<Counter>,
     upgrades: Vec<Counter>,
+    /// What guards do and have done.
+    pub guards: GuardMeters,
     last_reload_ok: Gauge,
     last_success: Gauge,
     learned: Vec<Gauge>,
@@ -121,6 +124,7 @@ impl Metrics {
                 "outcome",
                 Reload::ALL.iter().map(|outcome| outcome.as_str()),
             ),
+            guards: GuardMeters::new(&registry),
             upgrades: registry.closed(
                 &families::UPGRADES,
                 "result",
@@ -653,6 +657,7 @@ mod tests {
                     required: true,
                     known: true,
                     identity: "a".into(),
+                    authorities: [].into(),
                     verifier: rustls::server::WebPkiClientVerifier::no_client_auth(),
                     crl_until: Some(*until),
                 };

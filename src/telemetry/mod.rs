@@ -7,6 +7,7 @@ pub mod event;
 pub mod families;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod guard_meters;
 pub mod labels;
 pub(crate) mod lane;
 mod meters;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod guards;
 mod hostile;
 mod large;
 mod limits;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cellgate::config::boot::AccessLog;
-use cellgate::config::{Config, Diff, Sources, boot_changes, compile, diff, parse_all, parse_boot};
+use cellgate::config::{Config, Sources, boot_changes, compile, diff, parse_all, parse_boot};
 use cellgate::policy::snapshot::Snapshot;
 
 use super::{NOW, authority, example, lines, replace};
@@ -157,7 +157,7 @@ fn a_diff_says_what_changes_for_whom() {
          2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z",
     );
     let running = compile(config(|_| {}), None);
-    assert_eq!(diff(&running, &before), Diff::default());
+    assert!(diff(&running, &before).is_empty());
 }
 
 /// As little as a `boot.yaml` can say; what the example says beyond it is its own matter.

@@ -3,6 +3,7 @@
 //! sends its account.
 
 mod certificates;
+mod guards;
 mod rejected;
 mod trust;
 

@@ -35,7 +35,8 @@ fn another_state_folder_on_the_command_line_is_all_it_takes() {
     let ports = [":8080", ":8443", ":8082", ":9900"];
     let boot = ports.into_iter().fold(boot, |boot, port| boot.replacen(port, ":0", 1));
     folder.write("config/boot.yaml", &boot);
-    let process = Process::start_with(&folder, &["--state-dir", folder.path("elsewhere").to_str().unwrap()]);
+    let elsewhere = folder.path("elsewhere");
+    let process = Process::start_with(&folder, &["--bootstrap", "--state-dir", elsewhere.to_str().unwrap()]);
     for file in ["admin.sock", "access.log", "last-good.cellgate", "cellgate.lock"] {
         assert!(folder.path("elsewhere").join(file).exists(), "{file}");
     }

@@ -34,7 +34,7 @@ impl Edge {
         let authority = Authority::new("h2spec").unwrap();
         write(folder.path(), &authority, limits, cell, keys);
         let config = folder.path().join("config");
-        let running = app::build(&Options { config, state_dir: None }).unwrap();
+        let running = app::build(&Options { config, boot: None, bootstrap: false, state_dir: None }).unwrap();
         Self { running, tls: ClientTls::trusting(authority.ca_pem()), runtime, _folder: folder }
     }
 
@@ -80,6 +80,8 @@ fn write(folder: &Path, authority: &Authority, limits: &str, cell: SocketAddr, k
 const BOOT: &str = "\
 version: 1
 state_dir: ../state
+# Every folder of a test is a beginning, on one machine.
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
 listeners:
   - { name: h2c, address: 127.0.0.1:0, protocol: h2c }
   - { name: https, address: 127.0.0.1:0, protocol: https }

@@ -54,7 +54,7 @@ impl Edge {
         let cells = [origins[0].addr, origins[1].addr, simulated.addr(), leaving.addr];
         write_configuration(folder.path(), cells, &authority);
         let config = folder.path().join("config");
-        let running = app::build(&Options { config, state_dir: None }).unwrap();
+        let running = app::build(&Options { config, boot: None, bootstrap: false, state_dir: None }).unwrap();
         let tls = ClientTls::trusting(authority.ca_pem());
         Self { running, origins, simulated, leaving, registry, tls, runtime, _folder: folder }
     }
@@ -103,6 +103,8 @@ fn write_configuration(folder: &Path, cells: [SocketAddr; 4], authority: &Author
 const BOOT: &str = "\
 version: 1
 state_dir: ../state
+# Every folder of a test is a beginning, on one machine.
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
 listeners:
   - { name: http, address: 127.0.0.1:0, protocol: http }
   - { name: h2c, address: 127.0.0.1:0, protocol: h2c }

@@ -367,7 +367,13 @@ impl World {
         for key in &self.keys {
             add(&format!("{key}.hex"), hex(&key_bytes(key)));
         }
-        Sources { folder: PathBuf::new(), boot: Ok(Vec::new()), routing: Ok(self.yaml().into_bytes()), files }
+        Sources {
+            folder: PathBuf::new(),
+            boot_file: None,
+            boot: Ok(Vec::new()),
+            routing: Ok(self.yaml().into_bytes()),
+            files,
+        }
     }
 
     fn accounts_csv(&self) -> String {

@@ -133,7 +133,7 @@ impl Folder {
 
     /// What cellgate is started with.
     pub fn options(&self) -> Options {
-        Options { config: self.path("config"), state_dir: None }
+        Options { config: self.path("config"), boot: None, bootstrap: false, state_dir: None }
     }
 
     fn write_mode(&self, path: &str, text: &str, mode: u32) {
@@ -150,6 +150,8 @@ impl Folder {
 const BOOT: &str = "\
 version: 1
 state_dir: ../state
+# Every folder of a test is a beginning, on one machine.
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
 listeners:
   - { name: http, address: 127.0.0.1:0, protocol: http }
   - { name: https, address: 127.0.0.1:0, protocol: https }

@@ -55,7 +55,7 @@ impl Edge {
         write("accounts.csv", &format!("account,prefixes,cell\n{}", rows.collect::<String>()));
         write("cellgate.yaml", &ROUTING.replace("CELLS", &described.collect::<String>()));
         write("boot.yaml", BOOT);
-        let running = app::build(&Options { config, state_dir: None }).unwrap();
+        let running = app::build(&Options { config, boot: None, bootstrap: false, state_dir: None }).unwrap();
         Self { running, folder }
     }
 
@@ -79,6 +79,8 @@ impl Edge {
 const BOOT: &str = "\
 version: 1
 state_dir: ../state
+# Every folder of a test is a beginning, on one machine.
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
 listeners:
   - { name: http, address: 127.0.0.1:0, protocol: http }
   - { name: h2c, address: 127.0.0.1:0, protocol: h2c }

@@ -3,7 +3,7 @@
 use super::super::boot::default;
 use super::super::http2::default as http2;
 use super::super::time::show_duration;
-use super::{Field, NONE, REQUIRED, mapping};
+use super::{Field, Guards, NONE, REQUIRED, mapping};
 
 mapping! {
     /// The whole of `boot.yaml`.
@@ -28,6 +28,8 @@ mapping! {
         limits: BootLimits = NONE;
         /// How cellgate stops.
         drain: Drain = NONE;
+        /// What a change must pass before it serves. All guards are on where nothing is said.
+        guards: Guards = NONE;
     }
 }
 

@@ -7,6 +7,7 @@
 //! beside this one. [`scan`](super::scan) has refused hostile text before it gets here.
 
 mod boot;
+mod guards;
 mod routing;
 mod tables;
 mod tls;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 pub use boot::*;
+pub use guards::*;
 pub use routing::*;
 pub use tables::*;
 pub use tls::*;

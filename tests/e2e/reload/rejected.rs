@@ -12,42 +12,42 @@ use crate::running::{Folder, eventually};
 use crate::world::{CELLS, TOKEN_12345, addresses, runtime, start_cells};
 
 /// Cells, and a process before them.
-struct Site {
-    process: Process,
-    folder: Folder,
+pub struct Site {
+    pub process: Process,
+    pub folder: Folder,
     _cells: std::collections::BTreeMap<String, loadtest::cell::RunningCell>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let runtime = runtime();
         let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
         let folder = Folder::example(&addresses(&cells));
         Self { process: Process::start(&folder), folder, _cells: cells, _runtime: runtime }
     }
 
-    fn page(&self, target: &str) -> Value {
+    pub fn page(&self, target: &str) -> Value {
         raw_http::page(self.process.admin(), target).json()
     }
 
-    fn reload(&self) -> raw_http::RawReply {
+    pub fn reload(&self) -> raw_http::RawReply {
         raw_http::admin(&self.folder.path("state/admin.sock"), "POST", "/reload")
     }
 
     /// The cell that serves account 12345.
-    fn cell(&self) -> String {
+    pub fn cell(&self) -> String {
         served(&self.process)
     }
 
-    fn metric(&self, line: &str) -> f64 {
+    pub fn metric(&self, line: &str) -> f64 {
         let text = raw_http::page(self.process.admin(), "/metrics").text();
         let value = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
         value.unwrap_or(0.0)
     }
 }
 
-fn served(process: &Process) -> String {
+pub fn served(process: &Process) -> String {
     let request = format!(
         "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nAuthorization: Token {TOKEN_12345}\r\n\r\n"
     );

@@ -78,8 +78,10 @@ pub async fn started(place: &Place, processes: &mut Processes) -> Result<Edge> {
         shared = Some((pid, address));
     }
     let (shared_pid, shared) = shared.context("there should be cells")?;
-    let args =
-        ["serve", "--config"].map(str::to_owned).into_iter().chain([place.config.display().to_string()]);
+    let args = ["serve", "--bootstrap", "--config"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([place.config.display().to_string()]);
     processes.start(CELLGATE, &place.program(CELLGATE), &args.collect::<Vec<_>>(), &place.log(CELLGATE))?;
     let addresses = said(processes, &place.log(CELLGATE), CELLGATE, serving).await?;
     let of =

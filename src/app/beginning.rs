@@ -1,0 +1,79 @@
+//! What a start is told, and what it tells: where the configuration is, what guards may know of traffic, and how it
+//! came in force.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::Options;
+use crate::audit::report::{self, ReportError};
+use crate::config;
+use crate::load::Place;
+use crate::policy::ids::AccountId;
+use crate::policy::snapshot::Snapshot;
+use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
+use crate::start::{self, Given, Why};
+use crate::telemetry::wall_time::unix_seconds;
+
+/// A week has every kind of day in it.
+const GUARDED_DAYS: i64 = 7;
+
+impl Options {
+    pub(super) fn given(&self) -> Given {
+        let place = Place { folder: self.config.clone(), boot: self.boot.clone() };
+        Given { place, state_dir: self.state_dir.clone(), bootstrap: self.bootstrap }
+    }
+}
+
+/// What the books say of the days that guards weigh a change by.
+pub(super) fn requests(state_dir: &Path, now: SystemTime) -> Option<Vec<(AccountId, u64)>> {
+    let since = unix_seconds(now) - GUARDED_DAYS * 86_400;
+    match report::requests_by_account(state_dir, since) {
+        Ok(requests) => Some(requests),
+        Err(ReportError::Missing(_)) => None,
+        Err(error) => {
+            tracing::warn!(%error, "guards cannot weigh this change by its traffic");
+            None
+        }
+    }
+}
+
+/// How the configuration of the start came in force.
+pub(super) fn start_report(
+    fallback: &Option<start::Fallback>,
+    snapshot: &Snapshot,
+    now: SystemTime,
+) -> ReloadReport {
+    let outcome = match fallback {
+        Some(start::Fallback { why: Why::Rejected(problems), .. }) => {
+            ReloadOutcome::Rejected(crate::reload::views(problems))
+        }
+        Some(start::Fallback { why: Why::Refused(objections), .. }) => {
+            ReloadOutcome::Refused(crate::reload::refusals(objections))
+        }
+        None => ReloadOutcome::Applied { generation: snapshot.generation },
+    };
+    ReloadReport { trigger: Trigger::Start, at: now, outcome, loaded_at: now }
+}
+
+/// The first of many lines, and how many more there are.
+pub(super) fn first(reasons: &[String]) -> String {
+    let more = reasons.len().saturating_sub(1);
+    reasons.first().map_or_else(String::new, |reason| match more {
+        0 => reason.clone(),
+        _ => format!("{reason} (and {more} more)"),
+    })
+}
+
+/// The configuration folder, and the folders of certificates outside it.
+pub(super) fn watched_folders(folder: &Path, sources: &config::Sources) -> Vec<PathBuf> {
+    let outside = sources.files.keys().filter_map(|path| {
+        let parent = folder.join(&**path).parent()?.canonicalize().ok()?;
+        let real = folder.canonicalize().ok()?;
+        (!parent.starts_with(real)).then_some(parent)
+    });
+    let mut folders: Vec<PathBuf> = outside.collect();
+    folders.push(folder.to_owned());
+    folders.sort();
+    folders.dedup();
+    folders
+}

@@ -1,0 +1,169 @@
+//! Guards: which change of the configuration may not serve, whoever wrote it and however the file got here
+//! (`docs/decisions/0012-guards.md`). Plain functions on what serves and what is offered; who can lift an
+//! objection is decided elsewhere.
+//!
+//! The outage behind this was one deletion: "an unintended configuration change caused a critical internal
+//! authentication dependency to be removed".
+
+pub mod default;
+mod judge;
+mod read;
+mod stricter;
+
+use std::fmt;
+
+pub use judge::{Change, judge};
+pub(super) use read::read;
+
+pub use crate::policy::guard::{Guard, Mode};
+use crate::policy::ids::Label;
+use crate::policy::snapshot::Snapshot;
+
+/// The rules that can refuse a change, as `boot.yaml` sets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guards {
+    /// See [`Guard::Baseline`].
+    pub baseline: Mode,
+    /// See [`Guard::Removal`].
+    pub removal: Mode,
+    /// See [`Guard::ProtectedCell`]; without a name, nothing is protected.
+    pub protected: Mode,
+    /// Names of protected cells, sorted, each once.
+    pub protected_cells: Vec<Label>,
+    /// See [`Guard::AccountsRemoved`].
+    pub accounts_removed: Allowance,
+    /// See [`Guard::AccountsMoved`].
+    pub accounts_moved: Allowance,
+    /// See [`Guard::TableSize`].
+    pub table_size: TableSize,
+    /// See [`Guard::Traffic`].
+    pub traffic: TrafficShare,
+    /// See [`Guard::Capacity`].
+    pub capacity: Mode,
+    /// See [`Guard::Weakened`].
+    pub weakened: Mode,
+}
+
+/// How many accounts a change may concern. More than `free`, and more than either bound, is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// What is done.
+    pub mode: Mode,
+    /// So many at most.
+    pub most: u32,
+    /// Share of the table, in per cent, 0 to 100.
+    pub percent: u8,
+    /// So many always may.
+    pub free: u32,
+}
+
+/// How large the account table may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSize {
+    /// What is done.
+    pub mode: Mode,
+    /// Rows at most.
+    pub rows: u32,
+    /// Growth at once, in per cent of what it was.
+    pub growth_percent: u32,
+}
+
+/// How much traffic a change may concern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrafficShare {
+    /// What is done.
+    pub mode: Mode,
+    /// Share of the requests, in per cent, 0 to 100.
+    pub percent: u8,
+    /// Nothing is refused on fewer requests than this.
+    pub at_least: u64,
+}
+
+/// What a guard has against a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Which guard.
+    pub guard: Guard,
+    /// Whether it refuses, or only says so. Never [`Mode::Off`].
+    pub mode: Mode,
+    /// What it objects to, with numbers.
+    pub what: String,
+}
+
+impl Guards {
+    /// All guards in one mode, with the bounds that hold where nothing is said.
+    pub const fn all(mode: Mode) -> Self {
+        let (most, percent, free) =
+            (default::MOST_ACCOUNTS, default::PERCENT_OF_ACCOUNTS, default::FREE_ACCOUNTS);
+        let allowance = Allowance { mode, most, percent, free };
+        Self {
+            baseline: mode,
+            removal: mode,
+            protected: mode,
+            protected_cells: Vec::new(),
+            accounts_removed: allowance,
+            accounts_moved: allowance,
+            table_size: TableSize { mode, rows: default::ROWS, growth_percent: default::GROWTH_PERCENT },
+            traffic: TrafficShare {
+                mode,
+                percent: default::PERCENT_OF_TRAFFIC,
+                at_least: default::LEAST_TRAFFIC,
+            },
+            capacity: mode,
+            weakened: mode,
+        }
+    }
+
+    /// What is done with an objection of a guard.
+    pub const fn mode(&self, guard: Guard) -> Mode {
+        match guard {
+            Guard::Baseline => self.baseline,
+            Guard::Removal => self.removal,
+            Guard::ProtectedCell => self.protected,
+            Guard::AccountsRemoved => self.accounts_removed.mode,
+            Guard::AccountsMoved => self.accounts_moved.mode,
+            Guard::TableSize => self.table_size.mode,
+            Guard::Traffic => self.traffic.mode,
+            Guard::Capacity => self.capacity,
+            Guard::Weakened => self.weakened,
+        }
+    }
+
+    /// Guards that only watch: whoever reads a report must see that they protect nothing.
+    pub fn in_observe(&self) -> Vec<Guard> {
+        Guard::ALL.iter().copied().filter(|guard| self.mode(*guard) == Mode::Observe).collect()
+    }
+
+    /// What an operator should know of a configuration that they let through: a table that nears its limit, a name
+    /// that protects nothing, guards that only watch.
+    pub fn remarks(&self, snapshot: &Snapshot) -> Vec<String> {
+        let (rows, limit) = (snapshot.accounts.len(), self.table_size.rows);
+        let percent = default::ROWS_ALARM_PERCENT;
+        let near = rows as u64 * 100 >= u64::from(limit) * u64::from(percent);
+        let near = (near && self.table_size.mode != Mode::Off).then(|| {
+            format!("the account table has {rows} rows, {percent} % or more of the {limit} that guards.table_size allows")
+        });
+        let known = |name: &&Label| snapshot.cells.iter().any(|cell| cell.name == **name);
+        let unknown = self.protected_cells.iter().filter(|name| !known(name));
+        let unknown =
+            unknown.map(|name| format!("guards.protected_cells names {name}, and no cell is called that"));
+        let watching: Vec<&str> = self.in_observe().into_iter().map(Guard::as_str).collect();
+        let watching = (!watching.is_empty()).then(|| {
+            format!("these guards are in observe mode and protect nothing: {}", watching.join(", "))
+        });
+        near.into_iter().chain(unknown).chain(watching).collect()
+    }
+}
+
+impl Objection {
+    /// Whether the change may not serve because of it.
+    pub fn refuses(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.guard.as_str(), self.what, self.guard.hint())
+    }
+}

@@ -1,0 +1,87 @@
+//! `boot.yaml: guards`: what a change must pass before it serves.
+
+use super::super::guard::default;
+use super::{Field, NONE, mapping};
+
+mapping! {
+    /// What a change must pass before it serves. Each guard is `enforce` (refuse), `observe` (say and count it, and
+    /// let it through) or `"off"`.
+    Guards {
+        /// For every guard that has no `mode` of its own.
+        mode: String = "enforce";
+        /// A start without a last good configuration to compare with needs `--bootstrap`.
+        baseline: Guarded = NONE;
+        /// A cell, a host, or a certificate, authority or key that served, is gone.
+        removal: Guarded = NONE;
+        /// Something of a protected cell changes, or an account of it goes elsewhere.
+        protected_cells: ProtectedCells = NONE;
+        /// More accounts are gone than may go at once.
+        accounts_removed: Allowance = NONE;
+        /// More accounts change their cell than may move at once.
+        accounts_moved: Allowance = NONE;
+        /// The account table is larger than it may be.
+        table_size: TableSize = NONE;
+        /// Accounts that are removed or moved have made more of the last 7 days' requests on legacy hosts than they may.
+        traffic: TrafficShare = NONE;
+        /// A cell that is new or changed says no capacity, or stands in one zone only.
+        capacity: Guarded = NONE;
+        /// A start whose `boot.yaml` guards less than the one that served last, where it lies in the folder that it guards.
+        weakened: Guarded = NONE;
+    }
+}
+
+mapping! {
+    /// A guard without bounds.
+    Guarded {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+    }
+}
+
+mapping! {
+    /// Cells that nobody should touch by accident.
+    ProtectedCells {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+        /// Their names.
+        names: Vec<Field<String>> = NONE;
+    }
+}
+
+mapping! {
+    /// How many accounts a change may concern.
+    Allowance {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+        /// More than so many are refused.
+        most: u64 = default::MOST_ACCOUNTS;
+        /// More than this share of the table is refused, in per cent.
+        percent: u64 = default::PERCENT_OF_ACCOUNTS;
+        /// So many may always go, whatever their share is: in a small table one account is a large one.
+        free: u64 = default::FREE_ACCOUNTS;
+    }
+}
+
+mapping! {
+    /// How large the account table may be.
+    TableSize {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+        /// Most rows. From 70 % of them on, every reload and `/metrics` say so.
+        rows: u64 = default::ROWS;
+        /// By how much it may grow at once, in per cent of what it was; a thousand rows are always let through.
+        growth_percent: u64 = default::GROWTH_PERCENT;
+    }
+}
+
+mapping! {
+    /// How much traffic a change may concern.
+    TrafficShare {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+        /// More than this share is refused, in per cent.
+        percent: u64 = default::PERCENT_OF_TRAFFIC;
+        /// Where the books hold fewer requests than this, shares mean nothing and none is refused.
+        at_least: u64 = default::LEAST_TRAFFIC;
+    }
+}
