@@ -49,9 +49,10 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use beginning::{first, requests, start_report, watched_folders};
+use beginning::{first, start_report, watched_folders};
 use sockets::{lock_to_offer, to_offer};
 
+pub use beginning::requests_of;
 pub use running::Running;
 pub use sockets::Sockets;
 pub use successor::take_over;
@@ -123,7 +124,7 @@ pub struct Prepared {
 /// As [`build`].
 pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
-    let started = start::start(&options.given(), unix_seconds(now), &|folder| requests(folder, now))?;
+    let started = start::start(&options.given(), unix_seconds(now), &|folder| requests_of(folder, now))?;
     let Started { boot, config, sources, fallback, observed, bootstrapped } = started;
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
@@ -241,7 +242,7 @@ impl Shared {
         };
         Reloader {
             place: options.given().place,
-            requests: Arc::new(|folder| requests(folder, SystemTime::now())),
+            requests: Arc::new(|folder| requests_of(folder, SystemTime::now())),
             state_dir: options.state_dir.clone(),
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),

@@ -195,6 +195,25 @@ impl Explanation {
         self.certificate.as_ref().is_some_and(Asked::is_unjudged)
     }
 
+    /// Whether it was refused for want of a credential, before anything was looked up.
+    pub fn lacks_credential(&self) -> bool {
+        self.refusal == Some(Refusal::CredentialRequired)
+    }
+
+    /// What is decided, in a line: equal decisions have equal lines.
+    pub fn decision(&self) -> String {
+        let account = self.account.map_or_else(String::new, |account| format!(" (account {account})"));
+        let decided = match (&self.refusal, &self.cell) {
+            (Some(refusal), _) => format!("{} {}", refusal.status(), refusal.label()),
+            (None, Some(cell)) => format!("{cell}{account}"),
+            (None, None) => self.verdict.clone(),
+        };
+        let dates = |(name, value): &(String, String)| {
+            matches!(name.as_str(), "deprecation" | "sunset").then(|| format!(" {name} {value}"))
+        };
+        decided + &self.to_client.iter().filter_map(dates).collect::<String>()
+    }
+
     /// For programs: one object; fields only ever get added.
     pub fn to_json(&self) -> Value {
         let conflicts: Vec<Value> = self

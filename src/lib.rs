@@ -28,6 +28,7 @@ pub mod start;
 pub mod admin;
 pub mod audit;
 pub mod explain;
+pub mod replay;
 
 pub mod app;
 pub mod cli;

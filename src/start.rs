@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
+use crate::config::plan::Plan;
 use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources, Traffic};
 use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
@@ -95,7 +96,7 @@ pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started,
     let boot = boot.in_state_dir(&state_dir);
     let base = base(&given.place, &boot.state_dir);
     let (objections, bootstrapped) = match &base {
-        Ok(base) => (objections(given, base, (&boot, &config), requests), false),
+        Ok((base, _)) => (plan(given, base, (&boot, &config), requests).objections, false),
         Err(error) => without_base(&boot.guards, given.bootstrap, error),
     };
     if objections.iter().any(Objection::refuses) {
@@ -112,15 +113,23 @@ pub fn to_last_good(sources: &Sources, hash: &str, now: i64) -> LastGood {
     LastGood { saved_at: u64::try_from(now).unwrap_or(0), hash: hash.to_owned(), files: files.collect() }
 }
 
-/// What served last.
-struct Base {
-    boot: Boot,
-    config: Config,
-    sources: Sources,
-    written: SystemTime,
+/// What a configuration is compared with.
+#[derive(Debug)]
+pub struct Base {
+    /// What needs a restart to change.
+    pub boot: Boot,
+    /// The rest.
+    pub config: Config,
 }
 
-fn base(place: &Place, state_dir: &Path) -> Result<Base, LastGoodError> {
+/// What it was made of, and when it was last known to be good.
+pub type Kept = (Sources, SystemTime);
+
+/// What a state folder says served last.
+///
+/// # Errors
+/// [`LastGoodError`]; also where this version of cellgate finds problems in it.
+pub fn base(place: &Place, state_dir: &Path) -> Result<(Base, Kept), LastGoodError> {
     let LastGood { saved_at, files, .. } = last_good::load(state_dir)?;
     let sources = to_sources(place, files);
     // Judged as of when it was good: a certificate that has expired since is better than none.
@@ -131,16 +140,12 @@ fn base(place: &Place, state_dir: &Path) -> Result<Base, LastGoodError> {
     };
     let (boot, config) = config::parse_all(&sources, then).map_err(damaged)?;
     let boot = boot.in_state_dir(state_dir);
-    Ok(Base { boot, config, sources, written: SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at) })
+    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at);
+    Ok((Base { boot, config }, (sources, written)))
 }
 
-/// What guards have against serving these files after what served last.
-fn objections(
-    given: &Given,
-    base: &Base,
-    (boot, config): (&Boot, &Config),
-    requests: Requests<'_>,
-) -> Vec<Objection> {
+/// What a start would change, and what guards have against it.
+pub fn plan(given: &Given, base: &Base, (boot, config): (&Boot, &Config), requests: Requests<'_>) -> Plan {
     let guards = boot.guards.stricter(&base.boot.guards);
     let mut diff = config::diff(&base.config, config);
     let lost = base.boot.listeners.iter().filter(|old| boot.listeners.iter().all(|new| new.name != old.name));
@@ -153,7 +158,9 @@ fn objections(
         let what = format!("the guards are weaker than those that served last: {}", weaker.join("; "));
         objections.push(Objection { guard: Guard::Weakened, mode: guards.weakened, what });
     }
-    objections
+    let boot = config::boot_changes(&base.boot, boot);
+    let (base, candidate) = (base.config.hash.clone(), config.hash.clone());
+    Plan { base, candidate, diff, boot, traffic, objections }
 }
 
 /// How much of the traffic a change concerns, where it concerns any account.
@@ -177,12 +184,12 @@ fn without_base(guards: &Guards, bootstrap: bool, error: &LastGoodError) -> (Vec
 
 fn fall_back(
     given: &Given,
-    base: Result<Base, LastGoodError>,
+    base: Result<(Base, Kept), LastGoodError>,
     boot: Option<Boot>,
     why: Why,
 ) -> Result<Started, CannotStart> {
     match base {
-        Ok(Base { boot: old, config, sources, written }) => {
+        Ok((Base { boot: old, config }, (sources, written))) => {
             let boot = boot.map_or_else(|| old.clone(), |boot| guarded(boot, &old, given));
             let fallback = Some(Fallback { written, why });
             Ok(Started { boot, config, sources, fallback, observed: Vec::new(), bootstrapped: false })

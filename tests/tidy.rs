@@ -16,7 +16,7 @@ use source::{Source, files_below, rust_files};
 
 /// Who may name whom. A room is a module, or a file in one that has a rule of its own; what it may name
 /// begins with one of these paths. Everybody may name themselves.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("policy", &[]),
     ("config", &["policy"]),
     ("live", &["policy"]),
@@ -43,6 +43,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "handover"]),
     ("audit", &["policy", "telemetry"]),
     ("explain", &["policy"]),
+    ("replay", &["policy", "explain"]),
     // The root lists the modules.
     ("lib", &[]),
 ];

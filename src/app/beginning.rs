@@ -18,14 +18,15 @@ use crate::telemetry::wall_time::unix_seconds;
 const GUARDED_DAYS: i64 = 7;
 
 impl Options {
-    pub(super) fn given(&self) -> Given {
+    /// As `start` wants it.
+    pub fn given(&self) -> Given {
         let place = Place { folder: self.config.clone(), boot: self.boot.clone() };
         Given { place, state_dir: self.state_dir.clone(), bootstrap: self.bootstrap }
     }
 }
 
 /// What the books say of the days that guards weigh a change by.
-pub(super) fn requests(state_dir: &Path, now: SystemTime) -> Option<Vec<(AccountId, u64)>> {
+pub fn requests_of(state_dir: &Path, now: SystemTime) -> Option<Vec<(AccountId, u64)>> {
     let since = unix_seconds(now) - GUARDED_DAYS * 86_400;
     match report::requests_by_account(state_dir, since) {
         Ok(requests) => Some(requests),

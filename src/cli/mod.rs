@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod fingerprint;
 mod healthz;
+mod plan;
 mod report;
 mod serve;
 mod signals;
@@ -39,6 +40,8 @@ enum Command {
     Serve(serve::Args),
     /// Read the configuration and report every problem in it
     Check(check::Args),
+    /// Say what a configuration would change, before it serves
+    Plan(plan::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
@@ -87,6 +90,7 @@ impl Cli {
         let ended = match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Plan(args) => plan::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),

@@ -20,6 +20,7 @@ pub mod identify;
 mod names;
 mod networks;
 mod ocsp;
+pub mod plan;
 pub mod problem;
 mod raw;
 pub mod reference;

@@ -11,6 +11,7 @@ mod loading;
 mod mistakes;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
+mod plans;
 mod reference;
 mod reloads;
 mod trust;

@@ -21,6 +21,7 @@ mod command_line;
 mod credentials;
 mod hops;
 mod kill_shared;
+mod plan;
 mod reload;
 mod retries;
 mod routing_cookie;

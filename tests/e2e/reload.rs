@@ -4,7 +4,7 @@
 
 mod certificates;
 mod guards;
-mod rejected;
+pub mod rejected;
 mod trust;
 
 use std::collections::BTreeMap;

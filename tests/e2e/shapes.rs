@@ -149,7 +149,7 @@ fn every_shape_over_http2_without_tls() {
 }
 
 fn shapes() -> Vec<Shape> {
-    let rows: Vec<&str> = include_str!("../cases/request_shapes.jsonl").lines().collect();
+    let rows: Vec<&str> = include_str!("../../src/replay/request_shapes.jsonl").lines().collect();
     assert_eq!(rows.len(), EXPECT.len());
     rows.iter().zip(EXPECT).map(|(row, expect)| Shape::read(row, expect)).collect()
 }

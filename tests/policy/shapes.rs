@@ -53,7 +53,7 @@ struct Shape {
 }
 
 fn shapes() -> Vec<Shape> {
-    let rows: Vec<_> = include_str!("../cases/request_shapes.jsonl").lines().map(shape).collect();
+    let rows: Vec<_> = include_str!("../../src/replay/request_shapes.jsonl").lines().map(shape).collect();
     assert_eq!(rows.len(), EXPECT.len());
     rows
 }

@@ -12,6 +12,7 @@ mod stricter;
 
 use std::fmt;
 
+pub(super) use judge::share;
 pub use judge::{Change, judge};
 pub(super) use read::read;
 

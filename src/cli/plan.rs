@@ -1,0 +1,196 @@
+//! `cellgate plan`: what a configuration would change, what guards have against it, and which recorded requests would be
+//! decided differently. Nothing is changed. Exit code 0 for no change, 2 for changes, 3 for refused ones.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_line, print_problems};
+use crate::app::{Options, requests_of};
+use crate::config::plan::{Plan, PlanView, Verdict};
+use crate::config::{self, Config, Problem};
+use crate::load::{self, Place};
+use crate::replay::{self, Replayed};
+use crate::start;
+
+/// There are changes, and no guard refuses them.
+const CHANGES: u8 = 2;
+/// A guard refuses the changes.
+const REFUSED: u8 = 3;
+
+/// Most bytes of a recording: a day of a busy replica's access log; more is a matter of `head`.
+const MAX_RECORDING: u64 = 1024 * 1024 * 1024;
+
+/// A process that is asked what it serves answers at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines of differing requests in the text; `--output json` has more.
+const SHOWN: usize = 20;
+
+/// Say what a configuration would change, before it serves.
+///
+/// Exit code: 0 nothing would change, 2 something would, 3 a guard would refuse it; 64 the configuration has problems.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFolder,
+    /// boot.yaml, where it is not in the configuration folder
+    #[arg(long, value_name = "FILE")]
+    boot: Option<PathBuf>,
+    /// Compare with this configuration folder
+    #[arg(long, value_name = "DIR", conflicts_with = "state_dir")]
+    against: Option<PathBuf>,
+    /// Compare with what served last by this state folder; without --against, the one that boot.yaml names
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Make sure that the running cellgate behind this admin socket serves what is compared with
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    socket: Option<PathBuf>,
+    /// Requests to decide under both: a file of access log lines, or - for the standard input. Without it, a built-in
+    /// sample of real shapes
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// How to report
+    #[arg(long, short, value_enum, default_value_t)]
+    output: PlanOutput,
+}
+
+/// For a terminal, for programs, or for a review.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum PlanOutput {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For programs; `cellgate approve --plan` reads it
+    Json,
+    /// For a review
+    Markdown,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    plan: PlanView<'a>,
+    replayed: &'a Replayed,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let recording = recording(args.replay.as_deref())?;
+    let options = Options {
+        config: args.config.folder.clone(),
+        boot: args.boot.clone(),
+        bootstrap: false,
+        state_dir: args.state_dir.clone(),
+    };
+    let given = options.given();
+    let (boot, config) = match config::parse_all(&load::load(given.place.clone()), now()) {
+        Ok(parsed) => parsed,
+        Err(problems) => return Ok(wrong(&problems)),
+    };
+    let boot = match &args.state_dir {
+        Some(state_dir) => boot.in_state_dir(state_dir),
+        None => boot,
+    };
+    let base = match &args.against {
+        Some(folder) => match config::parse_all(&load::load(folder), now()) {
+            Ok((boot, config)) => start::Base { boot, config },
+            Err(problems) => {
+                complain(&format!("cellgate: the configuration in {} is bad:", folder.display()));
+                return Ok(wrong(&problems));
+            }
+        },
+        None => kept(&given.place, &boot.state_dir)?,
+    };
+    if let Some(socket) = &args.socket {
+        serves(socket, &base.config)?;
+    }
+    let plan = start::plan(&given, &base, (&boot, &config), &|folder| {
+        requests_of(folder, std::time::SystemTime::now())
+    });
+    let at = u64::try_from(now()).unwrap_or(0);
+    let before = config::compile(base.config, None);
+    let after = config::compile(config, None);
+    let replayed = replay::replay(recording.lines(), &before, &after, at);
+    match args.output {
+        PlanOutput::Text => {
+            print(format!("{}{}", plan.to_text(), told(&replayed, args.replay.is_none())).as_bytes())?
+        }
+        PlanOutput::Markdown => {
+            print(format!("{}\n{}", plan.to_markdown(), told(&replayed, args.replay.is_none())).as_bytes())?;
+        }
+        PlanOutput::Json => {
+            let answer = Answer { plan: plan.view(), replayed: &replayed };
+            print_line(&serde_json::to_string_pretty(&answer).context("writing the plan")?)?;
+        }
+    }
+    Ok(code(&plan))
+}
+
+fn code(plan: &Plan) -> ExitCode {
+    ExitCode::from(match plan.verdict() {
+        Verdict::Nothing => OK,
+        Verdict::Changes => CHANGES,
+        Verdict::Refused => REFUSED,
+    })
+}
+
+fn wrong(problems: &[Problem]) -> ExitCode {
+    print_problems(problems);
+    USAGE.into()
+}
+
+/// What a state folder says served last.
+fn kept(place: &Place, state_dir: &Path) -> anyhow::Result<start::Base> {
+    start::base(place, state_dir).map(|(base, _)| base).context(
+        "there is nothing to compare with: name the folder that serves with --against, or the state folder with --state-dir",
+    )
+}
+
+/// Makes sure that a running process serves what was compared with.
+fn serves(socket: &Path, base: &Config) -> anyhow::Result<()> {
+    let answer = admin_socket::ask(socket, "GET /config", PATIENCE)?;
+    let view: serde_json::Value = serde_json::from_str(&answer.body).context("reading what it serves")?;
+    let hash = view["hash"].as_str().unwrap_or("nothing that it names");
+    anyhow::ensure!(
+        *hash == *base.hash,
+        "the running cellgate serves {hash} and the state folder holds {}: name the state folder of that process with \
+         --state-dir",
+        base.hash
+    );
+    Ok(())
+}
+
+fn recording(path: Option<&Path>) -> anyhow::Result<String> {
+    let Some(path) = path else { return Ok(replay::SAMPLE.to_owned()) };
+    let mut text = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_RECORDING).read_to_end(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_RECORDING).read_to_end(&mut text))
+    };
+    read.with_context(|| format!("--replay {}", path.display()))?;
+    // Paths are not text for sure, and a log is escaped.
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn told(replayed: &Replayed, sample: bool) -> String {
+    let Replayed { requests, unreadable, different, differences } = replayed;
+    let of = if sample { "of the built-in sample" } else { "recorded" };
+    let mut text = format!("\n{requests} requests {of} decided under both: {different} differ.\n");
+    if *unreadable > 0 {
+        text.push_str(&format!("{unreadable} lines are no requests in JSON, as the access log has them.\n"));
+    }
+    for difference in differences.iter().take(SHOWN) {
+        let replay::Difference { request, count, before, after } = difference;
+        text.push_str(&format!("  {count} x {request}\n      {before} -> {after}\n"));
+    }
+    if differences.len() > SHOWN {
+        text.push_str(&format!("  and {} kinds more: --output json has them\n", differences.len() - SHOWN));
+    }
+    text
+}

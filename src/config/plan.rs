@@ -1,0 +1,205 @@
+//! A plan: what a configuration would change, and what guards have against it, before anybody lets it serve.
+//! Data and its texts; who compares what with what is `start`'s and `reload`'s.
+
+mod text;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::Serialize;
+
+use super::diff::{Changes, Diff, Traffic};
+use super::guard::Objection;
+use crate::policy::hex::hex;
+
+/// What stands in place of a hash where nothing served before.
+pub const NO_BASE: &str = "none";
+
+/// From what serves to what is offered.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Configuration hash of what serves, or [`NO_BASE`].
+    pub base: Box<str>,
+    /// Configuration hash of what is offered.
+    pub candidate: Box<str>,
+    /// What changes.
+    pub diff: Diff,
+    /// Fields of `boot.yaml` that differ: they need a restart.
+    pub boot: Vec<String>,
+    /// Which traffic it concerns, where the books can say.
+    pub traffic: Option<Traffic>,
+    /// What guards have against it, those first that refuse.
+    pub objections: Vec<Objection>,
+}
+
+/// How a plan ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The files are what serves.
+    Nothing,
+    /// Something changes, and no guard refuses it.
+    Changes,
+    /// A guard refuses it.
+    Refused,
+}
+
+/// The plan as an object. Fields only ever get added.
+#[derive(Debug, Serialize)]
+pub struct PlanView<'a> {
+    version: u8,
+    verdict: &'static str,
+    digest: String,
+    #[serde(flatten)]
+    content: Content<'a>,
+    restart: &'a [String],
+    traffic: Option<TrafficView>,
+    objections: Vec<ObjectionView<'a>>,
+}
+
+/// What the digest is of: it follows from the two configurations alone, so that everybody who compares them gets the
+/// same one, on whatever day and with whatever books.
+#[derive(Debug, Serialize)]
+struct Content<'a> {
+    base: &'a str,
+    candidate: &'a str,
+    cells: ChangesView<'a>,
+    hosts: ChangesView<'a>,
+    trust: ChangesView<'a>,
+    listeners_removed: &'a [Box<str>],
+    accounts: Accounts<'a>,
+    dates: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangesView<'a> {
+    added: &'a [Box<str>],
+    removed: &'a [Box<str>],
+    changed: &'a [Box<str>],
+}
+
+#[derive(Debug, Serialize)]
+struct Accounts<'a> {
+    before: usize,
+    after: usize,
+    added: Vec<InCell<'a>>,
+    removed: Vec<InCell<'a>>,
+    moved: Vec<Movement<'a>>,
+    changed: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct InCell<'a> {
+    cell: &'a str,
+    accounts: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Movement<'a> {
+    from: &'a str,
+    to: &'a str,
+    accounts: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct TrafficView {
+    requests: u64,
+    concerned: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ObjectionView<'a> {
+    guard: &'static str,
+    mode: &'static str,
+    what: &'a str,
+    hint: &'static str,
+}
+
+impl Plan {
+    /// SHA-256 of what changes, lower-case hex: what people approve.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(&self.content()).expect("text and numbers always serialise");
+        hex(digest(&SHA256, &text))
+    }
+
+    /// How it ends.
+    pub fn verdict(&self) -> Verdict {
+        if self.objections.iter().any(Objection::refuses) {
+            Verdict::Refused
+        } else if self.base == self.candidate && self.boot.is_empty() {
+            Verdict::Nothing
+        } else {
+            Verdict::Changes
+        }
+    }
+
+    /// For programs.
+    pub fn view(&self) -> PlanView<'_> {
+        PlanView {
+            version: 1,
+            verdict: self.verdict().as_str(),
+            digest: self.digest(),
+            content: self.content(),
+            restart: &self.boot,
+            traffic: self
+                .traffic
+                .map(|Traffic { total, concerned }| TrafficView { requests: total, concerned }),
+            objections: self.objections.iter().map(ObjectionView::from).collect(),
+        }
+    }
+
+    fn content(&self) -> Content<'_> {
+        let diff = &self.diff;
+        Content {
+            base: &self.base,
+            candidate: &self.candidate,
+            cells: (&diff.cells).into(),
+            hosts: (&diff.hosts).into(),
+            trust: (&diff.assets).into(),
+            listeners_removed: &diff.listeners_removed,
+            accounts: Accounts {
+                before: diff.rows.before,
+                after: diff.rows.after,
+                added: diff.accounts_added.iter().map(InCell::from).collect(),
+                removed: diff.accounts_removed.iter().map(InCell::from).collect(),
+                moved: diff.accounts_moved.iter().map(Movement::from).collect(),
+                changed: diff.accounts_changed,
+            },
+            dates: diff.dates.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Verdict {
+    /// As it stands in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Changes => "changes",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl<'a> From<&'a Changes> for ChangesView<'a> {
+    fn from(changes: &'a Changes) -> Self {
+        let Changes { added, removed, changed } = changes;
+        Self { added, removed, changed }
+    }
+}
+
+impl<'a> From<(&'a Box<str>, &usize)> for InCell<'a> {
+    fn from((cell, accounts): (&'a Box<str>, &usize)) -> Self {
+        Self { cell, accounts: *accounts }
+    }
+}
+
+impl<'a> From<(&'a (Box<str>, Box<str>), &usize)> for Movement<'a> {
+    fn from(((from, to), accounts): (&'a (Box<str>, Box<str>), &usize)) -> Self {
+        Self { from, to, accounts: *accounts }
+    }
+}
+
+impl<'a> From<&'a Objection> for ObjectionView<'a> {
+    fn from(objection: &'a Objection) -> Self {
+        let Objection { guard, mode, what } = objection;
+        Self { guard: guard.as_str(), mode: mode.as_str(), what, hint: guard.hint() }
+    }
+}
