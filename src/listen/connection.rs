@@ -1,12 +1,16 @@
 //! What comes out of `listen`: a byte stream, the facts about it, and the guard that counts it.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::limits::ConnectionGuard;
 use super::spec::ListenerSpec;
@@ -22,9 +26,22 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// A byte stream of a client: TCP, or TLS over it; in tests anything. Implemented for all that fits.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static {}
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static {
+    /// Whether the socket is reset when it is closed, whoever closes it, so that nobody takes the close for the end of
+    /// what was said. What the peer has not read by then may be lost to it. Nothing where there is no socket.
+    fn reset_on_close(&self, reset: bool);
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static> Transport for T {
+    fn reset_on_close(&self, reset: bool) {
+        let this: &dyn Any = self;
+        let under_tls = || this.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
+        if let Some(socket) = this.downcast_ref::<TcpStream>().or_else(under_tls) {
+            // A socket that takes no options any more is closed already.
+            let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
+        }
+    }
+}
 
 /// A client's connection, ready for HTTP.
 #[derive(Debug)]

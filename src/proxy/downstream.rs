@@ -41,6 +41,8 @@ pub struct Downstream {
     pub kept: Kept,
     /// The response was broken off: nothing more can be said on an HTTP/1 connection.
     pub broken_off: bool,
+    /// Nothing but the close tells the client where the response ends.
+    until_close: bool,
 }
 
 /// The session that owns the connection, or the stream.
@@ -92,7 +94,11 @@ impl Downstream {
         self.status = Some(head.status);
         match &mut self.source {
             Source::H1(session) => {
-                frame_for_h1(session, &mut head, end);
+                self.until_close = frame_for_h1(session, &mut head, end) == Framed::UntilClose;
+                if self.until_close {
+                    // Also where nobody is left to break it off: the process is killed, the task has panicked.
+                    self.sink.reset_on_close(true);
+                }
                 session.write_response_header(for_engine(*head)).await
             }
             Source::H2(session) => {
@@ -130,7 +136,12 @@ impl Downstream {
     /// The client is gone.
     pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
         match &mut self.source {
-            Source::H1(session) => session.finish_body().await.map(|_| ()),
+            Source::H1(session) => {
+                if self.until_close {
+                    self.sink.reset_on_close(false);
+                }
+                session.finish_body().await.map(|_| ())
+            }
             Source::H2(_) => {
                 self.sink.finish(trailers);
                 Ok(())
@@ -139,10 +150,15 @@ impl Downstream {
     }
 
     /// Breaks the response off so that the client sees it is not whole: HTTP/1 closes before the
-    /// promised end, HTTP/2 resets the stream.
+    /// promised end, or resets the connection where none was promised, HTTP/2 resets the stream.
     pub async fn break_off(&mut self) {
         self.broken_off = true;
         match (&mut self.source, &mut self.sink) {
+            (Source::H1(_), Sink::Wire(wire)) if self.until_close => {
+                wire.reset_on_close(true);
+                // No word of an end, TLS's neither: the connection is dropped.
+                let _ = tokio::time::timeout(BREAK_OFF, wire.settled()).await;
+            }
             (Source::H1(session), _) => {
                 session.set_server_keepalive(None);
                 // What is queued goes first, and a client that does not read takes none of it.
@@ -205,6 +221,7 @@ impl Downstream {
             bytes_in: 0,
             kept: Kept::default(),
             broken_off: false,
+            until_close: false,
         }
     }
 }
@@ -244,9 +261,18 @@ impl Source {
     }
 }
 
+/// How an HTTP/1 client learns where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framed {
+    /// The head says so.
+    Said,
+    /// It is where the connection ends.
+    UntilClose,
+}
+
 /// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
 /// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-fn frame_for_h1(session: &mut H1Session, head: &mut Parts, end: bool) {
+fn frame_for_h1(session: &mut H1Session, head: &mut Parts, end: bool) -> Framed {
     let request = session.req_header();
     let old_client = request.version == Version::HTTP_10;
     let bodiless = request.method == http::Method::HEAD
@@ -259,16 +285,18 @@ fn frame_for_h1(session: &mut H1Session, head: &mut Parts, end: bool) {
     let framed = head.headers.contains_key(header::CONTENT_LENGTH)
         || head.headers.contains_key(header::TRANSFER_ENCODING);
     if bodiless || framed {
-        return;
+        return Framed::Said;
     }
     if end {
         // An HTTP/2 cell says so with END_STREAM alone.
         head.headers.insert(header::CONTENT_LENGTH, 0.into());
     } else if old_client {
         session.set_server_keepalive(None);
+        return Framed::UntilClose;
     } else {
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    Framed::Said
 }
 
 fn for_engine(mut head: Parts) -> Box<ResponseHeader> {

@@ -57,6 +57,13 @@ impl Sink {
         }
     }
 
+    /// Whether a wire is reset when it is closed. Streams have resets of their own.
+    pub fn reset_on_close(&self, reset: bool) {
+        if let Self::Wire(wire) = self {
+            wire.reset_on_close(reset);
+        }
+    }
+
     /// Whether the next chunk may come.
     pub fn is_clear(&self) -> bool {
         match self {

@@ -10,6 +10,7 @@
 //! It knows nothing of HTTP, but it can be given a judge of what comes in: the bytes of a chunked body pass here
 //! and nowhere else of ours before the engine has read them. For HTTP/2, which has flow control of its own, writes go straight through.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::listen::connection::Transport;
 use crate::policy::gate::ChunkReader;
 
 /// A queue never grows past this: the loop lets in one chunk (64 KiB, the engine's body buffer) at a
@@ -30,9 +32,16 @@ use crate::policy::gate::ChunkReader;
 const QUEUE_LIMIT: usize = 512 * 1024;
 
 /// Any byte stream that a [`Wire`] can carry.
-pub trait ByteStream: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static {}
+pub trait ByteStream: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static {
+    /// What it is.
+    fn as_any(&self) -> &dyn Any;
+}
 
-impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static> ByteStream for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
 
 /// The connection itself; pingora's sessions own it as their stream.
 #[derive(Debug)]
@@ -158,6 +167,14 @@ impl WireHandle {
         let mut inner = lock(&self.0);
         if inner.end == End::Open {
             inner.end = End::Asked;
+        }
+    }
+
+    /// Whether a client's connection is reset when it is closed: see [`Transport::reset_on_close`].
+    pub fn reset_on_close(&self, reset: bool) {
+        let inner = lock(&self.0);
+        if let Some(client) = (*inner.io).as_any().downcast_ref::<Box<dyn Transport>>() {
+            (**client).reset_on_close(reset);
         }
     }
 

@@ -1,6 +1,8 @@
 //! What is still under way at the drain's deadline is cut so that its client sees it: real clients, in front of a
-//! process that ends and of one that has been replaced.
+//! process that ends and of one that has been replaced. And what a cell breaks off, for a client to whom nothing but
+//! the end of the connection is the end of an answer.
 
+use std::io::ErrorKind;
 use std::process::{Child, Command, Stdio};
 
 use cellgate::listen::drain::Drained;
@@ -9,7 +11,8 @@ use loadtest::client::{Ask, Client, Http};
 use serde_json::Value;
 
 use crate::python::python;
-use crate::running::{Folder, access_line, eventually};
+use crate::raw_http::{self, Connection};
+use crate::running::{Folder, access_line, authority, eventually};
 use crate::upgrade::Line;
 use crate::world::{CELLS, World, addresses, runtime, start_cells};
 
@@ -134,5 +137,29 @@ fn after_an_upgrade_old_streams_are_cut_at_the_deadline_and_new_ones_go_on() {
     for id in ["cut-over-h1", "cut-over-h2"] {
         let line = access_line(&folder, id);
         assert_eq!(ends(&line), (Some(200), Some("drain"), None), "{line}");
+    }
+}
+
+#[test]
+fn an_old_client_does_not_take_a_broken_answer_for_a_whole_one() {
+    let world = World::example();
+    let ask = |mut connection: Box<dyn Connection>, sim: &str| {
+        let request = format!("GET / HTTP/1.0\r\nHost: {HOST}\r\nX-Sim: {sim}\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let end = connection.read_to_end(&mut answer).map_err(|error| error.kind());
+        (end, String::from_utf8_lossy(&answer).to_lowercase())
+    };
+    // Such as nginx, which by default asks the servers behind it so.
+    let plain = || -> Box<dyn Connection> { Box::new(raw_http::tcp(world.edge.addr("http"))) };
+    let secure = || -> Box<dyn Connection> {
+        Box::new(raw_http::tls(world.edge.addr("https"), HOST, authority().ca_pem()))
+    };
+    for connect in [&plain as &dyn Fn() -> Box<dyn Connection>, &secure] {
+        let (end, answer) = ask(connect(), "body=60000;chunked");
+        assert!(end.is_ok_and(|bytes| bytes > 60_000), "a whole one: {end:?}");
+        assert!(!answer.contains("content-length"), "nothing but the close ends it");
+        let (end, _) = ask(connect(), "body=60000;chunked;cut=100");
+        assert_eq!(end, Err(ErrorKind::ConnectionReset));
     }
 }
