@@ -4,11 +4,12 @@
 //! The account table is not asked here: a refusal made from these readings alone costs and looks the
 //! same for accounts that exist and accounts that do not.
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE};
+use http::{HeaderMap, HeaderName};
 
 use super::credential::{self, CredentialRules, Fingerprint};
 use super::facts::RequestFacts;
+use super::gate;
 use super::hosts::Role;
 use super::ids::{AccountId, CellIndex, EntityId};
 use super::learned::{Learned, LearnedTable};
@@ -129,7 +130,7 @@ pub fn token<'a>(rules: &IdentifyRules, headers: &'a HeaderMap) -> Option<&'a [u
 /// Whether a request carries anything that a cell could take for a credential.
 pub fn has_credential(rules: &IdentifyRules, headers: &HeaderMap, cookies: &Cookies<'_>) -> bool {
     let in_header =
-        |(name, names): &(http::HeaderName, Names)| *names == Names::Credential && headers.contains_key(name);
+        |(name, names): &(HeaderName, Names)| *names == Names::Credential && headers.contains_key(name);
     cookies.present || headers.contains_key(AUTHORIZATION) || rules.headers.iter().any(in_header)
 }
 
@@ -227,7 +228,14 @@ fn in_headers(
         if *names == Names::Credential {
             continue;
         }
-        let Some(value) = single(headers, name)? else { continue };
+        let value = single(headers, name)?;
+        if headers.keys().any(|other| is_respelled(other, name)) {
+            return Err(BadRequest::DuplicateKey);
+        }
+        let Some(value) = value else { continue };
+        if gate::members(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(name.as_ref())) {
+            return Err(BadRequest::Connection);
+        }
         let account = match names {
             Names::Account => account_id(value, role)?,
             Names::Environment | Names::Credential => match EntityId::parse(value) {
@@ -248,13 +256,22 @@ fn in_headers(
 }
 
 /// The value of a field; several that are equal count as one.
-fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a [u8]>, BadRequest> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, BadRequest> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.any(|other| other != value) {
         return Err(BadRequest::DuplicateKey);
     }
     Ok(Some(value.as_bytes()))
+}
+
+/// Whether a cell may read this name as that one: many take `_` for `-` (RFC 3875 section 4.1.18).
+fn is_respelled(other: &HeaderName, name: &HeaderName) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let (other, name) = (other.as_str(), name.as_str());
+    other.len() == name.len()
+        && other != name
+        && other.bytes().zip(name.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 fn account_id(text: &[u8], role: Role) -> Result<Option<AccountId>, BadRequest> {

@@ -74,7 +74,8 @@ pub enum BadRequest {
     Path,
     /// An account or environment id that is not plain digits.
     AccountId,
-    /// One key named twice with different values, spelled with percent escapes, or behind a `;`.
+    /// One key named twice with different values, spelled with percent escapes, behind a `;`, or, in a header, with
+    /// `_` for `-`.
     DuplicateKey,
     /// `Connection` names a field that must not be removed (Host, Content-Length, routing headers).
     Connection,
@@ -337,7 +338,7 @@ impl BadRequest {
             Self::AccountId => "The account id must be plain digits without sign or leading zero.",
             Self::DuplicateKey => {
                 "The account must be named once and plainly: the query key that names it without percent \
-                 escapes and after '?' or '&' (not ';'), and no two values."
+                 escapes and after '?' or '&' (not ';'), the header without '_' for '-', and no two values."
             }
             Self::Connection => "The Connection header names a field that cannot be removed.",
             Self::Body => "The request body does not match its own framing.",

@@ -192,6 +192,14 @@ fn ambiguous_texts_are_refused() {
     }
     check(get("cloud.getdbt.com/").with(&["x-account-id: 1", "X-Account-Id: 2"]), "duplicate_key");
     check(get("cloud.getdbt.com/").with(&["x-account-id: 1", "environmentid: 88991"]), "duplicate_key");
+    // Many cells read both spellings as one name.
+    check(get("cloud.getdbt.com/").with(&["x-account-id: 12345", "x_account_id: 26228"]), "duplicate_key");
+    check(get("cloud.getdbt.com/").with(&["X-Account_Id: 12345"]), "duplicate_key");
+    check(get("ab123.us1.dbt.com/").with(&["x_account_id: 26228"]), "duplicate_key");
+    // The cell would not be shown what the request was routed by.
+    for connection in ["Connection: x-account-id", "Connection: close, X-Account-Id"] {
+        check(get("cloud.getdbt.com/").with(&[connection, "x-account-id: 12345"]), "bad_connection_header");
+    }
     check(get("cloud.getdbt.com/").with(&["x-account-id: 1, 1"]), "bad_account_id");
     check(get("cloud.getdbt.com/").with(&["environmentid: abc"]), "bad_account_id");
     check(get("cloud.getdbt.com/deploy/me/"), "bad_account_id");
