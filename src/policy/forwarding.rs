@@ -62,6 +62,9 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 /// What some old clients and servers say in place of Connection (RFC 9112 appendix C.2.2).
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// What stands beside it, of the same trace only.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Who failed on the way, and how (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -223,9 +226,14 @@ pub fn trailing(trailers: &mut HeaderMap) {
     }
 }
 
-/// Whether a field of a cell is for one hop, or only ours to say.
+/// Whether a field of a cell is for one hop, or only ours to say. So is where else the host can be reached
+/// (`Alt-Svc`, RFC 7838): on a legacy host the answer of one account's cell would lead the requests of all its clients
+/// around us, and back through the cell.
 fn is_foreign(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || *name == PROXY_CONNECTION || gate::is_routing_field(name.as_str().as_bytes())
+    HOP_BY_HOP.contains(name)
+        || *name == PROXY_CONNECTION
+        || *name == header::ALT_SVC
+        || gate::is_routing_field(name.as_str().as_bytes())
 }
 
 /// Whether a cell reports a failure in our name (RFC 9209): its own proxies may report theirs.
@@ -284,7 +292,8 @@ fn remove_foreign(headers: &HeaderMap, edits: &mut Edits) {
     // A cell must never see two; the well-formed one is set again.
     edits.remove.push(X_REQUEST_ID);
     if !has_valid_traceparent(headers) {
-        edits.remove.push(TRACEPARENT);
+        // A new trace begins, and what was said of another one is not about it (W3C Trace Context section 4.2).
+        edits.remove.extend([TRACEPARENT, TRACESTATE]);
     }
 }
 
@@ -499,11 +508,12 @@ mod tests {
             ("X_Cellgate_Cell", "x"),
             ("connection", "close, x-hop"),
             ("x-hop", "1"),
+            ("alt-svc", "h2=\"shared.example:443\""),
             ("content-type", "text/plain"),
             ("transfer-encoding", "chunked"),
         ]);
         let removed = incoming(StatusCode::OK, &response, false);
-        for name in ["x-cellgate-outcome", "x_cellgate_cell", "connection", "x-hop"] {
+        for name in ["x-cellgate-outcome", "x_cellgate_cell", "connection", "x-hop", "alt-svc"] {
             assert!(removed.iter().any(|removed| removed == name), "{name}");
         }
         for name in ["content-type", "transfer-encoding"] {
@@ -537,8 +547,9 @@ mod tests {
     #[test]
     fn a_valid_trace_is_continued_and_another_is_replaced() {
         let check = |given: &str, kept: bool| {
-            let sent = sent(&[("traceparent", given)]);
+            let sent = sent(&[("traceparent", given), ("tracestate", "vendor=1")]);
             assert_eq!(sent["traceparent"] == given, kept, "{given}");
+            assert_eq!(sent.contains_key("tracestate"), kept, "{given}");
         };
         check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true);
         check("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false);
