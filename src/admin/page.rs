@@ -7,7 +7,7 @@ const PAGE: &str = include_str!("index.html");
 /// The page, with the path of the unix socket where there is one.
 pub(super) fn index(socket: Option<&Path>) -> String {
     let socket = socket.map_or_else(
-        || "No admin socket is configured (<code>admin.socket</code>); SIGHUP reloads.".to_owned(),
+        || "No admin socket is configured (<code>admin.unix</code>); SIGHUP reloads.".to_owned(),
         |path| {
             let path = escape(&path.display().to_string());
             format!("<code>curl --unix-socket {path} -X POST http://admin/reload</code>")
@@ -43,6 +43,9 @@ mod tests {
         }
         for path in ["/healthz", "/readyz", "/metrics", "/config", "/cells"] {
             assert!(page.contains(&format!("href=\"{path}\"")), "{path}");
+        }
+        for path in ["POST /reload", "POST /upgrade", "/accounts/{id}"] {
+            assert!(page.contains(path), "{path}");
         }
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
         .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harden))
         .with_state(state)
 }
@@ -103,6 +104,16 @@ async fn harden(mut response: Response) -> Response {
 
 async fn not_found() -> Response {
     trouble(StatusCode::NOT_FOUND, "not_found", "There is no such page.", "See / for what there is.")
+}
+
+async fn wrong_method() -> Response {
+    let what = "This page is not called by this method.";
+    trouble(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        what,
+        "Use the one that Allow names (see /).",
+    )
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {

@@ -138,6 +138,11 @@ fn every_page_is_on_both_doors() {
         }
     }
     assert_eq!(running.get("/nothing").json()["error"], "not_found");
+    for path in ["/reload", "/upgrade"] {
+        let answer = running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!((answer.status, &answer.json()["error"]), (405, &json!("method_not_allowed")), "{path}");
+        assert!(answer.head.contains("allow: post"), "{path}: {}", answer.head);
+    }
     let head = running.tcp("HEAD /config HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(running.get("/metrics").body.contains("cellgate_in_flight_limit{cell=\"mt\"} 20\n"));
