@@ -51,6 +51,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .read_to_string(&mut token)
         .context("reading the token from standard input")?;
     let token = token.trim();
+    if token.is_empty() {
+        complain(
+            "cellgate: there is no token on standard input; pipe it in, as in `cellgate fingerprint < FILE`",
+        );
+        return Ok(USAGE.into());
+    }
     let rules = &config.identify.credentials;
     if !rules.shapes.iter().any(|shape| shape.fits(token.as_bytes())) {
         complain(

@@ -139,6 +139,9 @@ fn exit_after(waiting: Runtime, times: u32, mut signal: impl AsyncFnMut() + Send
                 signal().await;
             }
         });
+        tracing::warn!(
+            "told to stop again: what is under way is cut off now, and has no line in the access log"
+        );
         std::process::exit(i32::from(FAILED));
     });
 }

@@ -56,6 +56,13 @@ fn a_wrong_command_line_exits_64_and_help_exits_0() {
 }
 
 #[test]
+fn a_fingerprint_of_nothing_is_not_one_of_a_wrong_shape() {
+    let output = process::run(&folder(), &["fingerprint"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("no token on standard input"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn every_command_ends_quietly_when_its_reader_goes_away() {
     let folder = folder();
     // More than a pipe holds, so that the writer meets the closed end.

@@ -72,6 +72,28 @@ fn sigterm_fails_readiness_finishes_what_is_in_flight_and_exits_with_0() {
 }
 
 #[test]
+fn a_second_sigterm_ends_it_at_once_and_the_log_says_so() {
+    let runtime = runtime();
+    let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
+    let folder = Folder::example(&addresses(&cells));
+    patient(&folder);
+    let mut process = Process::start(&folder);
+    let mut slow = raw_http::tcp(process.addr("http"));
+    slow.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Sim: delay_ms=60000\r\n\r\n").as_bytes())
+        .unwrap();
+    eventually("the slow request to arrive", || (cells["cell-1"].counts().requests == 1).then_some(()));
+    let says = |line: &serde_json::Value, what: &str| {
+        line["fields"]["message"].as_str().is_some_and(|message| message.starts_with(what))
+    };
+    process.signal("TERM");
+    process.line("the drain", |line| says(line, "draining"));
+    process.signal("TERM");
+    assert_eq!(process.ended().code(), Some(1));
+    process.line("what the second signal does", |line| says(line, "told to stop again"));
+    assert!(raw_http::ends(&mut slow));
+}
+
+#[test]
 fn a_tunnel_that_does_not_end_is_cut_at_the_deadline_and_said() {
     let mut world = World::prepared(|folder| {
         folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 500ms");
