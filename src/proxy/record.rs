@@ -111,6 +111,11 @@ pub(super) fn rejected_stream(peer: &Peer, snapshot: Arc<Snapshot>) -> RequestEv
     }
 }
 
+/// The method of a request that nobody has read.
+fn unread() -> Method {
+    Method::from_bytes(b"-").unwrap_or_default()
+}
+
 fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEvent {
     RequestEvent {
         snapshot,
@@ -121,7 +126,7 @@ fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEv
         scheme: peer.facts.scheme,
         version: WireVersion::Http11,
         upgrade: Upgrade::None,
-        method: Method::GET,
+        method: unread(),
         host: Box::default(),
         path: Box::default(),
         user_agent: None,

@@ -7,7 +7,7 @@ use loadtest::client::{Ask, Http};
 
 use super::{said, said_h2};
 use crate::raw_http;
-use crate::running::{authority, eventually};
+use crate::running::{access_line, authority, eventually};
 use crate::world::World;
 
 const HOST: &str = "Host: cloud.getdbt.com\r\n";
@@ -65,6 +65,10 @@ fn a_malformed_request_gets_a_problem_document_and_the_end_of_the_connection() {
         assert!(reply.body.len() < 1024, "short");
         assert_eq!(reply.header("connection"), Some("close"), "{request:?}");
         assert!(raw_http::ends(&mut connection), "{request:?}");
+        let line = access_line(&world.edge.folder, reply.header("x-request-id").unwrap());
+        let (method, _) = request.split_once(' ').unwrap_or_default();
+        let said = line["method"].as_str().unwrap();
+        assert!(said == "-" || said == method, "{request:?}: not read, and called {said}");
     }
     nothing_reached_a_cell(&world);
     // Unusual is not malformed.
