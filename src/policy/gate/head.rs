@@ -329,8 +329,12 @@ impl Fields {
     }
 }
 
-/// Reads a Content-Length: 1 to [`MAX_LENGTH_DIGITS`] digits, at most [`MAX_CONTENT_LENGTH`].
+/// Reads a Content-Length: 1 to [`MAX_LENGTH_DIGITS`] digits, at most [`MAX_CONTENT_LENGTH`]. Without leading zeros,
+/// which the grammar allows and some readers take for octal.
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    if value.len() > 1 && value[0] == b'0' {
+        return None;
+    }
     if value.is_empty() || value.len() > MAX_LENGTH_DIGITS || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
