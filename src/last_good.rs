@@ -10,11 +10,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::config::boot::MAX_CONFIG_BYTES;
-use crate::policy::hex::hex;
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -107,9 +105,7 @@ impl LastGood {
         for content in self.files.values() {
             rest.extend_from_slice(content);
         }
-        let mut bytes = format!("{MAGIC} {}\n", sha256(&rest)).into_bytes();
-        bytes.extend_from_slice(&rest);
-        bytes
+        state_file::sealed(MAGIC, &rest)
     }
 
     /// Reads the file.
@@ -117,12 +113,8 @@ impl LastGood {
     /// # Errors
     /// It is not what [`to_bytes`](Self::to_bytes) makes; the text says what does not fit.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, &'static str> {
-        let (first, rest) = split_line(bytes).ok_or("it has no first line")?;
-        let digest = first.strip_prefix(MAGIC.as_bytes()).ok_or("it is not of this version")?;
-        if digest.strip_prefix(b" ") != Some(sha256(rest).as_bytes()) {
-            return Err("its digest does not fit its content");
-        }
-        let (header, mut content) = split_line(rest).ok_or("it has no header")?;
+        let rest = state_file::unsealed(MAGIC, bytes)?;
+        let (header, mut content) = state_file::split_line(rest).ok_or("it has no header")?;
         let header: Header = serde_json::from_slice(header).map_err(|_| "its header cannot be read")?;
         let mut files = BTreeMap::new();
         for (name, len) in header.files {
@@ -137,15 +129,6 @@ impl LastGood {
         }
         Ok(Self { saved_at: header.saved_at, hash: header.hash, files })
     }
-}
-
-fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    Some((&bytes[..end], &bytes[end + 1..]))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes))
 }
 
 #[cfg(test)]
@@ -185,7 +168,7 @@ mod tests {
     #[test]
     fn a_file_with_its_digest_is_still_looked_at() {
         let read = |rest: &str| {
-            LastGood::from_bytes(format!("{MAGIC} {}\n{rest}", sha256(rest.as_bytes())).as_bytes())
+            LastGood::from_bytes(&state_file::sealed(MAGIC, rest.as_bytes()))
         };
         let header = |files: &str| format!("{{\"saved_at\":1,\"hash\":\"a\",\"files\":[{files}]}}\n");
         let one = header(r#"["a.yaml",3]"#);
@@ -201,7 +184,7 @@ mod tests {
             let found = read(&rest).unwrap_err();
             assert!(found.contains(reason), "{rest}: {found}");
         }
-        let loose = format!("{MAGIC}{}\n", sha256(b""));
+        let loose = String::from_utf8(state_file::sealed(MAGIC, b"")).unwrap().replacen(" 1 ", " 1", 1);
         assert!(LastGood::from_bytes(loose.as_bytes()).unwrap_err().contains("digest"));
     }
 

@@ -7,6 +7,8 @@ pub mod policy;
 
 pub mod config;
 
+pub mod approval;
+
 pub mod live;
 pub mod readiness;
 pub mod telemetry;
@@ -22,6 +24,8 @@ pub mod systemd;
 pub mod last_good;
 pub mod learned_file;
 pub mod load;
+
+pub mod approval_files;
 pub mod reload;
 pub mod start;
 

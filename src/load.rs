@@ -43,6 +43,11 @@ pub fn load(place: impl Into<Place>) -> Sources {
     settled(&place, || read(&place))
 }
 
+/// A file of at most so many bytes that not everybody can write to, wherever it lies.
+pub fn bounded(path: &Path, most: u64) -> FileText {
+    guarded(path, &Bound::Most(most), FileKind::Table)
+}
+
 /// The first of a few readings during which nothing changed.
 fn settled(place: &Place, mut read: impl FnMut() -> (Sources, Seen)) -> Sources {
     for _ in 0..READINGS {
@@ -172,6 +177,8 @@ enum Bound {
     Pem,
     /// What is left of `limits.max_config_bytes`.
     Left(u64),
+    /// As whoever asks wants it.
+    Most(u64),
 }
 
 impl Bound {
@@ -179,13 +186,14 @@ impl Bound {
         match self {
             Self::Yaml => MAX_YAML_BYTES as u64,
             Self::Pem => MAX_PEM_BYTES,
-            Self::Left(bytes) => *bytes,
+            Self::Left(bytes) | Self::Most(bytes) => *bytes,
         }
     }
 
     fn expected(&self) -> String {
         match self {
             Self::Yaml | Self::Pem => format!("at most {}", self.bytes()),
+            Self::Most(bytes) => format!("at most {bytes} bytes"),
             Self::Left(bytes) => format!("at most {bytes}, what is left of limits.max_config_bytes"),
         }
     }

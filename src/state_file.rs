@@ -7,6 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::policy::hex::hex;
+
 /// Writes the file beside the old one, readable by its owner only, and renames it into place.
 ///
 /// # Errors
@@ -24,6 +28,32 @@ pub fn replace(state_dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     fs::rename(&part, state_dir.join(name))?;
     // The rename itself must survive a power cut.
     File::open(state_dir)?.sync_all()
+}
+
+/// A file that is believed only whole: a line with its kind and version and the digest of all that follows, and that.
+pub fn sealed(magic: &str, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{magic} {}\n", hex(digest(&SHA256, rest))).into_bytes();
+    bytes.extend_from_slice(rest);
+    bytes
+}
+
+/// What follows the first line of such a file.
+///
+/// # Errors
+/// It is not what [`sealed`] makes; the text says what does not fit.
+pub fn unsealed<'a>(magic: &str, bytes: &'a [u8]) -> Result<&'a [u8], &'static str> {
+    let (first, rest) = split_line(bytes).ok_or("it has no first line")?;
+    let written = first.strip_prefix(magic.as_bytes()).ok_or("it is not of this version")?;
+    if written.strip_prefix(b" ") != Some(hex(digest(&SHA256, rest)).as_bytes()) {
+        return Err("its digest does not fit its content");
+    }
+    Ok(rest)
+}
+
+/// The first line without its end, and what follows it.
+pub fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
 }
 
 /// Whether this process may replace files of the state folder. Two do not at once: a predecessor gives it up

@@ -2,6 +2,7 @@
 //! what a person reads is printed here and nowhere else.
 
 mod admin_socket;
+mod approve;
 mod check;
 mod explain;
 mod fingerprint;
@@ -42,6 +43,8 @@ enum Command {
     Check(check::Args),
     /// Say what a configuration would change, before it serves
     Plan(plan::Args),
+    /// Approve a plan with an SSH key
+    Approve(approve::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
@@ -91,6 +94,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Approve(args) => approve::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),

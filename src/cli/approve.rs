@@ -1,0 +1,211 @@
+//! `cellgate approve`: signs a plan with an SSH key. Writes the statement, lets `ssh-keygen` sign it, and puts both into
+//! one file; says in words what is signed before it is. Reads no configuration: it runs where the key is.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::ArgGroup;
+use serde::Deserialize;
+
+use super::{OK, complain, now, print, print_line};
+use crate::approval::file::FOLDER;
+use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
+use crate::approval::{Approval, Digest, FleetId, MAX_AGE_SECONDS, NAMESPACE, Nonce, Statement};
+use crate::config::problem::quoted;
+use crate::config::time::{parse_duration, show_duration, show_moment};
+
+/// Approve a plan with an SSH key.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["plan", "plan_digest", "join"]))]
+pub struct Args {
+    /// The plan, as JSON of `cellgate plan`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["candidate", "base", "fleet"])]
+    plan: Option<PathBuf>,
+    /// Digest of the plan, where the file is elsewhere
+    #[arg(long, value_name = "DIGEST", requires_all = ["candidate", "base", "fleet"])]
+    plan_digest: Option<String>,
+    /// Content hash of the configuration that may begin to serve
+    #[arg(long, value_name = "HASH", requires = "plan_digest")]
+    candidate: Option<String>,
+    /// Content hash of the configuration that serves now; none for a start from nothing
+    #[arg(long, value_name = "HASH", requires = "plan_digest")]
+    base: Option<String>,
+    /// The fleet that the change goes to
+    #[arg(long, value_name = "NAME", requires = "plan_digest")]
+    fleet: Option<String>,
+    /// Key to sign with: a private key, or a public one whose private half an agent or a token has
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["print_statement", "join"])]
+    key: Option<PathBuf>,
+    /// For how long the approval counts, at most 7d
+    #[arg(long, value_name = "SPAN", default_value = "24h", conflicts_with = "join", value_parser = lifetime)]
+    expires: i64,
+    /// The approval's file [default: a name of its own in the current folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print the statement and sign nothing: for a key that is on another machine
+    #[arg(long, conflicts_with_all = ["key", "join", "out"])]
+    print_statement: bool,
+    /// Put together a statement and the signature that was made of it elsewhere
+    #[arg(long, num_args = 2, value_names = ["STATEMENT", "SIGNATURE"], conflicts_with = "key")]
+    join: Option<Vec<PathBuf>>,
+}
+
+/// Longest file that is read here: a plan that lists a change of a million accounts has its counts, not its rows.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some([statement, signature]) = args.join.as_deref() {
+        let (text, signature) = (read(statement)?, read(signature)?);
+        let statement = Statement::parse(&text)
+            .with_context(|| format!("{} is no statement of cellgate approve", statement.display()))?;
+        complain(&in_words(&statement, now()));
+        return finish(&statement, &text, &signature, args.out.as_deref());
+    }
+    let statement = args.statement()?;
+    complain(&in_words(&statement, now()));
+    let text = statement.text();
+    match &args.key {
+        None => {
+            complain(&format!(
+                "\nSign exactly the text that follows where the key is, and put both together here:\n  \
+                 ssh-keygen -Y sign -n {NAMESPACE} -f KEY STATEMENT\n  \
+                 cellgate approve --join STATEMENT STATEMENT.sig\n"
+            ));
+            print(text.as_bytes())?;
+            Ok(OK.into())
+        }
+        Some(key) => {
+            complain(&format!("\nSigning with {} (a hardware key waits to be touched).", key.display()));
+            finish(&statement, &text, &sign(key, &text)?, args.out.as_deref())
+        }
+    }
+}
+
+/// What `cellgate plan` says of itself; the rest is for readers.
+#[derive(Deserialize)]
+struct Plan {
+    version: u32,
+    fleet: String,
+    digest: String,
+    base: Option<String>,
+    candidate: String,
+}
+
+/// The version of the plan that is known here.
+const PLAN_VERSION: u32 = 1;
+
+impl Args {
+    fn statement(&self) -> anyhow::Result<Statement> {
+        let mut nonce = [0; 16];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no random numbers"))?;
+        let said = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (source, plan) = match &self.plan {
+            Some(path) => (path.display().to_string(), read_plan(path)?),
+            None => {
+                let (digest, candidate) = (said(&self.plan_digest), said(&self.candidate));
+                let (fleet, base) = (said(&self.fleet), self.base.clone());
+                ("the command line".to_owned(), Plan { version: PLAN_VERSION, fleet, digest, base, candidate })
+            }
+        };
+        let wrong = |what: &str, found: &str, expected: &str| {
+            anyhow!("{source}: the {what} is {}; expected {expected}", quoted(found))
+        };
+        let base = plan.base.as_deref().map_or(Some(None), parse_base);
+        Ok(Statement {
+            fleet: FleetId::parse(&plan.fleet).ok_or_else(|| wrong("fleet", &plan.fleet, FLEET))?,
+            plan: Digest::parse(&plan.digest).ok_or_else(|| wrong("digest of the plan", &plan.digest, DIGEST))?,
+            candidate: Digest::parse(&plan.candidate)
+                .ok_or_else(|| wrong("candidate", &plan.candidate, DIGEST))?,
+            base: base.ok_or_else(|| {
+                wrong("base", plan.base.as_deref().unwrap_or_default(), &format!("{DIGEST}, or none"))
+            })?,
+            nonce: Nonce(nonce),
+            expires: now().saturating_add(self.expires),
+        })
+    }
+}
+
+fn read_plan(path: &Path) -> anyhow::Result<Plan> {
+    let plan: Plan = serde_json::from_str(&read(path)?).with_context(|| {
+        format!("{} is no plan; expected what cellgate plan has written as JSON", path.display())
+    })?;
+    ensure!(
+        plan.version == PLAN_VERSION,
+        "{} is a plan of version {}; this cellgate knows version {PLAN_VERSION}: take the cellgate that made it",
+        path.display(),
+        plan.version
+    );
+    Ok(plan)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let context = || format!("reading {}", path.display());
+    let length = fs::metadata(path).with_context(context)?.len();
+    ensure!(
+        length <= MAX_FILE_BYTES,
+        "{} has {length} bytes; expected at most {MAX_FILE_BYTES}",
+        path.display()
+    );
+    fs::read_to_string(path).with_context(context)
+}
+
+/// For how long, in seconds.
+fn lifetime(text: &str) -> Result<i64, String> {
+    let seconds = parse_duration(text).and_then(|span| i64::try_from(span.as_secs()).ok());
+    seconds
+        .filter(|seconds| (1..=MAX_AGE_SECONDS).contains(seconds))
+        .ok_or_else(|| "expected a whole number with a unit (90m, 24h, 3d), at most 7d".to_owned())
+}
+
+fn in_words(statement: &Statement, now: i64) -> String {
+    let Statement { fleet, plan, candidate, base, nonce: _, expires } = statement;
+    let from = match base {
+        Some(_) => format!("from   {}  (serves now)", show_base(*base)),
+        None => "from   nothing: no configuration serves now".to_owned(),
+    };
+    let left = std::time::Duration::from_secs(expires.saturating_sub(now).max(0).unsigned_abs());
+    let until = show_moment(*expires);
+    let until = if left.is_zero() { format!("{until}, which has passed") } else { until };
+    format!(
+        "You approve one change of the fleet {fleet}, and nothing else:\n  plan   {plan}\n  {from}\n  to     {candidate}\n\
+         Each replica takes it once, until {until} ({} from now).",
+        show_duration(left)
+    )
+}
+
+/// What `ssh-keygen` prints for a text. It asks for a passphrase on the terminal, if it must.
+fn sign(key: &Path, text: &str) -> anyhow::Result<String> {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.context(
+        "starting ssh-keygen (package openssh-client); where there is none, use --print-statement, sign elsewhere, and \
+         --join",
+    )?;
+    // It may end without reading, and has said why then.
+    let _ = child.stdin.take().expect("standard input is piped").write_all(text.as_bytes());
+    let output = child.wait_with_output().context("waiting for ssh-keygen")?;
+    if !output.status.success() {
+        bail!("ssh-keygen has not signed with {} ({}); its words are above", key.display(), output.status);
+    }
+    String::from_utf8(output.stdout).context("reading the signature of ssh-keygen")
+}
+
+fn finish(statement: &Statement, text: &str, signature: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let approval = Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
+    let key = Approval::parse(approval.as_bytes())?.fingerprint();
+    let name = |digits: String| digits[..12].to_owned();
+    let own = || format!("{}-{}.approval", name(statement.plan.to_string()), name(statement.nonce.to_string()));
+    let path = out.map_or_else(|| PathBuf::from(own()), Path::to_owned);
+    let file = OpenOptions::new().write(true).create_new(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(approval.as_bytes()));
+    written.with_context(|| format!("writing {}; --out names another file", path.display()))?;
+    complain(&format!(
+        "Signed by {key}. Put the file into {FOLDER}/ of the configuration folder; its name must end with .approval."
+    ));
+    print_line(&path.display().to_string())?;
+    Ok(OK.into())
+}
