@@ -97,6 +97,11 @@ fn an_account_table_has_the_rows_of_its_text() {
 }
 
 #[test]
+fn an_approval_counts_where_somebody_has_signed_it() {
+    check("approvals", targets::approvals, 30_000);
+}
+
+#[test]
 fn frames_are_found_however_they_come() {
     check("frames", targets::frames, 300_000);
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::panic)]
 
 mod accounts;
+mod approvals;
 mod chunks;
 mod config;
 mod frames;
@@ -22,6 +23,7 @@ mod snapshot;
 use std::sync::LazyLock;
 
 pub use accounts::accounts;
+pub use approvals::approvals;
 use cellgate::listen::proxy_protocol::{self as proxy, MAX_HEADER_LEN, Parsed};
 use cellgate::policy::credential::{Learning, fingerprint};
 use cellgate::policy::decide::{Decision, Source, Verdict, Why};

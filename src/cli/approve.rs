@@ -5,13 +5,14 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::ArgGroup;
 use serde::Deserialize;
 
 use super::{OK, complain, now, print, print_line};
-use crate::approval::file::FOLDER;
+use crate::approval::file::{EXTENSION, FOLDER};
 use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
 use crate::approval::{Approval, Digest, FleetId, MAX_AGE_SECONDS, NAMESPACE, Nonce, Statement};
 use crate::config::problem::quoted;
@@ -57,15 +58,19 @@ pub struct Args {
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let now = now();
+    if let Some(out) = args.out.as_ref().filter(|out| out.extension().is_none_or(|end| end != EXTENSION)) {
+        bail!("--out {}: no replica reads it there; expected a name that ends with .{EXTENSION}", out.display());
+    }
     if let Some([statement, signature]) = args.join.as_deref() {
         let (text, signature) = (read(statement)?, read(signature)?);
         let statement = Statement::parse(&text)
             .with_context(|| format!("{} is no statement of cellgate approve", statement.display()))?;
-        complain(&in_words(&statement, now()));
+        complain(&in_words(&statement, now));
         return finish(&statement, &text, &signature, args.out.as_deref());
     }
-    let statement = args.statement()?;
-    complain(&in_words(&statement, now()));
+    let statement = args.statement(now)?;
+    complain(&in_words(&statement, now));
     let text = statement.text();
     match &args.key {
         None => {
@@ -98,7 +103,7 @@ struct Plan {
 const PLAN_VERSION: u32 = 1;
 
 impl Args {
-    fn statement(&self) -> anyhow::Result<Statement> {
+    fn statement(&self, now: i64) -> anyhow::Result<Statement> {
         let mut nonce = [0; 16];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no random numbers"))?;
         let said = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -123,7 +128,7 @@ impl Args {
                 wrong("base", plan.base.as_deref().unwrap_or_default(), &format!("{DIGEST}, or none"))
             })?,
             nonce: Nonce(nonce),
-            expires: now().saturating_add(self.expires),
+            expires: now.saturating_add(self.expires),
         })
     }
 }
@@ -166,13 +171,14 @@ fn in_words(statement: &Statement, now: i64) -> String {
         Some(_) => format!("from   {}  (serves now)", show_base(*base)),
         None => "from   nothing: no configuration serves now".to_owned(),
     };
-    let left = std::time::Duration::from_secs(expires.saturating_sub(now).max(0).unsigned_abs());
-    let until = show_moment(*expires);
-    let until = if left.is_zero() { format!("{until}, which has passed") } else { until };
+    // In whole minutes: nobody plans by the second.
+    let minutes = expires.saturating_sub(now).max(0) / 60;
+    let left = show_duration(Duration::from_secs(minutes.unsigned_abs() * 60));
+    let left = if minutes == 0 { "which is now or has passed".to_owned() } else { format!("{left} from now") };
     format!(
         "You approve one change of the fleet {fleet}, and nothing else:\n  plan   {plan}\n  {from}\n  to     {candidate}\n\
-         Each replica takes it once, until {until} ({} from now).",
-        show_duration(left)
+         Each replica takes it once, until {} ({left}).",
+        show_moment(*expires)
     )
 }
 
@@ -198,13 +204,13 @@ fn finish(statement: &Statement, text: &str, signature: &str, out: Option<&Path>
     let approval = Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
     let key = Approval::parse(approval.as_bytes())?.fingerprint();
     let name = |digits: String| digits[..12].to_owned();
-    let own = || format!("{}-{}.approval", name(statement.plan.to_string()), name(statement.nonce.to_string()));
+    let own = || format!("{}-{}.{EXTENSION}", name(statement.plan.to_string()), name(statement.nonce.to_string()));
     let path = out.map_or_else(|| PathBuf::from(own()), Path::to_owned);
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
     let written = file.and_then(|mut file| file.write_all(approval.as_bytes()));
     written.with_context(|| format!("writing {}; --out names another file", path.display()))?;
     complain(&format!(
-        "Signed by {key}. Put the file into {FOLDER}/ of the configuration folder; its name must end with .approval."
+        "Signed by {key}. Put the file into {FOLDER}/ of the configuration folder."
     ));
     print_line(&path.display().to_string())?;
     Ok(OK.into())

@@ -1,0 +1,145 @@
+//! `cellgate approve` as people type it, with keys in files.
+
+use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cellgate::approval::{Judgement, Used, judge};
+
+use crate::keys::{Keys, good};
+use crate::{allowed, demand, file, short};
+
+fn approve(keys: &Keys, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.arg("approve").args(arguments).current_dir(keys.path()).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn plan() -> String {
+    let (plan, base, candidate) = ("01".repeat(32), "03".repeat(32), "02".repeat(32));
+    format!(
+        r#"{{"version":1,"fleet":"prod-us","digest":"{plan}","base":"{base}","candidate":"{candidate}","cells":[]}}"#
+    )
+}
+
+/// Of a file in the folder of the keys, by now.
+fn judged(keys: &Keys, name: &str, line: &str) -> Judgement {
+    let text = std::fs::read_to_string(keys.path().join(name)).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    judge(&[file(name, &text)], &demand(1), &allowed(line), &Used::default(), i64::try_from(now).unwrap())
+}
+
+#[test]
+fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
+    let keys = Keys::default();
+    let alice = keys.make("alice", "ed25519", "");
+    std::fs::write(keys.path().join("plan.json"), plan()).unwrap();
+    let output = approve(&keys, &["--plan", "plan.json", "--key", "alice", "--out", "a.approval", "--expires", "90m"]);
+    assert_eq!(good(&output), "a.approval\n");
+    let words = said(&output);
+    for expect in [
+        "You approve one change of the fleet prod-us, and nothing else:",
+        &format!("plan   {}", "01".repeat(32)),
+        &format!("from   {}  (serves now)", "03".repeat(32)),
+        &format!("to     {}", "02".repeat(32)),
+        "(90m from now)",
+        &format!("Signed by {}.", alice.fingerprint()),
+        "approvals/ of the configuration folder",
+    ] {
+        assert!(words.contains(expect), "{expect}: {words}");
+    }
+    let line = format!("alice@x {}", alice.public);
+    let judgement = judged(&keys, "a.approval", &line);
+    assert_eq!(short(&judgement), ["a.approval: alice@x"]);
+    // Again, it is another approval; and by itself it takes a name of its own.
+    let output = approve(&keys, &["--plan", "plan.json", "--key", "alice.pub"]);
+    assert_ne!(output.status.code(), Some(0), "no agent has it: {}", said(&output));
+    let output = approve(&keys, &["--plan", "plan.json", "--key", "alice"]);
+    let name = good(&output);
+    assert!(name.starts_with("010101010101-") && name.ends_with(".approval\n"), "{name}");
+    let again = judged(&keys, name.trim_end(), &line);
+    assert!(again.met);
+    assert_ne!(again.accepted[0].nonce, judgement.accepted[0].nonce);
+}
+
+#[test]
+fn a_key_on_another_machine_signs_the_printed_statement() {
+    let keys = Keys::default();
+    let alice = keys.make("alice", "ecdsa", "256");
+    let (plan, base, candidate) = ("01".repeat(32), "03".repeat(32), "02".repeat(32));
+    let by_hand =
+        ["--plan-digest", &plan, "--base", &base, "--candidate", &candidate, "--fleet", "prod-us", "--print-statement"];
+    let output = approve(&keys, &by_hand);
+    let statement = good(&output);
+    assert!(said(&output).contains("ssh-keygen -Y sign -n cellgate-plan@v1 -f KEY STATEMENT"), "{}", said(&output));
+    std::fs::write(keys.path().join("statement"), &statement).unwrap();
+    std::fs::write(keys.path().join("statement.sig"), alice.sign(&statement)).unwrap();
+    let output = approve(&keys, &["--join", "statement", "statement.sig", "--out", "joined.approval"]);
+    assert_eq!(good(&output), "joined.approval\n");
+    assert!(said(&output).contains("You approve one change of the fleet prod-us"));
+    let judgement = judged(&keys, "joined.approval", &format!("alice@x {}", alice.public));
+    assert_eq!(short(&judgement), ["joined.approval: alice@x"]);
+    // From nothing.
+    let from_nothing = by_hand.map(|word| if word == base { "none" } else { word });
+    let output = approve(&keys, &from_nothing);
+    assert!(good(&output).contains("\nbase: none\n"));
+    assert!(said(&output).contains("from   nothing"));
+}
+
+#[test]
+fn mistakes_are_told_and_nothing_is_written() {
+    let keys = Keys::default();
+    let alice = keys.make("alice", "ed25519", "");
+    keys.make("weak", "rsa", "1024");
+    let write = |name: &str, text: &str| std::fs::write(keys.path().join(name), text).unwrap();
+    write("plan.json", &plan());
+    write("newer.json", &plan().replacen("\"version\":1", "\"version\":2", 1));
+    write("short.json", &plan().replacen("\"digest\":\"01", "\"digest\":\"", 1));
+    write("unnamed.json", &plan().replacen("prod-us", "prod us", 1));
+    write("text.json", "no JSON");
+    write("taken.approval", "what was here");
+    let statement = crate::statement(1).text();
+    write("statement", &statement);
+    write("other.sig", &alice.sign("something else"));
+    write("git.sig", &alice.sign_as("git", &statement, &[]));
+    let before = std::fs::read_dir(keys.path()).unwrap().count();
+    let mut checked = 0;
+    for (line, code, expect) in [
+        ("", 64, "--plan"),
+        ("--plan plan.json", 64, "--key"),
+        ("--plan plan.json --fleet prod-us --key alice", 64, "cannot be used with"),
+        ("--plan-digest 01 --key alice", 64, "--candidate"),
+        ("--join statement", 64, "2 values"),
+        ("--plan plan.json --key alice --expires 8d", 64, "at most 7d"),
+        ("--plan plan.json --key alice --expires 0s", 64, "at most 7d"),
+        ("--plan plan.json --key alice --out a.txt", 1, "expected a name that ends with .approval"),
+        ("--plan nowhere.json --key alice", 1, "reading nowhere.json"),
+        ("--plan text.json --key alice", 1, "text.json is no plan; expected what cellgate plan"),
+        ("--plan newer.json --key alice", 1, "is a plan of version 2; this cellgate knows version 1"),
+        ("--plan short.json --key alice", 1, "short.json: the digest of the plan is"),
+        ("--plan unnamed.json --key alice", 1, "the fleet is \"prod us\"; expected 1 to 63 letters"),
+        ("--plan plan.json --key nobody", 1, "ssh-keygen has not signed with nobody"),
+        ("--plan plan.json --key weak", 1, "no replica would count it: "),
+        ("--plan plan.json --key alice --out taken.approval", 1, "writing taken.approval; --out names another file"),
+        ("--join statement other.sig", 1, "did not sign this text"),
+        ("--join statement git.sig", 1, "it is for \"git\""),
+        ("--join plan.json other.sig", 1, "plan.json is no statement of cellgate approve"),
+    ] {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let output = approve(&keys, &arguments);
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", said(&output));
+        assert!(said(&output).contains(expect), "{line}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{line}");
+        checked += 1;
+    }
+    assert_eq!(checked, 19);
+    assert_eq!(std::fs::read_dir(keys.path()).unwrap().count(), before);
+    assert_eq!(std::fs::read_to_string(keys.path().join("taken.approval")).unwrap(), "what was here");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.args(["approve", "--plan", "plan.json", "--key", "alice"]).current_dir(keys.path());
+    let output = command.env("PATH", keys.path()).output().unwrap();
+    assert!(said(&output).contains("starting ssh-keygen (package openssh-client)"), "{}", said(&output));
+}
