@@ -61,7 +61,10 @@ fn name(path: &Path) -> Box<str> {
 }
 
 fn unreadable(error: &io::Error) -> Unreadable {
-    Unreadable { what: format!("cannot be read: {error}"), expected: "a folder that cellgate can read".to_owned() }
+    Unreadable {
+        what: format!("cannot be read: {error}"),
+        expected: "a folder that cellgate can read".to_owned(),
+    }
 }
 
 /// Those who may sign, and what is wrong with the file. A file that cannot be read lets nobody sign.
@@ -96,7 +99,9 @@ pub enum RememberError {
     #[error("{0}")]
     Refused(Refusal),
     /// The state folder cannot be written.
-    #[error("the used approvals cannot be written down in {USED_FILE} of the state folder, so they must not count")]
+    #[error(
+        "the used approvals cannot be written down in {USED_FILE} of the state folder, so they must not count"
+    )]
     Io(#[source] io::Error),
 }
 
@@ -231,7 +236,10 @@ mod tests {
         let path = dir.path().join(USED_FILE);
         fs::write(&path, "cellgate-used-approvals 2 x\n").unwrap();
         let reason = load_used(dir.path()).why_lost().unwrap().to_owned();
-        assert!(reason.ends_with("used-approvals.cellgate is damaged: it is not of this version"), "{reason}");
+        assert!(
+            reason.ends_with("used-approvals.cellgate is damaged: it is not of this version"),
+            "{reason}"
+        );
         let error = remember(dir.path(), &judgement(0..1), &demand(), NOW).unwrap_err();
         assert!(matches!(error, RememberError::Refused(Refusal::MemoryLost { .. })), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"cellgate-used-approvals 2 x\n");

@@ -167,9 +167,7 @@ mod tests {
 
     #[test]
     fn a_file_with_its_digest_is_still_looked_at() {
-        let read = |rest: &str| {
-            LastGood::from_bytes(&state_file::sealed(MAGIC, rest.as_bytes()))
-        };
+        let read = |rest: &str| LastGood::from_bytes(&state_file::sealed(MAGIC, rest.as_bytes()));
         let header = |files: &str| format!("{{\"saved_at\":1,\"hash\":\"a\",\"files\":[{files}]}}\n");
         let one = header(r#"["a.yaml",3]"#);
         assert_eq!(read(&format!("{one}one")).unwrap().files["a.yaml"], b"one");

@@ -11,10 +11,8 @@ use super::NOW;
 
 /// The keys that have signed the seeds; nobody has their private halves any more.
 const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINvAsOxrWgHAbzk5mk9sjtrvfZ5GZ8eGZiUze4S0hyzj";
-const BOB: &str =
-    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHLxoRiwnBxxLKIMM7yve3Ek5Y90SsAFOJMkk2LVHILoeRhYt3+LrRPgTPl5mmtlN8SOMkDMx7H5IFOEvYObWqA=";
-const CAROL: &str =
-    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQClaRcwYnXhIsEVn1fT84EA6gMWmXyyxu3ppBA/eNTUqFt2gq5xFqkBwxWXik6NsUPZiHeS8OpATog4ZSL0j/3WsuXlNaTvWYQbJZOiOQSkTZPZtIBqCPiPWE9OWFhxukdZmc2ie+d7JpjCH48VxJiLPHg357J8JVmawHrkZ0bzjlBSQAfL4z4OGqKqiH+y9iy5lgcZi3925Mwue3pdKsgRrmN/A/Apzm/J8noGFkyiJs1N8cgxkiELGtZHeMuVZi2ejV5AHBSZ2ZCDWU6+KLgRBEyGR5YabK8q6iqSzwwu8WNSKt5ROfQZC/oxfdZiLtEpDtHQbI7lTWhVB1EaZMYP";
+const BOB: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHLxoRiwnBxxLKIMM7yve3Ek5Y90SsAFOJMkk2LVHILoeRhYt3+LrRPgTPl5mmtlN8SOMkDMx7H5IFOEvYObWqA=";
+const CAROL: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQClaRcwYnXhIsEVn1fT84EA6gMWmXyyxu3ppBA/eNTUqFt2gq5xFqkBwxWXik6NsUPZiHeS8OpATog4ZSL0j/3WsuXlNaTvWYQbJZOiOQSkTZPZtIBqCPiPWE9OWFhxukdZmc2ie+d7JpjCH48VxJiLPHg357J8JVmawHrkZ0bzjlBSQAfL4z4OGqKqiH+y9iy5lgcZi3925Mwue3pdKsgRrmN/A/Apzm/J8noGFkyiJs1N8cgxkiELGtZHeMuVZi2ejV5AHBSZ2ZCDWU6+KLgRBEyGR5YabK8q6iqSzwwu8WNSKt5ROfQZC/oxfdZiLtEpDtHQbI7lTWhVB1EaZMYP";
 
 /// When what they have signed expires: 2026-11-21T00:00:00Z.
 const EXPIRES: i64 = 1_795_219_200;

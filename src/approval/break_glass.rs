@@ -189,7 +189,12 @@ mod tests {
         check("fire\nall is well", NOW + 60, "alice", "the reason \"fire\\nall is well\" has a line break");
         check("fire", NOW + 60, "a\u{1b}[2J", "the name");
         check("fire", NOW, "alice", "has passed");
-        check("fire", NOW + MAX_SECONDS + 1, "alice", "expected 2026-11-20T04:00:00Z at the latest, 4h from now");
+        check(
+            "fire",
+            NOW + MAX_SECONDS + 1,
+            "alice",
+            "expected 2026-11-20T04:00:00Z at the latest, 4h from now",
+        );
         check("fire", i64::MAX, "alice", "at the latest");
     }
 
@@ -210,7 +215,8 @@ mod tests {
     #[test]
     fn each_objection_is_judged_by_itself() {
         let asked = Override::parse("us1 is on fire", NOW + 60, "alice", NOW).unwrap();
-        let judged = judge_override(&asked, [(1, Reach::Restores), (2, Reach::Protected), (3, Reach::Keeps)], NOW);
+        let judged =
+            judge_override(&asked, [(1, Reach::Restores), (2, Reach::Protected), (3, Reach::Keeps)], NOW);
         assert_eq!(judged, [(1, Ok(())), (2, Err(Standing::Protected)), (3, Ok(()))]);
     }
 }

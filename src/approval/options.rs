@@ -32,7 +32,9 @@ impl Options {
             let (name, rest) = text.split_at(end);
             let known = NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name));
             let (value, rest) = match rest.strip_prefix('=') {
-                Some(rest) if known.is_some() => dequoted(name, rest).map(|(value, rest)| (Some(value), rest))?,
+                Some(rest) if known.is_some() => {
+                    dequoted(name, rest).map(|(value, rest)| (Some(value), rest))?
+                }
                 Some(_) | None => (None, rest),
             };
             match (known, value) {
@@ -42,7 +44,9 @@ impl Options {
                 (known, _) => return Err(refused(known, name)),
             }
             match rest.strip_prefix(',') {
-                Some("") => return Err(wrong("the options end with a comma", "an option behind it, or no comma")),
+                Some("") => {
+                    return Err(wrong("the options end with a comma", "an option behind it, or no comma"));
+                }
                 Some(more) => text = more,
                 None if rest.is_empty() => break,
                 None => {

@@ -145,7 +145,9 @@ pub enum Refusal {
         reason: String,
     },
     /// No more can be remembered, so nothing more can be used once.
-    #[error("{most} approvals that were used have not expired, and no more can be remembered; wait until they expire")]
+    #[error(
+        "{most} approvals that were used have not expired, and no more can be remembered; wait until they expire"
+    )]
     MemoryFull {
         /// How many are.
         most: usize,
@@ -215,7 +217,9 @@ pub enum Refusal {
         namespaces: String,
     },
     /// Whoever made the change does not approve it.
-    #[error("its signer, {principal}, is or may be the author of the change, {author}; somebody else must approve it")]
+    #[error(
+        "its signer, {principal}, is or may be the author of the change, {author}; somebody else must approve it"
+    )]
     SignerIsAuthor {
         /// The principals of the key.
         principal: String,

@@ -4,8 +4,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
-    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
-    UnparsedPublicKey,
+    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
+    RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +26,7 @@ const TOUCHED: u8 = 1;
 
 /// The kinds of keys that count, for messages.
 pub(super) const KINDS: &str =
-    "an Ed25519, ECDSA or RSA key (2048 to 8192 bits), or one of these two first kinds in hardware (sk-)";
+    "a key of the kind Ed25519, ECDSA, RSA (2048 to 8192 bits), sk-ssh-ed25519 or sk-ecdsa";
 
 /// Reads an armored signature.
 pub(super) fn parse(armored: &str) -> Result<SshSig, Refusal> {
@@ -48,7 +48,9 @@ pub(super) fn supported(key: &KeyData) -> Result<(), String> {
         KeyData::Ed25519(_) | KeyData::SkEd25519(_) => Ok(()),
         // The other form of the same point would look like another key.
         KeyData::Ecdsa(key) if key.as_sec1_bytes().first() == Some(&UNCOMPRESSED) => Ok(()),
-        KeyData::SkEcdsaSha2NistP256(key) if key.ec_point().as_bytes().first() == Some(&UNCOMPRESSED) => Ok(()),
+        KeyData::SkEcdsaSha2NistP256(key) if key.ec_point().as_bytes().first() == Some(&UNCOMPRESSED) => {
+            Ok(())
+        }
         KeyData::Ecdsa(_) | KeyData::SkEcdsaSha2NistP256(_) => {
             because("an ECDSA key in compressed form, which OpenSSH does not write")
         }
@@ -74,7 +76,8 @@ fn bits(number: &Mpint) -> usize {
 pub(super) fn check(signature: &SshSig, message: &[u8]) -> Result<(), Refusal> {
     let key = signature.public_key();
     let bad = || Refusal::BadSignature { fingerprint: fingerprint(key) };
-    let signed = SshSig::signed_data(signature.namespace(), signature.hash_alg(), message).map_err(|_| bad())?;
+    let signed =
+        SshSig::signed_data(signature.namespace(), signature.hash_alg(), message).map_err(|_| bad())?;
     let bytes = signature.signature_bytes();
     let good = match (key, signature.algorithm()) {
         (KeyData::Ed25519(key), Algorithm::Ed25519) => ed25519(key.as_ref(), &signed, bytes),
@@ -197,11 +200,7 @@ fn kinds(armored: &str) -> Option<Kinds> {
     let hash = string(&mut left)?;
     let mut signature = string(&mut left)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Some(Kinds {
-        key: text(string(&mut key)?),
-        hash: text(hash),
-        signature: text(string(&mut signature)?),
-    })
+    Some(Kinds { key: text(string(&mut key)?), hash: text(hash), signature: text(string(&mut signature)?) })
 }
 
 /// Takes a string of the wire format: four bytes of length, and so many bytes (RFC 4251 section 5).

@@ -149,6 +149,17 @@ impl Signer {
     }
 }
 
+/// The names of [`KINDS`].
+const KNOWN: [&str; 7] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
 const SPACE: [char; 2] = [' ', '\t'];
 
 /// The principals, which may stand in quotes as a whole, and what comes behind them.
@@ -191,15 +202,18 @@ fn end_of_options(text: &str) -> usize {
 fn key(text: &str) -> Result<KeyData, Wrong> {
     let mut words = text.split(SPACE).filter(|word| !word.is_empty());
     let (Some(kind), Some(base64)) = (words.next(), words.next()) else {
-        return Err(("there is no key".to_owned(), format!("the text of {KINDS}, as in its .pub file")));
+        return Err(("there is no key".to_owned(), format!("{KINDS}, as in its .pub file")));
     };
     if kind.contains("-cert-v01@") {
         let what = format!("{} is a certificate, and cellgate checks none", quoted(kind));
         return Err((what, "the key itself".to_owned()));
     }
+    if !KNOWN.contains(&kind) {
+        return Err((format!("{} is a kind of key that does not count", quoted(kind)), KINDS.to_owned()));
+    }
     let key = PublicKey::from_openssh(&format!("{kind} {base64}")).map_err(|error| {
         let what = format!("the key of the kind {} cannot be read ({error})", quoted(kind));
-        (what, format!("the text of {KINDS}, as in its .pub file"))
+        (what, format!("{KINDS}, as in its .pub file"))
     })?;
     supported(key.key_data()).map_err(|what| (what, KINDS.to_owned()))?;
     Ok(key.key_data().clone())

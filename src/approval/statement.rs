@@ -176,7 +176,11 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
         let line = self.left.next().unwrap_or_default();
         let value = line.strip_prefix(key).and_then(|line| line.strip_prefix(": "));
         value.and_then(parse).ok_or_else(|| {
-            Malformed::at(self.number, format!("found {}", quoted(line)), format!("\"{key}: \" and {expected}"))
+            Malformed::at(
+                self.number,
+                format!("found {}", quoted(line)),
+                format!("\"{key}: \" and {expected}"),
+            )
         })
     }
 }

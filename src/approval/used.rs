@@ -121,7 +121,8 @@ impl Used {
         for Accepted { file: _, principal, key, nonce, expires } in accepted {
             let (plan, candidate) = (demand.plan, demand.candidate);
             let (nonce, expires, at) = (*nonce, *expires, now);
-            let one = Use { plan, nonce, candidate, principal: principal.clone(), key: key.clone(), expires, at };
+            let one =
+                Use { plan, nonce, candidate, principal: principal.clone(), key: key.clone(), expires, at };
             // Two may have signed one and the same statement.
             uses.insert((plan, nonce), one);
         }

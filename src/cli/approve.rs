@@ -60,7 +60,10 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = now();
     if let Some(out) = args.out.as_ref().filter(|out| out.extension().is_none_or(|end| end != EXTENSION)) {
-        bail!("--out {}: no replica reads it there; expected a name that ends with .{EXTENSION}", out.display());
+        bail!(
+            "--out {}: no replica reads it there; expected a name that ends with .{EXTENSION}",
+            out.display()
+        );
     }
     if let Some([statement, signature]) = args.join.as_deref() {
         let (text, signature) = (read(statement)?, read(signature)?);
@@ -112,7 +115,10 @@ impl Args {
             None => {
                 let (digest, candidate) = (said(&self.plan_digest), said(&self.candidate));
                 let (fleet, base) = (said(&self.fleet), self.base.clone());
-                ("the command line".to_owned(), Plan { version: PLAN_VERSION, fleet, digest, base, candidate })
+                (
+                    "the command line".to_owned(),
+                    Plan { version: PLAN_VERSION, fleet, digest, base, candidate },
+                )
             }
         };
         let wrong = |what: &str, found: &str, expected: &str| {
@@ -121,7 +127,8 @@ impl Args {
         let base = plan.base.as_deref().map_or(Some(None), parse_base);
         Ok(Statement {
             fleet: FleetId::parse(&plan.fleet).ok_or_else(|| wrong("fleet", &plan.fleet, FLEET))?,
-            plan: Digest::parse(&plan.digest).ok_or_else(|| wrong("digest of the plan", &plan.digest, DIGEST))?,
+            plan: Digest::parse(&plan.digest)
+                .ok_or_else(|| wrong("digest of the plan", &plan.digest, DIGEST))?,
             candidate: Digest::parse(&plan.candidate)
                 .ok_or_else(|| wrong("candidate", &plan.candidate, DIGEST))?,
             base: base.ok_or_else(|| {
@@ -174,7 +181,8 @@ fn in_words(statement: &Statement, now: i64) -> String {
     // In whole minutes: nobody plans by the second.
     let minutes = expires.saturating_sub(now).max(0) / 60;
     let left = show_duration(Duration::from_secs(minutes.unsigned_abs() * 60));
-    let left = if minutes == 0 { "which is now or has passed".to_owned() } else { format!("{left} from now") };
+    let left =
+        if minutes == 0 { "which is now or has passed".to_owned() } else { format!("{left} from now") };
     format!(
         "You approve one change of the fleet {fleet}, and nothing else:\n  plan   {plan}\n  {from}\n  to     {candidate}\n\
          Each replica takes it once, until {} ({left}).",
@@ -200,18 +208,23 @@ fn sign(key: &Path, text: &str) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).context("reading the signature of ssh-keygen")
 }
 
-fn finish(statement: &Statement, text: &str, signature: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let approval = Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
+fn finish(
+    statement: &Statement,
+    text: &str,
+    signature: &str,
+    out: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let approval =
+        Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
     let key = Approval::parse(approval.as_bytes())?.fingerprint();
     let name = |digits: String| digits[..12].to_owned();
-    let own = || format!("{}-{}.{EXTENSION}", name(statement.plan.to_string()), name(statement.nonce.to_string()));
+    let own =
+        || format!("{}-{}.{EXTENSION}", name(statement.plan.to_string()), name(statement.nonce.to_string()));
     let path = out.map_or_else(|| PathBuf::from(own()), Path::to_owned);
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
     let written = file.and_then(|mut file| file.write_all(approval.as_bytes()));
     written.with_context(|| format!("writing {}; --out names another file", path.display()))?;
-    complain(&format!(
-        "Signed by {key}. Put the file into {FOLDER}/ of the configuration folder."
-    ));
+    complain(&format!("Signed by {key}. Put the file into {FOLDER}/ of the configuration folder."));
     print_line(&path.display().to_string())?;
     Ok(OK.into())
 }

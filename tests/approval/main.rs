@@ -78,9 +78,8 @@ fn each_kind_of_key_signs_and_a_changed_statement_is_noticed() {
         let options = if hash.is_empty() { vec![] } else { vec!["-O", hash] };
         let text = statement(1).text();
         let whole = format!("{text}{}", key.sign_with(&text, &options));
-        let judged = |text: &str| {
-            judge(&[file("a.approval", text)], &demand(1), &signers, &Used::default(), NOW)
-        };
+        let judged =
+            |text: &str| judge(&[file("a.approval", text)], &demand(1), &signers, &Used::default(), NOW);
         let judgement = judged(&whole);
         assert_eq!(short(&judgement), ["a.approval: alice@example.com"], "{kind} {bits} {hash}");
         assert!(judgement.met);
@@ -97,11 +96,14 @@ fn each_kind_of_key_signs_and_a_changed_statement_is_noticed() {
 #[test]
 fn two_people_are_two_principals_with_two_keys() {
     let keys = Keys::default();
-    let [alice, second, bob, carol] = ["alice", "second", "bob", "carol"].map(|name| keys.make(name, "ed25519", ""));
+    let [alice, second, bob, carol] =
+        ["alice", "second", "bob", "carol"].map(|name| keys.make(name, "ed25519", ""));
     let check = |lines: &str, by: &[&Key], expect: &[&str]| {
         let names = ["1.approval", "2.approval", "3.approval"];
-        let files: Vec<ApprovalFile> =
-            (1..).zip(names.iter().zip(by)).map(|(nonce, (name, key))| approval(name, &statement(nonce), key)).collect();
+        let files: Vec<ApprovalFile> = (1..)
+            .zip(names.iter().zip(by))
+            .map(|(nonce, (name, key))| approval(name, &statement(nonce), key))
+            .collect();
         let judgement = judge(&files, &demand(2), &allowed(lines), &Used::default(), NOW);
         assert_eq!(short(&judgement), expect, "{lines}");
         assert_eq!(judgement.met, judgement.accepted.len() >= 2, "{lines}");
@@ -148,7 +150,10 @@ fn what_is_used_once_is_used_up_and_two_may_sign_one_statement() {
     let again = judged(&used);
     assert!(!again.met);
     assert_eq!(short(&again), ["a: used_already", "b: used_already"]);
-    assert!(used.for_candidate(demand(2).candidate).next().is_some(), "the start can know what was let through");
+    assert!(
+        used.for_candidate(demand(2).candidate).next().is_some(),
+        "the start can know what was let through"
+    );
 }
 
 #[test]

@@ -17,41 +17,41 @@ fn a_line_counts_when_openssh_says_so() {
     let armored = alice.sign(&one.text());
     let (key, stranger) = (&alice.public, &other.public);
     let mut counted = Vec::new();
-    // Each at 2026-11-20T00:00:00Z; `K` is alice's key.
+    // Each at 2026-11-20T00:00:00Z; `%K` is alice's key, `%O` another's.
     for (lines, label) in [
-        ("alice@x K", "counts"),
-        ("  alice@x\tK a comment", "counts"),
-        ("\"alice@x\" K", "counts"),
-        ("bob@y,alice@x K", "counts"),
-        ("*@x K", "counts"),
-        ("# alice@x O\n\nalice@x K", "counts"),
-        ("alice@x O", "unknown_key"),
-        ("# alice@x K", "unknown_key"),
-        ("alice@x namespaces=\"cellgate-plan@v1\" K", "counts"),
-        ("alice@x namespaces=\"file,cellgate-*\" K", "counts"),
-        ("alice@x NAMESPACES=\"*\" K", "counts"),
-        ("alice@x namespaces=\"file,git\" K", "namespace_not_allowed"),
-        ("alice@x namespaces=\"*,!cellgate-plan@v1\" K", "namespace_not_allowed"),
-        ("alice@x namespaces=\"Cellgate-plan@v1\" K", "namespace_not_allowed"),
-        ("alice@x valid-after=\"20261120Z\" K", "counts"),
-        ("alice@x valid-after=\"20261120000001Z\" K", "key_not_yet_valid"),
-        ("alice@x valid-before=\"202611200000Z\" K", "counts"),
-        ("alice@x valid-before=\"20261119235959Z\" K", "key_no_longer_valid"),
-        ("alice@x valid-after=\"20261101Z\",valid-before=\"20261201Z\" K", "counts"),
-        ("alice@x valid-before=\"20261101Z\" K\nalice@x K", "counts"),
-        ("alice@x K\nalice@x valid-before=\"20261101Z\" K", "counts"),
-        ("alice@x namespaces=\"file\" K\nalice@x valid-before=\"20261101Z\" K", "key_no_longer_valid"),
+        ("alice@x %K", "counts"),
+        ("  alice@x\t%K a comment", "counts"),
+        ("\"alice@x\" %K", "counts"),
+        ("bob@y,alice@x %K", "counts"),
+        ("*@x %K", "counts"),
+        ("# alice@x %O\n\nalice@x %K", "counts"),
+        ("alice@x %O", "unknown_key"),
+        ("# alice@x %K", "unknown_key"),
+        ("alice@x namespaces=\"cellgate-plan@v1\" %K", "counts"),
+        ("alice@x namespaces=\"file,cellgate-*\" %K", "counts"),
+        ("alice@x NAMESPACES=\"*\" %K", "counts"),
+        ("alice@x namespaces=\"file,git\" %K", "namespace_not_allowed"),
+        ("alice@x namespaces=\"*,!cellgate-plan@v1\" %K", "namespace_not_allowed"),
+        ("alice@x namespaces=\"Cellgate-plan@v1\" %K", "namespace_not_allowed"),
+        ("alice@x valid-after=\"20261120Z\" %K", "counts"),
+        ("alice@x valid-after=\"20261120000001Z\" %K", "key_not_yet_valid"),
+        ("alice@x valid-before=\"202611200000Z\" %K", "counts"),
+        ("alice@x valid-before=\"20261119235959Z\" %K", "key_no_longer_valid"),
+        ("alice@x valid-after=\"20261101Z\",valid-before=\"20261201Z\" %K", "counts"),
+        ("alice@x valid-before=\"20261101Z\" %K\nalice@x %K", "counts"),
+        ("alice@x %K\nalice@x valid-before=\"20261101Z\" %K", "counts"),
+        ("alice@x namespaces=\"file\" %K\nalice@x valid-before=\"20261101Z\" %K", "key_no_longer_valid"),
         // Refused lines: by OpenSSH, too.
         ("alice@x", "unknown_key"),
-        ("alice@x unknown-option K", "unknown_key"),
-        ("alice@x namespaces=file K", "unknown_key"),
-        ("alice@x namespaces=\"file K", "unknown_key"),
-        ("alice@x namespaces=\"file\",namespaces=\"*\" K", "unknown_key"),
-        ("alice@x valid-after=\"tomorrow\" K", "unknown_key"),
-        ("alice@x valid-after=\"20261101Z\",valid-before=\"20261001Z\" K", "unknown_key"),
-        ("alice@x namespaces=\"*\", K", "unknown_key"),
+        ("alice@x unknown-option %K", "unknown_key"),
+        ("alice@x namespaces=file %K", "unknown_key"),
+        ("alice@x namespaces=\"file %K", "unknown_key"),
+        ("alice@x namespaces=\"file\",namespaces=\"*\" %K", "unknown_key"),
+        ("alice@x valid-after=\"tomorrow\" %K", "unknown_key"),
+        ("alice@x valid-after=\"20261101Z\",valid-before=\"20261001Z\" %K", "unknown_key"),
+        ("alice@x namespaces=\"*\", %K", "unknown_key"),
     ] {
-        let lines = lines.replace('K', key).replace('O', stranger);
+        let lines = lines.replace("%K", key).replace("%O", stranger);
         let (signers, _) = AllowedSigners::parse("allowed_signers", lines.as_bytes());
         let now = parse_moment("2026-11-20T00:00:00Z").unwrap();
         let mut demand = demand(1);
@@ -59,7 +59,8 @@ fn a_line_counts_when_openssh_says_so() {
         let judgement = judge(std::slice::from_ref(&file), &demand, &signers, &Used::default(), now);
         let said = judgement.refused.first().map_or("counts", |(_, refusal)| refusal.label());
         assert_eq!(said, label, "{lines}");
-        let openssh = keys.verifies(&format!("{lines}\n"), "alice@x", "20261120000000Z", &one.text(), &armored);
+        let openssh =
+            keys.verifies(&format!("{lines}\n"), "alice@x", "20261120000000Z", &one.text(), &armored);
         assert_eq!(judgement.met, openssh, "{lines}");
         counted.push(judgement.met);
     }
