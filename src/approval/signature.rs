@@ -178,7 +178,8 @@ fn explain(armored: &str, error: &ssh_key::Error) -> Refusal {
             unsupported(format!("a text hashed with {}; expected sha512 or sha256", quoted(&kinds.hash)))
         }
         _ => {
-            let what = format!("the signature cannot be read ({error})");
+            // The crate's words may quote what stands there.
+            let what = format!("the signature cannot be read: {}", quoted(&error.to_string()));
             Malformed::whole(what, "what ssh-keygen -Y sign has written, unchanged").into()
         }
     }

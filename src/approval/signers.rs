@@ -212,7 +212,9 @@ fn key(text: &str) -> Result<KeyData, Wrong> {
         return Err((format!("{} is a kind of key that does not count", quoted(kind)), KINDS.to_owned()));
     }
     let key = PublicKey::from_openssh(&format!("{kind} {base64}")).map_err(|error| {
-        let what = format!("the key of the kind {} cannot be read ({error})", quoted(kind));
+        // The crate's words may quote what stands there.
+        let why = quoted(&error.to_string());
+        let what = format!("the key of the kind {} cannot be read: {why}", quoted(kind));
         (what, format!("{KINDS}, as in its .pub file"))
     })?;
     supported(key.key_data()).map_err(|what| (what, KINDS.to_owned()))?;
