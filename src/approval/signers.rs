@@ -217,6 +217,11 @@ fn key(text: &str) -> Result<KeyData, Wrong> {
         let what = format!("the key of the kind {} cannot be read: {why}", quoted(kind));
         (what, format!("{KINDS}, as in its .pub file"))
     })?;
+    // The crate forgives lengths that lie, which OpenSSH does not.
+    if key.to_openssh().ok() != Some(format!("{kind} {base64}")) {
+        let what = format!("the key of the kind {} is not as OpenSSH writes it", quoted(kind));
+        return Err((what, format!("{KINDS}, as in its .pub file")));
+    }
     supported(key.key_data()).map_err(|what| (what, KINDS.to_owned()))?;
     Ok(key.key_data().clone())
 }

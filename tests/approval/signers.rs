@@ -93,6 +93,7 @@ fn every_problem_is_told_with_its_line() {
         format!("!alice@x {key}"),
         format!("\"alice@x {key}"),
         format!("alice@x,, {key}"),
+        format!("alice@x {}", key.replacen("AAAAI", "AAAAt", 1)),
         format!("bob@x {key}\r"),
     ];
     let mut bytes = text.join("\n").into_bytes();
