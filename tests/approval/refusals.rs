@@ -308,8 +308,11 @@ fn hardware_keys(cases: &mut Cases) {
     assert_eq!(checked, 4);
 }
 
-/// The public key of a token, and its signature of the statement with these flags.
-fn token(kind: &'static str) -> (Vec<u8>, Box<dyn Fn(u8) -> Vec<u8>>) {
+/// What a token signs of the statement, with these flags.
+type Sign = Box<dyn Fn(u8) -> Vec<u8>>;
+
+/// The public key of a token, and its signature.
+fn token(kind: &'static str) -> (Vec<u8>, Sign) {
     let message = |flags: u8| {
         let (application, text) = (digest(&SHA256, b"ssh:"), signed_data(&statement(1).text()));
         let hash = digest(&SHA256, &text);
