@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, AdminState};
+use crate::approval_files::Approved;
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
@@ -49,7 +50,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use beginning::{first, start_report, watched_folders};
+use beginning::{approvers, first, start_report, watched_folders};
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -107,6 +108,7 @@ pub struct Prepared {
     sources: config::Sources,
     fallback: Option<start::Fallback>,
     bootstrapped: Option<NoteReady>,
+    approved: Option<Approved>,
     shared: Shared,
     starting: BlockReady,
     data: DataPlane,
@@ -125,7 +127,7 @@ pub struct Prepared {
 pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
     let started = start::start(&options.given(), unix_seconds(now), &|folder| requests_of(folder, now))?;
-    let Started { boot, config, sources, fallback, observed, bootstrapped } = started;
+    let Started { boot, config, sources, fallback, observed, approved, bootstrapped } = started;
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
@@ -146,6 +148,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         sources,
         fallback,
         bootstrapped,
+        approved,
         shared,
         starting,
         data,
@@ -179,6 +182,12 @@ impl Prepared {
         let look_at_once = !self.took.is_empty();
         let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         let now = unix_seconds(self.started);
+        if let Some(approved) = &self.approved {
+            approved
+                .remember(&shared.boot.state_dir, now)
+                .context("putting down the approvals that let this serve")?;
+            tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
+        }
         if fallback.is_none() {
             let good = start::to_last_good(&self.sources, &snapshot.hash, now);
             last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
@@ -242,6 +251,7 @@ impl Shared {
         };
         Reloader {
             place: options.given().place,
+            approvers: Arc::new(approvers(&self.boot)),
             requests: Arc::new(|folder| requests_of(folder, SystemTime::now())),
             state_dir: options.state_dir.clone(),
             boot: self.boot.clone(),

@@ -9,7 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::file::{EXTENSION, FOLDER, MAX_FILE_BYTES, MAX_FILES};
 use crate::approval::signers::MAX_SIGNERS_BYTES;
-use crate::approval::{AllowedSigners, ApprovalFile, Demand, Digest, Judgement, Nonce, Refusal, Use, Used};
+use crate::approval::statement::parse_base;
+use crate::approval::{
+    AllowedSigners, ApprovalFile, Demand, Digest, FleetId, Judgement, Nonce, Refusal, Use, Used, judge,
+};
+use crate::config::guard::Approvals;
+use crate::config::plan::Plan;
 use crate::config::{FileText, Problem, Unreadable};
 use crate::load;
 use crate::state_file;
@@ -89,6 +94,86 @@ pub fn load_used(state_dir: &Path) -> Used {
         Err(error) => Used::lost(format!("{} cannot be read: {error}", path.display())),
         Ok(_) => used_from_bytes(&bytes)
             .unwrap_or_else(|reason| Used::lost(format!("{} is damaged: {reason}", path.display()))),
+    }
+}
+
+/// Those who can let a plan through, as a process knows them from its start to its end.
+#[derive(Debug, Default)]
+pub struct Approvers {
+    rules: Option<Approvals>,
+    signers: AllowedSigners,
+}
+
+/// Approvals that are enough, and are to be put down as used before they are acted on.
+#[derive(Clone, Debug)]
+pub struct Approved {
+    judgement: Judgement,
+    demand: Demand,
+}
+
+impl Approvers {
+    /// By these rules. What is wrong with the file of allowed signers comes along: those lines let nobody sign.
+    pub fn new(rules: Option<Approvals>) -> (Self, Vec<Problem>) {
+        let (signers, problems) =
+            rules.as_ref().map(|rules| read_signers(&rules.allowed_signers)).unwrap_or_default();
+        (Self { rules, signers }, problems)
+    }
+
+    /// Whether the approvals in the configuration folder are enough for this plan at `now` (seconds since the Unix
+    /// epoch); if not, in words why.
+    ///
+    /// # Errors
+    /// One line for each approval that does not count, and one for how many are missing. Empty where nobody may approve.
+    pub fn judge(
+        &self,
+        folder: &Path,
+        state_dir: &Path,
+        plan: &Plan,
+        author: Option<&str>,
+        now: i64,
+    ) -> Result<Approved, Vec<String>> {
+        let Some(rules) = &self.rules else { return Err(Vec::new()) };
+        let Some(demand) = demand(rules, plan, author) else { return Err(Vec::new()) };
+        let judgement = judge(&read(folder), &demand, &self.signers, &load_used(state_dir), now);
+        if judgement.met {
+            return Ok(Approved { judgement, demand });
+        }
+        let mut lines: Vec<String> =
+            judgement.refused.iter().map(|(file, refusal)| format!("{FOLDER}/{file}: {refusal}")).collect();
+        let (found, needed) = (judgement.accepted.len(), demand.needed);
+        let digest = demand.plan;
+        lines.push(format!(
+            "{found} of {needed} approvals of plan {digest} count; `cellgate plan -o json` and `cellgate approve` make one"
+        ));
+        Err(lines)
+    }
+}
+
+fn demand(rules: &Approvals, plan: &Plan, author: Option<&str>) -> Option<Demand> {
+    Some(Demand {
+        fleet: FleetId::parse(rules.fleet.as_str())?,
+        plan: Digest::parse(&plan.digest())?,
+        candidate: Digest::parse(&plan.candidate)?,
+        base: parse_base(&plan.base)?,
+        needed: usize::from(rules.needed),
+        author: author.map(str::to_owned),
+        max_age: i64::try_from(rules.max_age.as_secs()).unwrap_or(i64::MAX),
+    })
+}
+
+impl Approved {
+    /// Who has approved, for the log.
+    pub fn by(&self) -> String {
+        let who = self.judgement.accepted.iter().map(|one| format!("{} ({})", one.principal, one.key));
+        who.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Puts them down as used: see [`remember`].
+    ///
+    /// # Errors
+    /// [`RememberError`]; then nothing may be acted on.
+    pub fn remember(&self, state_dir: &Path, now: i64) -> Result<(), RememberError> {
+        remember(state_dir, &self.judgement, &self.demand, now)
     }
 }
 

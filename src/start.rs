@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::approval_files::{Approved, Approvers};
 use crate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
-use crate::config::plan::Plan;
-use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources, Traffic};
+use crate::config::plan::{NO_BASE, Plan, Verdict};
+use crate::config::{self, BOOT_FILE, Boot, Config, Diff, Problem, ROUTING_FILE, Sources, Traffic};
 use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
 use crate::policy::ids::AccountId;
@@ -43,6 +44,8 @@ pub struct Started {
     pub fallback: Option<Fallback>,
     /// What guards that only watch would have refused.
     pub observed: Vec<Objection>,
+    /// Approvals that have let it through what guards refuse; to be put down as used before it serves.
+    pub approved: Option<Approved>,
     /// There was nothing to compare it with, and somebody said that this is the beginning.
     pub bootstrapped: bool,
 }
@@ -61,8 +64,8 @@ pub struct Fallback {
 pub enum Why {
     /// They have problems: all of them.
     Rejected(Vec<Problem>),
-    /// They are well formed, and guards object.
-    Refused(Vec<Objection>),
+    /// They are well formed, and guards object; and why approvals have not lifted that.
+    Refused(Vec<Objection>, Vec<String>),
 }
 
 /// Nothing can be served.
@@ -95,14 +98,37 @@ pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started,
     let state_dir = state_dir(given, Some(&boot));
     let boot = boot.in_state_dir(&state_dir);
     let base = base(&given.place, &boot.state_dir);
-    let (objections, bootstrapped) = match &base {
-        Ok((base, _)) => (plan(given, base, (&boot, &config), requests).objections, false),
-        Err(error) => without_base(&boot.guards, given.bootstrap, error),
+    let (plan, bootstrapped) = match &base {
+        Ok((base, _)) => (plan(given, base, (&boot, &config), requests), false),
+        Err(error) => (plan_from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
     };
-    if objections.iter().any(Objection::refuses) {
-        return fall_back(given, base, None, Why::Refused(objections));
+    let mut approved = None;
+    if plan.verdict() == Verdict::Refused {
+        let rules = base.as_ref().map_or(&boot.guards, |(base, _)| &base.boot.guards);
+        match approve(given, (&boot, rules), &config, &plan, now) {
+            Ok(enough) => approved = Some(enough),
+            Err(missing) => return fall_back(given, base, None, Why::Refused(plan.objections, missing)),
+        }
     }
-    Ok(Started { boot, config, sources, fallback: None, observed: objections, bootstrapped })
+    let observed = plan.objections;
+    Ok(Started { boot, config, sources, fallback: None, observed, approved, bootstrapped })
+}
+
+/// Whether people have let it through. Who may is as strict as both boot files say, where one of them came in the push.
+fn approve(
+    given: &Given,
+    (boot, before): (&Boot, &Guards),
+    config: &Config,
+    plan: &Plan,
+    now: i64,
+) -> Result<Approved, Vec<String>> {
+    let guards = if given.place.boot.is_some() { boot.guards.clone() } else { boot.guards.stricter(before) };
+    let (approvers, problems) = Approvers::new(guards.approvals);
+    let author = config.change.author.as_deref();
+    approvers.judge(&given.place.folder, &boot.state_dir, plan, author, now).map_err(|mut missing| {
+        missing.extend(problems.iter().map(ToString::to_string));
+        missing
+    })
 }
 
 /// What to save once a configuration serves.
@@ -160,7 +186,13 @@ pub fn plan(given: &Given, base: &Base, (boot, config): (&Boot, &Config), reques
     }
     let boot = config::boot_changes(&base.boot, boot);
     let (base, candidate) = (base.config.hash.clone(), config.hash.clone());
-    Plan { base, candidate, diff, boot, traffic, objections }
+    let fleet = fleet(&guards);
+    Plan { fleet, base, candidate, diff, boot, traffic, objections }
+}
+
+/// The replicas that approvals are for.
+pub fn fleet(guards: &Guards) -> Option<Box<str>> {
+    guards.approvals.as_ref().map(|approvals| approvals.fleet.as_str().into())
 }
 
 /// How much of the traffic a change concerns, where it concerns any account.
@@ -174,12 +206,21 @@ pub fn traffic<'a>(
 }
 
 /// Without anything to compare with, somebody must say that this is the beginning.
-fn without_base(guards: &Guards, bootstrap: bool, error: &LastGoodError) -> (Vec<Objection>, bool) {
-    if bootstrap || guards.baseline == Mode::Off {
-        return (Vec::new(), bootstrap);
+pub fn plan_from_nothing(guards: &Guards, bootstrap: bool, error: &LastGoodError, config: &Config) -> Plan {
+    let mut objections = Vec::new();
+    if !bootstrap && guards.baseline != Mode::Off {
+        let what = format!("{error}, so nothing shows what this would take away");
+        objections.push(Objection { guard: Guard::Baseline, mode: guards.baseline, what });
     }
-    let what = format!("{error}, so nothing shows what this would take away");
-    (vec![Objection { guard: Guard::Baseline, mode: guards.baseline, what }], false)
+    Plan {
+        fleet: fleet(guards),
+        base: NO_BASE.into(),
+        candidate: config.hash.clone(),
+        diff: Diff::default(),
+        boot: Vec::new(),
+        traffic: None,
+        objections,
+    }
 }
 
 fn fall_back(
@@ -192,7 +233,15 @@ fn fall_back(
         Ok((Base { boot: old, config }, (sources, written))) => {
             let boot = boot.map_or_else(|| old.clone(), |boot| guarded(boot, &old, given));
             let fallback = Some(Fallback { written, why });
-            Ok(Started { boot, config, sources, fallback, observed: Vec::new(), bootstrapped: false })
+            Ok(Started {
+                boot,
+                config,
+                sources,
+                fallback,
+                observed: Vec::new(),
+                approved: None,
+                bootstrapped: false,
+            })
         }
         Err(last_good) => Err(CannotStart { folder: given.place.folder.clone(), why, last_good }),
     }
@@ -219,7 +268,7 @@ impl Why {
     fn count(&self) -> String {
         let (count, one, many) = match self {
             Self::Rejected(problems) => (problems.len(), "a problem", "problems"),
-            Self::Refused(objections) => {
+            Self::Refused(objections, _) => {
                 (objections.len(), "an objection against it", "objections against it")
             }
         };
@@ -230,7 +279,9 @@ impl Why {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
-            Self::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
+            Self::Refused(objections, missing) => {
+                objections.iter().map(ToString::to_string).chain(missing.iter().cloned()).collect()
+            }
         }
     }
 }

@@ -34,10 +34,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("learned_file", &["policy", "config", "state_file"]),
     ("load", &["policy", "config"]),
     ("approval_files", &["policy", "config", "approval", "state_file", "load"]),
-    ("start", &["policy", "config", "last_good", "load"]),
+    ("start", &["policy", "config", "last_good", "load", "approval", "approval_files"]),
     (
         "reload",
-        &["policy", "config", "live", "readiness", "telemetry", "state_file", "last_good", "load", "start"],
+        &[
+            "policy",
+            "config",
+            "live",
+            "readiness",
+            "telemetry",
+            "state_file",
+            "last_good",
+            "load",
+            "start",
+            "approval_files",
+        ],
     ),
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),

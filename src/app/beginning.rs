@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Options;
+use crate::approval_files::Approvers;
 use crate::audit::report::{self, ReportError};
-use crate::config;
+use crate::config::{self, Boot};
 use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
@@ -23,6 +24,15 @@ impl Options {
         let place = Place { folder: self.config.clone(), boot: self.boot.clone() };
         Given { place, state_dir: self.state_dir.clone(), bootstrap: self.bootstrap }
     }
+}
+
+/// Who can let through what guards refuse. Lines that let nobody sign are told.
+pub(super) fn approvers(boot: &Boot) -> Approvers {
+    let (approvers, problems) = Approvers::new(boot.guards.approvals.clone());
+    for problem in &problems {
+        tracing::error!(%problem, "this line of the allowed signers lets nobody approve a change");
+    }
+    approvers
 }
 
 /// What the books say of the days that guards weigh a change by.
@@ -48,8 +58,8 @@ pub(super) fn start_report(
         Some(start::Fallback { why: Why::Rejected(problems), .. }) => {
             ReloadOutcome::Rejected(crate::reload::views(problems))
         }
-        Some(start::Fallback { why: Why::Refused(objections), .. }) => {
-            ReloadOutcome::Refused(crate::reload::refusals(objections))
+        Some(start::Fallback { why: Why::Refused(objections, missing), .. }) => {
+            ReloadOutcome::Refused(crate::reload::refusals(objections, missing.clone()))
         }
         None => ReloadOutcome::Applied { generation: snapshot.generation },
     };

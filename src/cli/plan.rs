@@ -14,7 +14,8 @@ use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_l
 use crate::app::{Options, requests_of};
 use crate::config::plan::{Plan, PlanView, Verdict};
 use crate::config::{self, Config, Problem};
-use crate::load::{self, Place};
+use crate::last_good::LastGoodError;
+use crate::load;
 use crate::replay::{self, Replayed};
 use crate::start;
 
@@ -104,7 +105,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 return Ok(wrong(&problems));
             }
         },
-        None => kept(&given.place, &boot.state_dir)?,
+        None => match start::base(&given.place, &boot.state_dir) {
+            Ok((base, _)) => base,
+            Err(error @ LastGoodError::Absent(_)) => {
+                return from_nothing(
+                    args.output,
+                    &start::plan_from_nothing(&boot.guards, false, &error, &config),
+                );
+            }
+            Err(error) => return Err(error).context("reading what serves"),
+        },
     };
     if let Some(socket) = &args.socket {
         serves(socket, &base.config)?;
@@ -144,11 +154,19 @@ fn wrong(problems: &[Problem]) -> ExitCode {
     USAGE.into()
 }
 
-/// What a state folder says served last.
-fn kept(place: &Place, state_dir: &Path) -> anyhow::Result<start::Base> {
-    start::base(place, state_dir).map(|(base, _)| base).context(
-        "there is nothing to compare with: name the folder that serves with --against, or the state folder with --state-dir",
-    )
+/// A plan of a replica that has served nothing yet: only approvals or `--bootstrap` let it begin.
+fn from_nothing(output: PlanOutput, plan: &Plan) -> anyhow::Result<ExitCode> {
+    match output {
+        PlanOutput::Text => print(plan.to_text().as_bytes())?,
+        PlanOutput::Markdown => print(plan.to_markdown().as_bytes())?,
+        PlanOutput::Json => {
+            print_line(&serde_json::to_string_pretty(&plan.view()).context("writing the plan")?)?;
+        }
+    }
+    complain(
+        "cellgate: nothing has served from this state folder; --against DIR compares with another folder",
+    );
+    Ok(code(plan))
 }
 
 /// Makes sure that a running process serves what was compared with.

@@ -164,7 +164,8 @@ const LAST_GOOD_AGES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400);
 
 /// Reads `boot.yaml`. What it makes of a wrong file is worth nothing, and the report says so.
-pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
+/// `folder` is the one that the file lies in, and `pushed` the configuration folder.
+pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) -> Boot {
     let mut raw = at.open(raw);
     super::version(raw.version(at));
     let state_dir =
@@ -181,7 +182,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path) -> Boot {
     let drain_at = at.key("drain");
     let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
     let guards_at = at.key("guards");
-    let guards = guard::read(raw.guards(at).or(raw::Guards::default()), &guards_at);
+    let guards = guard::read(raw.guards(at).or(raw::Guards::default()), &guards_at, folder, pushed);
     let workers = NonZeroUsize::new(workers);
     Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain, guards }
 }

@@ -44,7 +44,7 @@ pub use files::{
 };
 pub use hosts::HostEntry;
 pub use problem::Problem;
-pub use routing::Config;
+pub use routing::{Change, Config};
 pub use tables::RESERVED_PREFIXES;
 
 use names::Names;
@@ -125,7 +125,7 @@ fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
     };
     let text = text(BOOT_FILE, &sources.boot, &format!("tried {}; {named}", file.display()), report)?;
     let (document, raw) = document(BOOT_FILE, text, report)?;
-    Some(boot::read(raw, &At::root(&document), &folder))
+    Some(boot::read(raw, &At::root(&document), &folder, &sources.folder))
 }
 
 fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {

@@ -16,6 +16,8 @@ pub const NO_BASE: &str = "none";
 /// From what serves to what is offered.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The replicas that it is for, where approvals name them.
+    pub fleet: Option<Box<str>>,
     /// Configuration hash of what serves, or [`NO_BASE`].
     pub base: Box<str>,
     /// Configuration hash of what is offered.
@@ -47,6 +49,7 @@ pub struct PlanView<'a> {
     version: u8,
     verdict: &'static str,
     digest: String,
+    fleet: Option<&'a str>,
     #[serde(flatten)]
     content: Content<'a>,
     restart: &'a [String],
@@ -136,6 +139,7 @@ impl Plan {
             version: 1,
             verdict: self.verdict().as_str(),
             digest: self.digest(),
+            fleet: self.fleet.as_deref(),
             content: self.content(),
             restart: &self.boot,
             traffic: self

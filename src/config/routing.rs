@@ -33,6 +33,8 @@ use crate::policy::snapshot::{Cell, ClientFamily, IdentifyRules, RequestLimits, 
 pub struct Config {
     /// SHA-256 over the routing configuration and the files it names, lower-case hex.
     pub hash: Box<str>,
+    /// Who has made it what it is, and why.
+    pub change: Change,
     /// Products with a host label of their own.
     pub surfaces: Vec<Surface>,
     /// Which hosts are served.
@@ -64,6 +66,18 @@ pub struct Config {
     /// Session tickets, and when certificates are warned about.
     pub client_tls: ClientTls,
 }
+
+/// Who has made a configuration what it is, and why, as far as that is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The author.
+    pub author: Option<Box<str>>,
+    /// The reason.
+    pub reason: Option<Box<str>>,
+}
+
+/// Longest author or reason, in bytes: a line of a log.
+const MAX_CHANGE: usize = 500;
 
 /// Most exceptions from redirects; each is compared on each browser navigation.
 const MAX_EXCEPTIONS: usize = 1_000;
@@ -114,6 +128,7 @@ pub(super) fn read(
     let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
     Some(Config {
         hash: hash(sources),
+        change: change(raw.change(at)),
         surfaces,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
         cells,
@@ -265,6 +280,20 @@ fn client_families(slot: Slot<'_, raw::Table>, sources: &Sources, report: &Repor
     match document(&path, text, report) {
         Some((document, raw)) => clients::read(raw, &At::root(&document)),
         None => Vec::new(),
+    }
+}
+
+fn change(slot: Slot<'_, raw::Change>) -> Change {
+    let at = slot.at.clone();
+    let mut raw = at.open(slot.or(raw::Change::default()));
+    let line = |text: String| {
+        let fits = !text.trim().is_empty() && text.len() <= MAX_CHANGE && !text.contains(char::is_control);
+        fits.then(|| text.trim().into())
+    };
+    let expected = "one line of at most 500 bytes";
+    Change {
+        author: raw.author(&at).parse(expected, line).optional(),
+        reason: raw.reason(&at).parse(expected, line).optional(),
     }
 }
 

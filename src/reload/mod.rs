@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::approval_files::{Approved, Approvers};
 use crate::config::guard::{Change, Objection, judge};
+use crate::config::plan::Plan;
 use crate::config::{self, Boot, Problem, Sources};
 use crate::last_good;
 use crate::live::Live;
@@ -57,6 +59,8 @@ pub struct Reloader {
     pub state: Arc<Ownership>,
     /// Held while the last good configuration serves instead of the files.
     pub fallback: Option<NoteReady>,
+    /// Who can let through what guards refuse; as of the start of the process.
+    pub approvers: Arc<Approvers>,
     /// Requests by account of the last days, for guards that weigh a change by its traffic.
     pub requests: RequestsOf,
 }
@@ -94,33 +98,21 @@ impl Reloader {
 
     async fn reload(&mut self, trigger: Trigger, inbox: &ReloadInbox) -> ReloadOutcome {
         let (place, requests) = (self.place.clone(), Arc::clone(&self.requests));
+        let approvers = Arc::clone(&self.approvers);
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
         // A million rows take a while to parse, and this thread also answers signals.
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests)
+            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, &approvers)
         });
         let prepared = prepared.await;
         let now = SystemTime::now();
         let last = Arc::clone(&inbox.last.borrow());
         let loaded_at = last.loaded_at;
         let (outcome, loaded_at) = match prepared {
-            Ok(Prepared::Ready { next, sources, summary, observed }) => {
-                note_objections(&self.metrics, &observed);
-                let generation = next.generation;
-                let from = self.live.pin().generation;
-                self.state.write(|| {
-                    self.journal.intent(trigger, from, generation, &next.hash, &summary, unix_seconds(now));
-                });
-                self.metrics.prepare(&next);
-                let hash = next.hash.clone();
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "this is the task that swaps, after all that can fail"
-                )]
-                self.live.replace(next);
-                warn_of(&self.boot.guards.remarks(&self.live.pin()));
-                self.serve_files(&sources, &hash);
-                (ReloadOutcome::Applied { generation }, now)
+            Ok(Prepared::Ready(ready)) => {
+                let outcome = self.apply(trigger, *ready, unix_seconds(now));
+                let applied = matches!(outcome, ReloadOutcome::Applied { .. });
+                (outcome, if applied { now } else { loaded_at })
             }
             Ok(Prepared::Unchanged { sources, hash }) => {
                 // The files may be good again without a change: they are what the last good ones were.
@@ -130,9 +122,9 @@ impl Reloader {
                 (ReloadOutcome::Unchanged, loaded_at)
             }
             Ok(Prepared::Not(outcome)) => (outcome, loaded_at),
-            Ok(Prepared::Refused(objections)) => {
+            Ok(Prepared::Refused(objections, missing)) => {
                 note_objections(&self.metrics, &objections);
-                (ReloadOutcome::Refused(refusals(&objections)), loaded_at)
+                (ReloadOutcome::Refused(refusals(&objections, missing)), loaded_at)
             }
             Err(_) => {
                 self.metrics.panicked();
@@ -156,6 +148,37 @@ impl Reloader {
         outcome
     }
 
+    /// Puts a generation in force. Until the swap everything can fail, and changes nothing.
+    fn apply(&mut self, trigger: Trigger, ready: Ready, now: i64) -> ReloadOutcome {
+        let Ready { next, sources, summary, objections, approved } = ready;
+        note_objections(&self.metrics, &objections);
+        if let Some(approved) = approved {
+            let by = approved.by();
+            match self.state.write(|| approved.remember(&self.boot.state_dir, now)) {
+                Some(Ok(())) => tracing::warn!(%by, "a change that guards refuse is approved"),
+                Some(Err(error)) => {
+                    return ReloadOutcome::Refused(refusals(&objections, vec![error.to_string()]));
+                }
+                None => {
+                    let why = "another process has the state folder by now, and it alone can use approvals";
+                    return ReloadOutcome::Refused(refusals(&objections, vec![why.to_owned()]));
+                }
+            }
+        }
+        let (generation, from) = (next.generation, self.live.pin().generation);
+        self.state.write(|| self.journal.intent(trigger, from, generation, &next.hash, &summary, now));
+        self.metrics.prepare(&next);
+        let hash = next.hash.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the task that swaps, after all that can fail"
+        )]
+        self.live.replace(next);
+        warn_of(&self.boot.guards.remarks(&self.live.pin()));
+        self.serve_files(&sources, &hash);
+        ReloadOutcome::Applied { generation }
+    }
+
     /// The files are in force, not what was kept of earlier ones.
     fn serve_files(&mut self, sources: &Sources, hash: &str) {
         self.fallback = None;
@@ -173,10 +196,25 @@ impl Reloader {
     }
 }
 
+/// A generation that can be put in force.
+struct Ready {
+    next: Arc<Snapshot>,
+    sources: Sources,
+    summary: String,
+    /// What guards have against it and does not stop it: those that only watch, or those that people have lifted.
+    objections: Vec<Objection>,
+    /// The approvals that have lifted them.
+    approved: Option<Approved>,
+}
+
 enum Prepared {
-    Ready { next: Arc<Snapshot>, sources: Sources, summary: String, observed: Vec<Objection> },
-    Unchanged { sources: Sources, hash: Box<str> },
-    Refused(Vec<Objection>),
+    Ready(Box<Ready>),
+    Unchanged {
+        sources: Sources,
+        hash: Box<str>,
+    },
+    /// What guards object to, and why approvals do not lift it.
+    Refused(Vec<Objection>, Vec<String>),
     Not(ReloadOutcome),
 }
 
@@ -186,9 +224,11 @@ fn prepare(
     boot: &Boot,
     live: &Snapshot,
     requests: start::Requests<'_>,
+    approvers: &Approvers,
 ) -> Prepared {
     let sources = load::load(place.clone());
-    let (mut new_boot, config) = match config::parse_all(&sources, unix_seconds(SystemTime::now())) {
+    let now = unix_seconds(SystemTime::now());
+    let (mut new_boot, config) = match config::parse_all(&sources, now) {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
     };
@@ -205,12 +245,21 @@ fn prepare(
     let diff = config::diff(live, &config);
     let traffic = start::traffic(live, &config, &boot.state_dir, requests);
     let objections = judge(&boot.guards, Change { diff: &diff, cells: &config.cells, traffic });
+    let mut approved = None;
+    let mut diff = diff;
     if objections.iter().any(Objection::refuses) {
-        return Prepared::Refused(objections);
+        let (base, candidate, fleet) = (live.hash.clone(), config.hash.clone(), start::fleet(&boot.guards));
+        let plan = Plan { fleet, base, candidate, diff, boot: Vec::new(), traffic, objections: Vec::new() };
+        let author = config.change.author.as_deref();
+        match approvers.judge(&place.folder, &boot.state_dir, &plan, author, now) {
+            Ok(enough) => approved = Some(enough),
+            Err(missing) => return Prepared::Refused(objections, missing),
+        }
+        diff = plan.diff;
     }
     let summary = diff.to_string();
     let next = Arc::new(config::compile(config, Some(live)));
-    Prepared::Ready { next, sources, summary, observed: objections }
+    Prepared::Ready(Box::new(Ready { next, sources, summary, objections, approved }))
 }
 
 /// Counts what guards object to, and says what those would have refused that only watch.
@@ -257,13 +306,19 @@ fn log(trigger: Trigger, outcome: &ReloadOutcome) {
 }
 
 /// Objections that have refused a change, as the admin plane and the log show them.
-pub fn refusals(objections: &[Objection]) -> Vec<outcome::Objection> {
+/// `missing` says why approvals have not lifted them.
+pub fn refusals(objections: &[Objection], missing: Vec<String>) -> Vec<outcome::Objection> {
     let view = |objection: &Objection| outcome::Objection {
         guard: objection.guard.as_str().to_owned(),
         what: objection.what.clone(),
         hint: Some(objection.guard.hint().to_owned()),
     };
-    objections.iter().filter(|objection| objection.refuses()).map(view).collect()
+    let missing = missing.into_iter().map(|what| outcome::Objection {
+        guard: "approvals".to_owned(),
+        what,
+        hint: None,
+    });
+    objections.iter().filter(|objection| objection.refuses()).map(view).chain(missing).collect()
 }
 
 /// Problems as the admin plane and the log show them.

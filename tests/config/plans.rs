@@ -16,6 +16,7 @@ fn plan() -> Plan {
     diff.accounts_added = [("us1".into(), 1)].into();
     let what = "cells that served are gone: us2".to_owned();
     Plan {
+        fleet: Some("prod".into()),
         base: "aaaaaaaaaaaaaaaa".into(),
         candidate: "bbbbbbbbbbbbbbbb".into(),
         diff,
@@ -54,6 +55,7 @@ fn the_digest_is_of_what_changes_alone() {
     assert!(same(&|plan| plan.traffic = None));
     assert!(same(&|plan| plan.objections.clear()));
     assert!(same(&|plan| plan.boot.clear()));
+    assert!(same(&|plan| plan.fleet = None));
     let changes: [&dyn Fn(&mut Plan); 9] = [
         &|plan| plan.base = "c".into(),
         &|plan| plan.candidate = "c".into(),

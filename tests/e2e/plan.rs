@@ -120,9 +120,9 @@ fn a_plan_that_cannot_be_made_says_why() {
     candidate(&site.folder);
     let elsewhere = site.folder.path("elsewhere").display().to_string();
     let nothing = plan(&site.folder, &["--state-dir", &elsewhere]);
-    assert_eq!(nothing.status.code(), Some(1));
+    assert_eq!(nothing.status.code(), Some(2), "the tests' boot.yaml asks for no baseline");
     let said = text(&nothing.stderr);
-    assert!(said.contains("name the folder that serves with --against"), "{said}");
+    assert!(said.contains("--against DIR compares with another folder"), "{said}");
     site.folder.edit("next/accounts.csv", "12345,acme ac345,cell-2", "12345,acme ac345,cell-9");
     let bad = plan(&site.folder, &[]);
     assert_eq!(bad.status.code(), Some(64));

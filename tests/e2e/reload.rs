@@ -2,6 +2,7 @@
 //! cells. Nothing fails, nothing is dropped, and every request goes where a generation that served during it
 //! sends its account.
 
+mod approved;
 mod certificates;
 mod guards;
 pub mod rejected;

@@ -1,5 +1,7 @@
 //! The bounds of guards where nothing is said, each with its reason.
 
+use std::time::Duration;
+
 /// A wave of a migration that people have planned has some hundred accounts; a thousand is nobody's typing mistake
 /// that should pass without a second pair of eyes.
 pub const MOST_ACCOUNTS: u32 = 1_000;
@@ -25,6 +27,12 @@ pub const FREE_GROWTH: usize = 1_000;
 
 /// Accounts that make more than a twentieth of the traffic are the ones that everybody knows by name.
 pub const PERCENT_OF_TRAFFIC: u8 = 5;
+
+/// The number that the incident's owners announced: nobody alone.
+pub const APPROVALS_NEEDED: u8 = 2;
+
+/// Over a weekend, and not until nobody remembers it.
+pub const APPROVAL_MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// A share of fewer requests says who was awake, not who matters.
 pub const LEAST_TRAFFIC: u64 = 10_000;

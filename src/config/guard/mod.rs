@@ -11,6 +11,8 @@ mod read;
 mod stricter;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) use judge::share;
 pub use judge::{Change, judge};
@@ -43,6 +45,21 @@ pub struct Guards {
     pub capacity: Mode,
     /// See [`Guard::Weakened`].
     pub weakened: Mode,
+    /// Who can let through what guards refuse; `None` is nobody.
+    pub approvals: Option<Approvals>,
+}
+
+/// Whose signatures let a change through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// Name of all replicas that share them.
+    pub fleet: Label,
+    /// OpenSSH's file of allowed signers; outside the configuration folder.
+    pub allowed_signers: PathBuf,
+    /// How many people must sign; at least 1.
+    pub needed: u8,
+    /// How far ahead the expiry of one may lie.
+    pub max_age: Duration,
 }
 
 /// How many accounts a change may concern. More than `free`, and more than either bound, is refused.
@@ -112,6 +129,7 @@ impl Guards {
             },
             capacity: mode,
             weakened: mode,
+            approvals: None,
         }
     }
 

@@ -1,15 +1,26 @@
 //! `guards` of `boot.yaml`, from text to [`Guards`].
 
+use std::ops::RangeInclusive;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
 use super::super::raw::{self, Field};
 use super::super::slot::{At, Slot};
-use super::{Allowance, Guards, Mode, TableSize, TrafficShare, default};
+use super::{Allowance, Approvals, Guards, Mode, TableSize, TrafficShare, default};
 use crate::policy::ids::Label;
 
 /// Most protected cells: as many as there may be cells.
 const MAX_PROTECTED: usize = super::super::cells::MAX_CELLS;
 
+/// More people are not awake at once.
+const MAX_NEEDED: u8 = 16;
+
+/// Below a minute nobody has signed, beyond a month nobody remembers.
+const APPROVAL_AGES: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(31 * 86_400);
+
 /// Reads the guards.
-pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>) -> Guards {
+/// `folder` is the one that `boot.yaml` lies in, and `pushed` the configuration folder.
+pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>, folder: &Path, pushed: &Path) -> Guards {
     let mut raw = at.open(raw);
     let all = mode(raw.mode(at), Mode::Enforce);
     let baseline = guarded(raw.baseline(at), all);
@@ -26,6 +37,7 @@ pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>) -> Guards {
         traffic: traffic(raw.traffic(at), all),
         capacity: guarded(raw.capacity(at), all),
         weakened: guarded(raw.weakened(at), all),
+        approvals: approvals(raw.approvals(at), folder, pushed),
     }
 }
 
@@ -53,6 +65,41 @@ fn names(slot: Slot<'_, Vec<Field<String>>>) -> Vec<Label> {
     names.sort();
     names.dedup();
     names
+}
+
+fn approvals(slot: Slot<'_, raw::Approvals>, folder: &Path, pushed: &Path) -> Option<Approvals> {
+    let at = slot.at.clone();
+    let mut raw = at.open(slot.optional()?);
+    let fleet = raw.fleet(&at).label().required();
+    let signers = raw.allowed_signers(&at);
+    let signers_at = signers.at.clone();
+    let signers = signers.parse("a path, absolute or relative to the folder of boot.yaml", |path| {
+        (!path.is_empty() && !path.contains('\0')).then(|| plain(&folder.join(path)))
+    });
+    let allowed_signers = signers.required();
+    if allowed_signers.as_ref().is_some_and(|path| path.starts_with(plain(pushed))) {
+        let what =
+            "the file lies in the configuration folder, so that one push could change who may approve it";
+        signers_at.refuse(what, "a file outside of it");
+    }
+    let needed = raw.needed(&at).number(1..=MAX_NEEDED).or(default::APPROVALS_NEEDED);
+    let max_age = raw.max_age(&at).duration(APPROVAL_AGES).or(default::APPROVAL_MAX_AGE);
+    Some(Approvals { fleet: fleet?, allowed_signers: allowed_signers?, needed, max_age })
+}
+
+/// Without `.` and `..`, as it is written: what links lead to is nobody's guess here.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn allowance(slot: Slot<'_, raw::Allowance>, all: Mode) -> Allowance {

@@ -29,6 +29,8 @@ impl Guards {
             },
             capacity: self.capacity.max(other.capacity),
             weakened: self.weakened.max(other.weakened),
+            // Where they do not agree on who may approve, nobody may.
+            approvals: self.approvals.clone().filter(|_| self.approvals == other.approvals),
         }
     }
 
@@ -44,6 +46,9 @@ impl Guards {
         }
         let freed = before.protected_cells.iter().filter(|cell| !self.protected_cells.contains(cell));
         weaker.extend(freed.map(|cell| format!("guards.protected_cells no longer names {cell}")));
+        if before.approvals != self.approvals && self.approvals.is_some() {
+            weaker.push("guards.approvals is another".to_owned());
+        }
         let mut bound = |key: &str, then: u64, now: u64| {
             if now > then {
                 weaker.push(format!("guards.{key} was {then} and is {now}"));

@@ -1,7 +1,8 @@
 //! `boot.yaml: guards`: what a change must pass before it serves.
 
 use super::super::guard::default;
-use super::{Field, NONE, mapping};
+use super::super::time::show_duration;
+use super::{Field, NONE, REQUIRED, mapping};
 
 mapping! {
     /// What a change must pass before it serves. Each guard is `enforce` (refuse), `observe` (say and count it, and
@@ -25,8 +26,24 @@ mapping! {
         traffic: TrafficShare = NONE;
         /// A cell that is new or changed says no capacity, or stands in one zone only.
         capacity: Guarded = NONE;
+        /// Who can let a change through that guards refuse; nobody where it is absent.
+        approvals: Approvals = NONE;
         /// A start whose `boot.yaml` guards less than the one that served last, where it lies in the folder that it guards.
         weakened: Guarded = NONE;
+    }
+}
+
+mapping! {
+    /// Whose signatures let a change through (docs/approvals.md).
+    Approvals {
+        /// Name of all replicas that share these approvals: a signature for one fleet is none for another.
+        fleet: String = REQUIRED;
+        /// OpenSSH's file of allowed signers, outside the configuration folder. Read at the start of the process.
+        allowed_signers: String = REQUIRED;
+        /// How many people must sign, each with a key of their own.
+        needed: u64 = default::APPROVALS_NEEDED;
+        /// How far ahead the expiry of an approval may lie.
+        max_age: String = show_duration(default::APPROVAL_MAX_AGE);
     }
 }
 
@@ -83,5 +100,15 @@ mapping! {
         percent: u64 = default::PERCENT_OF_TRAFFIC;
         /// Where the books hold fewer requests than this, shares mean nothing and none is refused.
         at_least: u64 = default::LEAST_TRAFFIC;
+    }
+}
+
+mapping! {
+    /// Who has made a configuration what it is, and why. Kept with its generation.
+    Change {
+        /// A principal of the allowed signers, or any other name. An author's own approval does not count.
+        author: String = NONE;
+        /// One line.
+        reason: String = NONE;
     }
 }

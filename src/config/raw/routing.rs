@@ -6,7 +6,7 @@ use super::super::identify::default as identify;
 use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
-use super::{Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
+use super::{Change, Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
 use crate::policy::endpoint_class::REQUEST_TIMEOUT;
 use crate::policy::snapshot::RequestLimits;
 
@@ -15,6 +15,8 @@ mapping! {
     Routing {
         /// Version of the format; only `1` exists.
         version: u64 = REQUIRED;
+        /// Who has made this configuration what it is, and why.
+        change: Change = NONE;
         /// Products with a host label of their own. The first is the one meant by hosts that do not say.
         surfaces: Vec<Field<Surface>> = REQUIRED;
         /// Host names that are served; everything else is answered with 421.

@@ -8,10 +8,10 @@ use crate::raw_http;
 use crate::running::Folder;
 
 /// What the example's `boot.yaml` of the tests says of guards.
-const GUARDS: &str = "guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }";
+pub const GUARDS: &str = "guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }";
 
 /// Takes a cell away, with all that names it; its accounts go to the one beside it.
-fn delete_a_cell(folder: &Folder) {
+pub fn delete_a_cell(folder: &Folder) {
     let routing = folder.read("config/cellgate.yaml");
     let from = routing.find("  - name: cell-3\n").unwrap();
     let until = from + routing[from..].find("  # The old multi-tenant").unwrap();
