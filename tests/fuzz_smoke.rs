@@ -98,7 +98,7 @@ fn an_account_table_has_the_rows_of_its_text() {
 
 #[test]
 fn an_approval_counts_where_somebody_has_signed_it() {
-    check("approvals", targets::approvals, 20_000);
+    check("approvals", targets::approvals, 10_000);
 }
 
 #[test]
