@@ -2,6 +2,7 @@
 //! by tests alike. The only place that binds and spawns.
 
 mod beginning;
+mod keep;
 mod observe;
 mod running;
 mod settings;
@@ -26,7 +27,6 @@ use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
-use crate::last_good;
 use crate::learned_file;
 use crate::listen::bind::Bound;
 use crate::listen::drain::Drain;
@@ -188,10 +188,10 @@ impl Prepared {
                 .context("putting down the approvals that let this serve")?;
             tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
         }
-        if fallback.is_none() {
-            let good = start::to_last_good(&self.sources, &snapshot.hash, now);
-            last_good::save(&shared.boot.state_dir, &good).context("saving the last good configuration")?;
-        }
+        let keeping = match &fallback {
+            None => shared.keep(self.sources, &snapshot, now)?,
+            Some(_) => None,
+        };
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
         let listeners = data.addresses();
         let mut listening = to_offer(&data.bound)?;
@@ -215,6 +215,7 @@ impl Prepared {
             admin: Some(admin),
             data: Some(runtime),
             control: Some(control),
+            keeping,
             _state_lock: state_lock,
         })
     }

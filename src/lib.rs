@@ -17,10 +17,12 @@ pub mod listen;
 pub mod proxy;
 
 pub mod handover;
+pub mod quiet;
 pub mod state_file;
 pub mod state_lock;
 pub mod systemd;
 
+pub mod compiled_file;
 pub mod last_good;
 pub mod learned_file;
 pub mod load;

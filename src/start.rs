@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::approval_files::{Approved, Approvers};
+use crate::compiled_file;
+use crate::config::compiled::Compiled;
 use crate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
 use crate::config::plan::{NO_BASE, Plan, Verdict};
 use crate::config::{self, BOOT_FILE, Boot, Config, Diff, Problem, ROUTING_FILE, Sources, Traffic};
 use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
 use crate::policy::ids::AccountId;
+use crate::policy::snapshot::Snapshot;
 
 /// What a start is given.
 #[derive(Clone, Debug)]
@@ -87,7 +90,7 @@ pub struct CannotStart {
 /// [`CannotStart`].
 pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started, CannotStart> {
     let sources = load::load(given.place.clone());
-    let (boot, config) = match config::parse_all(&sources, now) {
+    let (boot, config) = match compiled_file::parse_all(&sources, given.state_dir.as_deref(), None, now) {
         Ok(parsed) => parsed,
         Err(problems) => {
             let boot = config::parse_boot(&sources).ok();
@@ -131,11 +134,23 @@ fn approve(
     })
 }
 
+/// Keeps what serves in the state folder, for later starts: the files, and their tables compiled.
+///
+/// # Errors
+/// [`LastGoodError::Io`]; what was there before is still there.
+pub fn keep(state_dir: &Path, sources: &Sources, serves: &Snapshot, now: i64) -> Result<(), LastGoodError> {
+    last_good::save(state_dir, &to_last_good(sources, &serves.hash, now))?;
+    if let Err(error) = compiled_file::save(state_dir, &Compiled::of(serves)) {
+        tracing::warn!(%error, "compiled tables not saved; the next start reads the files, which takes longer");
+    }
+    Ok(())
+}
+
 /// What to save once a configuration serves.
-pub fn to_last_good(sources: &Sources, hash: &str, now: i64) -> LastGood {
+pub fn to_last_good<'s>(sources: &'s Sources, hash: &str, now: i64) -> LastGood<&'s [u8]> {
     let named = [(BOOT_FILE, &sources.boot), (ROUTING_FILE, &sources.routing)];
     let files = named.into_iter().chain(sources.files.iter().map(|(path, text)| (&**path, text)));
-    let files = files.filter_map(|(path, text)| Some((path.to_owned(), text.as_ref().ok()?.clone())));
+    let files = files.filter_map(|(path, text)| Some((path.to_owned(), text.as_deref().ok()?)));
     LastGood { saved_at: u64::try_from(now).unwrap_or(0), hash: hash.to_owned(), files: files.collect() }
 }
 
@@ -164,7 +179,7 @@ pub fn base(place: &Place, state_dir: &Path) -> Result<(Base, Kept), LastGoodErr
         path: state_dir.join(last_good::FILE_NAME),
         reason: "this version of cellgate finds problems in it",
     };
-    let (boot, config) = config::parse_all(&sources, then).map_err(damaged)?;
+    let (boot, config) = compiled_file::parse_all(&sources, Some(state_dir), None, then).map_err(damaged)?;
     let boot = boot.in_state_dir(state_dir);
     let written = SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at);
     Ok((Base { boot, config }, (sources, written)))

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,16 +16,53 @@ use crate::policy::hex::hex;
 /// # Errors
 /// The state folder cannot be written; the file that was there before is still there.
 pub fn replace(state_dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    replace_with(state_dir, name, [content])
+}
+
+/// The same of a content in pieces: what is large need not be put together first.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with<'p>(
+    state_dir: &Path,
+    name: &str,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> io::Result<()> {
+    let part = fresh_part(state_dir, name)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
+    file.sync_all()?;
+    settle(state_dir, &part, name)
+}
+
+/// Lets the file go by a second name too, in place of what had it, so that it outlives being replaced. It never
+/// lacks its first name meanwhile.
+///
+/// # Errors
+/// As [`replace`]; a file that is not there is no error.
+pub fn keep_as(state_dir: &Path, name: &str, second: &str) -> io::Result<()> {
+    let part = fresh_part(state_dir, second)?;
+    match fs::hard_link(state_dir.join(name), &part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => settle(state_dir, &part, second),
+    }
+}
+
+/// Where a new file is made before it has its name.
+fn fresh_part(state_dir: &Path, name: &str) -> io::Result<PathBuf> {
     let part = state_dir.join(format!("{name}.part"));
     // A leftover of a crash may have other permissions; a new file has ours.
     match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(part),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&part, state_dir.join(name))?;
+}
+
+fn settle(state_dir: &Path, part: &Path, name: &str) -> io::Result<()> {
+    fs::rename(part, state_dir.join(name))?;
     // The rename itself must survive a power cut.
     File::open(state_dir)?.sync_all()
 }

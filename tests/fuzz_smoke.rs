@@ -117,6 +117,11 @@ fn a_last_good_configuration_is_read_as_written() {
 }
 
 #[test]
+fn compiled_tables_answer_every_look_up() {
+    check("compiled", targets::compiled, 200_000);
+}
+
+#[test]
 fn lessons_stay_within_their_bounds_and_move_nobody() {
     check("learned", targets::learned, 30_000);
 }

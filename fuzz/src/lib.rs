@@ -9,6 +9,7 @@
 mod accounts;
 mod approvals;
 mod chunks;
+mod compiled;
 mod config;
 mod frames;
 mod handover;
@@ -33,6 +34,7 @@ use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::{RequestLimits, Snapshot};
 pub use chunks::chunks;
+pub use compiled::compiled;
 pub use config::config;
 pub use frames::frames;
 pub use handover::handover;

@@ -311,11 +311,11 @@ fn address(address: &EndpointAddress) -> String {
 
 impl AccountView {
     /// A row of the account table.
-    pub fn new(live: &Snapshot, account: &Account) -> Self {
+    pub fn new(live: &Snapshot, account: Account<'_>) -> Self {
         Self {
             generation: live.generation.0,
             account: account.id.value(),
-            prefixes: account.prefixes.iter().map(ToString::to_string).collect(),
+            prefixes: account.prefixes.map(ToString::to_string).collect(),
             cell: live.cell(account.cell).name.to_string(),
             redirect_browsers: account.redirect_browsers,
         }

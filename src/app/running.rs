@@ -52,6 +52,8 @@ pub struct Running {
     pub(super) admin: Option<Admin>,
     pub(super) data: Option<Runtime>,
     pub(super) control: Option<JoinHandle<()>>,
+    /// Writes what this start found in the state folder.
+    pub(super) keeping: Option<JoinHandle<()>>,
     /// Last, so that everything that writes in the state folder has ended before another may.
     pub(super) _state_lock: StateLock,
 }
@@ -180,6 +182,13 @@ impl Drop for Running {
             && control.join().is_err()
         {
             tracing::error!("the control thread ended with a panic; report it with the log of before");
+        }
+        if let Some(keeping) = self.keeping.take()
+            && keeping.join().is_err()
+        {
+            tracing::error!(
+                "the configuration was not kept for later starts; report this with the log of before"
+            );
         }
     }
 }

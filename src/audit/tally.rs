@@ -179,7 +179,8 @@ impl Window {
             return;
         }
         if let Some(row) = snapshot.accounts.by_id(id) {
-            let (prefix, cell) = (row.prefixes.first().cloned(), snapshot.cell(row.cell).name.clone());
+            let prefix = row.prefixes.first().and_then(|prefix| Label::parse(prefix).ok());
+            let cell = snapshot.cell(row.cell).name.clone();
             self.accounts.insert(id, AccountFacts { generation, prefix, cell });
         }
     }

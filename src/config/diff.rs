@@ -181,11 +181,11 @@ impl Diff {
 }
 
 impl<'a> View<'a> {
-    fn cell(&self, account: &Account) -> &'a str {
+    fn cell(&self, account: Account<'_>) -> &'a str {
         self.cells[usize::from(account.cell.0)].name
     }
 
-    fn schedule(&self, account: &Account) -> Option<&'a str> {
+    fn schedule(&self, account: Account<'_>) -> Option<&'a str> {
         account.schedule.map(|index| self.schedules[usize::from(index.0)].name.as_str())
     }
 

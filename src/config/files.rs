@@ -123,7 +123,7 @@ pub fn referenced_files(routing: &[u8]) -> Vec<Reference> {
 
 /// SHA-256 over names and bytes of the routing configuration and all files it names, lower-case hex.
 /// `boot.yaml` is not in it: replicas may listen on different addresses and route alike.
-pub(super) fn hash(sources: &Sources) -> Box<str> {
+pub fn hash(sources: &Sources) -> Box<str> {
     let mut context = Context::new(&SHA256);
     // Lengths come first, so that no other split of the same bytes gives the same digest.
     let mut add = |name: &str, text: &FileText| {

@@ -15,6 +15,7 @@ use super::secret;
 use super::slot::{At, Slot};
 use crate::policy::credential::{CredentialRules, FingerprintKey, Learning, TokenShape};
 use crate::policy::ids::CellIndex;
+use crate::policy::keyed::KeyTable;
 use crate::policy::snapshot::{IdRange, IdentifyRules, Names as Naming, PathTemplate, Segment};
 
 /// The values of keys that are absent, each with its reason.
@@ -257,7 +258,7 @@ fn read_credentials<'a>(
     let learn = raw.learn(at);
     let learn_at = learn.at.clone();
     let learning = learn.optional().map(|raw| learning(raw, &learn_at));
-    (CredentialRules { schemes, shapes, keys, table: HashMap::new(), learning }, table)
+    (CredentialRules { schemes, shapes, keys, table: KeyTable::default(), learning }, table)
 }
 
 fn shapes(slots: Vec<Slot<'_, raw::TokenShape>>) -> Vec<TokenShape> {

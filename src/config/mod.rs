@@ -10,6 +10,7 @@ pub mod cells;
 mod client_certificate;
 mod clients;
 mod compile;
+pub mod compiled;
 pub mod diff;
 mod endpoint_classes;
 pub mod files;
@@ -40,13 +41,14 @@ pub use boot::{Boot, changes as boot_changes};
 pub use compile::compile;
 pub use diff::{Diff, Traffic, View, diff, weigh};
 pub use files::{
-    BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, referenced_files,
+    BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, hash, referenced_files,
 };
 pub use hosts::HostEntry;
 pub use problem::Problem;
 pub use routing::{Change, Config};
 pub use tables::RESERVED_PREFIXES;
 
+use compiled::Compiled;
 use names::Names;
 use problem::Report;
 use raw::Shape;
@@ -66,15 +68,24 @@ pub fn parse_boot(sources: &Sources) -> Result<Boot, Vec<Problem>> {
 /// against listeners); `now`, in seconds since the Unix epoch, is when certificates must be valid.
 pub fn parse(sources: &Sources, boot: Option<&Boot>, now: i64) -> Result<Config, Vec<Problem>> {
     let report = Report::default();
-    let config = routing_of(sources, boot, now, &report);
+    let config = routing_of(sources, boot, None, now, &report);
     finish(config, report)
 }
 
 /// Reads both, and reports the problems of both.
 pub fn parse_all(sources: &Sources, now: i64) -> Result<(Boot, Config), Vec<Problem>> {
+    parse_all_with(sources, None, now)
+}
+
+/// The same, and takes the large tables from `compiled` where that was made of these files.
+pub fn parse_all_with(
+    sources: &Sources,
+    compiled: Option<&Compiled>,
+    now: i64,
+) -> Result<(Boot, Config), Vec<Problem>> {
     let report = Report::default();
     let boot = boot_of(sources, &report);
-    let config = routing_of(sources, boot.as_ref(), now, &report);
+    let config = routing_of(sources, boot.as_ref(), compiled, now, &report);
     finish(boot.zip(config), report)
 }
 
@@ -82,7 +93,7 @@ pub fn parse_all(sources: &Sources, now: i64) -> Result<(Boot, Config), Vec<Prob
 /// no part in a decision, and whoever explains one may not be allowed to read them, or not have them.
 pub fn parse_for_deciding(sources: &Sources, now: i64) -> Result<Config, Vec<Problem>> {
     let report = Report::default();
-    let config = routing_of(sources, None, now, &report);
+    let config = routing_of(sources, None, None, now, &report);
     let matters = |problem: &Problem| {
         let in_cell = |part: &str| problem.path.starts_with("cells[") && problem.path.contains(part);
         let of_host = problem.path.starts_with("hosts[") && problem.path.contains("].client_certificate");
@@ -128,12 +139,18 @@ fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
     Some(boot::read(raw, &At::root(&document), &folder, &sources.folder))
 }
 
-fn routing_of(sources: &Sources, boot: Option<&Boot>, now: i64, report: &Report) -> Option<Config> {
+fn routing_of(
+    sources: &Sources,
+    boot: Option<&Boot>,
+    compiled: Option<&Compiled>,
+    now: i64,
+    report: &Report,
+) -> Option<Config> {
     let file = sources.folder.join(ROUTING_FILE);
     let tried = format!("tried {}; --config DIR names another folder", file.display());
     let (document, raw) =
         document(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, &tried, report)?, report)?;
-    routing::read(raw, &At::root(&document), sources, boot, now)
+    routing::read(raw, &At::root(&document), sources, routing::Beside { boot, compiled, now })
 }
 
 fn text<'s>(file: &str, text: &'s FileText, tried: &str, report: &Report) -> Option<&'s [u8]> {

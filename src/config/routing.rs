@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::boot::{Boot, ListenerProtocol};
 use super::cells;
+use super::compiled::Compiled;
 use super::endpoint_classes;
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
@@ -25,7 +26,8 @@ use crate::policy::certificates::ServerCertificate;
 use crate::policy::credential::Fingerprint;
 use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::hosts::Labels;
-use crate::policy::ids::{AccountId, EntityId};
+use crate::policy::ids::EntityId;
+use crate::policy::keyed::KeyTable;
 use crate::policy::snapshot::{Cell, ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
@@ -44,7 +46,7 @@ pub struct Config {
     /// Who lives where; never empty.
     pub accounts: AccountTable,
     /// Environment id to account.
-    pub environments: HashMap<EntityId, AccountId>,
+    pub environments: KeyTable<EntityId>,
     /// Deprecation schedules.
     pub schedules: Vec<Schedule>,
     /// The identify order's rules; `compile` decides which id ranges are enabled.
@@ -82,14 +84,23 @@ const MAX_CHANGE: usize = 500;
 /// Most exceptions from redirects; each is compared on each browser navigation.
 const MAX_EXCEPTIONS: usize = 1_000;
 
-/// Reads the routing configuration. `None` only together with a report. `boot` says whether certificates
-/// are needed; `now` is in seconds since the Unix epoch.
+/// What is known beside the files.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    /// Says whether certificates are needed.
+    pub(super) boot: Option<&'a Boot>,
+    /// Tables that need not be read if they are of these files.
+    pub(super) compiled: Option<&'a Compiled>,
+    /// Seconds since the Unix epoch.
+    pub(super) now: i64,
+}
+
+/// Reads the routing configuration. `None` only together with a report.
 pub(super) fn read(
     raw: raw::Routing,
     at: &At<'_>,
     sources: &Sources,
-    boot: Option<&Boot>,
-    now: i64,
+    Beside { boot, compiled, now }: Beside<'_>,
 ) -> Option<Config> {
     let (mut raw, report) = (at.open(raw), at.report());
     super::version(raw.version(at));
@@ -116,9 +127,17 @@ pub(super) fn read(
 
     let reserved = reserved(surface_names, &domains, &hosts);
     let lookup = Lookup { cells: cell_names, schedules: schedule_names, reserved: &reserved };
-    let accounts = accounts(raw.accounts(at), sources, &lookup, report);
-    let environments = environments(raw.environments(at), sources, &accounts, report);
-    identify.credentials.table = credentials(table, sources, &accounts, report);
+    let hash = hash(sources);
+    let compiled = compiled.filter(|tables| tables.is_of(&hash, cells.len(), schedules.len()));
+    let written =
+        Tables { accounts: raw.accounts(at), environments: raw.environments(at), credentials: table };
+    let (accounts, environments, credentials) = match compiled.cloned() {
+        Some(Compiled { accounts, environments, credentials, .. }) => {
+            (KnownAccounts::Table(accounts), environments, credentials)
+        }
+        None => written.read(sources, &lookup, report),
+    };
+    identify.credentials.table = credentials;
     let clients = client_families(raw.clients(at), sources, report);
 
     let certificates = certificates(raw.certificates(at), sources, &tls);
@@ -127,7 +146,7 @@ pub(super) fn read(
     check_certificates(certificates.as_deref(), whole_hosts, surface_names, boot, &at.key("certificates"));
     let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
     Some(Config {
-        hash: hash(sources),
+        hash,
         change: change(raw.change(at)),
         surfaces,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
@@ -223,6 +242,27 @@ fn format(path: &str, at: &At<'_>) -> Option<Format> {
     }
 }
 
+/// The large tables as the configuration names them.
+struct Tables<'a> {
+    accounts: Slot<'a, raw::Table>,
+    environments: Slot<'a, raw::Table>,
+    credentials: Option<KnownCredentials<'a>>,
+}
+
+impl Tables<'_> {
+    fn read(
+        self,
+        sources: &Sources,
+        lookup: &Lookup<'_>,
+        report: &Report,
+    ) -> (KnownAccounts, KeyTable<EntityId>, KeyTable<Fingerprint>) {
+        let accounts = accounts(self.accounts, sources, lookup, report);
+        let environments = environments(self.environments, sources, &accounts, report);
+        let credentials = credentials(self.credentials, sources, &accounts, report);
+        (accounts, environments, credentials)
+    }
+}
+
 fn accounts(
     slot: Slot<'_, raw::Table>,
     sources: &Sources,
@@ -249,16 +289,16 @@ fn environments(
     sources: &Sources,
     accounts: &KnownAccounts,
     report: &Report,
-) -> HashMap<EntityId, AccountId> {
-    let Some((path, at)) = table_file(slot) else { return HashMap::new() };
+) -> KeyTable<EntityId> {
+    let Some((path, at)) = table_file(slot) else { return KeyTable::default() };
     let (Some(format), Some(text)) = (format(&path, &at), sources.table(&at, &path)) else {
-        return HashMap::new();
+        return KeyTable::default();
     };
     match format {
         Format::Csv => tables::environments_csv(&path, text, accounts, report),
         Format::Yaml => match document(&path, text, report) {
             Some((document, raw)) => tables::environments_yaml(&document, raw, accounts),
-            None => HashMap::new(),
+            None => KeyTable::default(),
         },
     }
 }
@@ -268,9 +308,9 @@ fn credentials(
     sources: &Sources,
     accounts: &KnownAccounts,
     report: &Report,
-) -> HashMap<Fingerprint, AccountId> {
-    let Some(KnownCredentials { path, at, keys }) = table else { return HashMap::new() };
-    let Some(text) = sources.table(&at, &path) else { return HashMap::new() };
+) -> KeyTable<Fingerprint> {
+    let Some(KnownCredentials { path, at, keys }) = table else { return KeyTable::default() };
+    let Some(text) = sources.table(&at, &path) else { return KeyTable::default() };
     tables::credentials_csv(&path, text, &keys, accounts, report)
 }
 

@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnAddress<'a> {
     /// The account's first prefix.
-    pub prefix: &'a Label,
+    pub prefix: &'a str,
     /// The surface's label, where the address has one.
     pub surface: Option<&'a Label>,
     /// The cell's domain.
@@ -23,7 +23,7 @@ pub struct OwnAddress<'a> {
 /// rule serves that surface in the domain of its cell.
 pub fn own_address<'a>(
     snapshot: &'a Snapshot,
-    account: &'a Account,
+    account: Account<'a>,
     surface: SurfaceIndex,
 ) -> Option<OwnAddress<'a>> {
     let prefix = account.prefixes.first()?;

@@ -1,14 +1,13 @@
 //! Credentials as routing keys: how they are found in a request and fingerprinted. The raw token
 //! never leaves this module's arguments; only the keyed fingerprint is compared, kept or shown.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::hex::hex;
-use super::ids::AccountId;
+use super::keyed::KeyTable;
 
 /// The first 128 bits of HMAC-SHA-256 over a token: enough that two tokens of 10^9 collide with
 /// probability 10^-21, half the memory of the whole digest.
@@ -45,7 +44,7 @@ pub struct CredentialRules {
     /// Newest first: learning uses the first, look-ups try each that the static table uses.
     pub keys: Vec<FingerprintKey>,
     /// The static table, by fingerprint under any of the keys.
-    pub table: HashMap<Fingerprint, AccountId>,
+    pub table: KeyTable<Fingerprint>,
     /// Bounds of the learned table; `None` switches learning off.
     pub learning: Option<Learning>,
 }

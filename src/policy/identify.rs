@@ -104,9 +104,7 @@ pub fn cookies<'a>(snapshot: &Snapshot, headers: &'a HeaderMap) -> Cookies<'a> {
         }
         let account = match names {
             Names::Account => AccountId::parse(value).ok(),
-            Names::Environment => {
-                EntityId::parse(value).ok().and_then(|id| snapshot.environments.get(&id).copied())
-            }
+            Names::Environment => EntityId::parse(value).ok().and_then(|id| snapshot.environments.find(id)),
             Names::Credential => {
                 found.token = found.token.or(rules.credentials.fits(value).then_some(value));
                 None
@@ -145,8 +143,8 @@ pub fn known(rules: &CredentialRules, learned: &LearnedTable, token: Option<&[u8
     for key in &rules.keys {
         let fingerprint = credential::fingerprint(key, token);
         known.fingerprint.get_or_insert(fingerprint);
-        if let Some(account) = rules.table.get(&fingerprint) {
-            return Known { account: Some(*account), ..known };
+        if let Some(account) = rules.table.find(fingerprint) {
+            return Known { account: Some(account), ..known };
         }
         match learned.lookup(fingerprint) {
             Learned::None => {}
@@ -240,7 +238,7 @@ fn in_headers(
             Names::Account => account_id(value, role)?,
             Names::Environment | Names::Credential => match EntityId::parse(value) {
                 Ok(environment) => {
-                    let account = snapshot.environments.get(&environment).copied();
+                    let account = snapshot.environments.find(environment);
                     if account.is_none() {
                         born.note(cell_of(snapshot, environment));
                     }

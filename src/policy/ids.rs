@@ -66,6 +66,11 @@ impl AccountId {
         parse_number(text).map(Self)
     }
 
+    /// An id of a number that some file of ours holds; `None` of one that [`parse`](Self::parse) would not give.
+    pub fn from_value(value: u64) -> Option<Self> {
+        number(value).map(Self)
+    }
+
     /// The number itself.
     pub const fn value(self) -> u64 {
         self.0.get()
@@ -78,6 +83,11 @@ impl EntityId {
         parse_number(text).map(Self)
     }
 
+    /// An id of a number that some file of ours holds; `None` of one that [`parse`](Self::parse) would not give.
+    pub fn from_value(value: u64) -> Option<Self> {
+        number(value).map(Self)
+    }
+
     /// The number itself.
     pub const fn value(self) -> u64 {
         self.0.get()
@@ -87,13 +97,19 @@ impl EntityId {
 impl Label {
     /// Reads a label that is already lower case.
     pub fn parse(text: &str) -> Result<Self, IdError> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether [`parse`](Self::parse) would read it, for texts that are kept elsewhere than in a label of their own.
+    pub fn check(text: &str) -> Result<(), IdError> {
         let bytes = text.as_bytes();
         let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
         match bytes {
             [] => Err(IdError::Empty),
             [b'-', ..] | [.., b'-'] => Err(IdError::NotLabel),
             _ if bytes.len() > MAX_LABEL_LEN || !bytes.iter().all(inner) => Err(IdError::NotLabel),
-            _ => Ok(Self(text.into())),
+            _ => Ok(()),
         }
     }
 
@@ -144,11 +160,11 @@ fn parse_number(text: &[u8]) -> Result<NonZeroU64, IdError> {
         return Err(IdError::TooLarge);
     }
     // At most 19 digits, so the sum stays below 10^19 < 2^64 and cannot wrap.
-    let number = text.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
-    match NonZeroU64::new(number) {
-        Some(number) if number.get() <= i64::MAX as u64 => Ok(number),
-        _ => Err(IdError::TooLarge),
-    }
+    number(text.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'))).ok_or(IdError::TooLarge)
+}
+
+fn number(value: u64) -> Option<NonZeroU64> {
+    NonZeroU64::new(value).filter(|number| number.get() <= i64::MAX as u64)
 }
 
 #[cfg(test)]

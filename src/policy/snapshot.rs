@@ -3,7 +3,6 @@
 //! Plain data only. What must outlive a reload (counters, learned credentials) hangs on it as a shared
 //! handle that `config::compile` carries over by name. Opaque TLS values (`rustls`) are held, not used.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use super::endpoint_class::EndpointClasses;
 use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
 use super::http2::CellHttp2;
-use super::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
+use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
+use super::keyed::KeyTable;
 use super::routing_cookie::RoutingCookie;
 use super::tickets::TicketRules;
 
@@ -38,7 +38,7 @@ pub struct Snapshot {
     /// Who lives where.
     pub accounts: AccountTable,
     /// Environment id to account, for headers that name an environment.
-    pub environments: HashMap<EntityId, AccountId>,
+    pub environments: KeyTable<EntityId>,
     /// Deprecation schedules that hosts and accounts point at.
     pub schedules: Vec<Schedule>,
     /// The identify order's rules.

@@ -5,6 +5,7 @@
 
 pub mod journal;
 pub mod outcome;
+mod retired;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -17,18 +18,18 @@ use crate::approval_files::{Approved, Approvers};
 use crate::config::guard::{Change, Objection, judge};
 use crate::config::plan::Plan;
 use crate::config::{self, Boot, Problem, Sources};
-use crate::last_good;
 use crate::live::Live;
-use crate::load::{self, Place};
+use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
-use crate::start;
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
+use crate::{compiled_file, load, quiet, start};
 use journal::Journal;
 use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
+use retired::Retired;
 pub use watch::Watch;
 
 /// A deployment writes several files; the reload waits until they have been quiet for this long.
@@ -71,8 +72,10 @@ pub type RequestsOf = Arc<dyn Fn(&Path) -> Option<Vec<(AccountId, u64)>> + Send 
 impl Reloader {
     /// Serves events until every sender is gone.
     pub async fn run(mut self, mut inbox: ReloadInbox, mut signals: mpsc::Receiver<()>, mut watch: Watch) {
+        let mut retired = Retired::default();
         loop {
             tokio::select! {
+                () = retired.freed() => {}
                 request = inbox.requests.recv() => {
                     let Some(request) = request else { return };
                     let current = self.live.pin().generation;
@@ -81,52 +84,55 @@ impl Reloader {
                         let _ = request.reply.send(Err(StaleGeneration { current }));
                         continue;
                     }
-                    let outcome = self.reload(Trigger::Admin, &inbox).await;
+                    let outcome = self.reload(Trigger::Admin, &inbox, &mut retired).await;
                     let _ = request.reply.send(Ok(outcome));
                 }
                 signal = signals.recv() => {
                     if signal.is_none() { return }
-                    self.reload(Trigger::Signal, &inbox).await;
+                    self.reload(Trigger::Signal, &inbox, &mut retired).await;
                 }
                 () = watch.changed() => {
                     watch.settled(SETTLE, SETTLE_AT_MOST).await;
-                    self.reload(Trigger::FileChange, &inbox).await;
+                    self.reload(Trigger::FileChange, &inbox, &mut retired).await;
                 }
             }
         }
     }
 
-    async fn reload(&mut self, trigger: Trigger, inbox: &ReloadInbox) -> ReloadOutcome {
+    async fn reload(
+        &mut self,
+        trigger: Trigger,
+        inbox: &ReloadInbox,
+        retired: &mut Retired,
+    ) -> ReloadOutcome {
         let (place, requests) = (self.place.clone(), Arc::clone(&self.requests));
         let approvers = Arc::clone(&self.approvers);
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
-        // A million rows take a while to parse, and this thread also answers signals.
-        let prepared = tokio::task::spawn_blocking(move || {
-            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, &approvers)
-        });
-        let prepared = prepared.await;
+        // A million rows take a while to parse, and requests must not notice.
+        let prepare = move || prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, &approvers);
+        let prepared = quiet::run(prepare).await;
         let now = SystemTime::now();
         let last = Arc::clone(&inbox.last.borrow());
         let loaded_at = last.loaded_at;
         let (outcome, loaded_at) = match prepared {
-            Ok(Prepared::Ready(ready)) => {
-                let outcome = self.apply(trigger, *ready, unix_seconds(now));
+            Some(Prepared::Ready(ready)) => {
+                let outcome = self.apply(trigger, *ready, unix_seconds(now), retired).await;
                 let applied = matches!(outcome, ReloadOutcome::Applied { .. });
                 (outcome, if applied { now } else { loaded_at })
             }
-            Ok(Prepared::Unchanged { sources, hash }) => {
+            Some(Prepared::Unchanged { sources }) => {
                 // The files may be good again without a change: they are what the last good ones were.
                 if self.fallback.is_some() {
-                    self.serve_files(&sources, &hash);
+                    self.serve_files(sources).await;
                 }
                 (ReloadOutcome::Unchanged, loaded_at)
             }
-            Ok(Prepared::Not(outcome)) => (outcome, loaded_at),
-            Ok(Prepared::Refused(objections, missing)) => {
+            Some(Prepared::Not(outcome)) => (outcome, loaded_at),
+            Some(Prepared::Refused(objections, missing)) => {
                 note_objections(&self.metrics, &objections);
                 (ReloadOutcome::Refused(refusals(&objections, missing)), loaded_at)
             }
-            Err(_) => {
+            None => {
                 self.metrics.panicked();
                 let what =
                     "cellgate failed while it read the configuration; report this with the files".to_owned();
@@ -149,7 +155,13 @@ impl Reloader {
     }
 
     /// Puts a generation in force. Until the swap everything can fail, and changes nothing.
-    fn apply(&mut self, trigger: Trigger, ready: Ready, now: i64) -> ReloadOutcome {
+    async fn apply(
+        &mut self,
+        trigger: Trigger,
+        ready: Ready,
+        now: i64,
+        retired: &mut Retired,
+    ) -> ReloadOutcome {
         let Ready { next, sources, summary, objections, approved } = ready;
         note_objections(&self.metrics, &objections);
         if let Some(approved) = approved {
@@ -165,31 +177,30 @@ impl Reloader {
                 }
             }
         }
-        let (generation, from) = (next.generation, self.live.pin().generation);
+        let before = self.live.pin();
+        let (generation, from) = (next.generation, before.generation);
         self.state.write(|| self.journal.intent(trigger, from, generation, &next.hash, &summary, now));
         self.metrics.prepare(&next);
-        let hash = next.hash.clone();
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the task that swaps, after all that can fail"
         )]
         self.live.replace(next);
+        retired.add(before);
         warn_of(&self.boot.guards.remarks(&self.live.pin()));
-        self.serve_files(&sources, &hash);
+        self.serve_files(sources).await;
         ReloadOutcome::Applied { generation }
     }
 
     /// The files are in force, not what was kept of earlier ones.
-    fn serve_files(&mut self, sources: &Sources, hash: &str) {
+    async fn serve_files(&mut self, sources: Sources) {
         self.fallback = None;
         self.metrics.serving_last_good(None);
-        self.save(sources, hash);
-    }
-
-    fn save(&self, sources: &Sources, hash: &str) {
-        let last_good = start::to_last_good(sources, hash, unix_seconds(SystemTime::now()));
-        let saved = self.state.write(|| last_good::save(&self.boot.state_dir, &last_good));
-        if let Some(Err(error)) = saved {
+        let (state, state_dir, serves) =
+            (Arc::clone(&self.state), self.boot.state_dir.clone(), self.live.pin());
+        let now = unix_seconds(SystemTime::now());
+        let keep = move || state.write(|| start::keep(&state_dir, &sources, &serves, now));
+        if let Some(Some(Err(error))) = quiet::run(keep).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
         }
@@ -211,7 +222,6 @@ enum Prepared {
     Ready(Box<Ready>),
     Unchanged {
         sources: Sources,
-        hash: Box<str>,
     },
     /// What guards object to, and why approvals do not lift it.
     Refused(Vec<Objection>, Vec<String>),
@@ -228,7 +238,8 @@ fn prepare(
 ) -> Prepared {
     let sources = load::load(place.clone());
     let now = unix_seconds(SystemTime::now());
-    let (mut new_boot, config) = match config::parse_all(&sources, now) {
+    let compiled = Some(state_dir.unwrap_or(&boot.state_dir));
+    let (mut new_boot, config) = match compiled_file::parse_all(&sources, compiled, Some(live), now) {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
     };
@@ -240,7 +251,7 @@ fn prepare(
         return Prepared::Not(ReloadOutcome::NeedsRestart(changed));
     }
     if config.hash == live.hash {
-        return Prepared::Unchanged { sources, hash: config.hash };
+        return Prepared::Unchanged { sources };
     }
     let diff = config::diff(live, &config);
     let traffic = start::traffic(live, &config, &boot.state_dir, requests);

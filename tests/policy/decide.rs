@@ -474,7 +474,8 @@ fn the_configured_table_is_never_overruled_by_what_was_learned() {
 fn older_keys_still_find_their_rows() {
     let mut builder = example();
     let old = fingerprint(&fingerprint_key("k1"), b"dbtc_old");
-    builder.snapshot.identify.credentials.table.insert(old, account(CD456));
+    let table = &mut builder.snapshot.identify.credentials.table;
+    *table = table.iter().chain([(old, account(CD456))]).collect();
     let snapshot = builder.build();
     let learned = LearnedTable::default();
     let request = get("cloud.getdbt.com/").with(&["Authorization: Token dbtc_old"]);

@@ -2,14 +2,13 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use cellgate::policy::accounts::{Account, AccountTable, ScheduleIndex};
+use cellgate::policy::accounts::{AccountTable, AccountTableBuilder, NewAccount, ScheduleIndex};
 use cellgate::policy::certificates::CertificateTable;
 use cellgate::policy::client_certificate::ClientPolicy;
 use cellgate::policy::credential::{self, CredentialRules, FingerprintKey, Learning, TokenShape};
@@ -20,6 +19,7 @@ use cellgate::policy::gate::{self, ParsedHead};
 use cellgate::policy::hosts::{Fallback, HostRule, HostTable, Labels, Role};
 use cellgate::policy::http2::{CellHttp2, ControlAllowance, Windows};
 use cellgate::policy::ids::{AccountId, CellIndex, EntityId, Generation, Label, SurfaceIndex};
+use cellgate::policy::keyed::KeyTable;
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::routing_cookie::{CookieKey, RoutingCookie};
@@ -54,10 +54,32 @@ pub fn fingerprint_key(id: &str) -> FingerprintKey {
     FingerprintKey { id: id.into(), key: Arc::new(key) }
 }
 
+/// A row of the account table that is not built yet.
+pub struct Row {
+    pub id: AccountId,
+    pub prefixes: Vec<Label>,
+    pub cell: CellIndex,
+    pub redirect_browsers: bool,
+    pub schedule: Option<ScheduleIndex>,
+}
+
+/// The table of these rows, which must differ in ids and prefixes.
+pub fn account_table(rows: &[Row]) -> AccountTable {
+    let mut builder = AccountTableBuilder::with_capacity(rows.len());
+    for row in rows {
+        let prefixes: Vec<&str> = row.prefixes.iter().map(Label::as_str).collect();
+        let Row { id, cell, redirect_browsers, schedule, .. } = *row;
+        builder.push(NewAccount { id, prefixes: &prefixes, cell, redirect_browsers, schedule });
+    }
+    let (table, duplicates) = builder.finish();
+    assert_eq!(duplicates, []);
+    table
+}
+
 /// Builds a [`Snapshot`] row by row. Cells and schedules are named before they are used.
 pub struct SnapshotBuilder {
     pub snapshot: Snapshot,
-    rows: Vec<Account>,
+    rows: Vec<Row>,
     hosts: Vec<(Labels, Box<str>, HostRule)>,
 }
 
@@ -71,7 +93,7 @@ impl SnapshotBuilder {
             hosts: HostTable::default(),
             cells: Vec::new(),
             accounts: AccountTable::default(),
-            environments: HashMap::new(),
+            environments: KeyTable::default(),
             schedules: Vec::new(),
             identify: IdentifyRules::default(),
             redirect_exceptions: Vec::new(),
@@ -139,12 +161,12 @@ impl SnapshotBuilder {
     pub fn account(mut self, id: u64, cell: &str, prefixes: &[&str]) -> Self {
         let cell = self.cell_index(cell);
         let prefixes = prefixes.iter().map(|prefix| label(prefix)).collect();
-        self.rows.push(Account { id: account(id), prefixes, cell, redirect_browsers: false, schedule: None });
+        self.rows.push(Row { id: account(id), prefixes, cell, redirect_browsers: false, schedule: None });
         self
     }
 
     /// Changes the row that was added last.
-    pub fn with_row(mut self, change: impl FnOnce(&mut Account)) -> Self {
+    pub fn with_row(mut self, change: impl FnOnce(&mut Row)) -> Self {
         change(self.rows.last_mut().unwrap());
         self
     }
@@ -231,14 +253,16 @@ impl SnapshotBuilder {
     }
 
     pub fn environment(mut self, environment: u64, of: u64) -> Self {
-        self.snapshot.environments.insert(entity(environment), account(of));
+        let more = [(entity(environment), account(of))];
+        self.snapshot.environments = self.snapshot.environments.iter().chain(more).collect();
         self
     }
 
     /// A row of the configured credential table, under the newest key.
     pub fn token(mut self, token: &str, of: u64) -> Self {
         let rules = &mut self.snapshot.identify.credentials;
-        rules.table.insert(credential::fingerprint(&rules.keys[0], token.as_bytes()), account(of));
+        let more = [(credential::fingerprint(&rules.keys[0], token.as_bytes()), account(of))];
+        rules.table = rules.table.iter().chain(more).collect();
         self
     }
 
@@ -248,7 +272,7 @@ impl SnapshotBuilder {
             schemes: vec!["token".into(), "bearer".into()],
             shapes: ["dbtc_", "dbtu_", "FAKE"].map(shape).to_vec(),
             keys: vec![fingerprint_key("k2"), fingerprint_key("k1")],
-            table: HashMap::new(),
+            table: KeyTable::default(),
             learning: Some(Learning { entries: 1000, per_account: 32 }),
         };
         self
@@ -270,7 +294,7 @@ impl SnapshotBuilder {
     pub fn build(self) -> Snapshot {
         let surfaces = SURFACES.iter().zip(0..).map(|(name, index)| (label(name), SurfaceIndex(index)));
         Snapshot {
-            accounts: AccountTable::new(self.rows).unwrap(),
+            accounts: account_table(&self.rows),
             hosts: HostTable::new(self.hosts, surfaces.collect()),
             ..self.snapshot
         }

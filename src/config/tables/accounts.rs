@@ -10,7 +10,9 @@ use super::super::raw::{self, Digits};
 use super::super::slot::{At, Document, LABEL};
 use super::csv::read_csv;
 use super::{MAX_ROWS, Row};
-use crate::policy::accounts::{Account, AccountTable, DuplicateAccount, ScheduleIndex};
+use crate::policy::accounts::{
+    AccountTable, AccountTableBuilder, DuplicateAccount, NewAccount, ScheduleIndex,
+};
 use crate::policy::ids::{AccountId, CellIndex, Label};
 
 /// Most prefixes of one account: its own, its vanity name and former ones.
@@ -165,7 +167,7 @@ pub(in crate::config) fn accounts_yaml(
 /// An account table while it is read.
 struct Accounts<'a> {
     lookup: &'a Lookup<'a>,
-    rows: Vec<Account>,
+    rows: AccountTableBuilder,
     /// The [`Row::number`] of each row.
     numbers: Vec<u32>,
     sound: bool,
@@ -175,7 +177,8 @@ impl<'a> Accounts<'a> {
     /// For about so many rows.
     fn new(lookup: &'a Lookup<'a>, rows: usize) -> Self {
         let rows = rows.min(MAX_ROWS);
-        Self { lookup, rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows), sound: true }
+        let (rows, numbers) = (AccountTableBuilder::with_capacity(rows), Vec::with_capacity(rows));
+        Self { lookup, rows, numbers, sound: true }
     }
 
     fn refuse(&mut self, row: Row<'_>, column: &str, what: String, expected: &str, hint: Option<String>) {
@@ -210,7 +213,7 @@ impl<'a> Accounts<'a> {
         // A row without a cell makes the table unsound, and still keeps others from claiming its id.
         if let Some(id) = id {
             let cell = CellIndex(narrow(cell.unwrap_or_default()));
-            self.rows.push(Account { id, prefixes, cell, redirect_browsers, schedule });
+            self.rows.push(NewAccount { id, prefixes: &prefixes, cell, redirect_browsers, schedule });
             self.numbers.push(row.number());
         }
     }
@@ -225,26 +228,25 @@ impl<'a> Accounts<'a> {
         }
     }
 
-    fn prefixes<'r>(&mut self, row: Row<'_>, texts: impl Iterator<Item = &'r str>) -> Vec<Label> {
+    fn prefixes<'r>(&mut self, row: Row<'_>, texts: impl Iterator<Item = &'r str>) -> Vec<&'r str> {
         let mut prefixes = Vec::new();
         for text in texts {
-            let Ok(prefix) = Label::parse(text) else {
+            if Label::check(text).is_err() {
                 let hint =
                     Label::parse(&text.to_lowercase()).ok().map(|label| format!("did you mean \"{label}\"?"));
                 self.refuse(row, "prefixes", format!("found {}", quoted(text)), LABEL, hint);
                 continue;
-            };
+            }
             if let Some(why) = self.lookup.reserved.get(text) {
                 let what = format!("{} is {why}", quoted(text));
                 self.refuse(row, "prefixes", what, "a label of the account's own", None);
             }
-            prefixes.push(prefix);
+            prefixes.push(text);
         }
         if prefixes.len() > MAX_PREFIXES {
             let expected = format!("at most {MAX_PREFIXES}");
             self.refuse(row, "prefixes", format!("found {} prefixes", prefixes.len()), &expected, None);
         }
-        prefixes.shrink_to_fit();
         prefixes
     }
 
@@ -257,7 +259,7 @@ impl<'a> Accounts<'a> {
             }
             return KnownAccounts::Unknown;
         }
-        let (table, duplicates) = AccountTable::build(self.rows);
+        let (table, duplicates) = self.rows.finish();
         let sound = self.sound && duplicates.is_empty();
         for duplicate in duplicates {
             let (column, claimed, first, second) = match duplicate {

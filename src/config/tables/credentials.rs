@@ -1,14 +1,14 @@
 //! The table of known credentials: fingerprints, never tokens.
 
-use std::collections::HashMap;
-
 use super::super::names::Names;
 use super::super::problem::Report;
 use super::super::secret::unhex;
+use super::Row;
 use super::accounts::{KnownAccounts, known_account};
 use super::csv::read_csv;
+use super::keyed::Keyed;
 use crate::policy::credential::Fingerprint;
-use crate::policy::ids::AccountId;
+use crate::policy::keyed::KeyTable;
 
 /// Reads the table of known credentials; `keys` are the ids of the fingerprint keys.
 pub(in crate::config) fn credentials_csv(
@@ -17,9 +17,8 @@ pub(in crate::config) fn credentials_csv(
     keys: &Names,
     accounts: &KnownAccounts,
     report: &Report,
-) -> HashMap<Fingerprint, AccountId> {
-    let mut table = HashMap::new();
-    let mut lines: HashMap<Fingerprint, u32> = HashMap::new();
+) -> KeyTable<Fingerprint> {
+    let mut table = Keyed::default();
     let columns = ["key_id", "fingerprint", "account", "note"];
     read_csv(file, text, report, &columns, &[0, 1, 2], |row, [key_id, fingerprint, account, _note]| {
         if keys.find(key_id).is_none() {
@@ -32,16 +31,12 @@ pub(in crate::config) fn credentials_csv(
             row.refuse("fingerprint", "found something else".to_owned(), "32 hexadecimal digits", None);
         }
         let account = known_account(row, account, accounts);
-        let (Some(fingerprint), Some(account)) = (bytes.map(Fingerprint), account) else { return };
-        if let Some(first) = lines.insert(fingerprint, row.line()) {
-            row.refuse(
-                "fingerprint",
-                format!("it is already in line {first}"),
-                "each fingerprint once",
-                None,
-            );
+        if let (Some(fingerprint), Some(account)) = (bytes.map(Fingerprint), account) {
+            table.add(row, fingerprint, account);
         }
-        table.insert(fingerprint, account);
     });
-    table
+    table.finish(Row::Csv { file, line: 0, report }, |_, second, first| {
+        let what = format!("it is already in line {first}");
+        second.refuse("fingerprint", what, "each fingerprint once", None);
+    })
 }

@@ -1,14 +1,14 @@
 //! The table of environments.
 
-use std::collections::HashMap;
-
 use super::super::problem::{Report, quoted};
 use super::super::raw::{self, Digits};
 use super::super::slot::{At, Document};
 use super::accounts::{KnownAccounts, known_account};
 use super::csv::read_csv;
+use super::keyed::Keyed;
 use super::{MAX_ROWS, Row};
-use crate::policy::ids::{AccountId, EntityId};
+use crate::policy::ids::EntityId;
+use crate::policy::keyed::KeyTable;
 
 /// Reads the environment table from CSV.
 pub(in crate::config) fn environments_csv(
@@ -16,12 +16,12 @@ pub(in crate::config) fn environments_csv(
     text: &[u8],
     accounts: &KnownAccounts,
     report: &Report,
-) -> HashMap<EntityId, AccountId> {
-    let mut environments = Environments::new(accounts);
+) -> KeyTable<EntityId> {
+    let mut environments = Keyed::default();
     read_csv(file, text, report, &["environment", "account"], &[0, 1], |row, [environment, account]| {
-        environments.add(row, environment, account);
+        add(&mut environments, row, environment, account, accounts);
     });
-    environments.map
+    finish(environments, Row::Csv { file, line: 0, report })
 }
 
 /// Reads the environment table from YAML.
@@ -29,11 +29,11 @@ pub(in crate::config) fn environments_yaml(
     document: &Document<'_>,
     raw: raw::Environments,
     accounts: &KnownAccounts,
-) -> HashMap<EntityId, AccountId> {
+) -> KeyTable<EntityId> {
     let at = At::root(document);
     let mut raw = at.open(raw);
     crate::config::version(raw.version(&at));
-    let mut environments = Environments::new(accounts);
+    let mut environments = Keyed::default();
     let list = at.key("environments");
     for (index, slot) in (0..).zip(raw.environments(&at).some_items(MAX_ROWS)) {
         let at = slot.at.clone();
@@ -41,36 +41,34 @@ pub(in crate::config) fn environments_yaml(
         let mut raw = at.open(raw);
         let pair = raw.environment(&at).required().zip(raw.account(&at).required());
         if let Some((Digits(environment), Digits(account))) = pair {
-            environments.add(Row::Yaml { list: &list, index }, &environment, &account);
+            let row = Row::Yaml { list: &list, index };
+            add(&mut environments, row, &environment, &account, accounts);
         }
     }
-    environments.map
+    finish(environments, Row::Yaml { list: &list, index: 0 })
 }
 
-/// The environments while they are read.
-struct Environments<'a> {
-    accounts: &'a KnownAccounts,
-    map: HashMap<EntityId, AccountId>,
-    lines: HashMap<EntityId, u32>,
+fn add(
+    environments: &mut Keyed<EntityId>,
+    row: Row<'_>,
+    environment: &str,
+    account: &str,
+    accounts: &KnownAccounts,
+) {
+    let id = EntityId::parse(environment.as_bytes());
+    if let Err(error) = id {
+        let what = format!("found {}, which {error}", quoted(environment));
+        row.refuse("environment", what, "an environment id of plain digits", None);
+    }
+    let account = known_account(row, account, accounts);
+    if let (Ok(id), Some(account)) = (id, account) {
+        environments.add(row, id, account);
+    }
 }
 
-impl<'a> Environments<'a> {
-    fn new(accounts: &'a KnownAccounts) -> Self {
-        Self { accounts, map: HashMap::new(), lines: HashMap::new() }
-    }
-
-    fn add(&mut self, row: Row<'_>, environment: &str, account: &str) {
-        let id = EntityId::parse(environment.as_bytes());
-        if let Err(error) = id {
-            let what = format!("found {}, which {error}", quoted(environment));
-            row.refuse("environment", what, "an environment id of plain digits", None);
-        }
-        let account = known_account(row, account, self.accounts);
-        let (Ok(id), Some(account)) = (id, account) else { return };
-        if let Some(first) = self.lines.insert(id, row.line()) {
-            let what = format!("environment {id} is already in line {first}");
-            row.refuse("environment", what, "each environment once", None);
-        }
-        self.map.insert(id, account);
-    }
+fn finish(environments: Keyed<EntityId>, whole: Row<'_>) -> KeyTable<EntityId> {
+    environments.finish(whole, |id, second, first| {
+        let what = format!("environment {id} is already in line {first}");
+        second.refuse("environment", what, "each environment once", None);
+    })
 }

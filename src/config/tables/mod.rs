@@ -7,6 +7,7 @@ mod accounts;
 mod credentials;
 mod csv;
 mod environments;
+mod keyed;
 
 pub use accounts::RESERVED_PREFIXES;
 pub(super) use accounts::{KnownAccounts, Lookup, accounts_csv, accounts_yaml};
@@ -16,7 +17,7 @@ pub(super) use environments::{environments_csv, environments_yaml};
 use super::problem::{Problem, Report};
 use super::slot::At;
 
-/// Most rows of a table: accounts alone take 2 GB of memory then.
+/// Most rows of a table: accounts alone take half a gigabyte of memory then.
 const MAX_ROWS: usize = 10_000_000;
 
 /// Where a row stands.

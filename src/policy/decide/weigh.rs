@@ -264,7 +264,7 @@ fn redirect(
 
 /// Only where the address has no surface label: that is where people click, the other surfaces are
 /// for programs.
-fn location(snapshot: &Snapshot, account: &Account, host: &HostMatch<'_>, target: &str) -> Option<String> {
+fn location(snapshot: &Snapshot, account: Account<'_>, host: &HostMatch<'_>, target: &str) -> Option<String> {
     let address = own_address(snapshot, account, host.surface)?;
     address.surface.is_none().then(|| format!("https://{address}{target}"))
 }
