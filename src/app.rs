@@ -3,6 +3,7 @@
 
 mod beginning;
 mod keep;
+mod kept;
 mod observe;
 mod running;
 mod settings;
@@ -176,11 +177,10 @@ impl Prepared {
         state_lock.sign();
         let snapshot = shared.live.pin();
         let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-        let reloader = shared.reloader(&options, fallback.as_ref());
+        let mut reloader = shared.reloader(&options, fallback.as_ref());
         let watched = watched_folders(&options.config, &self.sources);
         // While a predecessor served, it alone saw what changed.
         let look_at_once = !self.took.is_empty();
-        let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         let now = unix_seconds(self.started);
         if let Some(approved) = &self.approved {
             approved
@@ -188,10 +188,12 @@ impl Prepared {
                 .context("putting down the approvals that let this serve")?;
             tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
         }
+        let number = kept::write_down(&mut reloader.journal, &snapshot, fallback.as_ref(), now)?;
         let keeping = match &fallback {
-            None => shared.keep(self.sources, &snapshot, now)?,
+            None => shared.keep(self.sources, &snapshot, number, now)?,
             Some(_) => None,
         };
+        let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
         let listeners = data.addresses();
         let mut listening = to_offer(&data.bound)?;

@@ -86,7 +86,7 @@ struct Header {
 /// [`LastGoodError::Io`]; the file that was there before is still there.
 pub fn save<C: AsRef<[u8]>>(state_dir: &Path, last_good: &LastGood<C>) -> Result<(), LastGoodError> {
     let write = || {
-        if read_file(state_dir, FILE_NAME, sound_hash).is_ok_and(|hash| hash != last_good.hash) {
+        if read_file(state_dir.join(FILE_NAME), sound_hash).is_ok_and(|hash| hash != last_good.hash) {
             state_file::keep_as(state_dir, FILE_NAME, PREVIOUS_FILE_NAME)?;
         }
         let head = last_good.head();
@@ -102,7 +102,7 @@ pub fn is_saved(state_dir: &Path, hash: &str) -> bool {
         read_line(file)?;
         read_header(file)
     };
-    read_file(state_dir, FILE_NAME, header).is_ok_and(|header| header.hash == hash)
+    read_file(state_dir.join(FILE_NAME), header).is_ok_and(|header| header.hash == hash)
 }
 
 /// Reads it back; where it is damaged or gone, the one before it.
@@ -110,29 +110,48 @@ pub fn is_saved(state_dir: &Path, hash: &str) -> bool {
 /// # Errors
 /// [`LastGoodError`] of the last one.
 pub fn load(state_dir: &Path) -> Result<LastGood, LastGoodError> {
-    let read = |name| {
-        read_file(state_dir, name, |file| {
-            sound_hash(file)?;
-            file.rewind()?;
-            let size = file.get_ref().metadata()?.len();
-            LastGood::read(file, size)
-        })
-    };
-    read(FILE_NAME).or_else(|error| {
-        let before = read(PREVIOUS_FILE_NAME).map_err(|_| ());
+    read(&state_dir.join(FILE_NAME)).or_else(|error| {
+        let before = read(&state_dir.join(PREVIOUS_FILE_NAME)).map_err(|_| ());
         let Ok(before) = before else { return Err(error) };
         tracing::error!(%error, hash = before.hash, "the one before it is used");
         Ok(before)
     })
 }
 
+/// Reads a file of this format under any name.
+///
+/// # Errors
+/// [`LastGoodError`].
+pub fn read(path: &Path) -> Result<LastGood, LastGoodError> {
+    read_file(path.to_owned(), |file| {
+        sound_hash(file)?;
+        file.rewind()?;
+        let size = file.get_ref().metadata()?.len();
+        LastGood::read(file, size)
+    })
+}
+
+/// What a file of this format says of itself: when it began to serve, and its configuration hash. Believed without
+/// a look at the files in it, which may be large.
+///
+/// # Errors
+/// [`LastGoodError`].
+pub fn about(path: &Path) -> Result<(u64, String), LastGoodError> {
+    read_file(path.to_owned(), |file| {
+        let first = read_line(file)?;
+        if !first.starts_with(MAGIC.as_bytes()) {
+            return Err("it is not of this version".into());
+        }
+        let header = read_header(file)?;
+        Ok((header.saved_at, header.hash))
+    })
+}
+
 /// What a file says, with its path where it says nothing.
 fn read_file<T>(
-    state_dir: &Path,
-    name: &str,
+    path: PathBuf,
     read: impl FnOnce(&mut BufReader<File>) -> Result<T, Unread>,
 ) -> Result<T, LastGoodError> {
-    let path = state_dir.join(name);
     let open = || {
         let file = File::open(&path)?;
         if file.metadata()?.len() > MAX_BYTES {
@@ -282,6 +301,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         save(dir.path(), &example()).unwrap();
         assert_eq!(load(dir.path()).unwrap(), example());
+        let about = about(&dir.path().join(FILE_NAME)).unwrap();
+        assert_eq!(about, (example().saved_at, example().hash));
         let mode = fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

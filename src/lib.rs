@@ -25,6 +25,9 @@ pub mod systemd;
 pub mod compiled_file;
 pub mod last_good;
 pub mod learned_file;
+pub mod trail;
+
+pub mod history;
 pub mod load;
 
 pub mod approval_files;

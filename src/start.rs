@@ -301,7 +301,8 @@ impl Why {
     }
 }
 
-fn to_sources(place: &Place, mut files: BTreeMap<String, Vec<u8>>) -> Sources {
+/// The files of a configuration that was saved, as if they were read from `place`.
+pub fn to_sources(place: &Place, mut files: BTreeMap<String, Vec<u8>>) -> Sources {
     let missing = || config::Unreadable {
         what: "is missing from the last good configuration".into(),
         expected: "a whole configuration".into(),

@@ -122,6 +122,11 @@ fn compiled_tables_answer_every_look_up() {
 }
 
 #[test]
+fn an_audit_trail_that_is_whole_goes_on_and_no_byte_of_it_can_change() {
+    check("audit_trail", targets::audit_trail, 60_000);
+}
+
+#[test]
 fn lessons_stay_within_their_bounds_and_move_nobody() {
     check("learned", targets::learned, 30_000);
 }

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod approvals;
+mod audit_trail;
 mod chunks;
 mod compiled;
 mod config;
@@ -25,6 +26,7 @@ use std::sync::LazyLock;
 
 pub use accounts::accounts;
 pub use approvals::approvals;
+pub use audit_trail::audit_trail;
 use cellgate::listen::proxy_protocol::{self as proxy, MAX_HEADER_LEN, Parsed};
 use cellgate::policy::credential::{Learning, fingerprint};
 use cellgate::policy::decide::{Decision, Source, Verdict, Why};

@@ -3,12 +3,15 @@
 
 mod admin_socket;
 mod approve;
+mod audit;
 mod check;
 mod explain;
 mod fingerprint;
 mod healthz;
+mod history;
 mod plan;
 mod report;
+mod rollback;
 mod serve;
 mod signals;
 mod upgrade;
@@ -53,6 +56,12 @@ enum Command {
     Healthz(healthz::Args),
     /// Replace the running cellgate by the program now in its place, without losing a request
     Upgrade(upgrade::Args),
+    /// Check the audit trail of starts and reloads, or show what it says
+    Audit(audit::Args),
+    /// Say which configurations have served, who put them in force, when and why
+    History(history::Args),
+    /// Write an older configuration into a new folder, with every account left where it is
+    Rollback(rollback::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
 }
@@ -99,6 +108,9 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),
             Command::Upgrade(args) => upgrade::run(&args),
+            Command::Audit(args) => audit::run(&args),
+            Command::History(args) => history::run(&args),
+            Command::Rollback(args) => rollback::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
         };
         ended.unwrap_or_else(|error| {

@@ -121,6 +121,15 @@ pub fn referenced_files(routing: &[u8]) -> Vec<Reference> {
     references
 }
 
+/// The file that a routing configuration names for its accounts; `None` of a text that cannot be read.
+pub(super) fn accounts_file(routing: &[u8]) -> Option<String> {
+    let (text, _) = scan(ROUTING_FILE, routing, &Report::default())?;
+    let Ok(Ok(routing)) = raw::parse(text).map(raw::Routing::read) else { return None };
+    let Field::Given(table) = routing.accounts else { return None };
+    let Field::Given(file) = table.file else { return None };
+    Some(file)
+}
+
 /// SHA-256 over names and bytes of the routing configuration and all files it names, lower-case hex.
 /// `boot.yaml` is not in it: replicas may listen on different addresses and route alike.
 pub fn hash(sources: &Sources) -> Box<str> {

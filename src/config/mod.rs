@@ -26,6 +26,7 @@ pub mod problem;
 mod raw;
 pub mod reference;
 mod revocation;
+pub mod rollback;
 mod routing;
 mod routing_cookie;
 pub mod scan;
@@ -45,6 +46,7 @@ pub use files::{
 };
 pub use hosts::HostEntry;
 pub use problem::Problem;
+pub use rollback::rollback;
 pub use routing::{Change, Config};
 pub use tables::RESERVED_PREFIXES;
 

@@ -1,77 +1,129 @@
-//! The audit log of reloads: one JSON line before a swap (what is about to change, and who asked) and one
-//! with the outcome. A line without its outcome is a process that died in between.
-//!
-//! A disk that does not take the line does not stop a reload: on the day when the disk is full, the reload
-//! may be the cure. It is said in the process log instead.
+//! What a reload says to the audit trail: a line before the swap (what is about to change, and who asked), without
+//! which there is no swap, and one with the outcome.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::{Value, json};
-
-use super::outcome::{ReloadOutcome, Trigger};
+use super::outcome::{Objection, ReloadOutcome, Trigger};
+use crate::history::Note;
 use crate::policy::ids::Generation;
+use crate::trail::{Event, Head, Record, Trail, TrailError, Version};
 
-/// Name of the file in the state folder.
-pub const FILE_NAME: &str = "reloads.jsonl";
+/// As a guard, by this name: what cannot be written down does not happen.
+pub const GUARD: &str = "audit_trail";
 
-/// Longest summary of a difference that is kept: the counts come first, and single rows of a million
-/// that move need no second home.
-const MAX_SUMMARY: usize = 16 * 1024;
+/// Writes to the trail of a state folder.
+#[derive(Debug)]
+pub struct Journal(Trail);
 
-/// Appends to the file.
-#[derive(Clone, Debug)]
-pub struct Journal(PathBuf);
+/// What is about to serve in the place of what.
+#[derive(Debug)]
+pub struct Intent<'a> {
+    /// What set it off.
+    pub trigger: Trigger,
+    /// What serves.
+    pub from: Version,
+    /// What is to serve.
+    pub to: Version,
+    /// The difference, in words.
+    pub changes: &'a str,
+    /// Digest of the plan, where one was made.
+    pub plan: Option<&'a str>,
+    /// What the change says of itself.
+    pub note: Option<&'a Note>,
+    /// Who else stands behind it: approvals, overrides.
+    pub who: &'a [String],
+}
+
+/// A generation with its configuration hash.
+pub fn version(generation: Generation, hash: &str) -> Version {
+    Version { generation: generation.0, hash: hash.to_owned() }
+}
 
 impl Journal {
     /// In a state folder.
     pub fn new(state_dir: &Path) -> Self {
-        Self(state_dir.join(FILE_NAME))
+        Self(Trail::new(state_dir))
+    }
+
+    /// A process begins to serve. `reasons` say why it is not what the files say, where it is not.
+    ///
+    /// # Errors
+    /// As [`intent`](Self::intent).
+    pub fn start(&mut self, serving: Version, reasons: Vec<String>, at: i64) -> Result<Head, Objection> {
+        let trigger = Some(Trigger::Start.as_str().to_owned());
+        self.record(Record { trigger, to: Some(serving), reasons, ..Record::new(Event::Start) }, at)
     }
 
     /// A swap is about to happen at `at` (seconds since the Unix epoch).
-    pub fn intent(
-        &self,
-        trigger: Trigger,
-        from: Generation,
-        to: Generation,
-        hash: &str,
-        summary: &str,
-        at: i64,
-    ) {
-        let summary = &summary[..summary.floor_char_boundary(MAX_SUMMARY)];
-        self.append(&json!({
-            "at": at, "event": "intent", "trigger": trigger.as_str(), "from": from.0, "to": to.0, "hash": hash,
-            "changes": summary,
-        }));
+    ///
+    /// # Errors
+    /// It is not on the disk, and must not happen.
+    pub fn intent(&mut self, change: &Intent<'_>, at: i64) -> Result<Head, Objection> {
+        let note = change.note;
+        let claimed = note.and_then(|note| note.who.clone());
+        let why = note.and_then(|note| note.why.clone());
+        let who: Vec<String> = claimed.into_iter().chain(change.who.iter().cloned()).collect();
+        let common = Record {
+            trigger: Some(change.trigger.as_str().to_owned()),
+            who,
+            why,
+            from: Some(change.from.clone()),
+            to: Some(change.to.clone()),
+            plan: change.plan.map(str::to_owned),
+            ..Record::new(Event::Intent)
+        };
+        if let Some(restores) = note.and_then(|note| note.restores) {
+            let restores = Some(restores);
+            self.record(Record { event: Event::Rollback, restores, ..common.clone() }, at)?;
+        }
+        self.record(Record { changes: Some(change.changes.to_owned()), ..common }, at)
     }
 
-    /// A reload has ended.
-    pub fn outcome(&self, trigger: Trigger, outcome: &ReloadOutcome, serving: Generation, at: i64) {
-        let reasons: Value = match outcome {
+    /// A reload has ended. What serves cannot be undone, so a line that is not taken is said in the log.
+    pub fn outcome(&mut self, trigger: Trigger, outcome: &ReloadOutcome, serving: Version, at: i64) {
+        let reasons = match outcome {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
             ReloadOutcome::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
-            ReloadOutcome::NeedsRestart(fields) => fields.iter().cloned().collect(),
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Value::Null,
+            ReloadOutcome::NeedsRestart(fields) => fields.clone(),
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Vec::new(),
         };
-        self.append(&json!({
-            "at": at, "event": "outcome", "trigger": trigger.as_str(), "outcome": outcome.label().as_str(),
-            "serving": serving.0, "reasons": reasons,
-        }));
+        let record = Record {
+            trigger: Some(trigger.as_str().to_owned()),
+            to: Some(serving),
+            outcome: Some(outcome.label().as_str().to_owned()),
+            reasons,
+            ..Record::new(Event::Outcome)
+        };
+        match self.record(record, at) {
+            Ok(Head { seq, sha256 }) => tracing::info!(seq, sha256, "head of the audit trail"),
+            Err(objection) => {
+                tracing::error!(
+                    reason = objection.what,
+                    outcome = outcome.label().as_str(),
+                    "the outcome of the reload is not in the audit trail"
+                );
+            }
+        }
     }
 
-    fn append(&self, line: &Value) {
-        let write = || {
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?;
-            // One write, so that lines of a second process cannot run into ours.
-            file.write_all(format!("{line}\n").as_bytes())?;
-            file.sync_data()
-        };
-        if let Err(error) = write() {
-            tracing::error!(path = %self.0.display(), %error, %line, "the audit log of reloads does not take its line");
-        }
+    /// Writes any line: an override, an approval that was counted.
+    ///
+    /// # Errors
+    /// It is not on the disk; what it speaks of must not happen.
+    pub fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
+        self.0.append(at, record).map_err(|error| objection(&error))
+    }
+}
+
+fn objection(error: &TrailError) -> Objection {
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    Objection {
+        guard: GUARD.to_owned(),
+        what: format!("nothing is changed that cannot be written down first: {error}{cause}"),
+        hint: Some(
+            "make the state folder writable again (df, mount and ls -l say why it is not), then reload once more"
+                .to_owned(),
+        ),
     }
 }
 
@@ -79,28 +131,53 @@ impl Journal {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::trail::Line;
+
+    fn change(note: Option<&Note>) -> Intent<'_> {
+        Intent {
+            trigger: Trigger::Signal,
+            from: version(Generation(7), "abc"),
+            to: version(Generation(8), "def"),
+            changes: "1 accounts moved from a to b",
+            plan: None,
+            note,
+            who: &[],
+        }
+    }
 
     #[test]
     fn an_intent_and_its_outcome_are_two_lines() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path());
-        let next = Generation(8);
-        journal.intent(Trigger::Signal, Generation(7), next, "abc", "1 account moves", 5);
-        journal.outcome(Trigger::Signal, &ReloadOutcome::Applied { generation: next }, next, 6);
-        let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines[0]["event"], "intent");
-        assert_eq!(lines[0]["to"], 8);
-        assert_eq!(lines[1]["outcome"], "applied");
+        let mut journal = Journal::new(dir.path());
+        let note = Note {
+            hash: "def".into(),
+            who: Some("ann".into()),
+            why: Some("cell-2 is slow".into()),
+            restores: Some(3),
+        };
+        journal.intent(&change(Some(&note)), 5).unwrap();
+        let applied = ReloadOutcome::Applied { generation: Generation(8) };
+        journal.outcome(Trigger::Signal, &applied, version(Generation(8), "def"), 6);
+        let text = std::fs::read_to_string(dir.path().join(crate::trail::FILE_NAME)).unwrap();
+        let lines: Vec<Line> = text.lines().map(|line| Line::read(line.as_bytes()).unwrap()).collect();
+        let [rollback, intent, outcome] = &lines[..] else { unreachable!("{text}") };
+        assert_eq!((rollback.record.event, rollback.record.restores), (Event::Rollback, Some(3)));
+        assert_eq!(intent.record.event, Event::Intent);
+        assert_eq!(
+            (&*intent.record.who, intent.record.why.as_deref()),
+            (&["ann".to_owned()][..], Some("cell-2 is slow"))
+        );
+        assert_eq!(intent.record.to, Some(version(Generation(8), "def")));
+        assert_eq!(outcome.record.outcome.as_deref(), Some("applied"));
     }
 
     #[test]
-    fn a_missing_folder_stops_nothing() {
-        Journal::new(Path::new("/nonexistent")).outcome(
-            Trigger::Admin,
-            &ReloadOutcome::Unchanged,
-            Generation(1),
-            0,
-        );
+    fn what_cannot_be_written_is_refused_with_the_file_the_reason_and_the_way_out() {
+        let objection = Journal::new(Path::new("/nonexistent")).intent(&change(None), 0).unwrap_err();
+        assert_eq!(objection.guard, GUARD);
+        for expected in ["/nonexistent/audit.jsonl", "No such file"] {
+            assert!(objection.what.contains(expected), "{objection:?}");
+        }
+        assert!(objection.hint.unwrap().contains("reload"));
     }
 }

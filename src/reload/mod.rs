@@ -1,7 +1,7 @@
 //! One task owns reloading: file change, signal and admin call are events to it.
 //!
 //! `read -> parse -> diff -> compile -> write intent -> swap -> outcome`. Everything before the swap
-//! can fail and changes nothing; nothing after it can.
+//! can fail and changes nothing; nothing after it can. What cannot be written down is not swapped.
 
 pub mod journal;
 pub mod outcome;
@@ -26,8 +26,9 @@ use crate::readiness::NoteReady;
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use crate::{compiled_file, load, quiet, start};
-use journal::Journal;
+use crate::trail::Version;
+use crate::{compiled_file, history, last_good, load, quiet, start};
+use journal::{Intent, Journal};
 use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
 use retired::Retired;
 pub use watch::Watch;
@@ -123,7 +124,7 @@ impl Reloader {
             Some(Prepared::Unchanged { sources }) => {
                 // The files may be good again without a change: they are what the last good ones were.
                 if self.fallback.is_some() {
-                    self.serve_files(sources).await;
+                    self.serve_files(sources, None).await;
                 }
                 (ReloadOutcome::Unchanged, loaded_at)
             }
@@ -146,8 +147,9 @@ impl Reloader {
         }
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
-        let serving = self.live.pin().generation;
-        self.state.write(|| self.journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
+        let serving = serving(&self.live.pin());
+        let (state, journal) = (&self.state, &mut self.journal);
+        state.write(|| journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
         let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));
@@ -164,8 +166,10 @@ impl Reloader {
     ) -> ReloadOutcome {
         let Ready { next, sources, summary, objections, approved } = ready;
         note_objections(&self.metrics, &objections);
+        let mut who = Vec::new();
         if let Some(approved) = approved {
             let by = approved.by();
+            who.push(by.clone());
             match self.state.write(|| approved.remember(&self.boot.state_dir, now)) {
                 Some(Ok(())) => tracing::warn!(%by, "a change that guards refuse is approved"),
                 Some(Err(error)) => {
@@ -178,8 +182,11 @@ impl Reloader {
             }
         }
         let before = self.live.pin();
-        let (generation, from) = (next.generation, before.generation);
-        self.state.write(|| self.journal.intent(trigger, from, generation, &next.hash, &summary, now));
+        let generation = next.generation;
+        let number = match self.intend(trigger, &next, &summary, &who, now) {
+            Ok(number) => number,
+            Err(objection) => return ReloadOutcome::Refused(vec![objection]),
+        };
         self.metrics.prepare(&next);
         #[expect(
             clippy::disallowed_methods,
@@ -188,23 +195,59 @@ impl Reloader {
         self.live.replace(next);
         retired.add(before);
         warn_of(&self.boot.guards.remarks(&self.live.pin()));
-        self.serve_files(sources).await;
+        self.serve_files(sources, number).await;
         ReloadOutcome::Applied { generation }
     }
 
-    /// The files are in force, not what was kept of earlier ones.
-    async fn serve_files(&mut self, sources: Sources) {
+    /// Writes down what is about to be swapped, and gives the number of that line. A predecessor that drains has
+    /// none: its successor, which reads the same files, writes for both.
+    fn intend(
+        &mut self,
+        trigger: Trigger,
+        next: &Snapshot,
+        changes: &str,
+        who: &[String],
+        now: i64,
+    ) -> Result<Option<u64>, outcome::Objection> {
+        let note = history::note(&self.place.folder, &next.hash);
+        let (from, to) = (serving(&self.live.pin()), serving(next));
+        let change = Intent { trigger, from, to, changes, plan: None, note: note.as_ref(), who };
+        let (state, journal) = (&self.state, &mut self.journal);
+        let written = state.write(|| journal.intent(&change, now)).transpose()?;
+        Ok(written.map(|head| head.seq))
+    }
+
+    /// The files are in force, not what was kept of earlier ones. `number` is that of the line that says so.
+    async fn serve_files(&mut self, sources: Sources, number: Option<u64>) {
         self.fallback = None;
         self.metrics.serving_last_good(None);
         let (state, state_dir, serves) =
             (Arc::clone(&self.state), self.boot.state_dir.clone(), self.live.pin());
         let now = unix_seconds(SystemTime::now());
-        let keep = move || state.write(|| start::keep(&state_dir, &sources, &serves, now));
+        let keep = move || {
+            state.write(|| {
+                start::keep(&state_dir, &sources, &serves, now)?;
+                keep_in_history(&state_dir, number);
+                Ok::<(), last_good::LastGoodError>(())
+            })
+        };
         if let Some(Some(Err(error))) = quiet::run(keep).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
         }
     }
+}
+
+/// Keeps the last good configuration that was just saved as what line `number` of the trail has put in force.
+pub fn keep_in_history(state_dir: &Path, number: Option<u64>) {
+    let kept = number.map_or(Ok(()), |number| history::keep(state_dir, number));
+    if let Err(error) = kept {
+        tracing::error!(%error, "the configuration serves, but `cellgate rollback` will not find it");
+    }
+}
+
+fn serving(snapshot: &Snapshot) -> Version {
+    journal::version(snapshot.generation, &snapshot.hash)
 }
 
 /// A generation that can be put in force.

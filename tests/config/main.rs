@@ -14,6 +14,7 @@ mod ocsp;
 mod plans;
 mod reference;
 mod reloads;
+mod rollback;
 mod trust;
 
 use std::collections::BTreeMap;

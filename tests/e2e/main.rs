@@ -15,6 +15,7 @@ mod raw_http;
 mod running;
 
 mod answers;
+mod audit_trail;
 mod client_certificates;
 mod clients;
 mod command_line;

@@ -8,6 +8,7 @@ mod credentials;
 mod csv;
 mod environments;
 mod keyed;
+pub(super) mod rewrite;
 
 pub use accounts::RESERVED_PREFIXES;
 pub(super) use accounts::{KnownAccounts, Lookup, accounts_csv, accounts_yaml};

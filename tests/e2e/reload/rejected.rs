@@ -134,7 +134,7 @@ fn putting_back_what_is_served_ends_what_was_told_of_bad_files() {
             let told = log.iter().filter(|line| line["fields"]["message"] == "configuration unchanged");
             (told.count() == number + 1).then_some(())
         });
-        let journal = site.folder.read("state/reloads.jsonl");
+        let journal = site.folder.read("state/audit.jsonl");
         let ends = journal.lines().filter(|line| line.contains(r#""outcome":"unchanged""#)).count();
         assert_eq!(ends, number + 1, "{journal}");
     }

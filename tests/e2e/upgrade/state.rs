@@ -64,9 +64,14 @@ fn what_was_learned_counted_and_configured_is_there_in_the_next_process() {
     line.upgrade(&folder);
     line.drained();
     assert!(folder.read("state/last-good.cellgate").contains("777001,,cell-3,,"));
-    for entry in folder.read("state/reloads.jsonl").lines() {
-        serde_json::from_str::<Value>(entry).unwrap();
-    }
+    let verified = std::process::Command::new(env!("CARGO_BIN_EXE_cellgate"))
+        .args(["audit", "verify", "--state-dir"])
+        .arg(folder.path("state"))
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let starts = folder.read("state/audit.jsonl").matches(r#""event":"start""#).count();
+    assert_eq!(starts, 3, "three processes wrote one chain");
     let last = *line.successors.last().unwrap();
     line.signal("TERM");
     eventually("the last process to end", || super::gone(last).then_some(()));

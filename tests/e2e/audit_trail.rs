@@ -1,0 +1,260 @@
+//! The audit trail of a real process, what is refused when it cannot be written, the history, and the way back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use cellgate::trail::{Event, Record, Trail};
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::raw_http::{self, RawReply};
+use crate::running::{Folder, eventually};
+
+const MOVE: (&str, &str) = ("12345,acme ac345,cell-2,,", "12345,acme ac345,cell-3,,");
+
+fn folder() -> Folder {
+    Folder::example(&BTreeMap::new())
+}
+
+fn reload(folder: &Folder) -> RawReply {
+    raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload")
+}
+
+fn page(process: &Process) -> Value {
+    raw_http::page(process.admin(), "/config").json()
+}
+
+/// The cell of account 12345.
+fn cell(folder: &Folder) -> String {
+    let page = raw_http::admin(&folder.path("state/admin.sock"), "GET", "/accounts/12345");
+    page.json()["cell"].as_str().unwrap_or_else(|| unreachable!("{}", page.text())).to_owned()
+}
+
+/// Waits until so many generations were put in force, by whatever saw the change first.
+fn applied(process: &Process, folder: &Folder, generation: u64) {
+    let _ = reload(folder);
+    eventually("the generation", || (page(process)["generation"] == generation).then_some(()));
+    // The history and the outcome come after the swap.
+    eventually("the outcome in the trail", || {
+        let shown = shown(folder);
+        let last = shown.iter().rev().find(|line| line["outcome"] == "applied");
+        last.is_some_and(|line| line["to"]["generation"] == generation).then_some(())
+    });
+}
+
+fn cellgate(folder: &Folder, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.args(arguments).arg("--state-dir").arg(folder.path("state")).output().unwrap()
+}
+
+fn said(output: &Output, code: i32) -> String {
+    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+fn shown(folder: &Folder) -> Vec<Value> {
+    let output = cellgate(folder, &["audit", "show", "--last", "1000", "--json"]);
+    said(&output, 0).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn events(folder: &Folder) -> Vec<String> {
+    shown(folder).iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_change_stands_in_the_trail_and_the_chain_outlives_kill_9() {
+    let folder = folder();
+    let mut process = Process::start(&folder);
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    applied(&process, &folder, 2);
+    let lines = shown(&folder);
+    let intent = lines.iter().find(|line| line["event"] == "intent").unwrap();
+    assert_eq!((&intent["from"]["generation"], &intent["to"]["generation"]), (&1.into(), &2.into()));
+    assert_eq!(intent["to"]["hash"], page(&process)["hash"]);
+    assert!(intent["changes"].as_str().unwrap().contains("1 accounts moved from cell-2 to cell-3"));
+    let outcome = lines.iter().find(|line| line["outcome"] == "applied").unwrap();
+    assert!(outcome["seq"].as_u64() > intent["seq"].as_u64());
+    folder.edit("config/accounts.csv", MOVE.1, "12345,acme ac345,cell-9,,");
+    assert_eq!(reload(&folder).status, 422);
+    process.line("a head in the log, to be kept elsewhere", |line| {
+        line["fields"]["message"] == "head of the audit trail" && line["fields"]["sha256"].is_string()
+    });
+
+    process.signal("KILL");
+    process.ended();
+    // As if it had died within a line.
+    let trail = folder.path("state/audit.jsonl");
+    let mut bytes = fs::read(&trail).unwrap();
+    bytes.extend_from_slice(b"{\"seq\":99,\"prev\":\"12");
+    fs::write(&trail, bytes).unwrap();
+    folder.edit("config/accounts.csv", "12345,acme ac345,cell-9,,", MOVE.0);
+    let process = Process::start(&folder);
+    let whole = said(&cellgate(&folder, &["audit", "verify"]), 0);
+    assert!(whole.contains("is whole") && whole.contains("Head: line"), "{whole}");
+    assert!(whole.contains("died within this line"), "{whole}");
+    let all = events(&folder);
+    assert_eq!(all.iter().filter(|event| *event == "start").count(), 2, "{all:?}");
+    assert!(all.contains(&"torn".to_owned()), "{all:?}");
+    drop(process);
+
+    // One byte, by somebody else.
+    let text = folder.read("state/audit.jsonl");
+    let at = text.lines().position(|line| line.contains(r#""event":"intent""#)).unwrap() + 1;
+    fs::write(&trail, text.replacen("cell-2 to cell-3", "cell-2 to cell-1", 1)).unwrap();
+    let broken = said(&cellgate(&folder, &["audit", "verify"]), 1);
+    for expected in ["BROKEN", &format!("audit.jsonl:{at}\n"), "expected: sha256", "found:    sha256"] {
+        assert!(broken.contains(expected), "{expected} in {broken}");
+    }
+    let report = said(&cellgate(&folder, &["audit", "verify", "--json"]), 1);
+    assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["broken"]["line"], at);
+    let process = Process::start(&folder);
+    process.line("that it is said loudly", |line| {
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        line["level"] == "ERROR" && message.contains("THE AUDIT TRAIL IS BROKEN")
+    });
+    assert!(events(&folder).contains(&"broken".to_owned()));
+    assert!(said(&cellgate(&folder, &["audit", "verify"]), 1).contains("says so in a line after it"));
+}
+
+#[test]
+fn a_head_that_was_kept_elsewhere_is_asked_for() {
+    let folder = folder();
+    let process = Process::start(&folder);
+    // A second line: a first one is the same again where the same begins in the same second.
+    assert_eq!(reload(&folder).status, 200);
+    drop(process);
+    let report = said(&cellgate(&folder, &["audit", "verify", "--json"]), 0);
+    let head: Value = serde_json::from_str(&report).unwrap();
+    let head = head["head"]["sha256"].as_str().unwrap();
+    said(&cellgate(&folder, &["audit", "verify", "--contains", head]), 0);
+    fs::remove_file(folder.path("state/audit.jsonl")).unwrap();
+    assert!(said(&cellgate(&folder, &["audit", "verify"]), 1).contains("--state-dir"));
+    drop(Process::start(&folder));
+    let anew = said(&cellgate(&folder, &["audit", "verify", "--contains", head]), 1);
+    assert!(anew.contains(head) && anew.contains("written anew"), "{anew}");
+}
+
+#[test]
+fn what_cannot_be_written_down_is_refused_and_the_generation_before_serves() {
+    let folder = folder();
+    let process = Process::start(&folder);
+    let (trail, aside) = (folder.path("state/audit.jsonl"), folder.path("state/aside"));
+    fs::rename(&trail, &aside).unwrap();
+    fs::create_dir(&trail).unwrap();
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    let reply = reload(&folder);
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    let text = reply.text();
+    for expected in ["audit_trail", "state/audit.jsonl", "no ordinary file", "make the state folder writable"]
+    {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let now = page(&process);
+    assert_eq!((&now["generation"], &now["last_reload"]["outcome"]), (&1.into(), &"refused".into()));
+    assert_eq!(cell(&folder), "cell-2");
+
+    fs::remove_dir(&trail).unwrap();
+    fs::rename(&aside, &trail).unwrap();
+    applied(&process, &folder, 2);
+    assert_eq!(cell(&folder), "cell-3");
+    said(&cellgate(&folder, &["audit", "verify"]), 0);
+}
+
+#[test]
+fn a_disk_that_is_full_refuses_the_change_and_the_trail_goes_on_when_there_is_room() {
+    let folder = folder();
+    // The system's bound on the size of a file: a write goes as far as there is room, and fails.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\""]);
+    shell.arg(env!("CARGO_BIN_EXE_cellgate")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut process = Process::spawn_as(&folder, shell);
+    process.line("that it serves", |line| line["fields"]["message"] == "serving");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max file size")).unwrap();
+    let limit: u64 = limit.split_whitespace().next().unwrap().parse().unwrap();
+    fill(&folder, limit - 100);
+
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    let reply = reload(&folder);
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    assert!(reply.text().contains("File too large"), "{}", reply.text());
+    assert_eq!((page(&process)["generation"].as_u64(), &*cell(&folder)), (Some(1), "cell-2"));
+    assert_eq!(fs::metadata(folder.path("state/audit.jsonl")).unwrap().len(), limit);
+    let torn = said(&cellgate(&folder, &["audit", "verify"]), 0);
+    assert!(torn.contains("its writer died within it"), "{torn}");
+
+    process.signal("KILL");
+    process.ended();
+    let process = Process::start(&folder);
+    assert_eq!(cell(&folder), "cell-3", "with room, the files serve");
+    said(&cellgate(&folder, &["audit", "verify"]), 0);
+    assert!(events(&folder).ends_with(&["torn".to_owned(), "start".to_owned()]));
+    drop(process);
+}
+
+/// Makes the trail so long, with lines that are good.
+fn fill(folder: &Folder, to: u64) {
+    let path = folder.path("state/audit.jsonl");
+    let mut trail = Trail::new(&folder.path("state")).with_bounds(u64::MAX, 1);
+    let mut add = |bytes: usize| {
+        let before = fs::metadata(&path).unwrap().len();
+        let why = Some("x".repeat(bytes));
+        trail.append(0, Record { why, ..Record::new(Event::Unknown) }).unwrap();
+        let after = fs::metadata(&path).unwrap().len();
+        (to - after, after - before - bytes as u64)
+    };
+    let (mut left, mut frame) = add(1);
+    while left > 16_000 {
+        (left, frame) = add(15_000);
+    }
+    add(usize::try_from(left - frame).unwrap());
+}
+
+#[test]
+fn the_way_back_leaves_every_account_where_it_is() {
+    let folder = folder();
+    let process = Process::start(&folder);
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    applied(&process, &folder, 2);
+    folder.point("cell-1", "127.0.0.1:9");
+    applied(&process, &folder, 3);
+
+    let listed = said(&cellgate(&folder, &["history", "--json"]), 0);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let numbers: Vec<String> =
+        listed["history"].as_array().unwrap().iter().map(|entry| entry["number"].to_string()).collect();
+    let [first, _, last] = &numbers[..] else { unreachable!("{listed}") };
+    let text = said(&cellgate(&folder, &["history"]), 0);
+    assert!(
+        text.contains("accounts moved from cell-2 to cell-3") && text.contains("cells changed: cell-1"),
+        "{text}"
+    );
+    let diff = said(&cellgate(&folder, &["history", "diff", first, last]), 0);
+    assert!(diff.contains("1 accounts moved from cell-2 to cell-3\n  cells changed: cell-1"), "{diff}");
+    assert!(said(&cellgate(&folder, &["history", "diff", first, "999999"]), 1).contains("has no 999999"));
+
+    let out = folder.path("back");
+    let arguments = ["rollback", "--to", first, "--reason", "cell-1 is gone", "--out", out.to_str().unwrap()];
+    let done = said(&cellgate(&folder, &arguments), 0);
+    for expected in ["1 accounts that moved from cell-2 to cell-3 stay in cell-3", "cells changed: cell-1"] {
+        assert!(done.contains(expected), "{expected} in {done}");
+    }
+    assert!(said(&cellgate(&folder, &arguments), 1).contains("is there already"));
+    let table = folder.read("back/accounts.csv");
+    assert!(table.contains("# Moved from the shared environment") && table.contains(MOVE.1), "{table}");
+    assert_eq!(page(&process)["generation"], 3, "nothing that runs has changed");
+
+    // Deployed as any other change.
+    folder.write("config/change.json", &folder.read("back/change.json"));
+    let copied = Command::new("cp").arg("-rT").args([&out, &folder.path("config")]).status().unwrap();
+    assert!(copied.success());
+    applied(&process, &folder, 4);
+    assert_eq!(cell(&folder), "cell-3");
+    let lines = shown(&folder);
+    let back = lines.iter().rfind(|line| line["event"] == "rollback").unwrap();
+    assert_eq!((back["restores"].to_string(), &back["why"]), (first.clone(), &"cell-1 is gone".into()));
+    assert!(said(&cellgate(&folder, &["history"]), 0).contains("cell-1 is gone"));
+    assert!(folder.read("config/cellgate.yaml").contains("127.0.0.1:7101"));
+}
