@@ -22,6 +22,7 @@ mod servers;
 #[path = "../../tests/support/snapshot.rs"]
 mod snapshot;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 pub use accounts::accounts;
@@ -31,7 +32,7 @@ use cellgate::listen::proxy_protocol::{self as proxy, MAX_HEADER_LEN, Parsed};
 use cellgate::policy::credential::{Learning, fingerprint};
 use cellgate::policy::decide::{Decision, Source, Verdict, Why};
 use cellgate::policy::facts::{Scheme, WireVersion};
-use cellgate::policy::gate::{HeadReader, HeadStatus, read_head};
+use cellgate::policy::gate::{Framing, HeadReader, HeadStatus, read_head};
 use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::snapshot::{RequestLimits, Snapshot};
@@ -95,8 +96,29 @@ fn agrees(data: &[u8], head: &cellgate::policy::gate::Head) {
     assert_eq!(parsed.version, Some(u8::from(head.version == WireVersion::Http11)));
     let lines = raw.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(parsed.headers.len(), lines - 2, "every line but the first and the last is a field");
+    assert_eq!(raw.windows(2).filter(|pair| pair == b"\r\n").count(), lines, "a line ends with both");
+    assert_eq!(raw.iter().filter(|byte| **byte == b'\r').count(), lines, "and nothing else has either");
+    assert_eq!(framing_by_another(parsed.headers), Some(head.framing));
+    let hosts = parsed.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host")).count();
+    assert!(hosts == 1 || hosts == 0 && head.version == WireVersion::Http10, "{hosts} hosts");
     let target = head.origin_target(data);
     assert!(target.starts_with('/') || target == "*");
+}
+
+/// Where the body ends by the fields of another parser; `None` where two readers may differ.
+fn framing_by_another(fields: &[httparse::Header<'_>]) -> Option<Framing> {
+    let all = |name: &str| {
+        let fields = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value.trim_ascii()).collect::<Vec<_>>()
+    };
+    match (&all("content-length")[..], &all("transfer-encoding")[..]) {
+        ([], []) => Some(Framing::None),
+        ([length], []) if length.iter().all(u8::is_ascii_digit) => {
+            Some(Framing::Length(std::str::from_utf8(length).ok()?.parse().ok()?))
+        }
+        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => Some(Framing::Chunked),
+        _ => None,
+    }
 }
 
 static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| example().routing_cookie().build());
@@ -140,6 +162,7 @@ pub fn identify(data: &[u8]) -> bool {
         (why, account) => panic!("{why:?} for {account:?}: no host of this snapshot falls back"),
     }
     every_server_agrees(host, &request, &decision);
+    no_other_is_asked_for(host, &request, &decision);
     true
 }
 
@@ -179,6 +202,15 @@ fn every_server_agrees(host: &str, request: &Request, decision: &Decision) {
     }
 }
 
+/// On a legacy host the query names the account that was routed by, or none: a cell may read it there.
+fn no_other_is_asked_for(host: &str, request: &Request, decision: &Decision) {
+    let query = request.target.split_once('?').map_or("", |(_, query)| query);
+    let asked = query.split('&').filter_map(|pair| pair.strip_prefix("account_id=")?.parse().ok());
+    for other in asked.filter(|_| host.ends_with("getdbt.com")) {
+        assert_eq!(decision.account.map(|account| account.value()), Some(other), "{}", request.target);
+    }
+}
+
 fn request(data: &[u8]) -> Option<Request> {
     let mut lines = std::str::from_utf8(data).ok()?.split('\n');
     let mut first = lines.next()?.splitn(3, ' ');
@@ -200,8 +232,8 @@ fn request(data: &[u8]) -> Option<Request> {
 }
 
 /// Bytes as the beginning of a connection with a PROXY header. What is judged stays judged when more
-/// bytes come; nothing is judged before its last byte; no address is an IPv4 one in disguise.
-/// Returns whether there was a header.
+/// bytes come; nothing is judged before its last byte; addresses are those of the bytes, and none is an IPv4 one
+/// in disguise. Returns whether there was a header.
 pub fn proxy_protocol(data: &[u8]) -> bool {
     let whole = proxy::parse(data);
     let judged = (0..=data.len().min(MAX_HEADER_LEN + 1)).find_map(|end| match proxy::parse(&data[..end]) {
@@ -219,5 +251,33 @@ pub fn proxy_protocol(data: &[u8]) -> bool {
     for address in addresses.iter().flat_map(|both| [both.source, both.destination]) {
         assert_eq!(address.ip(), address.ip().to_canonical());
     }
+    assert_eq!(addresses.map(|both| (both.source, both.destination)), addresses_by_hand(&data[..len]));
     true
+}
+
+/// Source and destination of a whole header; `None` where it has none to tell.
+fn addresses_by_hand(header: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let of = |address: IpAddr, port| SocketAddr::new(address.to_canonical(), port);
+    if let Some(line) = header.strip_prefix(b"PROXY TCP") {
+        let words: Vec<&str> = std::str::from_utf8(line).ok()?.trim_end().split(' ').collect();
+        let [_, source, destination, from, to] = words[..] else { return None };
+        return Some((
+            of(source.parse().ok()?, from.parse().ok()?),
+            of(destination.parse().ok()?, to.parse().ok()?),
+        ));
+    }
+    let (command, body) = (*header.get(12)?, header.get(16..)?);
+    let family = header[13];
+    // UNKNOWN and LOCAL have none, and a Unix socket has none of IP.
+    let wide = match (command, family) {
+        (0x21, 0x11) if header.starts_with(b"\r\n") => 4,
+        (0x21, 0x21) if header.starts_with(b"\r\n") => 16,
+        _ => return None,
+    };
+    let address = |at: usize| match body.get(at..at + wide)? {
+        &[a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
+        bytes => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    };
+    let port = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
+    Some((of(address(0)?, port(2 * wide)?), of(address(wide)?, port(2 * wide + 2)?)))
 }

@@ -10,7 +10,7 @@ use cellgate::policy::ids::Label;
 use cellgate::policy::snapshot::{Merge, Schedule};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONNECTION,
-    CONTENT_LENGTH, LINK, TE, TRANSFER_ENCODING, VIA,
+    CONTENT_LENGTH, LINK, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -38,8 +38,14 @@ pub fn merges(data: &[u8]) -> bool {
     for name in incoming(status, &headers, false) {
         left.remove(name);
     }
-    assert!(!left.contains_key(CONNECTION));
-    assert!(status != StatusCode::NO_CONTENT || !left.contains_key(TRANSFER_ENCODING));
+    for name in FOR_ONE_HOP {
+        assert!(!left.contains_key(name), "{name}");
+    }
+    for name in nominated(&headers) {
+        assert!(!left.contains_key(&name), "{name} is for one hop by the cell's own word");
+    }
+    let framed = left.contains_key(TRANSFER_ENCODING) || left.contains_key(CONTENT_LENGTH);
+    assert!(!framed || status == StatusCode::OK, "{status} has no body");
     assert!(!left.keys().any(|name| is_routing_field(name.as_str().as_bytes())), "{left:?}");
     let trusted = ["10.0.0.0/8".parse().expect("a network")];
     assert_eq!(client_ip(STRANGER, &headers, &trusted), STRANGER);
@@ -110,6 +116,26 @@ fn exposed(headers: &HeaderMap, merged: &HeaderMap) {
     assert_eq!(all.len(), theirs.len() + usize::from(adds));
 }
 
+/// RFC 9110 section 7.6.1, and what some say in place of the first.
+const FOR_ONE_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+/// What `Connection` says is for one hop. How long the body is, is for all of them.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
+    names.filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)).collect()
+}
+
 /// Fields by which cells believe to know who asks for what. No client may speak in our place.
 const SAID_BY_US: [&str; 8] = [
     "x-forwarded-for",
@@ -164,6 +190,10 @@ fn told_by_us_alone(facts: &RequestFacts<'_>) {
         ("x-cellgate-generation", "7"),
     ] {
         assert_eq!(sent[name], value, "{name}");
+    }
+    for name in nominated(facts.headers) {
+        let ours = SAID_BY_US.contains(&name.as_str()) || [CONNECTION, TE, UPGRADE, VIA].contains(&name);
+        assert!(ours || !sent.contains_key(&name), "{name} is for one hop by the client's own word");
     }
     for name in sent.keys() {
         let dashed = name.as_str().replace('_', "-");

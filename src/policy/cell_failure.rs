@@ -2,7 +2,7 @@
 //! the cell may have seen the request, and what the client is told to do, is [`refusal`](super::refusal)'s
 //! matter: there all of one kind are one refusal.
 
-/// Why no connection to a cell could be made. Nothing of the request was sent.
+/// Why no connection to a cell could be made. Nothing of the request was sent in that attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unreachable {
     /// The cell has no endpoint to try.
@@ -28,11 +28,11 @@ pub enum Unreachable {
     TlsProtocol,
     /// What came was no HTTP/2.
     Protocol,
-    /// The system had another reason.
+    /// The system had another reason, or the cell allows no stream.
     Other,
 }
 
-/// Why what a cell has sent is no answer. It may have acted on the request.
+/// Why what a cell has sent is no answer. It may have acted on the request, unless it has said that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BrokenAnswer {
     /// The connection ended before a byte of an answer.

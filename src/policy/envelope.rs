@@ -35,7 +35,7 @@ pub struct Said<'a> {
 /// wanted to call is not known.
 pub fn envelope(said: &Said<'_>, shape: ErrorShape) -> (&'static str, String) {
     let shape = if matches!(said.refusal, Refusal::BadRequest(_)) { ErrorShape::Problem } else { shape };
-    let mut message = String::from(said.refusal.advice());
+    let mut message = advice(said);
     if !said.guide.is_empty() {
         // Writing to a String cannot fail.
         let _ = write!(message, " See {}", said.guide);
@@ -70,7 +70,7 @@ pub fn envelope(said: &Said<'_>, shape: ErrorShape) -> (&'static str, String) {
 /// `grpc-message` (gRPC over HTTP/2, "Responses"): percent-encoded, so that it fits a header.
 pub fn grpc_message(said: &Said<'_>) -> String {
     let mut message = String::new();
-    for byte in said.refusal.advice().bytes() {
+    for byte in advice(said).bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => message.push(char::from(byte)),
             // Writing to a String cannot fail.
@@ -80,6 +80,12 @@ pub fn grpc_message(said: &Said<'_>) -> String {
     message
 }
 
+/// What happened, and what to do next.
+fn advice(said: &Said<'_>) -> String {
+    let what = said.refusal.advice();
+    if said.refusal.depends_on_outcome() { [what, said.outcome.advice()].join(" ") } else { what.into() }
+}
+
 fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -87,6 +93,7 @@ fn json_string(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::cell_failure::{BrokenAnswer, Silence, Unreachable};
     use super::super::refusal::BadRequest;
     use super::*;
 
@@ -110,6 +117,24 @@ mod tests {
     fn a_malformed_request_is_a_problem_document_everywhere() {
         let (media_type, _) = envelope(&said(Refusal::BadRequest(BadRequest::Host)), ErrorShape::GraphQl);
         assert_eq!(media_type, "application/problem+json");
+    }
+
+    #[test]
+    fn what_a_cell_may_have_done_is_said_as_it_is_known() {
+        for refusal in [
+            Refusal::CellUnreachable(Unreachable::Refused),
+            Refusal::CellBroken(BrokenAnswer::Incomplete),
+            Refusal::CellTimeout(Silence::Unanswered),
+            Refusal::Drain,
+        ] {
+            for outcome in [Outcome::NotForwarded, Outcome::Unknown] {
+                let said = Said { outcome, ..said(refusal) };
+                for text in [envelope(&said, ErrorShape::Problem).1, grpc_message(&said)] {
+                    assert_eq!(text.contains("may have acted"), outcome == Outcome::Unknown, "{text}");
+                    assert_eq!(text.contains("can be repeated"), outcome == Outcome::NotForwarded, "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -203,7 +203,9 @@ pub fn incoming(status: StatusCode, headers: &HeaderMap, upgraded: bool) -> Vec<
     }
     match status {
         // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid both; HTTP/2 clients end the connection on it.
-        StatusCode::NO_CONTENT => removed.extend([header::CONTENT_LENGTH, header::TRANSFER_ENCODING]),
+        status if status == StatusCode::NO_CONTENT || status.is_informational() => {
+            removed.extend([header::CONTENT_LENGTH, header::TRANSFER_ENCODING]);
+        }
         // Its length is that of the answer which was not sent again.
         StatusCode::NOT_MODIFIED => removed.push(header::TRANSFER_ENCODING),
         _ => {}
@@ -523,10 +525,11 @@ mod tests {
         let [none, all] = [vec![], vec![header::CONTENT_LENGTH, header::TRANSFER_ENCODING]];
         assert_eq!(incoming(StatusCode::OK, &framed, false), none);
         assert_eq!(incoming(StatusCode::NO_CONTENT, &framed, false), all);
+        assert_eq!(incoming(StatusCode::EARLY_HINTS, &framed, false), all);
         assert_eq!(incoming(StatusCode::NOT_MODIFIED, &framed, false), all[1..]);
         let switching = headers(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
         let kept = incoming(StatusCode::SWITCHING_PROTOCOLS, &switching, true);
-        assert_eq!(kept, [] as [HeaderName; 0]);
+        assert_eq!(kept, all);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub enum BadRequest {
 /// Whether a cell may have seen the request: decides if a client can repeat it safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// No byte of the request reached a cell.
+    /// No byte of the request reached a cell, or the cell has said that it has not looked at it.
     NotForwarded,
     /// A cell may have acted on it.
     Unknown,
@@ -100,6 +100,14 @@ impl Outcome {
         match self {
             Self::NotForwarded => "not-forwarded",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// What a client is to make of it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::NotForwarded => "It has not acted on the request, which can be repeated.",
+            Self::Unknown => "It may have acted on the request.",
         }
     }
 }
@@ -198,8 +206,8 @@ impl Refusal {
         }
     }
 
-    /// One sentence for the client: what happened and what to do next. Names no cell, no address and
-    /// no account.
+    /// One sentence for the client: what happened and what to do next, which is [`Outcome::advice`]'s to say where it
+    /// [`depends_on_outcome`](Self::depends_on_outcome). Names no cell, no address and no account.
     pub const fn advice(self) -> &'static str {
         match self {
             Self::BadRequest(detail) => detail.advice(),
@@ -232,30 +240,28 @@ impl Refusal {
             Self::NotImplemented => {
                 "This transfer coding or protocol upgrade is not supported. Send the body plain or chunked."
             }
-            Self::CellUnreachable(_) => {
-                "The account's environment could not be reached. Nothing was sent to it: the request \
-                 can be repeated."
-            }
+            Self::CellUnreachable(_) => "The account's environment could not be reached.",
             Self::CellBroken(_) => {
                 "The account's environment gave no complete HTTP answer: it broke the connection, or what it \
-                 sent cannot be read. It may have acted on the request."
+                 sent cannot be read."
             }
-            Self::CellTimeout(_) => {
-                "The account's environment did not answer in time. It may have acted on the request."
-            }
+            Self::CellTimeout(_) => "The account's environment did not answer in time.",
             Self::CellFull => {
                 "The account's environment is at its limit. Nothing was sent to it: repeat the request \
                  after the time in Retry-After."
             }
-            Self::Drain => {
-                "The proxy was stopped before the account's environment had answered in full. It may have acted on the \
-                 request."
-            }
+            Self::Drain => "The proxy was stopped before the account's environment had answered in full.",
             Self::Loop => {
                 "This request has passed the same proxy before. Correct the address of the environment."
             }
             Self::Internal => "cellgate failed on this request. Report the request id to its operators.",
         }
+    }
+
+    /// Whether a client that knows what happened does not know yet if the cell has acted on its request: an earlier
+    /// attempt may have ended in another way than the last.
+    pub const fn depends_on_outcome(self) -> bool {
+        matches!(self, Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellTimeout(_) | Self::Drain)
     }
 
     /// How long a client should wait before it repeats the request; `None` where repeating is no cure.

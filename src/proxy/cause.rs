@@ -48,6 +48,8 @@ pub(super) fn of_answer(error: &pingora::Error, heard: bool) -> BrokenAnswer {
     let ended = if heard { BrokenAnswer::Incomplete } else { BrokenAnswer::Terminated };
     if let Some(error) = error.root_cause().downcast_ref::<h2::Error>() {
         return match error {
+            _ if error.get_io().is_some_and(says_alert) => BrokenAnswer::TlsAlert,
+            _ if error.get_io().is_some_and(is_invalid) => BrokenAnswer::TlsProtocol,
             _ if error.is_io() || error.is_go_away() && error.is_remote() => BrokenAnswer::Terminated,
             // The connection stands, and this answer will not come.
             _ if error.is_reset() && error.is_remote() => BrokenAnswer::Incomplete,
@@ -79,9 +81,24 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
+/// Whether an error of TLS has gone through `h2`, which keeps of it the kind and the text.
+fn is_invalid(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// Whether it was an alert, by rustls' words for one.
+fn says_alert(error: &io::Error) -> bool {
+    is_invalid(error) && error.to_string().starts_with("received fatal alert")
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use rustls::{AlertDescription, CertificateError, Error as Tls, InvalidMessage};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
 
@@ -124,6 +141,42 @@ mod tests {
             (no_tls(), Unreachable::TlsProtocol),
         ] {
             assert_eq!(of_handshake(&error), expect, "{error:?}");
+        }
+    }
+
+    /// A connection on which reading ends with an error.
+    struct Broken(Tls);
+
+    impl AsyncRead for Broken {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(tls(self.0.clone())))
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_known_behind_http2_which_keeps_its_words_alone() {
+        for (broken, expect) in [
+            (Tls::AlertReceived(AlertDescription::CertificateRequired), Unreachable::TlsAlert),
+            (Tls::InvalidMessage(InvalidMessage::InvalidContentType), Unreachable::TlsProtocol),
+        ] {
+            let (_requests, connection) = h2::client::handshake(Broken(broken)).await.unwrap();
+            let error = connection.await.unwrap_err();
+            let error = pingora::Error::because(ErrorType::HandshakeError, "HTTP/2 handshake", error);
+            assert_eq!(of_http2(&error), expect, "{error:?}");
         }
     }
 

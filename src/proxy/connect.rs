@@ -207,6 +207,8 @@ impl Connector {
         let (connection, wire, address) = self.h2_connection(cell, endpoint, resolving).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
+            // The engine's word for a connection that the cell has closed.
+            Ok(None) if connection.is_shutting_down() => return Err(ended(address)),
             Ok(None) => return Err(no_stream(address)),
             Err(error) => return Err(no_http2(address, &error)),
         };
@@ -297,6 +299,11 @@ fn no_http2(address: SocketAddr, error: &pingora::Error) -> ConnectError {
 
 fn no_stream(address: SocketAddr) -> ConnectError {
     ConnectError::Http2 { address, reason: "the cell allows no stream".into(), cause: Unreachable::Other }
+}
+
+fn ended(address: SocketAddr) -> ConnectError {
+    let (reason, cause) = ("the cell has closed the connection".into(), Unreachable::Terminated);
+    ConnectError::Http2 { address, reason, cause }
 }
 
 fn into_engine(error: h2::Error) -> pingora::BError {

@@ -63,10 +63,11 @@ impl Cuts {
     }
 }
 
-/// Shakes hands on a new connection, which may be used when this returns.
+/// Shakes hands on a new connection. When this returns it may be used, or is closed: then the cell does not speak
+/// HTTP/2, and whoever asks for a stream is told why.
 ///
 /// # Errors
-/// The cell does not speak HTTP/2, or the connection is gone.
+/// The connection is gone.
 pub(super) async fn open(
     io: impl ByteStream,
     id: UniqueIDType,
@@ -93,6 +94,7 @@ pub(super) async fn open(
         .handshake::<_, Bytes>(wire)
         .await?;
     let (closed, is_closed) = watch::channel(false);
+    let mut over = is_closed.clone();
     let (cuts, name) = (Arc::clone(cuts), cell.name.clone());
     tokio::spawn(async move {
         if drive(connection, &flooded, &closed).await == Ended::Flooded {
@@ -102,8 +104,12 @@ pub(super) async fn open(
         let _ = closed.send(true);
     });
     let shared = ConnectionRef::new(requests, is_closed, Arc::default(), id, most, Digest::default());
-    // Nobody else may use it before it is known how many streams the cell allows.
-    settled.happened().await;
+    tokio::select! {
+        // Nobody else may use it before it is known how many streams the cell allows.
+        () = settled.happened() => {}
+        // `handle` holds the stream open, so its end alone would not be noticed.
+        _ = over.wait_for(|over| *over) => {}
+    }
     Ok((shared, handle))
 }
 
@@ -125,5 +131,29 @@ async fn drive(connection: Connection<Wire, Bytes>, flooded: &Flooded, users: &w
         // Whoever has a stream on it is told why.
         _ = connection => Ended::Closed,
         () = unused => Ended::Closed,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cell_that_does_not_speak_http2_is_known_as_soon_as_it_has_spoken() {
+        let snapshot = crate::test_snapshot::example().build();
+        let cuts = Arc::new(Cuts::new(Arc::new(Metrics::new())));
+        let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+        for said in [b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), ping.repeat(2_000)] {
+            let (near, mut far) = duplex(64 * 1024);
+            far.write_all(&said).await.unwrap();
+            // It closes nothing.
+            let opening = open(near, 0, &snapshot.cells[0], &cuts);
+            let opened = tokio::time::timeout(Duration::from_secs(1), opening).await;
+            let (connection, _) = opened.expect("nothing more will come").unwrap();
+            assert!(connection.is_closed());
+        }
     }
 }

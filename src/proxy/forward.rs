@@ -149,6 +149,9 @@ impl Route<'_> {
         let mut upstream = connected.upstream;
         let number = trace.tried.sends + 1;
         let heads = exchange_heads(cell, outgoing, number, down, &mut upstream).await;
+        if let Err(Attempt::Broken { broken: Broken::CellSlow(_), .. }) = &heads {
+            upstream.distrust();
+        }
         let sent = !matches!(&heads, Err(Attempt::Broken { sent: false, .. })) && !upstream.nothing_sent();
         trace.tried.sends += u8::from(sent);
         match heads {

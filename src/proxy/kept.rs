@@ -1,18 +1,18 @@
 //! The beginning of a request body, kept while a cell may still say that it has not looked at the request:
-//! then it can be sent again. Bytes are shared, not copied.
+//! then it can be sent again. Bytes are copied: a shared piece of a few bytes would hold all that was read with it,
+//! and a client can send thousands of such pieces.
 
 use bytes::Bytes;
 
 /// Most bytes kept of one body: an API call fits, and a thousand uploads that wait for their answers hold
-/// 64 MB at worst.
+/// 64 MB at worst, and the room that a growing buffer has to spare.
 const KEPT_MAX: usize = 64 * 1024;
 
 /// What has been taken of one request body.
 #[derive(Debug, Default)]
 pub struct Kept {
-    chunks: Vec<Bytes>,
-    bytes: usize,
-    /// The next chunk to be sent again.
+    bytes: Vec<u8>,
+    /// Where the bytes begin that are still to be sent again.
     next: usize,
     /// Some of the body is gone: it was longer, or nobody asked to keep it.
     lost: bool,
@@ -29,29 +29,31 @@ impl Kept {
 
     /// The attempt has an answer: nothing will be sent again.
     pub fn forget(&mut self) {
-        self.lost |= !self.chunks.is_empty();
-        self.chunks = Vec::new();
+        self.lost |= !self.bytes.is_empty();
+        self.bytes = Vec::new();
         self.keeping = false;
     }
 
     /// A chunk has been taken from the client.
     pub fn take(&mut self, chunk: &Bytes) {
-        self.bytes += chunk.len();
-        if !self.keeping || self.bytes > KEPT_MAX {
+        if chunk.is_empty() {
+            return;
+        }
+        if !self.keeping || self.bytes.len() + chunk.len() > KEPT_MAX {
             self.lost = true;
-            self.chunks = Vec::new();
+            self.bytes = Vec::new();
         }
         if !self.lost {
-            self.chunks.push(chunk.clone());
-            self.next = self.chunks.len();
+            self.bytes.extend_from_slice(chunk);
+            self.next = self.bytes.len();
         }
     }
 
-    /// The next chunk of an earlier attempt, if one is left.
+    /// What earlier attempts have sent, in one chunk, if it was not sent in this one.
     pub fn again(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.get(self.next)?.clone();
-        self.next += 1;
-        Some(chunk)
+        let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
+        self.next = self.bytes.len();
+        Some(Bytes::copy_from_slice(rest))
     }
 
     /// Whether nothing of the body would be missing in another attempt.
@@ -61,7 +63,7 @@ impl Kept {
 
     /// Whether there is nothing to send again before the client is asked for more.
     pub fn is_spent(&self) -> bool {
-        self.next >= self.chunks.len()
+        self.next >= self.bytes.len()
     }
 }
 
@@ -79,13 +81,11 @@ mod tests {
         assert!(kept.is_spent() && kept.is_whole());
         kept.begin(true);
         assert!(!kept.is_spent());
-        assert_eq!(kept.again().unwrap(), "one");
-        assert_eq!(kept.again().unwrap(), "two");
-        assert!(kept.again().is_none());
+        assert_eq!(kept.again().unwrap(), "onetwo");
+        assert!(kept.again().is_none() && kept.is_spent());
         kept.take(&"three".into());
         kept.begin(true);
-        let all: Vec<Bytes> = std::iter::from_fn(|| kept.again()).collect();
-        assert_eq!(all, ["one", "two", "three"]);
+        assert_eq!(kept.again().unwrap(), "onetwothree");
     }
 
     #[test]
@@ -113,6 +113,19 @@ mod tests {
     }
 
     #[test]
+    fn small_pieces_hold_no_more_than_their_bytes() {
+        let mut kept = Kept::default();
+        kept.begin(true);
+        let read = Bytes::from(vec![7; 8 * 1024]);
+        kept.take(&read.slice(..1));
+        kept.take(&Bytes::new());
+        assert!(read.is_unique(), "what the client has sent beside it is not held with it");
+        kept.begin(true);
+        let all: Vec<Bytes> = std::iter::from_fn(|| kept.again()).collect();
+        assert_eq!(all, ["\u{7}"], "nothing is no piece");
+    }
+
+    #[test]
     fn nothing_is_held_after_the_answer() {
         let mut kept = Kept::default();
         kept.begin(true);
@@ -120,6 +133,6 @@ mod tests {
         kept.forget();
         assert!(!kept.is_whole() && kept.is_spent());
         kept.take(&"y".into());
-        assert!(kept.chunks.is_empty());
+        assert!(kept.bytes.is_empty());
     }
 }

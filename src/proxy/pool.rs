@@ -83,13 +83,16 @@ impl Pool {
     /// The freshest idle HTTP/1 connection that is still quiet and was used within `within`.
     pub fn take(&self, key: &EndpointKey, within: Duration) -> Option<Wire> {
         loop {
+            let mut idle = {
+                let mut endpoints = lock(&self.endpoints);
+                let h1 = &mut endpoints.get_mut(key)?.h1;
+                if h1.back()?.since.elapsed() >= within {
+                    // The others are older still; they stay for requests that may use them.
+                    return None;
+                }
+                h1.pop_back()?
+            };
             // Probed outside the lock: a probe is a system call.
-            let mut idle = lock(&self.endpoints).get_mut(key)?.h1.pop_back()?;
-            if idle.since.elapsed() >= within {
-                // The others are older still; they stay for requests that may use them.
-                lock(&self.endpoints).get_mut(key)?.h1.push_back(idle);
-                return None;
-            }
             if idle.wire.is_quiet() {
                 return Some(idle.wire);
             }

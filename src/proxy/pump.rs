@@ -20,6 +20,7 @@ use super::downstream::Downstream;
 use super::pieces::Pieces;
 pub use super::progress::Progress;
 use super::progress::{Request, Response};
+use super::response::strip;
 use super::sink::Sink;
 use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
@@ -115,7 +116,7 @@ impl<'a> Pump<'a> {
         loop {
             match self.step().await? {
                 Step::RequestBody(chunk) => self.request_body(chunk).await?,
-                Step::Response(Event::Informational(head)) => {
+                Step::Response(Event::Informational(mut head)) => {
                     interim += 1;
                     interim_bytes += gate::size(&head.headers);
                     if interim > gate::INTERIM_ANSWERS || interim_bytes > gate::ANSWER_BYTES {
@@ -124,6 +125,7 @@ impl<'a> Pump<'a> {
                             "1xx answers without end",
                         )));
                     }
+                    strip(false, &mut head);
                     self.down.inform(head).await.map_err(|_| Broken::ClientGone)?;
                 }
                 Step::Response(Event::Head { head, end }) => {

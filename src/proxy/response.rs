@@ -17,9 +17,7 @@ use crate::policy::snapshot::Snapshot;
 
 /// Turns the cell's head into ours. Says whether the cell sent deprecation dates itself.
 pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: &mut Parts) -> bool {
-    for name in forwarding::incoming(head.status, &head.headers, tunnel) {
-        head.headers.remove(&name);
-    }
+    strip(tunnel, head);
     if tunnel && request.version == WireVersion::Http2 {
         // RFC 8441 section 5: success is 200, and the HTTP/1.1 handshake fields have no meaning.
         head.status = StatusCode::OK;
@@ -49,6 +47,13 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     let shown = request.decision.may_show_address(head.status.as_u16());
     let successor = own.filter(|_| shown).map(|own| ["https://", &own, &request.target].concat());
     deprecate(snapshot, &request.decision, successor.as_deref(), &mut head.headers)
+}
+
+/// Removes from a cell's head, one below 200 too, what it must not say to a client.
+pub(super) fn strip(tunnel: bool, head: &mut Parts) {
+    for name in forwarding::incoming(head.status, &head.headers, tunnel) {
+        head.headers.remove(&name);
+    }
 }
 
 /// Our routing cookie on a cell's answer: one that the cell gives under its name goes, and ours comes where

@@ -77,6 +77,16 @@ impl Upstream {
         !self.is_h2() && self.wire.received() != self.received_before
     }
 
+    /// The cell has not answered in time. A connection on which nothing at all has come since the request may be one
+    /// whose other end is gone: no further request takes it. One of HTTP/1 ends with its exchange.
+    pub fn distrust(&self) {
+        if let Source::H2(session) = &self.source
+            && self.wire.received() == self.received_before
+        {
+            session.conn.mark_shutdown();
+        }
+    }
+
     /// Whether the request head must be written for HTTP/2.
     pub fn is_h2(&self) -> bool {
         matches!(self.source, Source::H2(_))
@@ -216,7 +226,8 @@ impl Upstream {
     }
 
     fn new(source: Source, sink: Sink, wire: WireHandle) -> Self {
-        Self { source, wire, given_before: 0, received_before: 0, sink }
+        let (given_before, received_before) = (wire.given(), wire.received());
+        Self { source, wire, given_before, received_before, sink }
     }
 }
 
@@ -285,6 +296,7 @@ mod tests {
         let (connection, wire, mut server) = connection().await;
         let session = connection.spawn_stream().await.unwrap().unwrap();
         let mut upstream = Upstream::h2(session, wire);
+        assert!(upstream.nothing_sent(), "there is no request yet");
         upstream.request(head(), true).await.unwrap();
         assert!(upstream.nothing_sent(), "nobody has moved it yet");
         let (request, _) = server.accept().await.unwrap().unwrap();

@@ -224,7 +224,9 @@ impl Inner {
                 Err(error) => Err(error.kind()),
             };
             match written {
-                Ok(written) => self.queue.advance(written),
+                Ok(written) if written < self.queue.len() => self.queue.advance(written),
+                // Its room goes with it: a connection is idle for far longer than its peer is behind.
+                Ok(_) => self.queue = BytesMut::new(),
                 Err(kind) => {
                     self.failed = Some(kind);
                     return Poll::Ready(Err(kind.into()));
@@ -376,6 +378,7 @@ mod tests {
         read.unwrap();
         assert_eq!(received, sent);
         assert!(handle.is_settled());
+        assert!(!lock(&handle.0).queue.try_reclaim(1), "an idle connection holds no room for a queue");
     }
 
     #[tokio::test]

@@ -118,6 +118,14 @@ impl Folder {
         self.write("config/cellgate.yaml", &format!("{}{endpoints}{}", &text[..from], &text[to..]));
     }
 
+    /// Has a cell of the example spoken to over HTTP/2 alone.
+    pub fn over_http2(&self, cell: &str) {
+        let text = self.read("config/cellgate.yaml");
+        let (before, own) = text.split_at(text.find(&format!("  - name: {cell}\n")).unwrap());
+        let own = own.replacen("protocol: auto", "protocol: http2", 1);
+        self.write("config/cellgate.yaml", &format!("{before}{own}"));
+    }
+
     /// Adds keys to a cell, as lines of YAML without indentation.
     pub fn tune(&self, cell: &str, keys: &[&str]) {
         let name = format!("  - name: {cell}\n");

@@ -1,7 +1,7 @@
 //! What exactly was wrong with a cell: `Proxy-Status` (RFC 9209) and the access log say it, each with a cell that
 //! does just that. Status, label and outcome stay those of the refusal.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use devcerts::{Authority, Usage};
@@ -124,6 +124,20 @@ fn why_a_cell_cannot_be_reached() {
 }
 
 #[test]
+fn why_a_cell_that_is_to_speak_http2_cannot_be_reached() {
+    let world = world(|folder| folder.over_http2("cell-1"));
+    for (answer, then_close, error) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], false, "http_protocol_error"),
+        (b"", true, "connection_terminated"),
+        (b"", false, "connection_timeout"),
+    ] {
+        let cell = Script::new(b"PRI * HTTP/2.0", answer, then_close).start(&world);
+        point(&world, &cell.to_string());
+        check(&world, &post(&world, "/"), with(UNREACHABLE, error));
+    }
+}
+
+#[test]
 fn why_an_answer_is_none() {
     let world = world(|_| {});
     let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(70_000));
@@ -153,6 +167,27 @@ fn why_an_answer_is_none() {
         point(&world, &cell.to_string());
         check(&world, &post(&world, "/"), with(BROKEN, error));
     }
+}
+
+#[test]
+fn a_hint_says_nothing_for_one_hop_and_nothing_of_ours() {
+    let world = world(|_| {});
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\
+                X-Cellgate-Outcome: not-forwarded\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = format!("{hint}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+    let cell = Script::new(BODY, answer, false).start(&world);
+    point(&world, &cell.to_string());
+    let mut connection = raw_http::tcp(world.edge.addr("http"));
+    let request =
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut all = String::new();
+    connection.read_to_string(&mut all).unwrap();
+    let (hint, answer) = all.split_once("\r\n\r\n").unwrap();
+    assert!(answer.ends_with("\r\n\r\ndone"), "{all}");
+    let mut lines: Vec<String> = hint.lines().map(str::to_ascii_lowercase).collect();
+    lines.sort();
+    assert_eq!(lines, ["http/1.1 103 early hints", "link: </a.css>"]);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! A cell that cannot be reached, is slow, is full, or dies in the middle of its answer.
 
 use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use loadtest::call;
 use loadtest::cell::Behaviour;
 use loadtest::client::{Ask, Http};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{said, said_h2};
 use crate::raw_http;
@@ -78,6 +82,44 @@ fn a_cell_that_breaks_off_without_an_answer_is_502_and_may_have_acted() {
     // HTTP/1 ends with its connection; of HTTP/2 only the stream is reset.
     let errors = ["connection_terminated", "http_response_incomplete"];
     refused(&world(), "abort", (502, 14, "unknown", false, errors));
+}
+
+/// Passes connections on to a cell. Those that were there at a loss pass nothing any more, and are not closed: as it
+/// is when a machine or the way to it is gone.
+async fn lossy_way(to: SocketAddr) -> (SocketAddr, watch::Sender<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lose = watch::Sender::new(());
+    let losses = lose.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut lost = losses.subscribe();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => {}
+                    _ = lost.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (address, lose)
+}
+
+#[test]
+fn an_http2_connection_that_has_gone_silent_costs_its_requests_and_no_more() {
+    let world = World::prepared(|folder| {
+        folder.tune("cell-1", &["timeouts: { connect: 500ms, response_head: 500ms }"]);
+        folder.over_http2("cell-1");
+    });
+    let (way, lose) = world.block_on(lossy_way(world.cell("cell-1").addr()));
+    world.edge.folder.point("cell-1", &way.to_string());
+    assert_eq!(raw_http::admin(&world.edge.socket(), "POST", "/reload").status, 200);
+    let ask = || raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request("").as_bytes()).unwrap();
+    assert_eq!(ask().header("x-cell"), Some("cell-1"));
+    lose.send(()).unwrap();
+    said(&ask(), 504, "unknown", "on the lost connection");
+    assert_eq!(ask().header("x-cell"), Some("cell-1"), "on another");
 }
 
 #[test]
