@@ -181,13 +181,24 @@ impl Connector {
         {
             return Ok(Connected { upstream: Upstream::h1(wire), reused: true, address });
         }
+        // Boxed, here and for HTTP/2: most requests find a connection, and none should have room for making one.
+        let (wire, address) = Box::pin(self.h1_connection(cell, endpoint, resolving)).await?;
+        Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
+    }
+
+    async fn h1_connection(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        resolving: &AtomicBool,
+    ) -> Result<(Wire, SocketAddr), ConnectError> {
         let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
         let wire = match &cell.tls {
             Some(tls) => Wire::queued(secure(tls, tcp, address, Alpn::Http1).await?, id),
             None => Wire::queued(tcp, id),
         };
-        Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
+        Ok((wire, address))
     }
 
     async fn h2(
@@ -204,7 +215,7 @@ impl Connector {
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
-        let (connection, wire, address) = self.h2_connection(cell, endpoint, resolving).await?;
+        let (connection, wire, address) = Box::pin(self.h2_connection(cell, endpoint, resolving)).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
             // The engine's word for a connection that the cell has closed.
@@ -354,6 +365,18 @@ mod tests {
         fn lookup(&self, _: Box<str>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
             Box::pin(std::future::pending())
         }
+    }
+
+    #[test]
+    fn a_request_has_no_room_for_making_a_connection() {
+        let connector = Connector::new(Resolver::new(Box::new(Silent)), Arc::new(Metrics::new()));
+        let snapshot = crate::test_snapshot::example().build();
+        let (address, key) =
+            (EndpointAddress::Name("cell-1.test".into(), 80), EndpointKey("cell-1.test".into()));
+        let endpoint = Endpoint { address, key };
+        let need = Need { h2: true, fresher_than: Duration::MAX, new: false };
+        let room = size_of_val(&connector.connect(&snapshot.cells[0], &endpoint, need));
+        assert!(room <= 1024, "{room} bytes in each request");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use pingora::protocols::http::v1::server::HttpSession as H1Session;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
+use super::compact::compact;
 use super::kept::Kept;
 use super::sink::Sink;
 use super::wire::WireHandle;
@@ -54,14 +55,15 @@ pub enum Source {
 }
 
 impl Downstream {
-    /// Over an HTTP/1 session whose head has been read.
-    pub fn h1(session: H1Session, wire: WireHandle) -> Self {
-        Self::new(Source::H1(Box::new(session)), Sink::Wire(wire))
+    /// Over an HTTP/1 session whose head has been read. In its box from the start: a future that has once held a
+    /// session keeps room for it.
+    pub fn h1(session: Box<H1Session>, wire: WireHandle) -> Self {
+        Self::new(Source::H1(session), Sink::Wire(wire))
     }
 
     /// Over one stream of an HTTP/2 connection.
-    pub fn h2(session: H2Session) -> Self {
-        Self::new(Source::H2(Box::new(session)), Sink::Idle)
+    pub fn h2(session: Box<H2Session>) -> Self {
+        Self::new(Source::H2(session), Sink::Idle)
     }
 
     /// The request head as the engine read it.
@@ -102,6 +104,7 @@ impl Downstream {
                 session.write_response_header(for_engine(*head)).await
             }
             Source::H2(session) => {
+                compact(&mut head.headers);
                 session.write_response_header(for_engine(*head), end)?;
                 if let Some(stream) = session.take_response_body_writer() {
                     self.sink = Sink::stream(stream, end);
@@ -134,7 +137,7 @@ impl Downstream {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
+    pub async fn finish(&mut self, mut trailers: Option<HeaderMap>) -> Result<()> {
         match &mut self.source {
             Source::H1(session) => {
                 if self.until_close {
@@ -143,6 +146,9 @@ impl Downstream {
                 session.finish_body().await.map(|_| ())
             }
             Source::H2(_) => {
+                if let Some(fields) = &mut trailers {
+                    compact(fields);
+                }
                 self.sink.finish(trailers);
                 Ok(())
             }

@@ -83,7 +83,7 @@ async fn one_request(
         }
         wire.judge(chunks);
     }
-    let mut session = HttpSession::new(ready.stream);
+    let mut session = Box::new(HttpSession::new(ready.stream));
     // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
     let _ = ready.buffered.split_to(head.skipped);
     session.set_pipelined_prefix(ready.buffered);

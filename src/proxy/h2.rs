@@ -68,7 +68,7 @@ pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStr
             }
             () = flooded.happened() => {
                 service.telemetry().metrics.connection_cut(ConnectionCut::ControlFrames);
-                return Box::pin(calm_down(connection)).await;
+                break;
             }
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
@@ -86,6 +86,7 @@ pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStr
                 if served >= limits.requests_per_connection && closing.is_none() {
                     closing = farewell(&mut connection);
                 }
+                let session = Box::new(session);
                 tokio::spawn(one_stream(Arc::clone(service), Arc::clone(&peer), session, active.enter()));
             }
             Ok(Some(H2Accept::Rejected)) => {
@@ -93,12 +94,14 @@ pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStr
                 service.rejected_stream(&peer);
                 if malformed >= MALFORMED_BUDGET {
                     service.telemetry().metrics.connection_cut(ConnectionCut::Malformed);
-                    return Box::pin(calm_down(connection)).await;
+                    break;
                 }
             }
             Ok(None) | Err(_) => return,
         }
     }
+    // Out here: in the loop, what was accepted last would have its room in each connection.
+    Box::pin(calm_down(connection)).await;
 }
 
 /// A connection whose client speaks HTTP/2.
@@ -149,7 +152,7 @@ fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
     }
 }
 
-async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: HttpSession, _active: Entered) {
+async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: Box<HttpSession>, _active: Entered) {
     let snapshot = service.pin();
     let mut down = Downstream::h2(session);
     service.exchange(&peer, snapshot, &mut down, None).await;

@@ -2,6 +2,7 @@
 //! and tells `telemetry` how it ended. It has no opinions of its own.
 
 mod cause;
+mod compact;
 pub mod connect;
 mod connect_h2;
 pub mod downstream;

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::attack::{Cut, Kind, Slow, Target};
+use crate::attack::{Cut, Kind, READER_IN_KERNEL, Slow, Target};
 use crate::honest::{Honest, p99};
 use crate::process::Process;
 use crate::raw_http;
@@ -31,6 +31,10 @@ struct Plan {
     judged: bool,
 }
 
+/// Of each kind in the long suite, unless the kernel's memory for sockets ends before: from there on it lets all
+/// connections crawl, and what is measured is the kernel.
+const CONNECTIONS: usize = 9_000;
+
 /// Handshakes under way at once: the test's own, so that the last of them does not time out behind the others.
 const OPENING: usize = 64;
 
@@ -47,10 +51,17 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// One at a time: two would measure each other.
 static LANE: Mutex<()> = Mutex::new(());
 
-fn plan() -> Plan {
+fn plan(kind: Kind) -> Plan {
     if std::env::var_os("CELLGATE_TEST_LONG").is_some() {
+        let most = if kind.is_blind() { tcp_memory().1 / READER_IN_KERNEL } else { u64::MAX };
+        let connections = usize::try_from(most).unwrap_or(usize::MAX).min(CONNECTIONS);
+        if connections < CONNECTIONS {
+            println!(
+                "{kind:?}: {connections} and not {CONNECTIONS}: net.ipv4.tcp_mem gives this machine no memory for more"
+            );
+        }
         // All must be open before the first is cut.
-        return Plan { connections: 9_000, deadline: Duration::from_secs(40), room: 1, judged: true };
+        return Plan { connections, deadline: Duration::from_secs(40), room: 1, judged: true };
     }
     Plan { connections: 200, deadline: Duration::from_secs(3), room: 2, judged: false }
 }
@@ -59,7 +70,7 @@ fn plan() -> Plan {
 pub fn besiege(kind: Kind) {
     let _lane = LANE.lock().unwrap_or_else(PoisonError::into_inner);
     install_provider();
-    let plan = plan();
+    let plan = plan(kind);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (cells, folder) = world(&runtime, plan.deadline);
     let edge = Process::start(&folder);
@@ -79,10 +90,14 @@ pub fn besiege(kind: Kind) {
         p99(&honest.report().await, begun, begun + WINDOW)
     });
     let honest = runtime.block_on(async { Honest::start(client()) });
-    let (mut held, mut opened_at) = (0, Instant::now());
-    let measure = |opened: usize| {
+    let (mut held, mut opened_at, mut in_kernel) = (0, Instant::now(), 0);
+    let mut open = 0;
+    let measure = || {
         opened_at = Instant::now();
-        held = rss(&edge).saturating_sub(before) / u64::try_from(opened).unwrap();
+        // The honest client's is one of them.
+        open = eventually("the number of connections", || connections(&edge)).max(1);
+        held = rss(&edge).saturating_sub(before) / open;
+        in_kernel = tcp_memory().0 / open;
     };
     let cuts = runtime.block_on(siege(kind, &target, plan.connections, measure, || gone(&edge, 1)));
     let under_siege = runtime.block_on(honest.report());
@@ -95,10 +110,12 @@ pub fn besiege(kind: Kind) {
 
     let late = cuts.iter().map(|cut| cut.after.saturating_sub(plan.deadline)).max().unwrap();
     println!(
-        "{kind:?}: {} connections, {} B each; latest cut {late:?} after its {:?}; resident {} KiB before, {} KiB \
-         after the last, {back:?}; honest p99 {:?} quiet, {:?} under siege ({} requests)",
+        "{kind:?}: {} connections, {open} open at once, {} B each (and {} KiB of the kernel's); latest cut {late:?} \
+         after its {:?}; resident {} KiB before, {} KiB after the last, back {back:?}; honest p99 {:?} quiet, {:?} under \
+         siege ({} requests)",
         cuts.len(),
         held,
+        in_kernel / 1024,
         plan.deadline,
         before / 1024,
         peak_after / 1024,
@@ -111,6 +128,8 @@ pub fn besiege(kind: Kind) {
     // As long as few clients do not read they may hold whole pieces of their answers (`proxy::pieces`).
     assert!(held <= bar || kind.is_reader() && !plan.judged, "{held} bytes a connection, over {bar}");
     if plan.judged {
+        // Else some were cut while others came, and nothing was measured with all of them.
+        assert!(open >= u64::try_from(plan.connections).unwrap(), "only {open} were open at once");
         assert!(kind.is_blind() || late <= LATE, "cut {late:?} late");
         assert!(back.is_some(), "memory has not come back");
     }
@@ -135,7 +154,7 @@ async fn siege(
     kind: Kind,
     target: &Target,
     connections: usize,
-    opened: impl FnOnce(usize),
+    opened: impl FnOnce(),
     gone: impl Fn() -> bool,
 ) -> Vec<Cut> {
     let (tell, over) = watch::channel(false);
@@ -155,7 +174,7 @@ async fn siege(
     // Ends when the last of them has dropped its sender.
     let none: Option<()> = receiver.recv().await;
     assert!(none.is_none());
-    opened(connections);
+    opened();
     if kind.is_blind() {
         let end = Instant::now() + PATIENCE + PATIENCE;
         while !gone() {
@@ -198,12 +217,16 @@ fn target(address: SocketAddr) -> Target {
 
 /// Whether at most so many client connections are open.
 fn gone(edge: &Process, but: u64) -> bool {
+    connections(edge).is_some_and(|open| open <= but)
+}
+
+/// How many client connections are open. With thousands of descriptors in use the page may not be had at once: then
+/// it is not known.
+fn connections(edge: &Process) -> Option<u64> {
     let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    // With thousands of descriptors in use the page may not be had at once: then nothing is known.
-    let Ok(page) = raw_http::ask(&mut raw_http::tcp(edge.admin()), request) else { return false };
-    let page = page.text();
-    let line = page.lines().find_map(|line| line.strip_prefix("cellgate_connections_open "));
-    line.unwrap().parse::<f64>().unwrap() <= but as f64
+    let page = raw_http::ask(&mut raw_http::tcp(edge.admin()), request).ok()?.text();
+    let open = page.lines().find_map(|line| line.strip_prefix("cellgate_connections_open ")).unwrap();
+    Some(open.parse::<f64>().unwrap() as u64)
 }
 
 /// Resident bytes of cellgate.
@@ -211,6 +234,18 @@ fn rss(edge: &Process) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", edge.id())).unwrap();
     let kib = text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
     kib.unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Bytes of memory for TCP sockets on this machine: in use, and above which the kernel begins to save.
+fn tcp_memory() -> (u64, u64) {
+    // Both in pages (tcp(7), proc(5)).
+    const PAGE: u64 = 4096;
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let sockets = read("/proc/net/sockstat");
+    let used = sockets.lines().find_map(|line| line.strip_prefix("TCP:")?.rsplit(' ').next());
+    let limits = read("/proc/sys/net/ipv4/tcp_mem");
+    let save = limits.split_whitespace().nth(1);
+    (used.unwrap().parse::<u64>().unwrap() * PAGE, save.unwrap().parse::<u64>().unwrap() * PAGE)
 }
 
 /// After how long memory is what it was, give or take a half; `None` if it is not within a minute.
