@@ -113,8 +113,7 @@ pub(super) fn read(
     let schedule_names = Names::of("schedule", "name", &schedules, |schedule| &schedule.name);
     let cell_names = Names::of("cell", "name", &cells, |cell| &cell.name);
     let surface_names = Names::of("surface", "name", &surfaces, |surface| &surface.name);
-    let domains = domains(&cells);
-    let surfaces = hosts::surfaces(surfaces);
+    let (domains, surfaces) = (domains(&cells), hosts::surfaces(surfaces));
     let (surface_names, schedule_names, cell_names) = (&surface_names, &schedule_names, &cell_names);
     let targets =
         Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };

@@ -35,7 +35,7 @@ fn a_reload_that_is_killed_leaves_the_old_table_or_the_new_one() {
         assert_eq!(whole_in(&folder, COUNT), CELLS[now], "round {round}: the files are good");
         let next = 1 - now;
         folder.write("config/accounts.csv", &text::table(COUNT, CELLS[next]));
-        let log = folder.path("state/reloads.jsonl");
+        let log = folder.path("state/audit.jsonl");
         let lines = || std::fs::metadata(&log).map_or(0, |file| file.len());
         let before = lines();
         process.signal("HUP");
