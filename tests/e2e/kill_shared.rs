@@ -180,8 +180,8 @@ fn a_restart_while_the_shared_cell_is_dead_only_refuses_connections_while_nothin
 fn unbegun(report: &LoadReport) -> u64 {
     let said = ["reset by peer", "operation was canceled", "not a result of an error"];
     let unbegun = report.samples.iter().filter(|sample| {
-        // The reset may come even before the connection is there.
-        matches!(sample.kind, FailureKind::LostNew | FailureKind::Connect)
+        // The reset may come even before the connection is there, or before its TLS is.
+        matches!(sample.kind, FailureKind::LostNew | FailureKind::Connect | FailureKind::Tls)
             && said.iter().any(|said| sample.detail.contains(said))
     });
     unbegun.count() as u64
