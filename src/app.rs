@@ -236,7 +236,9 @@ impl Shared {
     }
 
     fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle) -> AdminState {
+        let (learned, live) = (Arc::clone(&self.learned), Arc::clone(&self.live));
         AdminState {
+            learned: Arc::new(move || learned_file::text(&learned, &live.pin())),
             live: source(&self.live),
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),

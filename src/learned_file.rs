@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::secret::unhex;
 use crate::policy::credential::Fingerprint;
-use crate::policy::ids::AccountId;
-use crate::policy::learned::{LearnedEntry, LearnedExport, LearnedTable};
+use crate::policy::ids::{AccountId, Label};
+use crate::policy::learned::{EXPORT_VERSION, LearnedEntry, LearnedExport, LearnedTable, UnknownVersion};
 use crate::policy::snapshot::Snapshot;
 use crate::state_file;
 
@@ -71,8 +71,28 @@ pub fn read(table: &LearnedTable, snapshot: &Snapshot, bytes: &[u8], now: u64) -
 /// # Errors
 /// The state folder cannot be written; the old file is still there.
 pub fn save(state_dir: &Path, table: &LearnedTable, snapshot: &Snapshot) -> io::Result<()> {
-    let Some(key) = snapshot.identify.credentials.keys.first() else { return Ok(()) };
-    state_file::replace(state_dir, FILE_NAME, &encode(&table.export(), &key.id))
+    let Some(text) = text(table, snapshot) else { return Ok(()) };
+    state_file::replace(state_dir, FILE_NAME, &text)
+}
+
+/// The table as the file has it, where the snapshot has a key that it could be read under again. A process shows
+/// it under the newest key, also what it learned under one before: look-ups try every key, whatever it is called.
+pub fn text(table: &LearnedTable, snapshot: &Snapshot) -> Option<Vec<u8>> {
+    let key = snapshot.identify.credentials.keys.first()?;
+    Some(encode(&table.export(), &key.id))
+}
+
+/// What a file holds, and the id of the key that it was made under, whichever that is.
+///
+/// # Errors
+/// It is damaged, or of another version.
+pub fn parse(bytes: &[u8]) -> Result<(Label, LearnedExport), String> {
+    let (key, export) = decode_any(bytes)?;
+    if export.version != EXPORT_VERSION {
+        return Err(UnknownVersion(export.version).to_string());
+    }
+    let key = Label::parse(&key).map_err(|_| "the id of its key is none that a configuration can have")?;
+    Ok((key, export))
 }
 
 /// What was learned or confirmed since `since` (Unix seconds), for a successor; `None` when nothing was.
@@ -113,11 +133,16 @@ fn encode(export: &LearnedExport, key: &str) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
+    let (made_under, export) = decode_any(bytes)?;
+    if made_under != key {
+        return Err(format!("they were made under key {made_under:?}, and {key:?} is the newest now"));
+    }
+    Ok(export)
+}
+
+fn decode_any(bytes: &[u8]) -> Result<(String, LearnedExport), String> {
     let line: Line =
         serde_json::from_slice(bytes).map_err(|error| format!("the file is damaged: {error}"))?;
-    if line.key != key {
-        return Err(format!("they were made under key {:?}, and {key:?} is the newest now", line.key));
-    }
     let entry = |Row(fingerprint, account, ambiguous, confirmed): &Row| {
         let account = AccountId::parse(account.to_string().as_bytes()).ok()?;
         Some(LearnedEntry {
@@ -128,7 +153,8 @@ fn decode(bytes: &[u8], key: &str) -> Result<LearnedExport, String> {
         })
     };
     let entries = line.entries.iter().map(entry).collect::<Option<Vec<_>>>();
-    Ok(LearnedExport { version: line.version, entries: entries.ok_or("an entry is damaged")? })
+    let entries = entries.ok_or("an entry is damaged")?;
+    Ok((line.key, LearnedExport { version: line.version, entries }))
 }
 
 #[cfg(test)]
@@ -151,6 +177,12 @@ mod tests {
         let bytes = encode(&export(), "k1");
         assert_eq!(decode(&bytes, "k1").unwrap(), export());
         assert!(decode(&bytes, "k2").is_err());
+        let (key, read) = parse(&bytes).unwrap();
+        assert_eq!((key.as_str(), read), ("k1", export()));
+        for (key, version, expect) in [("k1", 2, "version 2"), ("a,b", 1, "the id of its key")] {
+            let error = parse(&encode(&LearnedExport { version, ..export() }, key)).unwrap_err();
+            assert!(error.contains(expect), "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
 use crate::config::files::stays_inside;
 use crate::config::scan::MAX_YAML_BYTES;
 use crate::config::{
@@ -141,12 +143,20 @@ fn folder_problem(folder: &Path) -> Result<PathBuf, Unreadable> {
     if !metadata.is_dir() {
         return Err(refused("is not in a folder", "a configuration folder"));
     }
-    writable(
-        &metadata,
-        "is in a folder that everybody can write to",
-        "chmod o-w on the configuration folder",
-    )?;
+    believed(&metadata, is_read_only(&real))?;
     Ok(real)
+}
+
+/// Whether nobody but its owner can put files into a folder. The folder of a Kubernetes ConfigMap or Secret has
+/// a mode that says otherwise, and is mounted so that nobody can write there at all.
+fn believed(folder: &Metadata, read_only: bool) -> Result<(), Unreadable> {
+    let said = "is in a folder that everybody can write to";
+    if read_only { Ok(()) } else { writable(folder, said, "chmod o-w on the configuration folder") }
+}
+
+/// Whether it lies on a file system that is mounted read-only here.
+fn is_read_only(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn referenced(folder: &Path, path: &str, kind: FileKind, left: u64) -> FileText {
@@ -221,11 +231,17 @@ fn guarded(path: &Path, most: &Bound, kind: FileKind) -> FileText {
     if metadata.len() > most.bytes() {
         return Err(refused(&format!("has {} bytes", metadata.len()), &most.expected()));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    (&file).take(most.bytes()).read_to_end(&mut bytes).map_err(failed)?;
+    whole(&file, &metadata, |bytes| (&file).take(most.bytes()).read_to_end(bytes))
+}
+
+/// The bytes that `read` gives, of a file that nobody has written to since `before`.
+fn whole(file: &File, before: &Metadata, read: impl FnOnce(&mut Vec<u8>) -> io::Result<usize>) -> FileText {
+    let failed = |error: io::Error| unreadable(&error, READABLE);
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+    read(&mut bytes).map_err(failed)?;
     let after = file.metadata().map_err(failed)?;
-    let whole = bytes.len() as u64 == after.len();
-    if !whole || (metadata.mtime(), metadata.mtime_nsec()) != (after.mtime(), after.mtime_nsec()) {
+    let is_whole = bytes.len() as u64 == after.len();
+    if !is_whole || (before.mtime(), before.mtime_nsec()) != (after.mtime(), after.mtime_nsec()) {
         return Err(refused("was written to while it was read", "a new file that is renamed into its place"));
     }
     Ok(bytes)
@@ -292,6 +308,57 @@ mod tests {
         assert_eq!(readings, READINGS);
         assert_eq!(sources.routing.unwrap_err().what, "changes while it is read");
         assert!(sources.files.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_while_it_is_read_is_refused() {
+        let folder = folder();
+        let path = folder.path().join("accounts.csv");
+        let file = File::open(&path).unwrap();
+        let read = |write: &dyn Fn()| {
+            // Long ago, so that no clock is too coarse to tell the next write from it.
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            let before = file.metadata().unwrap();
+            whole(&file, &before, |bytes| {
+                let half = (&file).take(2).read_to_end(bytes)?;
+                write();
+                Ok(half + (&file).read_to_end(bytes)?)
+            })
+        };
+        let at = |at: u64, text: &'static [u8]| {
+            let path = path.clone();
+            move || {
+                use std::os::unix::fs::FileExt;
+                File::options().write(true).open(&path).unwrap().write_all_at(text, at).unwrap();
+            }
+        };
+        let refused = Err("was written to while it was read".to_owned());
+        let text = |text: FileText| text.map_err(|unreadable| unreadable.what);
+        let rewind = || std::io::Seek::rewind(&mut &file).unwrap();
+        assert_eq!(text(read(&|| {})), Ok(b"of 1".to_vec()));
+        rewind();
+        assert_eq!(text(read(&at(4, b" and more"))), refused, "it grows");
+        rewind();
+        assert_eq!(
+            text(read(&|| File::options().write(true).open(&path).unwrap().set_len(3).unwrap())),
+            refused
+        );
+        rewind();
+        assert_eq!(text(read(&at(0, b"OF"))), refused, "it has the same length as before");
+    }
+
+    #[test]
+    fn what_nobody_can_write_to_is_believed_whatever_its_mode_says() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = folder();
+        for (mode, read_only, expect) in
+            [(0o755, false, true), (0o777, false, false), (0o1777, false, false), (0o777, true, true)]
+        {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let metadata = folder.path().metadata().unwrap();
+            assert_eq!(believed(&metadata, read_only).is_ok(), expect, "{mode:o}, read-only: {read_only}");
+        }
+        assert!(!is_read_only(folder.path()));
     }
 
     #[test]

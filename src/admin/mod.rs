@@ -69,7 +69,12 @@ pub struct AdminState {
     pub reload: ReloadHandle,
     /// `POST /upgrade`.
     pub upgrade: UpgradeHandle,
+    /// `/credentials`: what has been learned, as the file in the state folder has it; `None` where nothing can be.
+    pub learned: LearnedPage,
 }
+
+/// Makes the page of learned credentials.
+pub type LearnedPage = Arc<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
 /// Listening sockets of the doors: what a predecessor hands over, and what we hand on.
 #[derive(Debug, Default)]

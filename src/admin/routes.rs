@@ -47,6 +47,7 @@ const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none
 pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
     reading(socket)
         .route("/accounts/{id}", get(account))
+        .route("/credentials", get(credentials))
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
         .fallback(not_found)
@@ -152,6 +153,17 @@ async fn account(State(state): State<AdminState>, extract::Path(id): extract::Pa
             let what = format!("Account {id} has no row in generation {}.", live.generation);
             let next = "Check the account table; requests that name it are refused.";
             trouble(StatusCode::NOT_FOUND, "unmapped_account", what, next)
+        }
+    }
+}
+
+async fn credentials(State(state): State<AdminState>) -> Response {
+    match (state.learned)() {
+        Some(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        None => {
+            let what = "Nothing is learned here: the configuration has no fingerprint key.";
+            let next = "See identify.credentials of cellgate.yaml.";
+            trouble(StatusCode::NOT_FOUND, "nothing_learned", what, next)
         }
     }
 }

@@ -63,6 +63,7 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         readiness: Arc::clone(&readiness),
         reload: reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        learned: Arc::new(|| None),
     };
     let settings = AdminSettings {
         loopback: Some(([127, 0, 0, 1], 0).into()),
@@ -214,6 +215,7 @@ fn strangers_names_and_changing_methods_get_nothing_on_loopback() {
     }
     check("GET /reload HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
     check("GET /accounts/1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
+    check("GET /credentials HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
     let queued = running.inbox.unwrap().requests.try_recv();
     assert!(queued.is_err(), "nothing has reached the reload task");
 }
@@ -417,6 +419,12 @@ fn a_body_beyond_the_limit_is_not_read_to_its_end() {
 }
 
 #[test]
+fn without_a_key_there_is_no_page_of_learned_credentials() {
+    let answer = start().unix("GET /credentials HTTP/1.1\r\nHost: admin\r\n\r\n");
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (404, Some("nothing_learned")));
+}
+
+#[test]
 fn accounts_are_shown_on_the_socket() {
     let running = start();
     let get = |id: &str| running.unix(&format!("GET /accounts/{id} HTTP/1.1\r\nHost: admin\r\n\r\n"));
@@ -454,6 +462,7 @@ fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
         readiness: Arc::new(Readiness::default()),
         reload: running.reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        learned: Arc::new(|| None),
     };
     let check = |settings: AdminSettings, expect: &str| {
         let error = Admin::start(&settings, state()).unwrap_err().to_string();

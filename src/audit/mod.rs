@@ -6,6 +6,7 @@
 
 pub mod books;
 pub mod json;
+pub mod learned_use;
 pub mod render;
 pub mod report;
 mod store;

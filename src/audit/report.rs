@@ -149,7 +149,11 @@ pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, 
     })
 }
 
-fn ask<T>(folder: &Path, answer: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReportError> {
+/// Asks the file in a state folder for something, all of it as of one moment.
+pub(super) fn ask<T>(
+    folder: &Path,
+    answer: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, ReportError> {
     let path = folder.join(BOOKS_FILE);
     if !path.exists() {
         return Err(ReportError::Missing(path));
@@ -310,7 +314,7 @@ fn gaps(books: &Connection, since: i64) -> rusqlite::Result<Vec<GapLine>> {
 }
 
 /// A count; SQLite has no unsigned type and the books never hold a negative one.
-fn count_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn count_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|count| u64::try_from(count).unwrap_or(0))
 }
 

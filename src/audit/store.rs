@@ -15,7 +15,7 @@ use super::BOOKS_FILE;
 use super::tally::{Key, Subject, Tally, Window};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -27,6 +27,10 @@ const MAX_PAGES: i64 = 1 << 20;
 
 /// How long hours are kept: a verdict looks back 100 days at most.
 const KEEP_DAYS: i64 = 100;
+
+/// How long it is kept what learned credentials placed: who asks looks back seven days, and the first and the
+/// last of those are cut by the hour of the day.
+const KEEP_LEARNED_DAYS: i64 = 9;
 
 /// How much of the write-ahead log may stay on disk after a checkpoint.
 const WAL_BYTES: i64 = 16 * 1024 * 1024;
@@ -130,6 +134,7 @@ impl Store {
             .execute(params![writer, sealed.number, sealed.window.started_at, sealed.ended_at])?;
         write_counts(&transaction, &sealed.window)?;
         write_accounts(&transaction, sealed)?;
+        write_learned(&transaction, &sealed.window)?;
         for (reason, requests) in [("queue_full", sealed.missed), ("overflow", sealed.window.overflow)] {
             if requests > 0 {
                 let gap = Gap { reason, requests: Some(requests), note: None };
@@ -155,6 +160,8 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("DELETE FROM legacy_use WHERE hour < ?1", [oldest.div_euclid(3600)])?;
         transaction.execute("DELETE FROM accounts WHERE seen_at < ?1", [oldest])?;
+        let first = now.div_euclid(86_400) - KEEP_LEARNED_DAYS;
+        transaction.execute("DELETE FROM learned_use WHERE day < ?1", [first])?;
         transaction.execute("DELETE FROM writers WHERE ended_at < ?1", [oldest])?;
         transaction.execute("DELETE FROM gaps WHERE ended_at < ?1", [oldest])?;
         transaction.commit()?;
@@ -284,6 +291,18 @@ fn write_accounts(transaction: &Transaction<'_>, sealed: &Sealed) -> rusqlite::R
     for (account, facts) in &sealed.window.accounts {
         let prefix = facts.prefix.as_ref().map(|prefix| prefix.as_str());
         upsert.execute(params![to_i64(account.value()), prefix, facts.cell.as_str(), sealed.ended_at])?;
+    }
+    Ok(())
+}
+
+fn write_learned(transaction: &Transaction<'_>, window: &Window) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO learned_use (day, fingerprint, requests) VALUES (?1, ?2, ?3)
+         ON CONFLICT (day, fingerprint) DO UPDATE SET requests = requests + excluded.requests",
+    )?;
+    for ((day, fingerprint), requests) in &window.learned {
+        let fingerprint = fingerprint.map_or_else(String::new, |fingerprint| fingerprint.to_string());
+        upsert.execute(params![day, fingerprint, to_i64(*requests)])?;
     }
     Ok(())
 }

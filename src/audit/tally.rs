@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use crate::policy::credential::Fingerprint;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
 use crate::policy::ids::{AccountId, Label};
@@ -23,6 +24,9 @@ const MAX_KEYS: usize = 64 * 1024;
 /// configuration, where some hundred are many; the bound is for a window that stays open through very
 /// many reloads because the disk does not take it.
 const MAX_NAMES: usize = 4 * 1024;
+
+/// Different learned credentials of one window; at 32 bytes each, 4 MB. More are counted without telling which.
+const MAX_LEARNED: usize = 128 * 1024;
 
 /// What stands for a path that no template matches.
 pub(super) const OTHER_ENDPOINT: &str = "other";
@@ -83,6 +87,9 @@ pub(super) struct Window {
     pub started_at: i64,
     pub counts: HashMap<Key, Tally>,
     pub accounts: HashMap<AccountId, AccountFacts>,
+    /// Requests that a learned credential placed, by day (since the Unix epoch) and credential; `None` counts
+    /// those of a day that did not fit.
+    pub learned: HashMap<(i64, Option<Fingerprint>), u64>,
     /// Legacy requests counted, overflow included.
     pub requests: u64,
     /// Requests without detail.
@@ -109,6 +116,7 @@ impl Window {
             started_at,
             counts: HashMap::new(),
             accounts: HashMap::new(),
+            learned: HashMap::new(),
             requests: 0,
             overflow: 0,
             names: Names::default(),
@@ -129,6 +137,7 @@ impl Window {
         };
         self.requests += 1;
         let at = unix_seconds(event.started);
+        self.count_learned(event, decision, at);
         let added = self.add(event, decision, at).is_some();
         if !added {
             self.overflow += 1;
@@ -139,6 +148,16 @@ impl Window {
             tally.add(event.status, at);
         }
         added
+    }
+
+    /// Counts what a process that has learned nothing could not have placed.
+    fn count_learned(&mut self, event: &RequestEvent, decision: &Decision, at: i64) {
+        let placed = matches!(subject(event, decision), Subject::Account(_));
+        let Some(fingerprint) = decision.placed_by().filter(|_| placed) else { return };
+        let day = at.div_euclid(86_400);
+        let known = Some(fingerprint);
+        let fits = self.learned.len() < MAX_LEARNED || self.learned.contains_key(&(day, known));
+        *self.learned.entry((day, known.filter(|_| fits))).or_default() += 1;
     }
 
     /// `None` when keys or names are used up.
@@ -391,6 +410,36 @@ mod tests {
                 "Overflow none none none none [0, 2, 0, 0, 0]",
             ]
         );
+    }
+
+    #[test]
+    fn what_only_a_learned_credential_placed_is_counted_by_day_and_credential() {
+        let snapshot = snapshot(1);
+        let mut window = Window::new(0);
+        let mut count = |change: &dyn Fn(&mut RequestEvent, &mut Decision)| {
+            let mut event = legacy_event(&snapshot);
+            let mut decision = event.decision.take().unwrap();
+            decision.source = Source::Credential;
+            decision.learned = Some(Fingerprint([7; 16]));
+            decision.credential_known = true;
+            change(&mut event, &mut decision);
+            event.decision = Some(decision);
+            window.count(&event);
+        };
+        count(&|_, _| {});
+        count(&|_, decision| decision.source = Source::Cookie);
+        count(&|_, decision| decision.learned = Some(Fingerprint([8; 16])));
+        count(&|event, _| event.started += Duration::from_secs(86_400));
+        // A table knows it; the path names the account; it is nobody's; the account has no row.
+        count(&|_, decision| decision.learned = None);
+        count(&|_, decision| decision.source = Source::Path);
+        count(&|_, decision| decision.credential_known = false);
+        count(&|_, decision| decision.account = Some(account(77)));
+        let mut learned: Vec<_> =
+            window.learned.iter().map(|((day, f), n)| (*day, f.unwrap().0[0], *n)).collect();
+        learned.sort_unstable();
+        let day = unix_seconds(legacy_event(&snapshot).started) / 86_400;
+        assert_eq!(learned, [(day, 7, 2), (day, 8, 1), (day + 1, 7, 1)]);
     }
 
     #[test]

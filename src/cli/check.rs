@@ -1,16 +1,31 @@
 //! `cellgate check`: exit code 0 when the configuration could be served, 64 with every problem when not.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use super::{ConfigFolder, OK, Output, USAGE, complain, now, print_line, print_problems};
+use crate::audit::learned_use::{self, LearnedUse};
 use crate::policy::snapshot::Snapshot;
+use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 use crate::{config, load, reload};
 
+/// How far back it is looked for what a replica that has learned nothing could not place: a week, so that every
+/// job that runs weekly is in it.
+const LOOK_BACK_SECS: i64 = 7 * 86_400;
+
 /// Read the configuration and report every problem in it.
+///
+/// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
+    /// Also say how many requests of the last 7 days a replica that has learned nothing could not have placed, by
+    /// the books in this state folder
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// How to report
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -25,7 +40,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if args.output == Output::Text {
                 remarks.iter().for_each(|remark| complain(&format!("warning: {remark}")));
             }
-            print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks))?;
+            let cold = args.state_dir.as_deref().map(|folder| Cold::read(folder, &snapshot)).transpose()?;
+            print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks, cold.as_ref()))?;
             return Ok(OK.into());
         }
         Err(problems) => problems,
@@ -40,18 +56,80 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(USAGE.into())
 }
 
-fn good(output: Output, snapshot: &Snapshot, listeners: usize, remarks: &[String]) -> String {
+fn good(
+    output: Output,
+    snapshot: &Snapshot,
+    listeners: usize,
+    remarks: &[String],
+    cold: Option<&Cold>,
+) -> String {
     let (cells, accounts) = (snapshot.cells.len(), snapshot.accounts.len());
     match output {
-        Output::Text => format!(
-            "The configuration is good: {listeners} listeners, {cells} cells, {accounts} accounts, hash {}.",
-            &snapshot.hash[..12]
-        ),
-        Output::Json => serde_json::json!({
-            "ok": true, "hash": snapshot.hash, "listeners": listeners, "cells": cells, "accounts": accounts,
-            "warnings": remarks,
+        Output::Text => {
+            let hash = &snapshot.hash[..12];
+            let more = cold.map_or_else(String::new, |cold| format!("\n{}", cold.said()));
+            format!(
+                "The configuration is good: {listeners} listeners, {cells} cells, {accounts} accounts, hash {hash}.{more}"
+            )
+        }
+        Output::Json => {
+            let mut told = serde_json::json!({
+                "ok": true, "hash": snapshot.hash, "listeners": listeners, "cells": cells, "accounts": accounts,
+                "warnings": remarks,
+            });
+            if let Some(cold) = cold {
+                told["cold_replica"] = cold.to_json();
+            }
+            told.to_string()
+        }
+    }
+}
+
+/// What a replica that has this configuration and has learned nothing could not have placed.
+struct Cold {
+    books: LearnedUse,
+    requests: u64,
+    credentials: usize,
+}
+
+impl Cold {
+    fn read(state_dir: &Path, snapshot: &Snapshot) -> anyhow::Result<Self> {
+        let books = learned_use::read(state_dir, now().saturating_sub(LOOK_BACK_SECS))?;
+        let mut missing = books.by_credential.clone();
+        for (known, _) in snapshot.identify.credentials.table.iter() {
+            missing.remove(&known.to_string());
+        }
+        let requests = missing.values().sum::<u64>() + books.without_detail;
+        Ok(Self { books, requests, credentials: missing.len() })
+    }
+
+    fn said(&self) -> String {
+        let Some(kept) = self.books.kept_since else {
+            return "The books do not say yet what learned credentials place: they begin with the next start.".into();
+        };
+        let since = Seconds(from_unix_seconds(kept.max(self.books.since)));
+        let (requests, all) = (self.requests, self.books.requests);
+        if requests == 0 {
+            return format!(
+                "A replica that has learned nothing could have placed all that this one placed since {since} \
+                 ({all} requests on legacy hosts)."
+            );
+        }
+        let credentials = self.credentials;
+        format!(
+            "A replica that has learned nothing could not have placed {requests} of {all} requests on legacy hosts \
+             since {since}: they name no account, and {credentials} credentials that were learned are not in the \
+             table. `cellgate credentials export` and `merge` put them there."
+        )
+    }
+
+    fn to_json(&self) -> Value {
+        let time = |seconds: i64| Seconds(from_unix_seconds(seconds)).to_string();
+        serde_json::json!({
+            "since": time(self.books.since), "books_since": self.books.kept_since.map(time),
+            "legacy_requests": self.books.requests, "unplaced_requests": self.requests,
+            "unplaced_credentials": self.credentials,
         })
-        .to_string(),
     }
 }
 

@@ -5,6 +5,7 @@ mod admin_socket;
 mod approve;
 mod audit;
 mod check;
+mod credentials;
 mod explain;
 mod fingerprint;
 mod healthz;
@@ -64,6 +65,8 @@ enum Command {
     Rollback(rollback::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
+    /// Make the table of known credentials from what replicas have learned
+    Credentials(credentials::Args),
 }
 
 /// For people or for programs.
@@ -112,6 +115,7 @@ impl Cli {
             Command::History(args) => history::run(&args),
             Command::Rollback(args) => rollback::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
+            Command::Credentials(args) => credentials::run(&args),
         };
         ended.unwrap_or_else(|error| {
             complain(&format!("cellgate: {error:#}"));

@@ -130,6 +130,21 @@ pub(super) fn accounts_file(routing: &[u8]) -> Option<String> {
     Some(file)
 }
 
+/// The credential table's path and the ids of the fingerprint keys, as a routing configuration has them.
+pub(super) fn credential_names(routing: &[u8]) -> (Option<String>, Vec<String>) {
+    let unheard = Report::default();
+    let parsed = scan(ROUTING_FILE, routing, &unheard).and_then(|(text, _)| raw::parse(text).ok());
+    let Some(Ok(routing)) = parsed.map(raw::Routing::read) else { return Default::default() };
+    let (mut path, mut keys) = (None, Vec::new());
+    routing.identify.look(|identify| {
+        identify.credentials.look(|credentials| {
+            credentials.table.look(|table| path = Some(table.clone()));
+            credentials.keys.each().for_each(|key| key.id.look(|id| keys.push(id.clone())));
+        });
+    });
+    (path, keys)
+}
+
 /// SHA-256 over names and bytes of the routing configuration and all files it names, lower-case hex.
 /// `boot.yaml` is not in it: replicas may listen on different addresses and route alike.
 pub fn hash(sources: &Sources) -> Box<str> {

@@ -11,6 +11,7 @@ mod client_certificate;
 mod clients;
 mod compile;
 pub mod compiled;
+pub mod credential_table;
 pub mod diff;
 mod endpoint_classes;
 pub mod files;
@@ -94,15 +95,26 @@ pub fn parse_all_with(
 /// Reads the routing configuration for deciding only: certificates and keys for TLS and for sealing play
 /// no part in a decision, and whoever explains one may not be allowed to read them, or not have them.
 pub fn parse_for_deciding(sources: &Sources, now: i64) -> Result<Config, Vec<Problem>> {
+    parse_as_far_as(sources, now, |_| true)
+}
+
+/// Reads the routing configuration without what plays no part in a decision, and without those problems that do
+/// not matter.
+fn parse_as_far_as(
+    sources: &Sources,
+    now: i64,
+    matters: impl Fn(&Problem) -> bool,
+) -> Result<Config, Vec<Problem>> {
     let report = Report::default();
     let config = routing_of(sources, None, None, now, &report);
-    let matters = |problem: &Problem| {
+    let decides = |problem: &Problem| {
         let in_cell = |part: &str| problem.path.starts_with("cells[") && problem.path.contains(part);
         let of_host = problem.path.starts_with("hosts[") && problem.path.contains("].client_certificate");
         let ours = problem.path.starts_with("certificates") || problem.path.starts_with("tls.");
         !(ours || of_host || in_cell("].tls") || in_cell("].seal"))
     };
-    let problems: Vec<Problem> = report.into_problems().into_iter().filter(matters).collect();
+    let problems = report.into_problems().into_iter();
+    let problems: Vec<Problem> = problems.filter(|problem| decides(problem) && matters(problem)).collect();
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         Some(_) | None => Err(problems),
@@ -184,11 +196,10 @@ fn document<'a, T: Shape>(file: &'a str, bytes: &[u8], report: &'a Report) -> Op
     match T::read(tree) {
         Ok(raw) => Some((Document { file, places, report }, raw)),
         Err(found) => {
-            report.push(Problem::in_file(
-                file,
-                format!("found {found}"),
-                "a mapping that begins with `version: 1`",
-            ));
+            let problem =
+                Problem::in_file(file, format!("found {found}"), "a mapping that begins with `version: 1`");
+            let (line, column) = places.find("").unwrap_or((1, 1));
+            report.push(problem.at_column(line, column));
             None
         }
     }

@@ -24,8 +24,8 @@ pub const MAX_NODES: usize = 200_000;
 /// Longest single text. The longest honest ones are URLs and paths, which other programs cut at 8 KiB.
 pub const MAX_SCALAR_BYTES: usize = 8 * 1024;
 
-/// Where each value of a file stands, by its path: `cells[2].groups[0].endpoints[1]`. A value in a
-/// mapping stands where its key does.
+/// Where each value of a file stands, by its path: `cells[2].groups[0].endpoints[1]`, the whole document by the
+/// empty one. A value in a mapping stands where its key does.
 #[derive(Debug, Default)]
 pub struct Places(HashMap<Box<str>, (u32, u32)>);
 
@@ -180,7 +180,10 @@ impl Scan<'_> {
             );
         }
         match self.frames.last_mut() {
-            None => self.path.clear(),
+            None => {
+                self.path.clear();
+                self.places.0.insert("".into(), place);
+            }
             Some(Frame { path_len, inside: Inside::List(next) }) => {
                 self.path.truncate(*path_len);
                 self.path.push_str(&format!("[{next}]"));

@@ -112,7 +112,10 @@ impl<'a> At<'a> {
             if let Some(place) = self.document.places.find(path) {
                 return Some(place);
             }
-            path = &path[..path.rfind(['.', '['])?];
+            if path.is_empty() {
+                return None;
+            }
+            path = &path[..path.rfind(['.', '[']).unwrap_or(0)];
         }
     }
 }

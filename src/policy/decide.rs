@@ -194,8 +194,14 @@ impl Decision {
     /// it, any 2xx for it.
     pub fn routed_by(&self) -> Option<Fingerprint> {
         let forwarded = matches!(self.verdict, Verdict::Forward { .. });
+        self.placed_by().filter(|_| forwarded)
+    }
+
+    /// The learned entry that named the account: a process that has not learned it finds none, unless our
+    /// own routing cookie came along.
+    pub fn placed_by(&self) -> Option<Fingerprint> {
         let by_token = matches!(self.source, Source::Credential | Source::Cookie) && self.credential_known;
-        self.learned.filter(|_| forwarded && by_token)
+        self.learned.filter(|_| by_token)
     }
 
     /// The account's own address on the surface of the request, where the table knows one.

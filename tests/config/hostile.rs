@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cellgate::config::parse_all;
 use cellgate::config::scan::{MAX_DEPTH, MAX_NODES, MAX_YAML_BYTES};
+use cellgate::config::{parse_accounts, parse_all};
 
 use super::{NOW, example, lines};
 
@@ -41,6 +41,23 @@ fn text_that_is_no_text() {
         "cellgate.yaml:2:8: found bytes that are not UTF-8",
     );
     check("UTF-16", "version: 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(), "U+0000");
+    let wide = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
+        let text = "version: 1\n".encode_utf16().flat_map(unit);
+        mark.iter().copied().chain(text).collect::<Vec<_>>()
+    };
+    let not_text = "cellgate.yaml:1:1: found bytes that are not UTF-8; expected a text file in UTF-8";
+    check("UTF-16, little, marked", wide(b"\xff\xfe", u16::to_le_bytes), not_text);
+    check("UTF-16, big, marked", wide(b"\xfe\xff", u16::to_be_bytes), not_text);
+    check(
+        "UTF-16, big",
+        wide(b"", u16::to_be_bytes),
+        "cellgate.yaml:1:1: found the control character U+0000",
+    );
+    check(
+        "Latin-1",
+        b"version: 1\nguide: M\xfcnchen\n".as_slice(),
+        "cellgate.yaml:2:9: found bytes that are not UTF-8",
+    );
     check(
         "tabs",
         "version: 1\nhosts:\n\t- pattern: a\n",
@@ -132,6 +149,107 @@ fn what_parsers_disagree_about() {
     );
     check("infinite", "version: .inf\n", "version: found inf; expected 1");
     check("nothing", "version: ~\n", "version: found nothing; expected 1");
+}
+
+#[test]
+fn the_same_in_other_clothes_is_the_same() {
+    let sound = |change: &dyn Fn(&str) -> String| {
+        let mut sources = example();
+        let text = String::from_utf8(sources.routing.unwrap()).unwrap();
+        sources.routing = Ok(change(&text).into_bytes());
+        for name in ["accounts.csv", "environments.csv", "credentials.csv", "clients.yaml"] {
+            let file = sources.files.get_mut(name).unwrap();
+            *file = Ok(change(std::str::from_utf8(file.as_ref().unwrap()).unwrap()).into_bytes());
+        }
+        let (_, config) = parse_all(&sources, NOW).map_err(|problems| lines(&problems)).unwrap();
+        (config.accounts.len(), config.environments.len(), config.identify.credentials.table.len())
+    };
+    let plain = sound(&str::to_owned);
+    assert_eq!(plain, (9, 7, 3));
+    assert_eq!(sound(&|text| text.replace('\n', "\r\n")), plain, "lines end as on Windows");
+    assert_eq!(sound(&|text| format!("\u{feff}{text}")), plain, "marked as UTF-8");
+    assert_eq!(sound(&|text| format!("\u{feff}{}", text.replace('\n', "\r\n"))), plain, "both");
+}
+
+/// Parses the example with another account table.
+fn check_table(name: &str, text: impl Into<Vec<u8>>, expect: &str) {
+    let mut sources = example();
+    sources.files.insert("accounts.csv".into(), Ok(text.into()));
+    let started = Instant::now();
+    let problems = parse_all(&sources, NOW).err().unwrap_or_default();
+    assert!(started.elapsed() < HANGS, "{name}");
+    let lines = lines(&problems);
+    let shown = &lines[..lines.floor_char_boundary(2_000)];
+    assert!(
+        lines.lines().any(|line| line.starts_with(expect)),
+        "{name}: expected {expect:?}, found\n{shown}"
+    );
+    assert!(lines.lines().all(|line| line.len() < 600), "{name}: {shown}");
+}
+
+#[test]
+fn tables_that_are_none() {
+    let header = "account,prefixes,cell,redirect_browsers,schedule\n";
+    let table = |rows: &str| format!("{header}{rows}");
+    check_table(
+        "UTF-16",
+        table("1,,cell-1,,\n").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(),
+        "accounts.csv:1: unknown column \"a\\0c\\0c",
+    );
+    check_table(
+        "Latin-1",
+        [table("1,").as_bytes(), b"m\xfcnchen,cell-1,,\n"].concat(),
+        "accounts.csv:2: found bytes that are not UTF-8; expected text in UTF-8",
+    );
+    check_table(
+        "NUL",
+        table("1,a\0b,cell-1,,\n"),
+        "accounts.csv:2: prefixes: found \"a\\0b\"; expected a label",
+    );
+    check_table(
+        "an open quote",
+        table("1,,\"cell-1,,\n2,,cell-1,,\n"),
+        "accounts.csv:2: found 3 fields; expected 5",
+    );
+    check_table(
+        "an open quote in the last field",
+        table("1,,cell-1,,\"\n2,,cell-1,,\n"),
+        "accounts.csv:2: schedule: found a line break; expected a row on one line (a quote before it may not be closed",
+    );
+    check_table(
+        "a long field",
+        table(&format!("1,{},cell-1,,\n", "x".repeat(10_000_000))),
+        "accounts.csv:2: prefixes: found \"xxx",
+    );
+    check_table(
+        "many fields",
+        table(&",".repeat(1_000_000)),
+        "accounts.csv:2: found 1000001 fields; expected 5",
+    );
+    check_table("many columns", "x,".repeat(100_000) + "\n", "accounts.csv:1: unknown column \"x\"");
+    check_table(
+        "many prefixes",
+        table(&format!("1,{},cell-1,,\n", "a ".repeat(100_000))),
+        "accounts.csv:2: prefixes: found 100000 prefixes; expected at most 16",
+    );
+    check_table("only quotes", "\"".repeat(1_000_000), "accounts.csv:1: ");
+    check_table("only commas", ",".repeat(1_000_000), "accounts.csv:1: unknown column \"\"");
+    check_table("only line breaks", "\n".repeat(1_000_000), "accounts.csv:1: the file is empty");
+}
+
+#[test]
+fn a_table_that_was_cut_short_has_whole_rows_or_is_refused() {
+    let text = "account,cell\n1,cell-12\n22,cell-1\n333,cell-12\n";
+    let read = |text: &str| parse_accounts(text.as_bytes(), &["cell-1", "cell-12"], &[]);
+    let whole = read(text).unwrap();
+    let mut good = 0;
+    for end in 0..text.len() {
+        let Ok(table) = read(&text[..end]) else { continue };
+        assert!(text[..end].ends_with('\n'), "{:?}", &text[..end]);
+        assert!(table.iter().all(|row| whole.by_id(row.id) == Some(row)), "{:?}", &text[..end]);
+        good += 1;
+    }
+    assert_eq!(good, 2, "cut behind the first and the second row");
 }
 
 /// Pieces that mean something to a YAML or CSV reader.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{NOW, certificates, example_folder, lines};
 
 /// A copy of the example in `config`, with certificates beside it.
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     let root = TempDir::new().unwrap();
     copy(example_folder(), &root.path().join("config"));
     let certs = root.path().join("certs/dev");

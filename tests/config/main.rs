@@ -2,7 +2,13 @@
 //! here, with certificates made on the spot, and mistakes are made in it one by one.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/bad_files.rs"]
+mod bad_files;
+#[path = "../support/broken.rs"]
+mod breaking;
+mod broken;
 mod example;
+mod files;
 mod guards;
 mod hostile;
 mod large;

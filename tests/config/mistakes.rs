@@ -144,7 +144,11 @@ fn tables_name_their_rows() {
     accounts("1,status,cell-1\n", "prefixes: \"status\" is a reserved label");
     accounts("1,cloud,cell-1\n", "prefixes: \"cloud\" is the");
     accounts("1,,cell-1,true\n", "accounts.csv:8: found 4 fields; expected 3, as in the first line");
-    accounts("1,\"a\nb\",cell-1\n2,c,\n", "accounts.csv:10: cell: there is no cell \"\"");
+    accounts("# a\n\n1,c,\n", "accounts.csv:10: cell: there is no cell \"\"");
+    accounts(
+        "1,\"a\nb\",cell-1\n2,c,cell-1\n",
+        "accounts.csv:8: prefixes: found a line break; expected a row on one line",
+    );
     let none = "accounts.csv: the table has no accounts; expected at least one account (if accounts are missing, the file was";
     check("accounts.csv", b"account,prefixes,cell\n", none);
     check("accounts.csv", b"", "accounts.csv:1: the file is empty");

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/bad_files.rs"]
+mod bad_files;
+#[path = "../support/broken.rs"]
+mod broken;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
 #[path = "../support/process.rs"]
@@ -18,6 +22,7 @@ mod answers;
 mod audit_trail;
 mod client_certificates;
 mod clients;
+mod cold_replica;
 mod command_line;
 mod credentials;
 mod hops;

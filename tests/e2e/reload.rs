@@ -4,6 +4,7 @@
 
 mod approved;
 mod certificates;
+mod files;
 mod guards;
 pub mod rejected;
 mod trust;

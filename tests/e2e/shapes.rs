@@ -69,14 +69,14 @@ const ADDED: [&str; 12] = [
     "x-cellgate-attempt",
 ];
 
-struct Shape {
+pub(crate) struct Shape {
     client: String,
     method: String,
     host: String,
     target: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    expect: &'static str,
+    pub(crate) expect: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ fn every_shape_over_http2_without_tls() {
     }
 }
 
-fn shapes() -> Vec<Shape> {
+pub(crate) fn shapes() -> Vec<Shape> {
     let rows: Vec<&str> = include_str!("../../src/replay/request_shapes.jsonl").lines().collect();
     assert_eq!(rows.len(), EXPECT.len());
     rows.iter().zip(EXPECT).map(|(row, expect)| Shape::read(row, expect)).collect()
@@ -201,13 +201,13 @@ impl Shape {
         if self.header("content-type") == Some("application/grpc") { Kind::Grpc } else { Kind::Plain }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// On the wire of HTTP/1.1: names in the file's case and order.
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.host);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");

@@ -20,10 +20,15 @@ pub(super) fn read_csv<const N: usize>(
     let mut rows = 0;
     loop {
         match reader.read_record(&mut record) {
-            Ok(false) => return sound,
+            Ok(false) => return ended(file, text, report) && sound,
             Ok(true) => {
                 let row =
                     Row::Csv { file, line: record.position().map_or(0, |at| line_of(text, at)), report };
+                for (column, _) in columns.iter().zip(positions).filter(|(_, at)| broken(&record, *at)) {
+                    let hint = Some("a quote before it may not be closed, and swallow rows".to_owned());
+                    row.refuse(column, "found a line break".to_owned(), "a row on one line", hint);
+                    sound = false;
+                }
                 each(
                     row,
                     positions.map(|position| position.and_then(|at| record.get(at)).unwrap_or_default()),
@@ -43,6 +48,25 @@ pub(super) fn read_csv<const N: usize>(
             return false;
         }
     }
+}
+
+/// Whether a field of a row goes on in another line.
+fn broken(record: &::csv::StringRecord, position: Option<usize>) -> bool {
+    let field = position.and_then(|at| record.get(at)).unwrap_or_default();
+    field.contains(['\n', '\r'])
+}
+
+/// Whether the last line has an end: where it has none, its last field may be the beginning of another one, and
+/// `cell-1` have been `cell-12`.
+fn ended(file: &str, text: &[u8], report: &Report) -> bool {
+    if text.ends_with(b"\n") || text.ends_with(b"\r") {
+        return true;
+    }
+    let line = u32::try_from(text.iter().filter(|b| **b == b'\n').count() + 1).unwrap_or(u32::MAX);
+    let hint = Some("if somebody else wrote it, it was cut short on its way here".to_owned());
+    let problem = Problem::in_file(file, "the last line does not end", "a line break at the end of the file");
+    report.push(problem.at_line(line).with_hint(hint));
+    false
 }
 
 /// Where each of our columns stands in the file.

@@ -12,7 +12,9 @@ pub(super) mod rewrite;
 
 pub use accounts::RESERVED_PREFIXES;
 pub(super) use accounts::{KnownAccounts, Lookup, accounts_csv, accounts_yaml};
-pub(super) use credentials::credentials_csv;
+pub(super) use credentials::{
+    COLUMNS as CREDENTIAL_COLUMNS, CredentialRow, credential_rows, credentials_csv,
+};
 pub(super) use environments::{environments_csv, environments_yaml};
 
 use super::problem::{Problem, Report};

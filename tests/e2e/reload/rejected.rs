@@ -21,9 +21,15 @@ pub struct Site {
 
 impl Site {
     pub fn start() -> Self {
+        Self::prepared(|_| {})
+    }
+
+    /// With changes to the folder before the start.
+    pub fn prepared(prepare: impl FnOnce(&Folder)) -> Self {
         let runtime = runtime();
         let cells = start_cells(&runtime, CELLS.map(CellOptions::named).to_vec());
         let folder = Folder::example(&addresses(&cells));
+        prepare(&folder);
         Self { process: Process::start(&folder), folder, _cells: cells, _runtime: runtime }
     }
 
