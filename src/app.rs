@@ -3,7 +3,6 @@
 
 mod beginning;
 mod keep;
-mod kept;
 mod observe;
 mod running;
 mod settings;
@@ -188,7 +187,13 @@ impl Prepared {
                 .context("putting down the approvals that let this serve")?;
             tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
         }
-        let number = kept::write_down(&mut reloader.journal, &snapshot, fallback.as_ref(), now)?;
+        let number = keep::begin_trail(
+            &mut reloader.journal,
+            &snapshot,
+            self.approved.as_ref(),
+            fallback.as_ref(),
+            now,
+        )?;
         let keeping = match &fallback {
             None => shared.keep(self.sources, &snapshot, number, now)?,
             Some(_) => None,

@@ -11,12 +11,11 @@ use std::time::{Duration, SystemTime};
 use crate::approval_files::{Approved, Approvers};
 use crate::compiled_file;
 use crate::config::compiled::Compiled;
-use crate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
-use crate::config::plan::{NO_BASE, Plan, Verdict};
-use crate::config::{self, BOOT_FILE, Boot, Config, Diff, Problem, ROUTING_FILE, Sources, Traffic};
+use crate::config::guard::{Guards, Objection};
+use crate::config::plan::{Boots, Plan, Requests, Verdict};
+use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources};
 use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
-use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 
 /// What a start is given.
@@ -31,8 +30,8 @@ pub struct Given {
     pub bootstrap: bool,
 }
 
-/// Requests by account that a state folder's books hold of the last days; `None` where they cannot say.
-pub type Requests<'a> = &'a dyn Fn(&Path) -> Option<Vec<(AccountId, u64)>>;
+/// What a state folder's books say.
+pub type RequestsIn<'a> = &'a dyn Fn(&Path) -> Requests;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ pub struct CannotStart {
 ///
 /// # Errors
 /// [`CannotStart`].
-pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started, CannotStart> {
+pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Started, CannotStart> {
     let sources = load::load(given.place.clone());
     let (boot, config) = match compiled_file::parse_all(&sources, given.state_dir.as_deref(), None, now) {
         Ok(parsed) => parsed,
@@ -103,7 +102,7 @@ pub fn start(given: &Given, now: i64, requests: Requests<'_>) -> Result<Started,
     let base = base(&given.place, &boot.state_dir);
     let (plan, bootstrapped) = match &base {
         Ok((base, _)) => (plan(given, base, (&boot, &config), requests), false),
-        Err(error) => (plan_from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
+        Err(error) => (Plan::from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
     };
     let mut approved = None;
     if plan.verdict() == Verdict::Refused {
@@ -186,56 +185,9 @@ pub fn base(place: &Place, state_dir: &Path) -> Result<(Base, Kept), LastGoodErr
 }
 
 /// What a start would change, and what guards have against it.
-pub fn plan(given: &Given, base: &Base, (boot, config): (&Boot, &Config), requests: Requests<'_>) -> Plan {
-    let guards = boot.guards.stricter(&base.boot.guards);
-    let mut diff = config::diff(&base.config, config);
-    let lost = base.boot.listeners.iter().filter(|old| boot.listeners.iter().all(|new| new.name != old.name));
-    diff.listeners_removed = lost.map(|listener| listener.name.as_str().into()).collect();
-    let traffic = traffic(&base.config, config, &boot.state_dir, requests);
-    let mut objections = judge(&guards, Change { diff: &diff, cells: &config.cells, traffic });
-    let weaker = boot.guards.weaker_than(&base.boot.guards);
-    // Who names the file on the command line is not the push that replaces the folder.
-    if !weaker.is_empty() && given.place.boot.is_none() && guards.weakened != Mode::Off {
-        let what = format!("the guards are weaker than those that served last: {}", weaker.join("; "));
-        objections.push(Objection { guard: Guard::Weakened, mode: guards.weakened, what });
-    }
-    let boot = config::boot_changes(&base.boot, boot);
-    let (base, candidate) = (base.config.hash.clone(), config.hash.clone());
-    let fleet = fleet(&guards);
-    Plan { fleet, base, candidate, diff, boot, traffic, objections }
-}
-
-/// The replicas that approvals are for.
-pub fn fleet(guards: &Guards) -> Option<Box<str>> {
-    guards.approvals.as_ref().map(|approvals| approvals.fleet.as_str().into())
-}
-
-/// How much of the traffic a change concerns, where it concerns any account.
-pub fn traffic<'a>(
-    before: impl Into<config::View<'a>>,
-    after: impl Into<config::View<'a>>,
-    state_dir: &Path,
-    requests: Requests<'_>,
-) -> Option<Traffic> {
-    Some(config::weigh(before, after, requests(state_dir)?))
-}
-
-/// Without anything to compare with, somebody must say that this is the beginning.
-pub fn plan_from_nothing(guards: &Guards, bootstrap: bool, error: &LastGoodError, config: &Config) -> Plan {
-    let mut objections = Vec::new();
-    if !bootstrap && guards.baseline != Mode::Off {
-        let what = format!("{error}, so nothing shows what this would take away");
-        objections.push(Objection { guard: Guard::Baseline, mode: guards.baseline, what });
-    }
-    Plan {
-        fleet: fleet(guards),
-        base: NO_BASE.into(),
-        candidate: config.hash.clone(),
-        diff: Diff::default(),
-        boot: Vec::new(),
-        traffic: None,
-        objections,
-    }
+pub fn plan(given: &Given, base: &Base, (boot, config): (&Boot, &Config), requests: RequestsIn<'_>) -> Plan {
+    let boots = Boots { before: &base.boot, after: boot, is_pushed: given.place.boot.is_none() };
+    Plan::of_start(boots, &base.config, config, requests(&boot.state_dir))
 }
 
 fn fall_back(

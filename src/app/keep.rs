@@ -1,14 +1,17 @@
-//! Keeping what a start serves in the state folder, for later starts.
+//! What a start leaves in the state folder: its line in the audit trail, and what it serves, for later starts.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::Shared;
+use crate::approval_files::Approved;
 use crate::config::Sources;
 use crate::policy::snapshot::Snapshot;
+use crate::reload::journal::{Journal, version};
 use crate::reload::keep_in_history;
+use crate::start::Fallback;
 use crate::{last_good, quiet, start};
 
 impl Shared {
@@ -37,5 +40,32 @@ impl Shared {
                 tracing::warn!(%error, "the last good configuration keeps the date of an earlier start");
             }
         }))
+    }
+}
+
+/// Writes the line of a start into the audit trail, before it serves, and gives its number.
+///
+/// # Errors
+/// The state folder cannot be written. What served before serves on without: nothing changes by it.
+pub(super) fn begin_trail(
+    journal: &mut Journal,
+    snapshot: &Snapshot,
+    approved: Option<&Approved>,
+    fallback: Option<&Fallback>,
+    now: i64,
+) -> anyhow::Result<Option<u64>> {
+    let serving = version(snapshot.generation, &snapshot.hash);
+    let reasons = fallback.map_or_else(Vec::new, |fallback| fallback.why.lines());
+    let who = approved.map(|approved| vec![approved.by()]).unwrap_or_default();
+    match (journal.start(serving, who, reasons, now), fallback) {
+        (Ok(head), _) => {
+            tracing::info!(seq = head.seq, sha256 = head.sha256, "head of the audit trail");
+            Ok(Some(head.seq))
+        }
+        (Err(objection), Some(_)) => {
+            tracing::error!(reason = objection.what, "this start is not in the audit trail");
+            Ok(None)
+        }
+        (Err(objection), None) => bail!("{} ({})", objection.what, objection.hint.unwrap_or_default()),
     }
 }

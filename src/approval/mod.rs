@@ -2,7 +2,6 @@
 //! bytes and the moment are arguments. The files are read by [`approval_files`](crate::approval_files), and what is
 //! done about the answer is `reload`'s business.
 
-pub mod break_glass;
 pub mod file;
 mod judge;
 mod options;
@@ -13,7 +12,6 @@ pub mod signers;
 pub mod statement;
 pub mod used;
 
-pub use break_glass::{Override, Reach, judge_override};
 pub use file::{Approval, ApprovalFile};
 pub use judge::{Accepted, Demand, Judgement, MAX_AGE_SECONDS, judge};
 pub use refusal::{Malformed, Refusal};

@@ -108,10 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => match start::base(&given.place, &boot.state_dir) {
             Ok((base, _)) => base,
             Err(error @ LastGoodError::Absent(_)) => {
-                return from_nothing(
-                    args.output,
-                    &start::plan_from_nothing(&boot.guards, false, &error, &config),
-                );
+                return from_nothing(args.output, &Plan::from_nothing(&boot.guards, false, &error, &config));
             }
             Err(error) => return Err(error).context("reading what serves"),
         },

@@ -1,6 +1,7 @@
 //! A plan: what a configuration would change, and what guards have against it, before anybody lets it serve.
 //! Data and its texts; who compares what with what is `start`'s and `reload`'s.
 
+mod make;
 mod text;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -9,6 +10,8 @@ use serde::Serialize;
 use super::diff::{Changes, Diff, Traffic};
 use super::guard::Objection;
 use crate::policy::hex::hex;
+
+pub use make::{Boots, Requests};
 
 /// What stands in place of a hash where nothing served before.
 pub const NO_BASE: &str = "none";

@@ -26,11 +26,11 @@ pub struct Intent<'a> {
     pub to: Version,
     /// The difference, in words.
     pub changes: &'a str,
-    /// Digest of the plan, where one was made.
-    pub plan: Option<&'a str>,
+    /// Digest of its plan, as people have read and approved it.
+    pub plan: &'a str,
     /// What the change says of itself.
     pub note: Option<&'a Note>,
-    /// Who else stands behind it: approvals, overrides.
+    /// Who else stands behind it: approvals.
     pub who: &'a [String],
 }
 
@@ -45,13 +45,20 @@ impl Journal {
         Self(Trail::new(state_dir))
     }
 
-    /// A process begins to serve. `reasons` say why it is not what the files say, where it is not.
+    /// A process begins to serve. `who` has approved that; `reasons` say why it is not what the files say, where it is
+    /// not.
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
-    pub fn start(&mut self, serving: Version, reasons: Vec<String>, at: i64) -> Result<Head, Objection> {
+    pub fn start(
+        &mut self,
+        serving: Version,
+        who: Vec<String>,
+        reasons: Vec<String>,
+        at: i64,
+    ) -> Result<Head, Objection> {
         let trigger = Some(Trigger::Start.as_str().to_owned());
-        self.record(Record { trigger, to: Some(serving), reasons, ..Record::new(Event::Start) }, at)
+        self.record(Record { trigger, to: Some(serving), who, reasons, ..Record::new(Event::Start) }, at)
     }
 
     /// A swap is about to happen at `at` (seconds since the Unix epoch).
@@ -69,7 +76,7 @@ impl Journal {
             why,
             from: Some(change.from.clone()),
             to: Some(change.to.clone()),
-            plan: change.plan.map(str::to_owned),
+            plan: Some(change.plan.to_owned()),
             ..Record::new(Event::Intent)
         };
         if let Some(restores) = note.and_then(|note| note.restores) {
@@ -139,7 +146,7 @@ mod tests {
             from: version(Generation(7), "abc"),
             to: version(Generation(8), "def"),
             changes: "1 accounts moved from a to b",
-            plan: None,
+            plan: "feed",
             note,
             who: &[],
         }

@@ -1,6 +1,6 @@
 //! One task owns reloading: file change, signal and admin call are events to it.
 //!
-//! `read -> parse -> diff -> compile -> write intent -> swap -> outcome`. Everything before the swap
+//! `read -> parse -> plan -> guards, or approvals -> compile -> write intent -> swap -> outcome`. Everything before the swap
 //! can fail and changes nothing; nothing after it can. What cannot be written down is not swapped.
 
 pub mod journal;
@@ -15,12 +15,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 use crate::approval_files::{Approved, Approvers};
-use crate::config::guard::{Change, Objection, judge};
-use crate::config::plan::Plan;
+use crate::config::guard::Objection;
+use crate::config::plan::{Plan, Requests, Verdict};
 use crate::config::{self, Boot, Problem, Sources};
 use crate::live::Live;
 use crate::load::Place;
-use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::state_file::Ownership;
@@ -67,8 +66,8 @@ pub struct Reloader {
     pub requests: RequestsOf,
 }
 
-/// As [`start::Requests`], for a task of its own.
-pub type RequestsOf = Arc<dyn Fn(&Path) -> Option<Vec<(AccountId, u64)>> + Send + Sync>;
+/// As [`start::RequestsIn`], for a task of its own.
+pub type RequestsOf = Arc<dyn Fn(&Path) -> Requests + Send + Sync>;
 
 impl Reloader {
     /// Serves events until every sender is gone.
@@ -164,8 +163,8 @@ impl Reloader {
         now: i64,
         retired: &mut Retired,
     ) -> ReloadOutcome {
-        let Ready { next, sources, summary, objections, approved } = ready;
-        note_objections(&self.metrics, &objections);
+        let Ready { next, sources, plan, change, approved } = ready;
+        note_objections(&self.metrics, &plan.objections);
         let mut who = Vec::new();
         if let Some(approved) = approved {
             let by = approved.by();
@@ -173,17 +172,17 @@ impl Reloader {
             match self.state.write(|| approved.remember(&self.boot.state_dir, now)) {
                 Some(Ok(())) => tracing::warn!(%by, "a change that guards refuse is approved"),
                 Some(Err(error)) => {
-                    return ReloadOutcome::Refused(refusals(&objections, vec![error.to_string()]));
+                    return ReloadOutcome::Refused(refusals(&plan.objections, vec![error.to_string()]));
                 }
                 None => {
                     let why = "another process has the state folder by now, and it alone can use approvals";
-                    return ReloadOutcome::Refused(refusals(&objections, vec![why.to_owned()]));
+                    return ReloadOutcome::Refused(refusals(&plan.objections, vec![why.to_owned()]));
                 }
             }
         }
         let before = self.live.pin();
         let generation = next.generation;
-        let number = match self.intend(trigger, &next, &summary, &who, now) {
+        let number = match self.intend(trigger, &next, (&plan, &change), &who, now) {
             Ok(number) => number,
             Err(objection) => return ReloadOutcome::Refused(vec![objection]),
         };
@@ -205,13 +204,14 @@ impl Reloader {
         &mut self,
         trigger: Trigger,
         next: &Snapshot,
-        changes: &str,
+        (plan, change): (&Plan, &config::Change),
         who: &[String],
         now: i64,
     ) -> Result<Option<u64>, outcome::Objection> {
-        let note = history::note(&self.place.folder, &next.hash);
+        let note = history::note(&self.place.folder, &next.hash, change);
         let (from, to) = (serving(&self.live.pin()), serving(next));
-        let change = Intent { trigger, from, to, changes, plan: None, note: note.as_ref(), who };
+        let (changes, digest) = (plan.diff.to_string(), plan.digest());
+        let change = Intent { trigger, from, to, changes: &changes, plan: &digest, note: note.as_ref(), who };
         let (state, journal) = (&self.state, &mut self.journal);
         let written = state.write(|| journal.intent(&change, now)).transpose()?;
         Ok(written.map(|head| head.seq))
@@ -254,9 +254,9 @@ fn serving(snapshot: &Snapshot) -> Version {
 struct Ready {
     next: Arc<Snapshot>,
     sources: Sources,
-    summary: String,
-    /// What guards have against it and does not stop it: those that only watch, or those that people have lifted.
-    objections: Vec<Objection>,
+    /// Its objections do not stop it: those of guards that only watch, or those that people have lifted.
+    plan: Plan,
+    change: config::Change,
     /// The approvals that have lifted them.
     approved: Option<Approved>,
 }
@@ -276,13 +276,13 @@ fn prepare(
     state_dir: Option<&Path>,
     boot: &Boot,
     live: &Snapshot,
-    requests: start::Requests<'_>,
+    requests: start::RequestsIn<'_>,
     approvers: &Approvers,
 ) -> Prepared {
     let sources = load::load(place.clone());
     let now = unix_seconds(SystemTime::now());
-    let compiled = Some(state_dir.unwrap_or(&boot.state_dir));
-    let (mut new_boot, config) = match compiled_file::parse_all(&sources, compiled, Some(live), now) {
+    let parsed = compiled_file::parse_all(&sources, Some(&boot.state_dir), Some(live), now);
+    let (mut new_boot, config) = match parsed {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
     };
@@ -296,24 +296,18 @@ fn prepare(
     if config.hash == live.hash {
         return Prepared::Unchanged { sources };
     }
-    let diff = config::diff(live, &config);
-    let traffic = start::traffic(live, &config, &boot.state_dir, requests);
-    let objections = judge(&boot.guards, Change { diff: &diff, cells: &config.cells, traffic });
+    let plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
     let mut approved = None;
-    let mut diff = diff;
-    if objections.iter().any(Objection::refuses) {
-        let (base, candidate, fleet) = (live.hash.clone(), config.hash.clone(), start::fleet(&boot.guards));
-        let plan = Plan { fleet, base, candidate, diff, boot: Vec::new(), traffic, objections: Vec::new() };
+    if plan.verdict() == Verdict::Refused {
         let author = config.change.author.as_deref();
         match approvers.judge(&place.folder, &boot.state_dir, &plan, author, now) {
             Ok(enough) => approved = Some(enough),
-            Err(missing) => return Prepared::Refused(objections, missing),
+            Err(missing) => return Prepared::Refused(plan.objections, missing),
         }
-        diff = plan.diff;
     }
-    let summary = diff.to_string();
+    let change = config.change.clone();
     let next = Arc::new(config::compile(config, Some(live)));
-    Prepared::Ready(Box::new(Ready { next, sources, summary, objections, approved }))
+    Prepared::Ready(Box::new(Ready { next, sources, plan, change, approved }))
 }
 
 /// Counts what guards object to, and says what those would have refused that only watch.

@@ -104,7 +104,7 @@ families! {
     RELOADS = counter "cellgate_reloads_total"
         "Reloads, by outcome.";
     GUARD_OBJECTIONS = counter "cellgate_guard_objections_total"
-        "Objections of guards to changes, by guard; mode enforce has refused the change, observe has let it through.";
+        "Objections of guards to changes, by guard; mode enforce refuses the change unless it is approved, observe lets it through.";
     GUARD_MODE = gauge "cellgate_guard_mode"
         "What a guard does: 0 off, 1 observe (it protects nothing), 2 enforce.";
     ACCOUNTS_LIMIT = gauge "cellgate_accounts_limit"

@@ -33,10 +33,6 @@ pub enum Event {
     Intent,
     /// A reload has ended.
     Outcome,
-    /// An operator goes over an objection.
-    Override,
-    /// An approval was counted.
-    ApprovalUsed,
     /// An operator keeps or restores what served before.
     Rollback,
     /// The file before this line ends within a line: whoever wrote it died, or the disk was full.
@@ -76,7 +72,7 @@ pub struct Record {
     /// What set it off: `signal`, `admin`, `file_change`, `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
-    /// People, as far as they are known: who has approved, who has overridden, whom a change names.
+    /// People, as far as they are known: who has approved, whom a change names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub who: Vec<String>,
     /// In their words, what it is for.
@@ -97,7 +93,7 @@ pub struct Record {
     /// How a reload has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// Problems, objections, fields, what was overridden: whatever explains the line.
+    /// Problems, objections, fields: whatever explains the line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     /// With [`Event::Rollback`]: the number of what is restored.
@@ -270,8 +266,6 @@ impl Event {
             Self::Start => "start",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
-            Self::Override => "override",
-            Self::ApprovalUsed => "approval_used",
             Self::Rollback => "rollback",
             Self::Torn => "torn",
             Self::Broken => "broken",
@@ -358,8 +352,6 @@ mod tests {
             Event::Start,
             Event::Intent,
             Event::Outcome,
-            Event::Override,
-            Event::ApprovalUsed,
             Event::Rollback,
             Event::Torn,
             Event::Broken,
