@@ -182,10 +182,7 @@ impl Prepared {
         let look_at_once = !self.took.is_empty();
         let now = unix_seconds(self.started);
         if let Some(approved) = &self.approved {
-            approved
-                .remember(&shared.boot.state_dir, now)
-                .context("putting down the approvals that let this serve")?;
-            tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
+            keep::use_up(approved, &shared.boot.state_dir, now)?;
         }
         let number = keep::begin_trail(
             &mut reloader.journal,

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Change;
 use crate::last_good::{self, LastGoodError};
 use crate::trail::check::Checker;
 use crate::trail::{self, Event, Line, TrailError};
@@ -196,17 +195,9 @@ pub fn find(state_dir: &Path, number: u64) -> Result<Kept, HistoryError> {
     found.ok_or_else(|| HistoryError::Absent { path: state_dir.join(FOLDER), number, has })
 }
 
-/// What is said of the change to this hash: by the note beside the configuration, or else by `change` of the
-/// configuration itself. A note that cannot be read says nothing: it must not stand in the way of a change.
-pub fn note(folder: &Path, hash: &str, change: &Change) -> Option<Note> {
-    beside(folder, hash).or_else(|| {
-        let (who, why) =
-            (change.author.as_deref().map(str::to_owned), change.reason.as_deref().map(str::to_owned));
-        (who.is_some() || why.is_some()).then(|| Note { hash: hash.to_owned(), who, why, restores: None })
-    })
-}
-
-fn beside(folder: &Path, hash: &str) -> Option<Note> {
+/// What a configuration folder says of the change to this hash. A note that cannot be read says nothing: it must not
+/// stand in the way of a change.
+pub fn note(folder: &Path, hash: &str) -> Option<Note> {
     let path = folder.join(NOTE_FILE);
     // To open a pipe is to wait for its other end.
     if !path.metadata().ok()?.is_file() {
@@ -325,17 +316,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let said = Note { hash: "a".into(), who: None, why: Some("w".into()), restores: None };
         fs::write(dir.path().join(NOTE_FILE), serde_json::to_vec(&said).unwrap()).unwrap();
-        let silent = Change::default();
-        assert_eq!(note(dir.path(), "a", &silent), Some(said));
-        assert_eq!(note(dir.path(), "b", &silent), None);
+        assert_eq!(note(dir.path(), "a"), Some(said));
+        assert_eq!(note(dir.path(), "b"), None);
         for nonsense in ["", "{", "[]", r#"{"hash":"a","shell":"rm"}"#] {
             fs::write(dir.path().join(NOTE_FILE), nonsense).unwrap();
-            assert_eq!(note(dir.path(), "a", &silent), None, "{nonsense}");
+            assert_eq!(note(dir.path(), "a"), None, "{nonsense}");
         }
-        assert_eq!(note(&dir.path().join("none"), "a", &silent), None);
-        let change = Change { author: Some("ann".into()), reason: Some("us1 is full".into()) };
-        let of_the_configuration =
-            Note { hash: "b".into(), who: Some("ann".into()), why: Some("us1 is full".into()), restores: None };
-        assert_eq!(note(dir.path(), "b", &change), Some(of_the_configuration));
+        assert_eq!(note(&dir.path().join("none"), "a"), None);
     }
 }

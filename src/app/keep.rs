@@ -1,5 +1,6 @@
 //! What a start leaves in the state folder: its line in the audit trail, and what it serves, for later starts.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -41,6 +42,13 @@ impl Shared {
             }
         }))
     }
+}
+
+/// Puts down the approvals that let this start serve, before it does: they count once.
+pub(super) fn use_up(approved: &Approved, state_dir: &Path, now: i64) -> anyhow::Result<()> {
+    approved.remember(state_dir, now).context("putting down the approvals that let this serve")?;
+    tracing::warn!(by = approved.by(), "a change that guards refuse is approved");
+    Ok(())
 }
 
 /// Writes the line of a start into the audit trail, before it serves, and gives its number.

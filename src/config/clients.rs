@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::raw;
 use super::slot::{At, Parsed, Slot};
-use crate::policy::snapshot::{ClientFamily, ClientMatch};
+use crate::policy::client::{ClientFamily, ClientMatch};
 
 /// Most families; each is tried on every request until one matches, and each is a label in reports.
 const MAX_FAMILIES: usize = 500;

@@ -32,6 +32,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         cells,
         accounts: config.accounts,
         environments: config.environments,
+        moves: config.moves,
         schedules: config.schedules,
         identify,
         clients: config.clients,

@@ -80,6 +80,7 @@ pub fn referenced_files(routing: &[u8]) -> Vec<Reference> {
     for table in [&routing.accounts, &routing.environments, &routing.clients] {
         table.look(|table| refer(&mut references, &table.file, FileKind::Table));
     }
+    routing.moves.look(|moves| refer(&mut references, &moves.file, FileKind::Table));
     for certificate in routing.certificates.each() {
         refer(&mut references, &certificate.cert, FileKind::Certificate);
         refer(&mut references, &certificate.key, secret(&certificate.allow_readable));

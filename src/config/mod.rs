@@ -19,6 +19,7 @@ pub mod guard;
 mod hosts;
 pub mod http2;
 pub mod identify;
+mod moves;
 mod names;
 mod networks;
 mod ocsp;

@@ -12,6 +12,7 @@ use super::endpoint_classes;
 use super::files::{Sources, hash};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify::{self, KnownCredentials};
+use super::moves;
 use super::names::{Names, URL, url};
 use super::networks::{MAX_NETWORKS, networks};
 use super::problem::Report;
@@ -23,12 +24,14 @@ use super::tls::{Tls, certificates, check_coverage};
 use super::{clients, document};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
+use crate::policy::client::ClientFamily;
 use crate::policy::credential::Fingerprint;
 use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
-use crate::policy::snapshot::{Cell, ClientFamily, IdentifyRules, RequestLimits, Schedule, Surface};
+use crate::policy::moves::Moves;
+use crate::policy::snapshot::{Cell, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub accounts: AccountTable,
     /// Environment id to account.
     pub environments: KeyTable<EntityId>,
+    /// Accounts on their way from one cell to another.
+    pub moves: Moves,
     /// Deprecation schedules.
     pub schedules: Vec<Schedule>,
     /// The identify order's rules; `compile` decides which id ranges are enabled.
@@ -131,9 +136,7 @@ pub(super) fn read(
     let written =
         Tables { accounts: raw.accounts(at), environments: raw.environments(at), credentials: table };
     let (accounts, environments, credentials) = match compiled.cloned() {
-        Some(Compiled { accounts, environments, credentials, .. }) => {
-            (KnownAccounts::Table(accounts), environments, credentials)
-        }
+        Some(tables) => (KnownAccounts::Table(tables.accounts), tables.environments, tables.credentials),
         None => written.read(sources, &lookup, report),
     };
     identify.credentials.table = credentials;
@@ -143,7 +146,6 @@ pub(super) fn read(
     // Held against half of the hosts, every certificate would look useless.
     let whole_hosts = (hosts.len() == count).then_some(hosts.as_slice());
     check_certificates(certificates.as_deref(), whole_hosts, surface_names, boot, &at.key("certificates"));
-    let trusted = at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS);
     Some(Config {
         hash,
         change: change(raw.change(at)),
@@ -151,13 +153,16 @@ pub(super) fn read(
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
         cells,
         environments,
+        moves: moves::read(raw.moves(at), sources, cell_names, &accounts, report),
         schedules,
         identify,
         clients,
         limits: limits(raw.limits(at)),
         client_tls: tickets::read(raw.tls(at), sources),
         endpoint_classes: endpoint_classes::read(raw.endpoint_classes(at)),
-        trusted_proxies: networks(trusted),
+        trusted_proxies: networks(
+            at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS),
+        ),
         redirect_exceptions: exceptions(raw.redirect_exceptions(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.
         certificates: certificates.into_iter().flatten().map(|(_, certificate)| certificate).collect(),

@@ -1,9 +1,29 @@
 //! Which program a client is, by its headers. For the books only: nothing is decided by it.
 
-use http::HeaderMap;
 use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderName};
 
-use super::snapshot::{ClientFamily, ClientMatch};
+/// One row of `clients.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFamily {
+    /// Shown in reports.
+    pub name: Box<str>,
+    /// All of these must hold.
+    pub matches: Vec<ClientMatch>,
+}
+
+/// One condition on a request's headers, compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMatch {
+    /// User-Agent begins with this lower-case text.
+    UserAgentPrefix(Box<str>),
+    /// User-Agent contains this lower-case text.
+    UserAgentContains(Box<str>),
+    /// A header has this lower-case value.
+    Header(HeaderName, Box<str>),
+    /// No User-Agent at all.
+    NoUserAgent,
+}
 
 /// Longest part of a User-Agent that is looked at; the program's name stands at its beginning.
 const MAX_USER_AGENT: usize = 256;

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod keyed;
 pub mod learned;
 pub mod location;
+pub mod moves;
 pub mod path;
 pub mod pick;
 pub mod refusal;

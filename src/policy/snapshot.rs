@@ -13,12 +13,14 @@ use ipnet::IpNet;
 use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::CellLoad;
 use super::annotate::Written;
+use super::client::ClientFamily;
 use super::endpoint_class::EndpointClasses;
 use super::envelope::ErrorShape;
 use super::hosts::{HostTable, Role};
 use super::http2::CellHttp2;
 use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::keyed::KeyTable;
+use super::moves::Moves;
 use super::routing_cookie::RoutingCookie;
 use super::tickets::TicketRules;
 
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub accounts: AccountTable,
     /// Environment id to account, for headers that name an environment.
     pub environments: KeyTable<EntityId>,
+    /// Accounts on their way from one cell to another.
+    pub moves: Moves,
     /// Deprecation schedules that hosts and accounts point at.
     pub schedules: Vec<Schedule>,
     /// The identify order's rules.
@@ -316,28 +320,6 @@ pub struct IdRange {
     pub cell: CellIndex,
     /// Off as soon as an account born in the range lives elsewhere (set at compile).
     pub enabled: bool,
-}
-
-/// One row of `clients.yaml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientFamily {
-    /// Shown in reports.
-    pub name: Box<str>,
-    /// All of these must hold.
-    pub matches: Vec<ClientMatch>,
-}
-
-/// One condition on a request's headers, compared without regard to case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientMatch {
-    /// User-Agent begins with this lower-case text.
-    UserAgentPrefix(Box<str>),
-    /// User-Agent contains this lower-case text.
-    UserAgentContains(Box<str>),
-    /// A header has this lower-case value.
-    Header(HeaderName, Box<str>),
-    /// No User-Agent at all.
-    NoUserAgent,
 }
 
 /// What a request head may be.

@@ -144,8 +144,7 @@ fn signature(
         account: request.decision.account,
         source: request.decision.source,
         generation: &snapshot.hash,
-        // No account has been moved by cellgate yet; moves bring the count.
-        epoch: 0,
+        epoch: request.decision.account.map_or(0, |account| u64::from(snapshot.moves.table.epoch(account))),
         method: method.as_str(),
         authority,
         target: &request.target,

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::outcome::{Objection, ReloadOutcome, Trigger};
+use crate::config::Change;
 use crate::history::Note;
 use crate::policy::ids::Generation;
 use crate::trail::{Event, Head, Record, Trail, TrailError, Version};
@@ -134,6 +135,13 @@ fn objection(error: &TrailError) -> Objection {
     }
 }
 
+/// What a configuration says of itself, where no note lies beside it.
+pub fn note_of(change: &Change, hash: &str) -> Option<Note> {
+    let said = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+    let (who, why) = (said(&change.author), said(&change.reason));
+    (who.is_some() || why.is_some()).then(|| Note { hash: hash.to_owned(), who, why, restores: None })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -150,6 +158,14 @@ mod tests {
             note,
             who: &[],
         }
+    }
+
+    #[test]
+    fn a_configuration_can_say_who_has_changed_it_and_why() {
+        assert_eq!(note_of(&Change::default(), "b"), None);
+        let change = Change { author: Some("ann".into()), reason: Some("us1 is full".into()) };
+        let (who, why) = (Some("ann".into()), Some("us1 is full".into()));
+        assert_eq!(note_of(&change, "b"), Some(Note { hash: "b".into(), who, why, restores: None }));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::trail::Version;
 use crate::{compiled_file, history, last_good, load, quiet, start};
-use journal::{Intent, Journal};
+use journal::{Intent, Journal, note_of};
 use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
 use retired::Retired;
 pub use watch::Watch;
@@ -208,7 +208,7 @@ impl Reloader {
         who: &[String],
         now: i64,
     ) -> Result<Option<u64>, outcome::Objection> {
-        let note = history::note(&self.place.folder, &next.hash, change);
+        let note = history::note(&self.place.folder, &next.hash).or_else(|| note_of(change, &next.hash));
         let (from, to) = (serving(&self.live.pin()), serving(next));
         let (changes, digest) = (plan.diff.to_string(), plan.digest());
         let change = Intent { trigger, from, to, changes: &changes, plan: &digest, note: note.as_ref(), who };

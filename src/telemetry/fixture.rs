@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::policy::client::{ClientFamily, ClientMatch};
 use crate::policy::decide::{Decision, Source, Verdict, Why};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::Role;
 use crate::policy::ids::{CellIndex, Generation, SurfaceIndex};
 use crate::policy::refusal::Refusal;
-use crate::policy::snapshot::{ClientFamily, ClientMatch, EndpointAddress, Snapshot};
+use crate::policy::snapshot::{EndpointAddress, Snapshot};
 use crate::test_snapshot::{SnapshotBuilder, account};
 
 use super::event::{End, RequestEvent, Timings};

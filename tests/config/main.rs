@@ -15,6 +15,7 @@ mod large;
 mod limits;
 mod loading;
 mod mistakes;
+mod moves;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
 mod plans;

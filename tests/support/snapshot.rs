@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use cellgate::policy::accounts::{AccountTable, AccountTableBuilder, NewAccount, ScheduleIndex};
 use cellgate::policy::certificates::CertificateTable;
+use cellgate::policy::client::{ClientFamily, ClientMatch};
 use cellgate::policy::client_certificate::ClientPolicy;
 use cellgate::policy::credential::{self, CredentialRules, FingerprintKey, Learning, TokenShape};
 use cellgate::policy::decide::{Decision, decide};
@@ -24,9 +25,8 @@ use cellgate::policy::learned::LearnedTable;
 use cellgate::policy::refusal::Refusal;
 use cellgate::policy::routing_cookie::{CookieKey, RoutingCookie};
 use cellgate::policy::snapshot::{
-    Cell, CellProtocol, CellTimeouts, ClientFamily, ClientMatch, Endpoint, EndpointAddress, EndpointKey,
-    Group, IdRange, IdentifyRules, Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot,
-    Surface, UpstreamHost,
+    Cell, CellProtocol, CellTimeouts, Endpoint, EndpointAddress, EndpointKey, Group, IdRange, IdentifyRules,
+    Merge, Names, PathTemplate, RequestLimits, Schedule, Segment, Snapshot, Surface, UpstreamHost,
 };
 use cellgate::policy::tickets::TicketRules;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -94,6 +94,7 @@ impl SnapshotBuilder {
             cells: Vec::new(),
             accounts: AccountTable::default(),
             environments: KeyTable::default(),
+            moves: cellgate::policy::moves::Moves::default(),
             schedules: Vec::new(),
             identify: IdentifyRules::default(),
             redirect_exceptions: Vec::new(),

@@ -8,6 +8,7 @@
 
 mod boot;
 mod guards;
+mod moves;
 mod routing;
 mod tables;
 mod tls;
@@ -19,6 +20,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 pub use boot::*;
 pub use guards::*;
+pub use moves::*;
 pub use routing::*;
 pub use tables::*;
 pub use tls::*;

@@ -6,7 +6,7 @@ use super::super::identify::default as identify;
 use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
-use super::{Change, Field, Keys, NONE, Outline, REQUIRED, Shape, Tree, mapping};
+use super::{Change, Field, Keys, Moves, NONE, Outline, REQUIRED, Shape, Tree, mapping};
 use crate::policy::endpoint_class::REQUEST_TIMEOUT;
 use crate::policy::snapshot::RequestLimits;
 
@@ -31,6 +31,8 @@ mapping! {
         accounts: Table = REQUIRED;
         /// The table of environments, for headers that name one.
         environments: Table = NONE;
+        /// Accounts on their way from one cell to another (docs/moves.md).
+        moves: Moves = NONE;
         /// How client programs are told apart in reports.
         clients: Table = NONE;
         /// Server certificates, chosen by the name that a client asks for (SNI). The first also serves clients that ask for none.

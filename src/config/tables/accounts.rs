@@ -70,6 +70,14 @@ impl KnownAccounts {
         }
     }
 
+    /// Where an account lives, as far as that is known.
+    pub(super) fn cell(&self, id: AccountId) -> Option<CellIndex> {
+        match self {
+            Self::Table(table) | Self::Partial(table) => table.by_id(id).map(|account| account.cell),
+            Self::Unknown => None,
+        }
+    }
+
     fn lacks(&self, id: AccountId) -> bool {
         match self {
             Self::Table(table) | Self::Partial(table) => table.by_id(id).is_none(),

@@ -8,6 +8,7 @@ mod credentials;
 mod csv;
 mod environments;
 mod keyed;
+mod moves;
 pub(super) mod rewrite;
 
 pub use accounts::RESERVED_PREFIXES;
@@ -16,6 +17,7 @@ pub(super) use credentials::{
     COLUMNS as CREDENTIAL_COLUMNS, CredentialRow, credential_rows, credentials_csv,
 };
 pub(super) use environments::{environments_csv, environments_yaml};
+pub(super) use moves::moves_csv;
 
 use super::problem::{Problem, Report};
 use super::slot::At;
