@@ -3,14 +3,14 @@
 //! Two fields, so that reading and clearing can be polled side by side: `source` is the session, `sink`
 //! the way out. Nothing here waits for the client to read.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::server::HttpSession as H1Session;
@@ -25,6 +25,9 @@ use super::wire::WireHandle;
 /// How long a client may take what it was sent before its response was broken off. Most take it at once; one that
 /// was cut because it does not read never will.
 const BREAK_OFF: Duration = Duration::from_millis(500);
+
+/// A round trip to the other end of the world, and time to answer a close.
+const HEAR_OUT: Duration = Duration::from_secs(2);
 
 /// The client's side of one exchange.
 pub struct Downstream {
@@ -189,6 +192,21 @@ impl Downstream {
             return;
         }
         stream.reset(h2::Reason::CANCEL);
+    }
+
+    /// Throws away what the client still says on a tunnel over HTTP/2 whose other half has ended, until it ends its own: its
+    /// answer to a WebSocket's close may be under way. To let go of it at once resets the stream behind its end
+    /// (RFC 9113 section 8.1), and some clients then take the whole tunnel for broken.
+    pub async fn hear_out(&mut self) {
+        if self.broken_off || self.request().method != Method::CONNECT || self.status != Some(StatusCode::OK)
+        {
+            return;
+        }
+        let rest = poll_fn(|cx| {
+            while let Some(Ok(_)) = ready!(self.source.poll_body(cx).map(Result::transpose)) {}
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(HEAR_OUT, rest).await;
     }
 
     /// The next chunk of the request body: first what an earlier attempt has taken, then the client's.

@@ -156,6 +156,7 @@ async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: Box<HttpSes
     let snapshot = service.pin();
     let mut down = Downstream::h2(session);
     service.exchange(&peer, snapshot, &mut down, None).await;
+    down.hear_out().await;
 }
 
 fn options(head_bytes: usize, streams: u32, windows: Windows) -> H2Options {

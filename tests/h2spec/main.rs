@@ -13,6 +13,7 @@ mod h2_raw;
 mod running;
 mod script;
 mod settings;
+mod tunnels;
 
 use std::collections::HashSet;
 
