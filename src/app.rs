@@ -50,7 +50,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use beginning::{approvers, first, start_report, watched_folders};
+use beginning::{approvers, broken_glass, first, start_report, watched_folders};
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -267,6 +267,7 @@ impl Shared {
             journal: Journal::new(&self.boot.state_dir),
             state: Arc::clone(&self.state),
             fallback: fallback.map(note),
+            break_glass: broken_glass(self),
         }
     }
 }

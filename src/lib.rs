@@ -31,6 +31,7 @@ pub mod history;
 pub mod load;
 
 pub mod approval_files;
+pub mod break_glass_file;
 pub mod reload;
 pub mod start;
 

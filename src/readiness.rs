@@ -29,6 +29,11 @@ pub enum Reason {
     /// This process began without a last good configuration to compare with: nobody but the operator who said so knows
     /// what its configuration may have lost.
     Bootstrapped,
+    /// An operator has taken the responsibility for what serves, until a time.
+    BreakGlass {
+        /// Who, until when and why.
+        told: String,
+    },
     /// The last good configuration is older than the operator allows. Follows from
     /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
     LastGoodTooOld {
@@ -96,6 +101,7 @@ impl Reason {
             Self::LastGood { .. } => "last_good",
             Self::LastGoodTooOld { .. } => "last_good_too_old",
             Self::Bootstrapped => "bootstrapped",
+            Self::BreakGlass { .. } => "break_glass",
         }
     }
 
@@ -109,6 +115,7 @@ impl Reason {
             | Self::Starting
             | Self::Draining
             | Self::Bootstrapped
+            | Self::BreakGlass { .. }
             | Self::LastGoodTooOld { .. } => None,
         }
     }

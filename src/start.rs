@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::approval::break_glass::Override;
 use crate::approval_files::{Approved, Approvers};
+use crate::break_glass_file;
 use crate::compiled_file;
 use crate::config::compiled::Compiled;
 use crate::config::guard::{Guards, Objection};
@@ -66,6 +68,8 @@ pub struct Fallback {
 pub enum Why {
     /// They have problems: all of them.
     Rejected(Vec<Problem>),
+    /// They are well formed, and an operator keeps what served before.
+    Kept(Box<Override>),
     /// They are well formed, and guards object; and why approvals have not lifted that.
     Refused(Vec<Objection>, Vec<String>),
 }
@@ -100,6 +104,10 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
     let state_dir = state_dir(given, Some(&boot));
     let boot = boot.in_state_dir(&state_dir);
     let base = base(&given.place, &boot.state_dir);
+    let differs = base.as_ref().is_ok_and(|(base, _)| base.config.hash != config.hash);
+    if let Some(kept) = kept(&boot.state_dir, now).filter(|_| differs) {
+        return fall_back(given, base, None, Why::Kept(Box::new(kept)));
+    }
     let (plan, bootstrapped) = match &base {
         Ok((base, _)) => (plan(given, base, (&boot, &config), requests), false),
         Err(error) => (Plan::from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
@@ -114,6 +122,11 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
     }
     let observed = plan.objections;
     Ok(Started { boot, config, sources, fallback: None, observed, approved, bootstrapped })
+}
+
+/// The override that keeps what served last, where one holds.
+fn kept(state_dir: &Path, now: i64) -> Option<Override> {
+    break_glass_file::load(state_dir).filter(|asked| asked.keeps(now))
 }
 
 /// Whether people have let it through. Who may is as strict as both boot files say, where one of them came in the push.
@@ -235,6 +248,7 @@ impl Why {
     fn count(&self) -> String {
         let (count, one, many) = match self {
             Self::Rejected(problems) => (problems.len(), "a problem", "problems"),
+            Self::Kept(_) => (1, "an operator's override against it", ""),
             Self::Refused(objections, _) => {
                 (objections.len(), "an objection against it", "objections against it")
             }
@@ -246,6 +260,7 @@ impl Why {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
+            Self::Kept(asked) => vec![asked.to_string()],
             Self::Refused(objections, missing) => {
                 objections.iter().map(ToString::to_string).chain(missing.iter().cloned()).collect()
             }

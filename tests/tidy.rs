@@ -38,7 +38,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("history", &["last_good", "trail"]),
     ("load", &["policy", "config"]),
     ("approval_files", &["policy", "config", "approval", "state_file", "load"]),
-    ("start", &["policy", "config", "compiled_file", "last_good", "load", "approval", "approval_files"]),
+    ("break_glass_file", &["approval", "state_file"]),
+    (
+        "start",
+        &[
+            "policy",
+            "config",
+            "compiled_file",
+            "last_good",
+            "load",
+            "approval",
+            "approval_files",
+            "break_glass_file",
+        ],
+    ),
     (
         "reload",
         &[
@@ -47,7 +60,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "live",
             "readiness",
             "telemetry",
+            "approval",
             "approval_files",
+            "break_glass_file",
             "quiet",
             "state_file",
             "compiled_file",

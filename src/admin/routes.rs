@@ -16,12 +16,14 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
-use crate::reload::outcome::{ReloadOutcome, ReloadRequest};
+use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest};
 
 use super::AdminState;
 use super::host::AllowedHosts;
@@ -36,7 +38,7 @@ pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// has a few seconds more to begin.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(72);
 
-/// Largest body. No call has one today; what is sent is read and ignored, but not without end.
+/// Largest body: a reason and a name, and whatever is sent to calls that need none.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// The index page has one inline style and nothing else.
@@ -50,6 +52,7 @@ pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
         .route("/credentials", get(credentials))
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
+        .route("/break-glass", post(break_glass).delete(mend_glass))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harden))
@@ -198,6 +201,69 @@ async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body)
         Err(_) => {
             let what = "The reload takes longer than a minute. It goes on.";
             trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, "Look at /config for its outcome.")
+        }
+    }
+}
+
+/// What `POST /break-glass` is told.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BreakGlass {
+    aim: String,
+    reason: String,
+    by: String,
+    seconds: u64,
+}
+
+/// What `DELETE /break-glass` is told.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MendGlass {
+    by: String,
+}
+
+async fn break_glass(State(state): State<AdminState>, body: Body) -> Response {
+    let expected = r#"Send {"aim": "keep" or "restore", "reason": "...", "by": "...", "seconds": 3600}."#;
+    match json_body::<BreakGlass>(body, expected).await {
+        Ok(BreakGlass { aim, reason, by, seconds }) => {
+            let lasts = Duration::from_secs(seconds);
+            override_with(&state, Asked::Begin { aim, reason, by, lasts }).await
+        }
+        Err(trouble) => trouble,
+    }
+}
+
+async fn mend_glass(State(state): State<AdminState>, body: Body) -> Response {
+    match json_body::<MendGlass>(body, r#"Send {"by": "..."}."#).await {
+        Ok(MendGlass { by }) => override_with(&state, Asked::End { by }).await,
+        Err(trouble) => trouble,
+    }
+}
+
+async fn json_body<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, Response> {
+    let bytes = to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let what = format!("The body is not what is asked for: {error}.");
+        trouble(StatusCode::BAD_REQUEST, "bad_body", what, expected)
+    })
+}
+
+async fn override_with(state: &AdminState, asked: Asked) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if state.reload.overrides.try_send(OverrideRequest { asked, reply }).is_err() {
+        let what = "The process is ending, or somebody else is breaking the glass right now.";
+        return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Look at /readyz, and ask again.");
+    }
+    match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
+        Ok(Ok(Ok(outcome))) => Json(OutcomeView::new(&outcome)).into_response(),
+        Ok(Ok(Err(objection))) => {
+            let next = objection.hint.unwrap_or_default();
+            trouble(StatusCode::CONFLICT, "not_overridden", format!("{}.", objection.what), &next)
+        }
+        Ok(Err(_)) | Err(_) => {
+            let what = "The files could not be looked at anew within a minute, or the process is ending.";
+            let next = "Look at /readyz whether the override is in force.";
+            trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, next)
         }
     }
 }

@@ -182,6 +182,7 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
                           configuration may have lost. The next start compares with this one.";
             (detail.into(), None)
         }
+        Reason::BreakGlass { told } => (format!("An operator has broken the glass: {told}."), None),
         Reason::LastGoodTooOld { written, max_age } => {
             let detail = format!(
                 "The last good configuration was written at {}, {} ago; max_last_good_age in boot.yaml allows {}. \

@@ -2,15 +2,17 @@
 //! came in force.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Options;
+use super::{Options, Shared};
 use crate::approval_files::Approvers;
 use crate::audit::report::{self, ReportError};
 use crate::config::{self, Boot};
 use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
+use crate::reload::BreakGlass;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
 use crate::telemetry::wall_time::unix_seconds;
@@ -24,6 +26,12 @@ impl Options {
         let place = Place { folder: self.config.clone(), boot: self.boot.clone() };
         Given { place, state_dir: self.state_dir.clone(), bootstrap: self.bootstrap }
     }
+}
+
+/// What an operator has decided alone, as the state folder has it.
+pub(super) fn broken_glass(shared: &Shared) -> BreakGlass {
+    let (readiness, metrics) = (Arc::clone(&shared.readiness), Arc::clone(&shared.metrics));
+    BreakGlass::load(&shared.boot.state_dir, readiness, metrics, unix_seconds(SystemTime::now()))
 }
 
 /// Who can let through what guards refuse. Lines that let nobody sign are told.
@@ -57,6 +65,9 @@ pub(super) fn start_report(
     let outcome = match fallback {
         Some(start::Fallback { why: Why::Rejected(problems), .. }) => {
             ReloadOutcome::Rejected(crate::reload::views(problems))
+        }
+        Some(start::Fallback { why: Why::Kept(asked), .. }) => {
+            ReloadOutcome::Refused(vec![crate::reload::kept_out(asked)])
         }
         Some(start::Fallback { why: Why::Refused(objections, missing), .. }) => {
             ReloadOutcome::Refused(crate::reload::refusals(objections, missing.clone()))

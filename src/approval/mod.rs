@@ -2,6 +2,7 @@
 //! bytes and the moment are arguments. The files are read by [`approval_files`](crate::approval_files), and what is
 //! done about the answer is `reload`'s business.
 
+pub mod break_glass;
 pub mod file;
 mod judge;
 mod options;

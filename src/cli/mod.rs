@@ -4,6 +4,7 @@
 mod admin_socket;
 mod approve;
 mod audit;
+mod break_glass;
 mod check;
 mod credentials;
 mod explain;
@@ -49,6 +50,8 @@ enum Command {
     Plan(plan::Args),
     /// Approve a plan with an SSH key
     Approve(approve::Args),
+    /// Keep what serves, or restore what has served, alone and for a limited time
+    BreakGlass(break_glass::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
@@ -107,6 +110,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
             Command::Approve(args) => approve::run(&args),
+            Command::BreakGlass(args) => break_glass::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),

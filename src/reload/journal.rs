@@ -114,11 +114,17 @@ impl Journal {
         }
     }
 
-    /// Writes any line: an override, an approval that was counted.
+    /// An operator breaks the glass, or mends it.
     ///
     /// # Errors
-    /// It is not on the disk; what it speaks of must not happen.
-    pub fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
+    /// As [`intent`](Self::intent).
+    pub fn override_by(&mut self, by: &str, told: &str, at: i64) -> Result<Head, Objection> {
+        let (trigger, who) = (Some(Trigger::Admin.as_str().to_owned()), vec![by.to_owned()]);
+        let record = Record { trigger, who, reasons: vec![told.to_owned()], ..Record::new(Event::Override) };
+        self.record(record, at)
+    }
+
+    fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
         self.0.append(at, record).map_err(|error| objection(&error))
     }
 }

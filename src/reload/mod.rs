@@ -3,9 +3,11 @@
 //! `read -> parse -> plan -> guards, or approvals -> compile -> write intent -> swap -> outcome`. Everything before the swap
 //! can fail and changes nothing; nothing after it can. What cannot be written down is not swapped.
 
+mod break_glass;
 pub mod journal;
 pub mod outcome;
 mod retired;
+mod told;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +16,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::approval::break_glass::Override;
 use crate::approval_files::{Approved, Approvers};
 use crate::config::guard::Objection;
 use crate::config::plan::{Plan, Requests, Verdict};
-use crate::config::{self, Boot, Problem, Sources};
+use crate::config::{self, Boot, Sources};
 use crate::live::Live;
 use crate::load::Place;
 use crate::policy::snapshot::Snapshot;
@@ -27,9 +30,13 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::trail::Version;
 use crate::{compiled_file, history, last_good, load, quiet, start};
+pub use break_glass::{BreakGlass, kept_out};
 use journal::{Intent, Journal, note_of};
-use outcome::{ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger};
+use outcome::{
+    OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
+};
 use retired::Retired;
+pub use told::{note_objections, refusals, views, warn_of};
 pub use watch::Watch;
 
 /// A deployment writes several files; the reload waits until they have been quiet for this long.
@@ -62,6 +69,8 @@ pub struct Reloader {
     pub fallback: Option<NoteReady>,
     /// Who can let through what guards refuse; as of the start of the process.
     pub approvers: Arc<Approvers>,
+    /// What an operator has decided alone.
+    pub break_glass: BreakGlass,
     /// Requests by account of the last days, for guards that weigh a change by its traffic.
     pub requests: RequestsOf,
 }
@@ -87,6 +96,20 @@ impl Reloader {
                     let outcome = self.reload(Trigger::Admin, &inbox, &mut retired).await;
                     let _ = request.reply.send(Ok(outcome));
                 }
+                asked = inbox.overrides.recv() => {
+                    let Some(OverrideRequest { asked, reply }) = asked else { return };
+                    let answer = match self.break_glass(asked) {
+                        Ok(()) => Ok(self.reload(Trigger::Admin, &inbox, &mut retired).await),
+                        Err(objection) => Err(objection),
+                    };
+                    let _ = reply.send(answer);
+                }
+                () = self.break_glass.over() => {
+                    // Whatever it has kept out may come in now.
+                    if self.break_glass.expire(unix_seconds(SystemTime::now())) {
+                        self.reload(Trigger::FileChange, &inbox, &mut retired).await;
+                    }
+                }
                 signal = signals.recv() => {
                     if signal.is_none() { return }
                     self.reload(Trigger::Signal, &inbox, &mut retired).await;
@@ -99,6 +122,11 @@ impl Reloader {
         }
     }
 
+    fn break_glass(&mut self, asked: outcome::Asked) -> Result<(), outcome::Objection> {
+        let Self { break_glass, journal, state, boot, .. } = self;
+        break_glass.take(asked, journal, state, &boot.state_dir, unix_seconds(SystemTime::now()))
+    }
+
     async fn reload(
         &mut self,
         trigger: Trigger,
@@ -109,7 +137,10 @@ impl Reloader {
         let approvers = Arc::clone(&self.approvers);
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
         // A million rows take a while to parse, and requests must not notice.
-        let prepare = move || prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, &approvers);
+        let asked = self.break_glass.in_force(unix_seconds(SystemTime::now())).cloned();
+        let prepare = move || {
+            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, (&approvers, asked.as_ref()))
+        };
         let prepared = quiet::run(prepare).await;
         let now = SystemTime::now();
         let last = Arc::clone(&inbox.last.borrow());
@@ -163,10 +194,14 @@ impl Reloader {
         now: i64,
         retired: &mut Retired,
     ) -> ReloadOutcome {
-        let Ready { next, sources, plan, change, approved } = ready;
+        let Ready { next, sources, plan, change, lifted } = ready;
         note_objections(&self.metrics, &plan.objections);
         let mut who = Vec::new();
-        if let Some(approved) = approved {
+        if let Some(Lifted::Overridden(by)) = &lifted {
+            tracing::error!(%by, "BREAK GLASS: a change that guards refuse is let through");
+            who.push(by.clone());
+        }
+        if let Some(Lifted::Approved(approved)) = lifted {
             let by = approved.by();
             who.push(by.clone());
             match self.state.write(|| approved.remember(&self.boot.state_dir, now)) {
@@ -257,8 +292,16 @@ struct Ready {
     /// Its objections do not stop it: those of guards that only watch, or those that people have lifted.
     plan: Plan,
     change: config::Change,
-    /// The approvals that have lifted them.
-    approved: Option<Approved>,
+    /// Who has lifted them.
+    lifted: Option<Lifted>,
+}
+
+/// Who lets through what guards refuse.
+enum Lifted {
+    /// Enough people, who have signed.
+    Approved(Approved),
+    /// One operator, for a time.
+    Overridden(String),
 }
 
 enum Prepared {
@@ -277,7 +320,7 @@ fn prepare(
     boot: &Boot,
     live: &Snapshot,
     requests: start::RequestsIn<'_>,
-    approvers: &Approvers,
+    (approvers, asked): (&Approvers, Option<&Override>),
 ) -> Prepared {
     let sources = load::load(place.clone());
     let now = unix_seconds(SystemTime::now());
@@ -296,35 +339,31 @@ fn prepare(
     if config.hash == live.hash {
         return Prepared::Unchanged { sources };
     }
+    if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
+        return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)]));
+    }
     let plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
-    let mut approved = None;
+    let mut lifted = None;
     if plan.verdict() == Verdict::Refused {
         let author = config.change.author.as_deref();
         match approvers.judge(&place.folder, &boot.state_dir, &plan, author, now) {
-            Ok(enough) => approved = Some(enough),
-            Err(missing) => return Prepared::Refused(plan.objections, missing),
+            Ok(enough) => lifted = Some(Lifted::Approved(enough)),
+            Err(mut missing) => {
+                let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
+                match asked.map(|asked| asked.lifts(&plan, restores(), now).map(|()| asked.to_string())) {
+                    Some(Ok(by)) => lifted = Some(Lifted::Overridden(by)),
+                    Some(Err(why)) => {
+                        missing.extend(why);
+                        return Prepared::Refused(plan.objections, missing);
+                    }
+                    None => return Prepared::Refused(plan.objections, missing),
+                }
+            }
         }
     }
     let change = config.change.clone();
     let next = Arc::new(config::compile(config, Some(live)));
-    Prepared::Ready(Box::new(Ready { next, sources, plan, change, approved }))
-}
-
-/// Counts what guards object to, and says what those would have refused that only watch.
-pub fn note_objections(metrics: &Metrics, objections: &[Objection]) {
-    for objection in objections {
-        metrics.guards.objected(objection.guard, objection.mode);
-        if !objection.refuses() {
-            tracing::warn!(%objection, "a guard in observe mode would have refused this change");
-        }
-    }
-}
-
-/// Says what an operator should know of what is now in force.
-pub fn warn_of(remarks: &[String]) {
-    for remark in remarks {
-        tracing::warn!("{remark}");
-    }
+    Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted }))
 }
 
 fn log(trigger: Trigger, outcome: &ReloadOutcome) {
@@ -351,34 +390,4 @@ fn log(trigger: Trigger, outcome: &ReloadOutcome) {
             }
         }
     }
-}
-
-/// Objections that have refused a change, as the admin plane and the log show them.
-/// `missing` says why approvals have not lifted them.
-pub fn refusals(objections: &[Objection], missing: Vec<String>) -> Vec<outcome::Objection> {
-    let view = |objection: &Objection| outcome::Objection {
-        guard: objection.guard.as_str().to_owned(),
-        what: objection.what.clone(),
-        hint: Some(objection.guard.hint().to_owned()),
-    };
-    let missing = missing.into_iter().map(|what| outcome::Objection {
-        guard: "approvals".to_owned(),
-        what,
-        hint: None,
-    });
-    objections.iter().filter(|objection| objection.refuses()).map(view).chain(missing).collect()
-}
-
-/// Problems as the admin plane and the log show them.
-pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
-    let view = |problem: &Problem| ProblemView {
-        file: Some(problem.file.to_string()),
-        line: problem.line.map(u64::from),
-        column: problem.column.map(u64::from),
-        path: (!problem.path.is_empty()).then(|| problem.path.to_string()),
-        what: problem.what.to_string(),
-        expected: (!problem.expected.is_empty()).then(|| problem.expected.to_string()),
-        hint: problem.hint.as_ref().map(ToString::to_string),
-    };
-    problems.iter().map(view).collect()
 }

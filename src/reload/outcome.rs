@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -124,6 +124,36 @@ pub struct ReloadRequest {
     pub reply: oneshot::Sender<Result<ReloadOutcome, StaleGeneration>>,
 }
 
+/// What an operator asks for over a broken glass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// An override, in place of the one in force.
+    Begin {
+        /// `keep` or `restore`.
+        aim: String,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        by: String,
+        /// How long it is to hold.
+        lasts: Duration,
+    },
+    /// Its end before its time.
+    End {
+        /// Who says so.
+        by: String,
+    },
+}
+
+/// An admin call's override. What the files say is looked at anew under it.
+#[derive(Debug)]
+pub struct OverrideRequest {
+    /// What is asked.
+    pub asked: Asked,
+    /// The outcome of looking at the files, or why nothing has changed.
+    pub reply: oneshot::Sender<Result<ReloadOutcome, Objection>>,
+}
+
 /// Another generation is in force than the caller meant to replace; nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("generation {current} is in force, not the one that was to be replaced")]
@@ -141,6 +171,8 @@ pub const QUEUED_REQUESTS: usize = 8;
 pub struct ReloadHandle {
     /// Asks.
     pub requests: mpsc::Sender<ReloadRequest>,
+    /// Overrides.
+    pub overrides: mpsc::Sender<OverrideRequest>,
     /// Looks.
     pub last: watch::Receiver<Arc<ReloadReport>>,
 }
@@ -150,6 +182,8 @@ pub struct ReloadHandle {
 pub struct ReloadInbox {
     /// Wishes.
     pub requests: mpsc::Receiver<ReloadRequest>,
+    /// Overrides.
+    pub overrides: mpsc::Receiver<OverrideRequest>,
     /// Where the task puts its last report.
     pub last: watch::Sender<Arc<ReloadReport>>,
 }
@@ -157,10 +191,12 @@ pub struct ReloadInbox {
 /// A connected pair; `start` reports how the configuration of the start came in force.
 pub fn handles(start: ReloadReport) -> (ReloadHandle, ReloadInbox) {
     let (request_sender, request_receiver) = mpsc::channel(QUEUED_REQUESTS);
+    // One at a time: two people who break the glass at once had better talk to each other.
+    let (overrides, override_receiver) = mpsc::channel(1);
     let (last_sender, last_receiver) = watch::channel(Arc::new(start));
     (
-        ReloadHandle { requests: request_sender, last: last_receiver },
-        ReloadInbox { requests: request_receiver, last: last_sender },
+        ReloadHandle { requests: request_sender, overrides, last: last_receiver },
+        ReloadInbox { requests: request_receiver, overrides: override_receiver, last: last_sender },
     )
 }
 

@@ -119,6 +119,8 @@ families! {
         "1 when the last reload was applied or found nothing to change, 0 when it was turned down.";
     LAST_GOOD_AGE = gauge "cellgate_last_good_age_seconds"
         "Age of the last good configuration while it is served in place of the files; 0 otherwise.";
+    BREAK_GLASS = gauge "cellgate_break_glass_until_timestamp_seconds"
+        "Until when an operator has broken the glass, Unix time; 0 otherwise.";
     ACCOUNTS = gauge "cellgate_accounts"
         "Rows of the account table in force.";
     CERTIFICATE_NOT_AFTER = gauge "cellgate_certificate_not_after_seconds"

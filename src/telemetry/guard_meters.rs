@@ -13,6 +13,7 @@ pub struct GuardMeters {
     objections: Vec<[Counter; 2]>,
     modes: Vec<Gauge>,
     accounts_limit: Gauge,
+    break_glass: Gauge,
 }
 
 impl GuardMeters {
@@ -28,6 +29,7 @@ impl GuardMeters {
             objections: objections.collect(),
             modes: Guard::ALL.iter().map(mode).collect(),
             accounts_limit: registry.gauge(&families::ACCOUNTS_LIMIT, &[]),
+            break_glass: registry.gauge(&families::BREAK_GLASS, &[]),
         }
     }
 
@@ -37,6 +39,11 @@ impl GuardMeters {
         if let Some(counters) = position.and_then(|position| self.objections.get(position)) {
             counters[usize::from(mode == Mode::Enforce)].increment(1);
         }
+    }
+
+    /// Says until when an operator has broken the glass, in seconds since the Unix epoch.
+    pub fn break_glass(&self, until: Option<i64>) {
+        self.break_glass.set(until.unwrap_or(0) as f64);
     }
 
     /// Shows what the guards do, and how many rows the account table may have.

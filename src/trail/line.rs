@@ -33,6 +33,8 @@ pub enum Event {
     Intent,
     /// A reload has ended.
     Outcome,
+    /// An operator takes the responsibility, or gives it back (`docs/approvals.md`).
+    Override,
     /// An operator keeps or restores what served before.
     Rollback,
     /// The file before this line ends within a line: whoever wrote it died, or the disk was full.
@@ -266,6 +268,7 @@ impl Event {
             Self::Start => "start",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
+            Self::Override => "override",
             Self::Rollback => "rollback",
             Self::Torn => "torn",
             Self::Broken => "broken",
@@ -352,6 +355,7 @@ mod tests {
             Event::Start,
             Event::Intent,
             Event::Outcome,
+            Event::Override,
             Event::Rollback,
             Event::Torn,
             Event::Broken,

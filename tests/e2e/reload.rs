@@ -3,6 +3,7 @@
 //! sends its account.
 
 mod approved;
+mod break_glass;
 mod certificates;
 mod files;
 mod guards;

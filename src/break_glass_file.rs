@@ -1,0 +1,86 @@
+//! The override in force, in the state folder: a restart must not end what an operator has decided. Reads and writes;
+//! [`approval::break_glass`](crate::approval::break_glass) decides.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::approval::break_glass::Override;
+use crate::state_file;
+
+/// Name of the file in the state folder.
+pub const FILE_NAME: &str = "break-glass.cellgate";
+
+/// First word of the file; the number is the version of the format.
+const MAGIC: &str = "cellgate-break-glass 1";
+
+/// Largest file that is read back: a reason and a name at their longest, escaped, with room.
+const MAX_BYTES: u64 = 16 * 1024;
+
+/// The override that was put down, also one that is over. Without the file there is none; a damaged file is none, and
+/// says so: it lifts nothing.
+pub fn load(state_dir: &Path) -> Option<Override> {
+    let path = state_dir.join(FILE_NAME);
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    let damaged = |reason: &str| {
+        tracing::error!(path = %path.display(), reason, "the override in the state folder is not believed");
+        None
+    };
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => damaged(&error.to_string()),
+        Ok(_) => match state_file::unsealed(MAGIC, &bytes) {
+            Err(reason) => damaged(reason),
+            Ok(rest) => {
+                serde_json::from_slice(rest).or_else(|error| damaged(&error.to_string()).ok_or(())).ok()
+            }
+        },
+    }
+}
+
+/// Puts an override down; `None` ends it.
+///
+/// # Errors
+/// The state folder cannot be written; what was there before is still there.
+pub fn save(state_dir: &Path, asked: Option<&Override>) -> io::Result<()> {
+    match asked {
+        Some(asked) => {
+            let text = serde_json::to_vec(asked).expect("words and numbers are JSON");
+            state_file::replace(state_dir, FILE_NAME, &state_file::sealed(MAGIC, &text))
+        }
+        None => match fs::remove_file(state_dir.join(FILE_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::approval::break_glass::Aim;
+
+    #[test]
+    fn what_was_put_down_is_read_back_and_a_changed_byte_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()), None);
+        let asked = Override::new(Aim::Restore, "us1 \"burns\"", "ann", Duration::from_secs(600), 7).unwrap();
+        save(dir.path(), Some(&asked)).unwrap();
+        assert_eq!(load(dir.path()), Some(asked));
+        let path = dir.path().join(FILE_NAME);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert_eq!(load(dir.path()), None, "byte {at}");
+        }
+        save(dir.path(), None).unwrap();
+        save(dir.path(), None).unwrap();
+        assert!(!path.exists());
+    }
+}

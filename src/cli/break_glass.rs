@@ -1,0 +1,109 @@
+//! `cellgate break-glass`: what one operator on the machine decides alone, for a limited time and with a reason.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::admin_socket::{Answer, ask_with};
+use super::{FAILED, OK, complain, print_line};
+use crate::config::time::parse_duration;
+
+/// Longer than the admin plane lets a reload take.
+const WITHIN: Duration = Duration::from_secs(70);
+
+/// Keep what serves whatever the files say, or let what has served here before serve again although guards object.
+///
+/// For whoever is awake alone. It lasts as long as --for says, is written into the audit trail first, and shows on
+/// /readyz, in the metrics and in the log. It never lifts an objection about a protected cell, and never takes an account
+/// back to where it was: that needs approvals.
+///
+/// Exit codes: 0 it is in force (or ended), 1 it is not, 3 it is, and the files are still refused.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Serve on what serves, whatever the files say
+    Keep(Begin),
+    /// Let what has served here before serve again
+    Restore(Begin),
+    /// End it before its time; the files are looked at anew
+    End(Who),
+}
+
+#[derive(Debug, clap::Args)]
+struct Begin {
+    /// Why, for those who read the audit trail
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// How long: 1m to 4h
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = span)]
+    lasts: Duration,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, clap::Args)]
+struct Who {
+    /// Your name; the user that runs this where it is not given
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The admin socket
+    #[arg(long, value_name = "PATH", default_value = "state/admin.sock")]
+    socket: PathBuf,
+}
+
+/// It is in force, and what the files say is still refused.
+const REFUSED: u8 = 3;
+
+fn span(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a time such as 30m or 2h".to_owned())
+}
+
+impl Who {
+    /// Never empty: somebody must be named.
+    fn name(&self) -> String {
+        let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+        self.name.clone().or_else(user).unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (begin, aim) = match &args.what {
+        What::Keep(begin) => (begin, "keep"),
+        What::Restore(begin) => (begin, "restore"),
+        What::End(who) => {
+            let body = serde_json::json!({ "by": who.name() }).to_string();
+            let answer = ask_with(&who.socket, "DELETE /break-glass", &body, WITHIN)?;
+            return told(&answer, "the override is over", false);
+        }
+    };
+    let Begin { reason, lasts, who } = begin;
+    let body =
+        serde_json::json!({ "aim": aim, "reason": reason, "by": who.name(), "seconds": lasts.as_secs() });
+    let answer = ask_with(&who.socket, "POST /break-glass", &body.to_string(), WITHIN)?;
+    told(&answer, &format!("the override to {aim} is in force"), aim == "keep")
+}
+
+/// `keeps`: that the files are refused is what was asked for.
+fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
+    let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    if !answer.is_ok {
+        complain(&format!("cellgate: {} {}", text(&said["what"]), text(&said["next"])));
+        return Ok(FAILED.into());
+    }
+    let outcome = text(&said["outcome"]);
+    print_line(&format!("{done}; the files: {outcome}"))?;
+    let refused = !keeps && ["refused", "rejected"].contains(&&*outcome);
+    for list in ["objections", "problems"] {
+        for one in said[list].as_array().into_iter().flatten() {
+            let guard = one["guard"].as_str().map_or_else(String::new, |guard| format!("{guard}: "));
+            print_line(&format!("  {guard}{}", text(&one["what"])))?;
+        }
+    }
+    Ok(if refused { REFUSED } else { OK }.into())
+}

@@ -1,0 +1,53 @@
+//! Problems and objections as the admin plane, the log and the metrics are told of them.
+
+use super::outcome::{self, ProblemView};
+use crate::config::Problem;
+use crate::config::guard::Objection;
+use crate::telemetry::metrics::Metrics;
+
+/// Counts what guards object to, and says what those would have refused that only watch.
+pub fn note_objections(metrics: &Metrics, objections: &[Objection]) {
+    for objection in objections {
+        metrics.guards.objected(objection.guard, objection.mode);
+        if !objection.refuses() {
+            tracing::warn!(%objection, "a guard in observe mode would have refused this change");
+        }
+    }
+}
+
+/// Says what an operator should know of what is now in force.
+pub fn warn_of(remarks: &[String]) {
+    for remark in remarks {
+        tracing::warn!("{remark}");
+    }
+}
+
+/// Objections that have refused a change, as the admin plane and the log show them.
+/// `missing` says why approvals have not lifted them.
+pub fn refusals(objections: &[Objection], missing: Vec<String>) -> Vec<outcome::Objection> {
+    let view = |objection: &Objection| outcome::Objection {
+        guard: objection.guard.as_str().to_owned(),
+        what: objection.what.clone(),
+        hint: Some(objection.guard.hint().to_owned()),
+    };
+    let missing = missing.into_iter().map(|what| outcome::Objection {
+        guard: "approvals".to_owned(),
+        what,
+        hint: None,
+    });
+    objections.iter().filter(|objection| objection.refuses()).map(view).chain(missing).collect()
+}
+
+/// Problems as the admin plane and the log show them.
+pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
+    let view = |problem: &Problem| ProblemView {
+        file: Some(problem.file.to_string()),
+        line: problem.line.map(u64::from),
+        column: problem.column.map(u64::from),
+        path: (!problem.path.is_empty()).then(|| problem.path.to_string()),
+        what: problem.what.to_string(),
+        expected: (!problem.expected.is_empty()).then(|| problem.expected.to_string()),
+        hint: problem.hint.as_ref().map(ToString::to_string),
+    };
+    problems.iter().map(view).collect()
+}
