@@ -195,9 +195,15 @@ fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Whether some decoder makes `key` of `name`.
+/// Whether some decoder makes `key` of `name`, or some framework a list or a map of that name, or one that does not look at
+/// case.
 fn reads_as(name: &str, key: &str) -> bool {
-    if name == key {
+    // `account_id[]=1`, `account_id[0]=1` (PHP, Rails, qs).
+    let is = |text: &[u8]| {
+        let base = text.split(|byte| *byte == b'[').next().unwrap_or_default();
+        base.eq_ignore_ascii_case(key.as_bytes())
+    };
+    if is(name.as_bytes()) {
         return true;
     }
     if !name.contains(['%', '+']) {
@@ -212,7 +218,7 @@ fn reads_as(name: &str, key: &str) -> bool {
     let blank = |byte: &u8| matches!(byte, b'+' | b' ');
     let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
-    &text[start..end] == key.as_bytes()
+    is(&text[start..end])
 }
 
 fn in_headers(

@@ -177,6 +177,12 @@ fn ambiguous_texts_are_refused() {
         "account_id%20=1",
         "x=1;account_id=2",
         "account_id=1;account_id=2",
+        "ACCOUNT_ID=1",
+        "account_id=1&Account_Id=2",
+        "account_id[]=1",
+        "account_id=1&account_id[0]=2",
+        "account%5Fid%5B%5D=1",
+        "x=1;ACCOUNT_ID[a]=2",
     ] {
         check(get(&format!("cloud.getdbt.com/?{query}")), "duplicate_key");
     }
