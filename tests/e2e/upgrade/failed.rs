@@ -71,6 +71,17 @@ fn a_program_that_cannot_serve_changes_nothing() {
     let page = raw_http::page(line.first.admin(), "/metrics").text();
     assert!(page.contains(r#"cellgate_upgrades_total{result="taken_over"} 1"#), "{page}");
     assert_eq!(raw_http::ask(&mut raw_http::tcp(line.first.addr("http")), REQUEST).unwrap().status, 200);
+
+    // One that serves, but not what the files say, is no whole success.
+    let table = folder.read("config/accounts.csv");
+    folder.write("config/accounts.csv", "account,prefixes,cell\n1,,nowhere\n");
+    let said = ask(&folder);
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(3), "{words}");
+    assert!(words.contains("The last good configuration") && words.contains("\"nowhere\""), "{words}");
+    folder.write("config/accounts.csv", &table);
+    line.another(&folder);
+    line.drained();
 }
 
 #[test]
