@@ -10,11 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::ArgGroup;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{OK, complain, now, print, print_line};
 use crate::approval::file::{EXTENSION, FOLDER};
 use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
 use crate::approval::{Approval, Digest, FleetId, MAX_AGE_SECONDS, NAMESPACE, Nonce, Statement};
+use crate::config::plan::digest_of;
 use crate::config::problem::quoted;
 use crate::config::time::{parse_duration, show_duration, show_moment};
 
@@ -72,8 +74,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         complain(&in_words(&statement, now));
         return finish(&statement, &text, &signature, args.out.as_deref());
     }
-    let statement = args.statement(now)?;
+    let (statement, objections) = args.statement(now)?;
     complain(&in_words(&statement, now));
+    for Objection { guard, mode, what } in &objections {
+        complain(&format!("  {guard} ({mode}): {what}"));
+    }
     let text = statement.text();
     match &args.key {
         None => {
@@ -100,13 +105,23 @@ struct Plan {
     digest: String,
     base: Option<String>,
     candidate: String,
+    #[serde(default)]
+    objections: Vec<Objection>,
+}
+
+/// What a guard has against it: why it needs somebody's word.
+#[derive(Deserialize)]
+struct Objection {
+    guard: String,
+    mode: String,
+    what: String,
 }
 
 /// The version of the plan that is known here.
 const PLAN_VERSION: u32 = 1;
 
 impl Args {
-    fn statement(&self, now: i64) -> anyhow::Result<Statement> {
+    fn statement(&self, now: i64) -> anyhow::Result<(Statement, Vec<Objection>)> {
         let mut nonce = [0; 16];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no random numbers"))?;
         let said = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -117,7 +132,7 @@ impl Args {
                 let (fleet, base) = (said(&self.fleet), self.base.clone());
                 (
                     "the command line".to_owned(),
-                    Plan { version: PLAN_VERSION, fleet, digest, base, candidate },
+                    Plan { version: PLAN_VERSION, fleet, digest, base, candidate, objections: Vec::new() },
                 )
             }
         };
@@ -125,7 +140,7 @@ impl Args {
             anyhow!("{source}: the {what} is {}; expected {expected}", quoted(found))
         };
         let base = plan.base.as_deref().map_or(Some(None), parse_base);
-        Ok(Statement {
+        let statement = Statement {
             fleet: FleetId::parse(&plan.fleet).ok_or_else(|| wrong("fleet", &plan.fleet, FLEET))?,
             plan: Digest::parse(&plan.digest)
                 .ok_or_else(|| wrong("digest of the plan", &plan.digest, DIGEST))?,
@@ -136,19 +151,28 @@ impl Args {
             })?,
             nonce: Nonce(nonce),
             expires: now.saturating_add(self.expires),
-        })
+        };
+        Ok((statement, plan.objections))
     }
 }
 
 fn read_plan(path: &Path) -> anyhow::Result<Plan> {
-    let plan: Plan = serde_json::from_str(&read(path)?).with_context(|| {
-        format!("{} is no plan; expected what cellgate plan has written as JSON", path.display())
-    })?;
+    let no_plan =
+        || format!("{} is no plan; expected what cellgate plan has written as JSON", path.display());
+    let content: Value = serde_json::from_str(&read(path)?).with_context(no_plan)?;
+    let plan = Plan::deserialize(&content).with_context(no_plan)?;
     ensure!(
         plan.version == PLAN_VERSION,
         "{} is a plan of version {}; this cellgate knows version {PLAN_VERSION}: take the cellgate that made it",
         path.display(),
         plan.version
+    );
+    let digest = digest_of(&content);
+    ensure!(
+        digest == plan.digest,
+        "{}: its digest is {}, and that of what stands in it is {digest}: somebody has changed it; make the plan anew",
+        path.display(),
+        quoted(&plan.digest)
     );
     Ok(plan)
 }

@@ -1,16 +1,16 @@
 //! A plan: what a configuration would change, and what guards have against it, before anybody lets it serve.
 //! Data and its texts; who compares what with what is `start`'s and `reload`'s.
 
+mod digest;
 mod make;
 mod text;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
 use super::diff::{Changes, Diff, Traffic};
 use super::guard::Objection;
-use crate::policy::hex::hex;
 
+pub use digest::digest_of;
 pub use make::{Boots, Requests};
 
 /// What stands in place of a hash where nothing served before.
@@ -121,8 +121,7 @@ struct ObjectionView<'a> {
 impl Plan {
     /// SHA-256 of what changes, lower-case hex: what people approve.
     pub fn digest(&self) -> String {
-        let text = serde_json::to_vec(&self.content()).expect("text and numbers always serialise");
-        hex(digest(&SHA256, &text))
+        digest_of(&serde_json::to_value(self.content()).expect("text and numbers always serialise"))
     }
 
     /// How it ends.

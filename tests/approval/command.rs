@@ -3,7 +3,9 @@
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cellgate::approval::{Judgement, Used, judge};
+use cellgate::approval::{Demand, Digest, Judgement, Used, judge};
+use cellgate::config::plan::digest_of;
+use serde_json::json;
 
 use crate::keys::{Keys, good};
 use crate::{allowed, demand, file, short};
@@ -18,18 +20,28 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A plan, and its digest.
+fn planned() -> (String, String) {
+    let (base, candidate) = ("03".repeat(32), "02".repeat(32));
+    let mut plan =
+        json!({ "version": 1, "fleet": "prod-us", "base": base, "candidate": candidate, "cells": [] });
+    let digest = digest_of(&plan);
+    plan["digest"] = digest.as_str().into();
+    plan["objections"] =
+        json!([{ "guard": "removal", "mode": "enforce", "what": "cells that served are gone: us1" }]);
+    (plan.to_string(), digest)
+}
+
 fn plan() -> String {
-    let (plan, base, candidate) = ("01".repeat(32), "03".repeat(32), "02".repeat(32));
-    format!(
-        r#"{{"version":1,"fleet":"prod-us","digest":"{plan}","base":"{base}","candidate":"{candidate}","cells":[]}}"#
-    )
+    planned().0
 }
 
 /// Of a file in the folder of the keys, by now.
 fn judged(keys: &Keys, name: &str, line: &str) -> Judgement {
     let text = std::fs::read_to_string(keys.path().join(name)).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    judge(&[file(name, &text)], &demand(1), &allowed(line), &Used::default(), i64::try_from(now).unwrap())
+    let demand = Demand { plan: Digest::parse(&planned().1).unwrap(), ..demand(1) };
+    judge(&[file(name, &text)], &demand, &allowed(line), &Used::default(), i64::try_from(now).unwrap())
 }
 
 #[test]
@@ -43,10 +55,11 @@ fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
     let words = said(&output);
     for expect in [
         "You approve one change of the fleet prod-us, and nothing else:",
-        &format!("plan   {}", "01".repeat(32)),
+        &format!("plan   {}", planned().1),
         &format!("from   {}  (serves now)", "03".repeat(32)),
         &format!("to     {}", "02".repeat(32)),
         "(90m from now)",
+        "  removal (enforce): cells that served are gone: us1",
         &format!("Signed by {}.", alice.fingerprint()),
         "approvals/ of the configuration folder",
     ] {
@@ -58,7 +71,7 @@ fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
     // Again, it is another approval; and by itself it takes a name of its own.
     let output = approve(&keys, &["--plan", "plan.json", "--key", "alice"]);
     let name = good(&output);
-    assert!(name.starts_with("010101010101-") && name.ends_with(".approval\n"), "{name}");
+    assert!(name.starts_with(&format!("{}-", &planned().1[..12])) && name.ends_with(".approval\n"), "{name}");
     let again = judged(&keys, name.trim_end(), &line);
     assert!(again.met);
     assert_ne!(again.accepted[0].nonce, judgement.accepted[0].nonce);
@@ -68,7 +81,7 @@ fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
 fn a_key_on_another_machine_signs_the_printed_statement() {
     let keys = Keys::default();
     let alice = keys.make("alice", "ecdsa", "256");
-    let (plan, base, candidate) = ("01".repeat(32), "03".repeat(32), "02".repeat(32));
+    let (plan, base, candidate) = (planned().1, "03".repeat(32), "02".repeat(32));
     let by_hand = [
         "--plan-digest",
         &plan,
@@ -109,7 +122,8 @@ fn mistakes_are_told_and_nothing_is_written() {
     let write = |name: &str, text: &str| std::fs::write(keys.path().join(name), text).unwrap();
     write("plan.json", &plan());
     write("newer.json", &plan().replacen("\"version\":1", "\"version\":2", 1));
-    write("short.json", &plan().replacen("\"digest\":\"01", "\"digest\":\"", 1));
+    write("short.json", &plan().replacen("\"digest\":\"", "\"digest\":\"0", 1));
+    write("changed.json", &plan().replacen("\"cells\":[]", "\"cells\":[1]", 1));
     write("unnamed.json", &plan().replacen("prod-us", "prod us", 1));
     write("text.json", "no JSON");
     write("taken.approval", "what was here");
@@ -131,7 +145,8 @@ fn mistakes_are_told_and_nothing_is_written() {
         ("--plan nowhere.json --key alice", 1, "reading nowhere.json"),
         ("--plan text.json --key alice", 1, "text.json is no plan; expected what cellgate plan"),
         ("--plan newer.json --key alice", 1, "is a plan of version 2; this cellgate knows version 1"),
-        ("--plan short.json --key alice", 1, "short.json: the digest of the plan is"),
+        ("--plan short.json --key alice", 1, "short.json: its digest is"),
+        ("--plan changed.json --key alice", 1, "somebody has changed it; make the plan anew"),
         ("--plan unnamed.json --key alice", 1, "the fleet is \"prod us\"; expected 1 to 63 letters"),
         ("--plan plan.json --key nobody", 1, "ssh-keygen has not signed with nobody"),
         ("--plan plan.json --key weak", 1, "no replica would count it: "),
@@ -151,7 +166,7 @@ fn mistakes_are_told_and_nothing_is_written() {
         assert!(output.stdout.is_empty(), "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 19);
+    assert_eq!(checked, 20);
     assert_eq!(std::fs::read_dir(keys.path()).unwrap().count(), before);
     assert_eq!(std::fs::read_to_string(keys.path().join("taken.approval")).unwrap(), "what was here");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
