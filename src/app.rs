@@ -42,7 +42,7 @@ use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, NoteReady, Readiness, Reason};
 use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadReport, handles};
-use crate::reload::{QUEUED_SIGNALS, Reloader, Watch, note_objections, warn_of};
+use crate::reload::{QUEUED_SIGNALS, Reloader, Staging, Watch, note_objections, warn_of};
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
 use crate::state_lock::StateLock;
@@ -50,7 +50,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use beginning::{approvers, broken_glass, first, start_report, watched_folders};
+use beginning::{approvers, broken_glass, first, prepare_state_dir, replica, start_report, watched_folders};
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -118,6 +118,8 @@ pub struct Prepared {
     upgrades: mpsc::Receiver<UpgradeRequest>,
     state_lock: StateLock,
     took: Vec<String>,
+    /// The files differ from what serves, and come in force in steps.
+    in_steps: bool,
 }
 
 /// Reads the configuration and takes or makes every socket.
@@ -127,7 +129,7 @@ pub struct Prepared {
 pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
     let started = start::start(&options.given(), unix_seconds(now), &|folder| requests_of(folder, now))?;
-    let Started { boot, config, sources, fallback, observed, approved, bootstrapped } = started;
+    let Started { boot, config, sources, fallback, observed, approved, bootstrapped, in_steps } = started;
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
@@ -158,6 +160,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         upgrades,
         state_lock,
         took: sockets.took(),
+        in_steps,
     })
 }
 
@@ -179,7 +182,7 @@ impl Prepared {
         let mut reloader = shared.reloader(&options, fallback.as_ref());
         let watched = watched_folders(&options.config, &self.sources);
         // While a predecessor served, it alone saw what changed.
-        let look_at_once = !self.took.is_empty();
+        let look_at_once = !self.took.is_empty() || self.in_steps;
         let now = unix_seconds(self.started);
         if let Some(approved) = &self.approved {
             keep::use_up(approved, &shared.boot.state_dir, now)?;
@@ -268,6 +271,7 @@ impl Shared {
             state: Arc::clone(&self.state),
             fallback: fallback.map(note),
             break_glass: broken_glass(self),
+            staging: Staging::new(&self.boot.state_dir, replica(&self.boot), Arc::clone(&self.readiness)),
         }
     }
 }
@@ -310,6 +314,7 @@ impl DataPlane {
         for bound in bound {
             runtime.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
         }
+        runtime.spawn(Arc::clone(&service.0).follow_moves());
         runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
         runtime.spawn(tasks::warn_of_endings(Arc::clone(&shared.live)));
         runtime.spawn(tasks::keep_learned(
@@ -320,22 +325,6 @@ impl DataPlane {
         ));
         (runtime, drain)
     }
-}
-
-fn prepare_state_dir(state_dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let name = || format!("state folder {}", state_dir.display());
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).with_context(|| {
-        format!("making the {}: choose a folder that this user may write (state_dir in boot.yaml)", name())
-    })?;
-    let mode = state_dir.metadata().with_context(name)?.mode();
-    anyhow::ensure!(
-        mode & 0o022 == 0,
-        "the {} can be written by others (mode {:o}): chmod go-w it, for what is in it is believed at the next start",
-        name(),
-        mode & 0o777,
-    );
-    Ok(())
 }
 
 fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {

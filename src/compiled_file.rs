@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use crate::config::compiled::{Compiled, MAX_HEAD};
 use crate::config::{self, Boot, Config, Problem, Sources};
-use crate::policy::snapshot::Snapshot;
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -26,20 +25,20 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// How much is compared at once: so large that calls to the system do not count.
 const CHUNK: usize = 256 * 1024;
 
-/// As [`config::parse_all`]; takes the tables of these files from what serves or from the state folder, where they
-/// are there. `state_dir` replaces the one that `boot.yaml` names.
+/// As [`config::parse_all`]; takes the tables of these files from those that are `known`, or from the state folder,
+/// where they are there. `state_dir` replaces the one that `boot.yaml` names.
 ///
 /// # Errors
 /// All problems of the files.
 pub fn parse_all(
     sources: &Sources,
     state_dir: Option<&Path>,
-    live: Option<&Snapshot>,
+    known: Option<Compiled>,
     now: i64,
 ) -> Result<(Boot, Config), Vec<Problem>> {
     let hash = config::hash(sources);
-    let compiled = match live.filter(|live| live.hash == hash) {
-        Some(live) => Some(Compiled::of(live)),
+    let compiled = match known.filter(|known| known.hash == hash) {
+        Some(known) => Some(known),
         None => match state_dir {
             Some(state_dir) => load(state_dir, &hash),
             None => config::parse_boot(sources).ok().and_then(|boot| load(&boot.state_dir, &hash)),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub use self::client_certificate::Shown;
 use self::client_certificate::{Asked, Way};
 use crate::policy::annotate;
-use crate::policy::decide::{Decision, Source, Verdict, decide};
+use crate::policy::decide::{Decision, Source, Verdict, Why, decide};
 use crate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
 use crate::policy::forwarding::{self, Told};
 use crate::policy::gate::{self, ParsedHead};
@@ -25,6 +25,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// What stands for values that only a running process and a real request have.
 const GENERATION: &str = "(of the running process)";
+
+/// The verdict on a request that waits because its account moves.
+const HOLD: &str = "hold, for the account is moving";
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -161,6 +164,10 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         Verdict::Forward { cell, why } => {
             ("forward".to_owned(), None, Some(snapshot.cell(*cell).name.to_string()), Some(why.as_str()))
         }
+        Verdict::Hold { cell } => {
+            let cell = snapshot.cell(*cell).name.to_string();
+            (HOLD.to_owned(), None, Some(cell), Some(Why::Mapped.as_str()))
+        }
         Verdict::Redirect { location } => (format!("redirect to {location}"), None, None, None),
         Verdict::Refuse(refusal) => ("refuse".to_owned(), Some(*refusal), None, None),
     };
@@ -205,6 +212,7 @@ impl Explanation {
         let account = self.account.map_or_else(String::new, |account| format!(" (account {account})"));
         let decided = match (&self.refusal, &self.cell) {
             (Some(refusal), _) => format!("{} {}", refusal.status(), refusal.label()),
+            (None, Some(cell)) if self.verdict == HOLD => format!("waits at {cell}{account}"),
             (None, Some(cell)) => format!("{cell}{account}"),
             (None, None) => self.verdict.clone(),
         };

@@ -25,6 +25,7 @@ pub mod systemd;
 pub mod compiled_file;
 pub mod last_good;
 pub mod learned_file;
+pub mod rolled_back;
 pub mod trail;
 
 pub mod history;

@@ -1,28 +1,84 @@
 //! The one place where the serving snapshot lives. Readers pin it; only `reload` replaces it.
+//!
+//! Beside what serves a candidate may stand, which serves a share of the accounts first. Everything that belongs to no
+//! account (connections, TLS, the gate, what operators look at) belongs to what serves.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
+use crate::policy::canary::Candidate;
 use crate::policy::snapshot::Snapshot;
 
 /// The serving snapshot.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Snapshot>);
+pub struct Live {
+    pinned: ArcSwap<Pinned>,
+    /// Says that there is a newer one, and not which: nobody serves from here.
+    replaced: watch::Sender<()>,
+}
+
+/// What serves at one moment.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Everybody, but for the candidate's share.
+    pub stable: Arc<Snapshot>,
+    /// A share of the accounts, where one stands.
+    pub candidate: Option<Arc<Candidate>>,
+}
+
+/// Tells of snapshots that are replaced after it was made.
+#[derive(Debug)]
+pub struct Replacements(watch::Receiver<()>);
 
 impl Live {
     /// Serves `first` until the first [`replace`](Self::replace).
     pub fn new(first: Arc<Snapshot>) -> Self {
-        Self(ArcSwap::new(first))
+        let pinned = Pinned { stable: first, candidate: None };
+        Self { pinned: ArcSwap::from_pointee(pinned), replaced: watch::Sender::new(()) }
     }
 
-    /// The snapshot of this moment. A request pins once, at its head, and keeps it to its end.
+    /// The snapshot of this moment. Whoever has no account in hand pins this.
     pub fn pin(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        Arc::clone(&self.pinned.load().stable)
     }
 
-    /// Serves `next` from now on. Cannot fail: everything fallible has happened before.
+    /// The same with the candidate beside it. A request pins once, at its head, and keeps to its end the one of both
+    /// that its account belongs to.
+    pub fn pin_both(&self) -> Pinned {
+        Pinned::clone(&self.pinned.load())
+    }
+
+    /// Serves `next` from now on, whole. Cannot fail: everything fallible has happened before.
     pub fn replace(&self, next: Arc<Snapshot>) {
-        self.0.store(next);
+        self.pinned.store(Arc::new(Pinned { stable: next, candidate: None }));
+        self.replaced.send_replace(());
+    }
+
+    /// Lets this candidate, or none, stand beside what serves. There is one writer, so that nothing is lost between the
+    /// two steps. No account moves by it, so nobody who waits for that is told.
+    pub fn try_out(&self, candidate: Option<Arc<Candidate>>) {
+        self.pinned.store(Arc::new(Pinned { stable: self.pin(), candidate }));
+    }
+
+    /// Whether this is what serves at this moment, apart from a candidate's share.
+    pub fn is_newest(&self, stable: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.pinned.load().stable, stable)
+    }
+
+    /// To wait on. To be made before one looks: what is replaced after the look is then not missed.
+    pub fn replacements(&self) -> Replacements {
+        Replacements(self.replaced.subscribe())
+    }
+}
+
+impl Replacements {
+    /// Returns when a snapshot was replaced since the last time, or since this was made. Never when nobody is left who
+    /// could.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }

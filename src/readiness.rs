@@ -34,6 +34,20 @@ pub enum Reason {
         /// Who, until when and why.
         told: String,
     },
+    /// A new configuration serves a share of the accounts, or waits for its turn.
+    Staged {
+        /// Its number.
+        generation: u64,
+        /// Its configuration hash.
+        hash: String,
+    },
+    /// The files are a configuration that was put on trial and taken back; what served before serves.
+    RolledBack {
+        /// Its configuration hash.
+        hash: String,
+        /// What it did.
+        cause: String,
+    },
     /// The last good configuration is older than the operator allows. Follows from
     /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
     LastGoodTooOld {
@@ -102,6 +116,8 @@ impl Reason {
             Self::LastGoodTooOld { .. } => "last_good_too_old",
             Self::Bootstrapped => "bootstrapped",
             Self::BreakGlass { .. } => "break_glass",
+            Self::Staged { .. } => "staged",
+            Self::RolledBack { .. } => "rolled_back",
         }
     }
 
@@ -116,6 +132,8 @@ impl Reason {
             | Self::Draining
             | Self::Bootstrapped
             | Self::BreakGlass { .. }
+            | Self::Staged { .. }
+            | Self::RolledBack { .. }
             | Self::LastGoodTooOld { .. } => None,
         }
     }

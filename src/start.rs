@@ -13,12 +13,13 @@ use crate::approval_files::{Approved, Approvers};
 use crate::break_glass_file;
 use crate::compiled_file;
 use crate::config::compiled::Compiled;
-use crate::config::guard::{Guards, Objection};
-use crate::config::plan::{Boots, Plan, Requests, Verdict};
+use crate::config::guard::{Guard, Guards, Objection};
+use crate::config::plan::{Boots, By, Plan, Requests, Verdict};
 use crate::config::{self, BOOT_FILE, Boot, Config, Problem, ROUTING_FILE, Sources};
 use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
 use crate::policy::snapshot::Snapshot;
+use crate::rolled_back::{Memory, RolledBack};
 
 /// What a start is given.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Started {
     pub approved: Option<Approved>,
     /// There was nothing to compare it with, and somebody said that this is the beginning.
     pub bootstrapped: bool,
+    /// The files are good, and are not served yet: they differ from what served last, and come in force in steps.
+    pub in_steps: bool,
 }
 
 /// Why the last good configuration is served.
@@ -72,6 +75,8 @@ pub enum Why {
     Kept(Box<Override>),
     /// They are well formed, and guards object; and why approvals have not lifted that.
     Refused(Vec<Objection>, Vec<String>),
+    /// They were put on trial and taken back.
+    RolledBack(RolledBack),
 }
 
 /// Nothing can be served.
@@ -97,21 +102,26 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
         Ok(parsed) => parsed,
         Err(problems) => {
             let boot = config::parse_boot(&sources).ok();
-            let base = base(&given.place, &state_dir(given, boot.as_ref()));
+            let base = base(&given.place, &state_dir(given, boot.as_ref()), None);
             return fall_back(given, base, boot, Why::Rejected(problems));
         }
     };
     let state_dir = state_dir(given, Some(&boot));
     let boot = boot.in_state_dir(&state_dir);
-    let base = base(&given.place, &boot.state_dir);
+    let base = base(&given.place, &boot.state_dir, Some(&config));
     let differs = base.as_ref().is_ok_and(|(base, _)| base.config.hash != config.hash);
     if let Some(kept) = kept(&boot.state_dir, now).filter(|_| differs) {
         return fall_back(given, base, None, Why::Kept(Box::new(kept)));
     }
-    let (plan, bootstrapped) = match &base {
-        Ok((base, _)) => (plan(given, base, (&boot, &config), requests), false),
+    if let Some(one) = Memory::load(&boot.state_dir).find(&config.hash).filter(|_| differs) {
+        return fall_back(given, base, Some(boot), Why::RolledBack(one.clone()));
+    }
+    let (mut plan, bootstrapped) = match &base {
+        Ok((base, _)) => (plan(given, By::Starting, base, (&boot, &config), requests), false),
         Err(error) => (Plan::from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
     };
+    // Two pushes that came while nothing ran here look like a mixed one, and accounts that have moved must not stay behind.
+    plan.objections.retain(|objection| objection.guard != Guard::Mixed);
     let mut approved = None;
     if plan.verdict() == Verdict::Refused {
         let rules = base.as_ref().map_or(&boot.guards, |(base, _)| &base.boot.guards);
@@ -120,8 +130,18 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
             Err(missing) => return fall_back(given, base, None, Why::Refused(plan.objections, missing)),
         }
     }
-    let observed = plan.objections;
-    Ok(Started { boot, config, sources, fallback: None, observed, approved, bootstrapped })
+    match base {
+        // What served last serves, until the reload task has had a look: by the same way as any other push.
+        Ok((Base { config, .. }, (sources, _)))
+            if differs && boot.apply.is_some() && !plan.diff.is_about_moves() =>
+        {
+            Ok(Started { in_steps: true, ..Started::of(boot, config, sources) })
+        }
+        _ => {
+            let observed = plan.objections;
+            Ok(Started { observed, approved, bootstrapped, ..Started::of(boot, config, sources) })
+        }
+    }
 }
 
 /// The override that keeps what served last, where one holds.
@@ -180,9 +200,11 @@ pub type Kept = (Sources, SystemTime);
 
 /// What a state folder says served last.
 ///
+/// `read` is a configuration whose tables need not be read again where they are the same.
+///
 /// # Errors
 /// [`LastGoodError`]; also where this version of cellgate finds problems in it.
-pub fn base(place: &Place, state_dir: &Path) -> Result<(Base, Kept), LastGoodError> {
+pub fn base(place: &Place, state_dir: &Path, read: Option<&Config>) -> Result<(Base, Kept), LastGoodError> {
     let LastGood { saved_at, files, .. } = last_good::load(state_dir)?;
     let sources = to_sources(place, files);
     // Judged as of when it was good: a certificate that has expired since is better than none.
@@ -191,15 +213,23 @@ pub fn base(place: &Place, state_dir: &Path) -> Result<(Base, Kept), LastGoodErr
         path: state_dir.join(last_good::FILE_NAME),
         reason: "this version of cellgate finds problems in it",
     };
-    let (boot, config) = compiled_file::parse_all(&sources, Some(state_dir), None, then).map_err(damaged)?;
+    let (boot, config) =
+        compiled_file::parse_all(&sources, Some(state_dir), read.map(Compiled::of_config), then)
+            .map_err(damaged)?;
     let boot = boot.in_state_dir(state_dir);
     let written = SystemTime::UNIX_EPOCH + Duration::from_secs(saved_at);
     Ok((Base { boot, config }, (sources, written)))
 }
 
-/// What a start would change, and what guards have against it.
-pub fn plan(given: &Given, base: &Base, (boot, config): (&Boot, &Config), requests: RequestsIn<'_>) -> Plan {
-    let boots = Boots { before: &base.boot, after: boot, is_pushed: given.place.boot.is_none() };
+/// What would change, and what guards have against it.
+pub fn plan(
+    given: &Given,
+    by: By,
+    base: &Base,
+    (boot, config): (&Boot, &Config),
+    requests: RequestsIn<'_>,
+) -> Plan {
+    let boots = Boots { before: &base.boot, after: boot, is_pushed: given.place.boot.is_none(), by };
     Plan::of_start(boots, &base.config, config, requests(&boot.state_dir))
 }
 
@@ -213,15 +243,7 @@ fn fall_back(
         Ok((Base { boot: old, config }, (sources, written))) => {
             let boot = boot.map_or_else(|| old.clone(), |boot| guarded(boot, &old, given));
             let fallback = Some(Fallback { written, why });
-            Ok(Started {
-                boot,
-                config,
-                sources,
-                fallback,
-                observed: Vec::new(),
-                approved: None,
-                bootstrapped: false,
-            })
+            Ok(Started { fallback, ..Started::of(boot, config, sources) })
         }
         Err(last_good) => Err(CannotStart { folder: given.place.folder.clone(), why, last_good }),
     }
@@ -243,6 +265,22 @@ fn state_dir(given: &Given, boot: Option<&Boot>) -> PathBuf {
     }
 }
 
+impl Started {
+    /// With nothing to be said of it.
+    fn of(boot: Boot, config: Config, sources: Sources) -> Self {
+        Self {
+            boot,
+            config,
+            sources,
+            fallback: None,
+            observed: Vec::new(),
+            approved: None,
+            bootstrapped: false,
+            in_steps: false,
+        }
+    }
+}
+
 impl Why {
     /// `a problem`, `3 objections against it`.
     fn count(&self) -> String {
@@ -252,6 +290,7 @@ impl Why {
             Self::Refused(objections, _) => {
                 (objections.len(), "an objection against it", "objections against it")
             }
+            Self::RolledBack(_) => (1, "a rollback behind it", ""),
         };
         if count == 1 { one.to_owned() } else { format!("{count} {many}") }
     }
@@ -263,6 +302,9 @@ impl Why {
             Self::Kept(asked) => vec![asked.to_string()],
             Self::Refused(objections, missing) => {
                 objections.iter().map(ToString::to_string).chain(missing.iter().cloned()).collect()
+            }
+            Self::RolledBack(one) => {
+                one.reasons.iter().map(|reason| format!("rolled_back: {reason}")).collect()
             }
         }
     }

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compiled_file", &["policy", "config", "state_file"]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
+    ("rolled_back", &["state_file"]),
     ("trail", &["policy", "config"]),
     ("history", &["last_good", "trail"]),
     ("load", &["policy", "config"]),
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "compiled_file",
             "last_good",
+            "rolled_back",
             "load",
             "approval",
             "approval_files",
@@ -67,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "state_file",
             "compiled_file",
             "last_good",
+            "rolled_back",
             "trail",
             "history",
             "load",
@@ -161,6 +164,7 @@ fn one_snapshot_and_one_writer() {
         ("src/proxy/b.rs", "//!\nuse crate::live::Live;\nfn f(x: &Live) { x.replace(next()) }"),
         ("src/proxy/c.rs", "//!\nfn f(x: &S) { x.live.replace(next()) }"),
         ("src/app/d.rs", "//!\nfn f() { Live::replace(&live, next()) }"),
+        ("src/reload/mod.rs", "//!\nfn f(x: &S) { x.live.try_out(None) }"),
         ("src/app/e.rs", "//!\n#![allow(clippy::disallowed_methods)]"),
     ];
     holds(one_swap, &rust_files(root(), &["src"]), &wrong);
@@ -314,16 +318,17 @@ fn one_swap(files: &[Source]) -> Complaints {
         }
         let holds_live = file.paths("crate").iter().any(|path| path[0] == "live");
         let replaces = words.windows(3).any(|words| match words {
-            [_, ".", "replace"] if holds_live => true,
-            ["live", ".", "replace"] | ["Live", "::", "replace"] => true,
+            [_, ".", "replace" | "try_out"] if holds_live => true,
+            ["live", ".", "replace" | "try_out"] | ["Live", "::", "replace" | "try_out"] => true,
             _ => false,
         });
-        let may_replace = file.path == "src/reload/mod.rs";
+        let may_replace = file.path == "src/reload/staged.rs";
         if file.production.contains("clippy::disallowed_methods") && !may_replace {
             complaints.push(format!("{}: clippy.toml says what to call instead", file.path));
         }
         if replaces && !may_replace {
-            complaints.push(format!("{}: only src/reload/mod.rs replaces the snapshot; ask it", file.path));
+            complaints
+                .push(format!("{}: only src/reload/staged.rs replaces the snapshot; ask it", file.path));
         }
     }
     complaints

@@ -7,6 +7,7 @@
 
 mod host;
 mod listen;
+mod moves;
 mod page;
 mod routes;
 mod socket;

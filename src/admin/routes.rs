@@ -23,10 +23,11 @@ use tokio::sync::oneshot;
 
 use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
-use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest};
+use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Trigger};
 
 use super::AdminState;
 use super::host::AllowedHosts;
+use super::moves::MovesView;
 use super::page;
 use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, Trouble};
 
@@ -38,7 +39,8 @@ pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// has a few seconds more to begin.
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(72);
 
-/// Largest body: a reason and a name, and whatever is sent to calls that need none.
+/// Largest body: a reason and a name, or two words for a reload. What is sent otherwise is read and ignored, but not
+/// without end.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// The index page has one inline style and nothing else.
@@ -77,6 +79,7 @@ fn reading(socket: Option<&Path>) -> Router<AdminState> {
         .route("/metrics", get(metrics))
         .route("/config", get(config))
         .route("/cells", get(cells))
+        .route("/moves", get(moves))
 }
 
 async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
@@ -134,11 +137,17 @@ async fn metrics(State(state): State<AdminState>) -> Response {
 async fn config(State(state): State<AdminState>) -> Response {
     let live = (state.live)();
     let report = state.reload.last.borrow().clone();
-    ([(ETAG, etag(live.generation))], Json(ConfigView::new(&live, &report))).into_response()
+    let staged = state.reload.staged.borrow().clone();
+    ([(ETAG, etag(live.generation))], Json(ConfigView::new(&live, &report, staged.as_deref())))
+        .into_response()
 }
 
 async fn cells(State(state): State<AdminState>) -> Response {
     Json(CellsView::new(&(state.live)())).into_response()
+}
+
+async fn moves(State(state): State<AdminState>) -> Response {
+    Json(MovesView::new(&(state.live)())).into_response()
 }
 
 async fn account(State(state): State<AdminState>, extract::Path(id): extract::Path<String>) -> Response {
@@ -172,17 +181,22 @@ async fn credentials(State(state): State<AdminState>) -> Response {
 }
 
 async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body) -> Response {
-    if to_bytes(body, MAX_BODY).await.is_err() {
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
         let what = "The body is larger than 1 MiB or broke off.";
         return trouble(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", what, "Send no body.");
-    }
+    };
+    let Some(ReloadWish { again, at_once }) = wish(&body) else {
+        let what = "The body is not what a reload can be told.";
+        let next = "Send none, or {\"again\": true} to try once more what was rolled back, {\"at_once\": true} to skip the steps.";
+        return trouble(StatusCode::BAD_REQUEST, "bad_body", what, next);
+    };
     let Ok(expected) = expected(&headers) else {
         let what = "If-Match is not a generation number.";
         let next = "Send the number that /config shows, or no If-Match.";
         return trouble(StatusCode::BAD_REQUEST, "bad_if_match", what, next);
     };
-    let (reply, answer) = oneshot::channel();
-    if let Err(error) = state.reload.requests.try_send(ReloadRequest { expected, reply }) {
+    let (trigger, (reply, answer)) = (Trigger::admin(again, at_once), oneshot::channel());
+    if let Err(error) = state.reload.requests.try_send(ReloadRequest { expected, trigger, reply }) {
         return not_taken(&error);
     }
     match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
@@ -296,8 +310,11 @@ async fn upgrade(State(state): State<AdminState>) -> Response {
 fn answered(outcome: &ReloadOutcome) -> Response {
     let status = match outcome {
         ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => StatusCode::OK,
+        ReloadOutcome::Staged { .. } => StatusCode::ACCEPTED,
         ReloadOutcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ReloadOutcome::Refused(_) | ReloadOutcome::NeedsRestart(_) => StatusCode::CONFLICT,
+        ReloadOutcome::Refused(_) | ReloadOutcome::NeedsRestart(_) | ReloadOutcome::RolledBack { .. } => {
+            StatusCode::CONFLICT
+        }
     };
     (status, Json(OutcomeView::new(outcome))).into_response()
 }
@@ -316,6 +333,23 @@ fn not_taken(error: &TrySendError<ReloadRequest>) -> Response {
             trouble(StatusCode::SERVICE_UNAVAILABLE, "ending", what, "Start it again: it reads the files.")
         }
     }
+}
+
+/// What the body of `POST /reload` may say.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ReloadWish {
+    /// Try once more what was rolled back.
+    again: bool,
+    /// Skip the steps.
+    at_once: bool,
+}
+
+fn wish(body: &[u8]) -> Option<ReloadWish> {
+    if body.trim_ascii().is_empty() {
+        return Some(ReloadWish::default());
+    }
+    serde_json::from_slice(body).ok()
 }
 
 /// The generation of `If-Match`: plain, or quoted like the ETag of `/config`; none and `*` are any.

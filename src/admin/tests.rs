@@ -303,6 +303,17 @@ fn a_reload_answers_with_its_outcome() {
             json!({"outcome": "applied", "generation": 2}),
         ),
         (
+            ReloadOutcome::Staged { generation: Generation(3) },
+            202,
+            json!({"outcome": "staged", "generation": 3}),
+        ),
+        (
+            ReloadOutcome::RolledBack { hash: "feed".into(), reasons: vec!["cell us1: dead".into()] },
+            409,
+            json!({"outcome": "rolled_back", "hash": "feed", "reasons": ["cell us1: dead"],
+                   "hint": "correct the files, or try them again on purpose: POST /reload with {\"again\": true}"}),
+        ),
+        (
             ReloadOutcome::Rejected(vec![problem.clone(), problem]),
             422,
             json!({"outcome": "rejected", "problems": [shown_problem.clone(), shown_problem]}),
@@ -392,7 +403,11 @@ fn a_full_queue_and_an_ending_process_are_told_apart() {
     let mut running = start();
     let mut answers = Vec::new();
     while let (reply, answer) = tokio::sync::oneshot::channel()
-        && running.reload.requests.try_send(ReloadRequest { expected: None, reply }).is_ok()
+        && running
+            .reload
+            .requests
+            .try_send(ReloadRequest { expected: None, trigger: Trigger::Admin, reply })
+            .is_ok()
     {
         answers.push(answer);
     }

@@ -10,7 +10,7 @@ use crate::policy::accounts::Account;
 use crate::policy::snapshot::{Cell, CellProtocol, EndpointAddress, Snapshot};
 use crate::policy::validity::{Stage, endings};
 use crate::readiness::{Readiness, Reason};
-use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport};
+use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport, StagedReport};
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds, unix_seconds};
 
 /// Something went wrong with a call: what, and what to do next.
@@ -47,6 +47,24 @@ pub(super) struct ConfigView {
     accounts: usize,
     cells: usize,
     last_reload: ReportView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<CandidateView>,
+}
+
+/// What is on trial.
+#[derive(Debug, Serialize)]
+struct CandidateView {
+    generation: u64,
+    hash: String,
+    /// Absent while it waits for the first replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<String>,
+    step: usize,
+    steps: usize,
+    since: String,
+    step_ends: String,
+    requests: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,6 +87,12 @@ pub(super) struct OutcomeView {
     objections: Vec<ObjectionLine>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +207,20 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             (detail.into(), None)
         }
         Reason::BreakGlass { told } => (format!("An operator has broken the glass: {told}."), None),
+        Reason::Staged { generation, hash } => {
+            let detail = format!(
+                "Generation {generation} ({hash}) comes in force in steps: /config shows its share. To stop it, put the \
+                 files back; to skip the steps, POST /reload with {{\"at_once\": true}}."
+            );
+            (detail, None)
+        }
+        Reason::RolledBack { hash, cause } => {
+            let detail = format!(
+                "The configuration files ({hash}) were tried and rolled back: {cause}. What served before serves. Correct \
+                 the files; or try them again: POST /reload with {{\"again\": true}}."
+            );
+            (detail, None)
+        }
         Reason::LastGoodTooOld { written, max_age } => {
             let detail = format!(
                 "The last good configuration was written at {}, {} ago; max_last_good_age in boot.yaml allows {}. \
@@ -222,7 +260,7 @@ fn age(now: SystemTime, since: SystemTime) -> u64 {
 
 impl ConfigView {
     /// What is in force and how the last reload ended.
-    pub fn new(live: &Snapshot, report: &ReloadReport) -> Self {
+    pub fn new(live: &Snapshot, report: &ReloadReport, staged: Option<&StagedReport>) -> Self {
         Self {
             generation: live.generation.0,
             hash: live.hash.to_string(),
@@ -234,9 +272,30 @@ impl ConfigView {
                 trigger: report.trigger.as_str(),
                 outcome: OutcomeView::new(&report.outcome),
             },
+            candidate: staged.map(CandidateView::new),
         }
     }
 }
+
+impl CandidateView {
+    fn new(staged: &StagedReport) -> Self {
+        Self {
+            generation: staged.generation.0,
+            hash: staged.hash.to_string(),
+            share: staged.share.clone(),
+            step: staged.step,
+            steps: staged.steps,
+            since: Seconds(staged.since).to_string(),
+            step_ends: Seconds(staged.ends).to_string(),
+            requests: staged.requests,
+            failed: staged.failed,
+        }
+    }
+}
+
+/// What whoever meets a configuration that was rolled back can do.
+const AFTER_ROLLBACK: &str =
+    "correct the files, or try them again on purpose: POST /reload with {\"again\": true}";
 
 impl OutcomeView {
     /// The outcome with everything that it carries.
@@ -251,7 +310,14 @@ impl OutcomeView {
                 view.objections = objections.iter().map(ObjectionLine::new).collect();
             }
             ReloadOutcome::NeedsRestart(fields) => view.fields.clone_from(fields),
-            ReloadOutcome::Applied { generation } => view.generation = Some(generation.0),
+            ReloadOutcome::Applied { generation } | ReloadOutcome::Staged { generation } => {
+                view.generation = Some(generation.0);
+            }
+            ReloadOutcome::RolledBack { hash, reasons } => {
+                view.hash = Some(hash.to_string());
+                view.reasons.clone_from(reasons);
+                view.hint = Some(AFTER_ROLLBACK);
+            }
         }
         view
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use anyhow::Context;
+
 use super::{Options, Shared};
 use crate::approval_files::Approvers;
 use crate::audit::report::{self, ReportError};
@@ -72,9 +74,36 @@ pub(super) fn start_report(
         Some(start::Fallback { why: Why::Refused(objections, missing), .. }) => {
             ReloadOutcome::Refused(crate::reload::refusals(objections, missing.clone()))
         }
+        Some(start::Fallback { why: Why::RolledBack(one), .. }) => {
+            ReloadOutcome::RolledBack { hash: one.hash.clone(), reasons: one.reasons.clone() }
+        }
         None => ReloadOutcome::Applied { generation: snapshot.generation },
     };
     ReloadReport { trigger: Trigger::Start, at: now, outcome, loaded_at: now }
+}
+
+/// The name by which this replica is among the first that a new configuration is tried on, or not.
+pub(super) fn replica(boot: &Boot) -> String {
+    let configured = boot.apply.as_ref().and_then(|apply| apply.replica.as_deref());
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    configured.map_or_else(|| host().unwrap_or_default(), str::to_owned)
+}
+
+/// Makes the state folder where it is not there, and refuses one that others can write.
+pub(super) fn prepare_state_dir(state_dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let name = || format!("state folder {}", state_dir.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).with_context(|| {
+        format!("making the {}: choose a folder that this user may write (state_dir in boot.yaml)", name())
+    })?;
+    let mode = state_dir.metadata().with_context(name)?.mode();
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "the {} can be written by others (mode {:o}): chmod go-w it, for what is in it is believed at the next start",
+        name(),
+        mode & 0o777,
+    );
+    Ok(())
 }
 
 /// The first of many lines, and how many more there are.

@@ -55,9 +55,11 @@ pub(super) async fn sweep(connector: Arc<Connector>, live: Arc<Live>) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     loop {
         turns.tick().await;
-        let snapshot = live.pin();
+        let pinned = live.pin_both();
+        // A refused candidate's connections have no owner any more.
+        let candidate = pinned.candidate.iter().flat_map(|candidate| &candidate.snapshot.cells);
         let keep_alive = |key: &EndpointKey| {
-            let mut cells = snapshot.cells.iter();
+            let mut cells = pinned.stable.cells.iter().chain(candidate.clone());
             let owner = cells.find(|cell| cell.endpoints().any(|endpoint| endpoint.key == *key));
             owner.map(|cell| cell.timeouts.keep_alive)
         };

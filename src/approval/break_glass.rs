@@ -144,6 +144,9 @@ impl Override {
             Guard::AccountsMoved | Guard::Traffic if plan.diff.moved() > 0 => Some(
                 "no override takes accounts back to where they were: cellgate rollback writes it without that",
             ),
+            Guard::Hold | Guard::Epoch | Guard::Mixed => Some(
+                "no override moves accounts without a hold, or forgets a move: cellgate rollback leaves moves as they are",
+            ),
             Guard::Baseline | Guard::Weakened => Some("no override loosens the guards themselves"),
             Guard::AccountsMoved
             | Guard::Traffic

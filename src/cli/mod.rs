@@ -11,6 +11,7 @@ mod explain;
 mod fingerprint;
 mod healthz;
 mod history;
+mod moves;
 mod plan;
 mod report;
 mod rollback;
@@ -66,6 +67,8 @@ enum Command {
     History(history::Args),
     /// Write an older configuration into a new folder, with every account left where it is
     Rollback(rollback::Args),
+    /// Move accounts to another cell, one published state after another
+    Move(moves::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),
     /// Make the table of known credentials from what replicas have learned
@@ -118,6 +121,7 @@ impl Cli {
             Command::Audit(args) => audit::run(&args),
             Command::History(args) => history::run(&args),
             Command::Rollback(args) => rollback::run(&args),
+            Command::Move(args) => moves::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
             Command::Credentials(args) => credentials::run(&args),
         };

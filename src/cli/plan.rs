@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_line, print_problems};
 use crate::app::{Options, requests_of};
-use crate::config::plan::{Plan, PlanView, Verdict};
+use crate::config::plan::{By, Plan, PlanView, Verdict};
 use crate::config::{self, Config, Problem};
 use crate::last_good::LastGoodError;
 use crate::load;
@@ -22,7 +22,7 @@ use crate::start;
 /// There are changes, and no guard refuses them.
 const CHANGES: u8 = 2;
 /// A guard refuses the changes.
-const REFUSED: u8 = 3;
+pub(super) const REFUSED: u8 = 3;
 
 /// Most bytes of a recording: a day of a busy replica's access log; more is a matter of `head`.
 const MAX_RECORDING: u64 = 1024 * 1024 * 1024;
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 return Ok(wrong(&problems));
             }
         },
-        None => match start::base(&given.place, &boot.state_dir) {
+        None => match start::base(&given.place, &boot.state_dir, Some(&config)) {
             Ok((base, _)) => base,
             Err(error @ LastGoodError::Absent(_)) => {
                 return from_nothing(args.output, &Plan::from_nothing(&boot.guards, false, &error, &config));
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(socket) = &args.socket {
         serves(socket, &base.config)?;
     }
-    let plan = start::plan(&given, &base, (&boot, &config), &|folder| {
+    let plan = start::plan(&given, By::Running, &base, (&boot, &config), &|folder| {
         requests_of(folder, std::time::SystemTime::now())
     });
     let at = u64::try_from(now()).unwrap_or(0);

@@ -129,7 +129,12 @@ impl<'a> Watcher<'a> {
         let status = format!("{}; last reload: {}", serving(self.running), report.outcome.label().as_str());
         match report.trigger {
             Trigger::Signal => systemd::ready(&status),
-            Trigger::Start | Trigger::FileChange | Trigger::Admin => systemd::status(&status),
+            Trigger::Start
+            | Trigger::FileChange
+            | Trigger::Admin
+            | Trigger::Again
+            | Trigger::AtOnce
+            | Trigger::AgainAtOnce => systemd::status(&status),
         }
     }
 }

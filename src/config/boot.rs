@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::apply::{self, Apply};
 use super::guard::{self, Guards};
 use super::networks::{MAX_NETWORKS, networks};
 use super::raw;
@@ -44,6 +45,8 @@ pub struct Boot {
     pub drain: Drain,
     /// What a change must pass before it serves.
     pub guards: Guards,
+    /// In which steps a reload comes in force; `None` is whole, at once.
+    pub apply: Option<Apply>,
 }
 
 /// One address on which clients connect.
@@ -182,9 +185,11 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) ->
     let drain_at = at.key("drain");
     let drain = drain(raw.drain(at).or(raw::Drain::default()), &drain_at);
     let guards_at = at.key("guards");
-    let guards = guard::read(raw.guards(at).or(raw::Guards::default()), &guards_at, folder, pushed);
+    let mut guards = guard::read(raw.guards(at).or(raw::Guards::default()), &guards_at, folder, pushed);
+    let apply = apply::read(raw.apply(at));
+    guards.steps = apply.is_some();
     let workers = NonZeroUsize::new(workers);
-    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain, guards }
+    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain, guards, apply }
 }
 
 /// The fields in which two boots differ, by their path in the file; `listeners` by name.
@@ -229,6 +234,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(before.drain.deadline != after.drain.deadline, "drain.deadline");
     note(before.drain.upgrade_timeout != after.drain.upgrade_timeout, "drain.upgrade_timeout");
     note(before.guards != after.guards, "guards");
+    note(before.apply != after.apply, "apply");
     changed
 }
 

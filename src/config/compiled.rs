@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Config;
 use crate::policy::accounts::{AccountParts, AccountTable};
 use crate::policy::credential::Fingerprint;
 use crate::policy::hex::hex;
@@ -55,6 +56,16 @@ impl Compiled {
             accounts: snapshot.accounts.clone(),
             environments: snapshot.environments.clone(),
             credentials: snapshot.identify.credentials.table.clone(),
+        }
+    }
+
+    /// Of what was parsed; the tables are shared with it.
+    pub fn of_config(config: &Config) -> Self {
+        Self {
+            hash: config.hash.clone(),
+            accounts: config.accounts.clone(),
+            environments: config.environments.clone(),
+            credentials: config.identify.credentials.table.clone(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a new configuration changes, as data: for the log line of a reload, for the audit, and for the
 //! guards that may refuse it.
 
+pub mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -11,9 +13,12 @@ use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::hosts::HostRule;
 use crate::policy::http2::CellHttp2;
 use crate::policy::ids::AccountId;
+use crate::policy::moves::MoveTable;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
+
+use moves::MoveChanges;
 
 /// What changes in routes and dates. Counts for accounts, names for what is few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct Diff {
     pub accounts_removed: BTreeMap<Box<str>, usize>,
     /// Accounts that move, by the cell they come from and the one they go to.
     pub accounts_moved: BTreeMap<(Box<str>, Box<str>), usize>,
+    /// Accounts on their way.
+    pub moves: MoveChanges,
     /// Accounts that stay but change prefixes, redirects or schedule.
     pub accounts_changed: usize,
     /// Cells by name.
@@ -38,6 +45,8 @@ pub struct Diff {
     pub rows: Rows,
     /// Listeners that are gone, by name. Only a start can change them, and says so here.
     pub listeners_removed: Vec<Box<str>>,
+    /// Something else than the account table differs, whether or not it has a name here.
+    pub beside_accounts: bool,
 }
 
 /// How many accounts there are.
@@ -85,9 +94,11 @@ pub struct DateChange {
 pub struct View<'a> {
     cells: Vec<CellView<'a>>,
     accounts: &'a AccountTable,
+    moves: &'a MoveTable,
     hosts: Vec<&'a HostRule>,
     schedules: &'a [Schedule],
     assets: Assets,
+    rest: &'a str,
 }
 
 /// Everything about a cell that somebody configured.
@@ -121,6 +132,8 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
         assets: assets::changes(&before.assets, &after.assets),
         dates: dates(before.schedules, after.schedules),
         rows: Rows { before: before.accounts.len(), after: after.accounts.len() },
+        moves: MoveChanges::between(&before, &after),
+        beside_accounts: before.rest != after.rest,
         ..Diff::default()
     };
     for account in after.accounts.iter() {
@@ -129,6 +142,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
             None => *diff.accounts_added.entry(to.into()).or_default() += 1,
             Some(old) if before.cell(old) != to => {
                 *diff.accounts_moved.entry((before.cell(old).into(), to.into())).or_default() += 1;
+                diff.moves.cell_changed(&before, &after, account);
             }
             Some(old) => {
                 let same = old.prefixes == account.prefixes
@@ -145,7 +159,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
 }
 
 /// How much of the traffic a change concerns: requests by account, against the accounts that are gone or go to another
-/// cell.
+/// cell. A move counts when it is announced, and not once more when it is flipped.
 pub fn weigh<'a>(
     before: impl Into<View<'a>>,
     after: impl Into<View<'a>>,
@@ -153,7 +167,8 @@ pub fn weigh<'a>(
 ) -> Traffic {
     let (before, after) = (before.into(), after.into());
     let stays = |id| match (before.accounts.by_id(id), after.accounts.by_id(id)) {
-        (Some(old), Some(new)) => before.cell(old) == after.cell(new),
+        (Some(_), Some(_)) if after.announces(&before, id) => false,
+        (Some(old), Some(new)) => before.cell(old) == after.cell(new) || after.settles(&before, id),
         (Some(_), None) => false,
         (None, _) => true,
     };
@@ -164,14 +179,30 @@ pub fn weigh<'a>(
 }
 
 impl Diff {
+    /// From a configuration of so many accounts to the same.
+    pub fn unchanged(rows: usize) -> Self {
+        Self { rows: Rows { before: rows, after: rows }, ..Self::default() }
+    }
+
     /// Whether routes and dates stay as they are. Limits, rules and certificates may differ all the same.
     pub fn is_empty(&self) -> bool {
-        *self == Self { rows: self.rows, ..Self::default() }
+        *self == Self { rows: self.rows, beside_accounts: self.beside_accounts, ..Self::default() }
     }
 
     /// How many accounts are gone.
     pub fn removed(&self) -> usize {
         self.accounts_removed.values().sum()
+    }
+
+    /// Whether accounts change their cell, or are on their way: such a change is never a canary and never undone.
+    pub fn is_about_moves(&self) -> bool {
+        self.moved() > 0 || self.moves != MoveChanges::default()
+    }
+
+    /// Whether it is about moves and about anything else together.
+    pub fn is_mixed(&self) -> bool {
+        let rows_differ = self.accounts_changed > 0 || !self.accounts_added.is_empty() || self.removed() > 0;
+        self.is_about_moves() && (self.beside_accounts || rows_differ)
     }
 
     /// How many accounts go to another cell.
@@ -209,9 +240,11 @@ impl<'a> From<&'a Snapshot> for View<'a> {
         Self {
             cells: snapshot.cells.iter().map(CellView::from).collect(),
             accounts: &snapshot.accounts,
+            moves: &snapshot.moves.table,
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
             assets: assets::of_snapshot(snapshot),
+            rest: &snapshot.rest,
         }
     }
 }
@@ -221,9 +254,11 @@ impl<'a> From<&'a Config> for View<'a> {
         Self {
             cells: config.cells.iter().map(CellView::from).collect(),
             accounts: &config.accounts,
+            moves: &config.moves.table,
             hosts: config.hosts.iter().map(|host| &host.rule).collect(),
             schedules: &config.schedules,
             assets: assets::of_config(config),
+            rest: &config.rest,
         }
     }
 }
@@ -254,6 +289,14 @@ impl fmt::Display for Diff {
         );
         let moved = self.accounts_moved.iter();
         parts.extend(moved.map(|((from, to), n)| format!("{n} accounts moved from {from} to {to}")));
+        parts.extend(
+            self.moves
+                .by_state
+                .iter()
+                .map(|((from, to, state), n)| format!("{n} moves from {from} to {to} {}", state.as_str())),
+        );
+        let back = self.moves.taken_back.iter();
+        parts.extend(back.map(|((from, to), n)| format!("{n} moves from {from} to {to} taken back")));
         if self.accounts_changed > 0 {
             parts.push(format!("{} accounts changed", self.accounts_changed));
         }

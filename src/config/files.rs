@@ -131,6 +131,15 @@ pub(super) fn accounts_file(routing: &[u8]) -> Option<String> {
     Some(file)
 }
 
+/// The file that a routing configuration names for its moves; `None` of one that has none or cannot be read.
+pub fn moves_file(routing: &[u8]) -> Option<String> {
+    let (text, _) = scan(ROUTING_FILE, routing, &Report::default())?;
+    let Ok(Ok(routing)) = raw::parse(text).map(raw::Routing::read) else { return None };
+    let Field::Given(moves) = routing.moves else { return None };
+    let Field::Given(file) = moves.file else { return None };
+    Some(file)
+}
+
 /// The credential table's path and the ids of the fingerprint keys, as a routing configuration has them.
 pub(super) fn credential_names(routing: &[u8]) -> (Option<String>, Vec<String>) {
     let unheard = Report::default();
@@ -149,20 +158,29 @@ pub(super) fn credential_names(routing: &[u8]) -> (Option<String>, Vec<String>) 
 /// SHA-256 over names and bytes of the routing configuration and all files it names, lower-case hex.
 /// `boot.yaml` is not in it: replicas may listen on different addresses and route alike.
 pub fn hash(sources: &Sources) -> Box<str> {
+    hash_of(sources.routing.as_deref().unwrap_or_default(), &sources.files)
+}
+
+fn hash_of<'s>(routing: &[u8], files: impl IntoIterator<Item = (&'s Box<str>, &'s FileText)>) -> Box<str> {
     let mut context = Context::new(&SHA256);
     // Lengths come first, so that no other split of the same bytes gives the same digest.
-    let mut add = |name: &str, text: &FileText| {
-        let bytes = text.as_deref().unwrap_or_default();
+    let mut add = |name: &str, bytes: &[u8]| {
         for part in [name.as_bytes(), bytes] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
     };
-    add(ROUTING_FILE, &sources.routing);
-    for (name, text) in &sources.files {
-        add(name, text);
+    add(ROUTING_FILE, routing);
+    for (name, text) in files {
+        add(name, text.as_deref().unwrap_or_default());
     }
     hex(context.finish()).into()
+}
+
+/// The same over `routing` in place of the routing configuration, and all files that it names but these tables.
+pub(super) fn hash_beside(tables: &[String], routing: &str, sources: &Sources) -> Box<str> {
+    let files = sources.files.iter().filter(|(name, _)| tables.iter().all(|table| **table != ***name));
+    hash_of(routing.as_bytes(), files)
 }
 
 /// Whether a path may be repeated in a problem: it ends as the name of a file does. Of anything else,
@@ -243,7 +261,7 @@ fn secret(allow_readable: &Field<bool>) -> FileKind {
 
 impl<T> Field<T> {
     /// Looks at the value where there is one.
-    fn look(&self, look: impl FnOnce(&T)) {
+    pub(super) fn look(&self, look: impl FnOnce(&T)) {
         if let Field::Given(value) = self {
             look(value);
         }

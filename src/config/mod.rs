@@ -4,6 +4,8 @@
 //! [`compile`] makes of a `Config` the next snapshot and cannot fail. No file, no clock and no environment
 //! is read here: the moment is an argument.
 
+pub mod advance;
+pub mod apply;
 mod assets;
 pub mod boot;
 pub mod cells;
@@ -16,10 +18,12 @@ pub mod diff;
 mod endpoint_classes;
 pub mod files;
 pub mod guard;
+pub mod headroom;
 mod hosts;
 pub mod http2;
 pub mod identify;
 mod moves;
+pub mod moving;
 mod names;
 mod networks;
 mod ocsp;

@@ -11,7 +11,7 @@ use super::diff::{Changes, Diff, Traffic};
 use super::guard::Objection;
 
 pub use digest::digest_of;
-pub use make::{Boots, Requests};
+pub use make::{Boots, By, Requests};
 
 /// What stands in place of a hash where nothing served before.
 pub const NO_BASE: &str = "none";
@@ -71,6 +71,9 @@ struct Content<'a> {
     trust: ChangesView<'a>,
     listeners_removed: &'a [Box<str>],
     accounts: Accounts<'a>,
+    /// Left out where there are none, so that a plan without moves keeps the digest it always had.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moves: Vec<MoveView<'a>>,
     dates: Vec<String>,
 }
 
@@ -101,6 +104,15 @@ struct InCell<'a> {
 struct Movement<'a> {
     from: &'a str,
     to: &'a str,
+    accounts: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct MoveView<'a> {
+    from: &'a str,
+    to: &'a str,
+    /// `taken_back`, or a state.
+    state: &'static str,
     accounts: usize,
 }
 
@@ -168,9 +180,24 @@ impl Plan {
                 moved: diff.accounts_moved.iter().map(Movement::from).collect(),
                 changed: diff.accounts_changed,
             },
+            moves: moves(diff),
             dates: diff.dates.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+fn moves(diff: &Diff) -> Vec<MoveView<'_>> {
+    let new = diff.moves.by_state.iter();
+    let new = new.map(|((from, to, state), accounts)| MoveView {
+        from,
+        to,
+        state: state.as_str(),
+        accounts: *accounts,
+    });
+    let back = diff.moves.taken_back.iter();
+    let back =
+        back.map(|((from, to), accounts)| MoveView { from, to, state: "taken_back", accounts: *accounts });
+    new.chain(back).collect()
 }
 
 impl Verdict {

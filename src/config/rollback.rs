@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::files::{accounts_file, stays_inside};
+use super::files::{accounts_file, moves_file, stays_inside};
+use super::tables::MOVE_COLUMNS;
 use super::tables::rewrite::{CannotRewrite, NewRow, with_cells, with_rows};
 use super::{Config, Diff, Problem, Sources, diff, parse_for_deciding};
 use crate::policy::accounts::Account;
-use crate::policy::ids::AccountId;
+use crate::policy::ids::{AccountId, CellIndex};
+use crate::policy::moves::MoveState;
 
 /// An older configuration with the accounts where they are now.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Kept {
     pub came: BTreeMap<Box<str>, usize>,
     /// Accounts that are gone now and come back, by the cell they were in.
     pub come_back: BTreeMap<Box<str>, usize>,
+    /// Accounts whose newest move is another than it was then; the present one stays.
+    pub moves: usize,
     /// Environments that are known now and were not then; they are not kept.
     pub environments_lost: usize,
     /// Fingerprints of credentials that are known now and were not then; they are not kept.
@@ -73,6 +77,16 @@ pub enum CannotRollBack {
         /// The schedule.
         schedule: Box<str>,
     },
+    /// The epochs of accounts would be forgotten.
+    #[error(
+        "{accounts} accounts have moved with cellgate move, and the older configuration has no table of moves: their \
+         epochs would be forgotten. Go back to a configuration whose cellgate.yaml has `moves:`, or write the change by \
+         hand"
+    )]
+    MovesMissing {
+        /// How many.
+        accounts: usize,
+    },
     /// The table cannot be changed.
     #[error("accounts have moved or come since, and the older table {file} cannot be changed: {reason}")]
     Table {
@@ -89,8 +103,8 @@ pub enum CannotRollBack {
     Same,
 }
 
-/// The older configuration with every account in the cell that it has in `live`. `now`, in seconds since the Unix epoch,
-/// is when both are judged. Moves have no epoch yet; when they have one, the present one is kept with the cell.
+/// The older configuration with every account in the cell that it has in `live`, and its moves as they are there: the
+/// newest epoch of each account is kept with the cell. `now`, in seconds since the Unix epoch, is when both are judged.
 ///
 /// # Errors
 /// [`CannotRollBack`].
@@ -110,6 +124,7 @@ pub fn rollback(older: &Sources, live: &Sources, now: i64) -> Result<RolledBack,
     if !(kept.moved.is_empty() && kept.came.is_empty()) {
         rewrite(&mut sources, &then, &serving)?;
     }
+    keep_moves(&mut sources, live, &serving)?;
     let candidate = parse_for_deciding(&sources, now).map_err(CannotRollBack::Candidate)?;
     everybody_stays(&serving, &candidate)?;
     if candidate.hash == serving.hash {
@@ -157,6 +172,10 @@ fn compare(then: &Config, serving: &Config) -> Kept {
     for account in then.accounts.iter().filter(|account| serving.accounts.by_id(account.id).is_none()) {
         *kept.come_back.entry(cell(then, account).into()).or_default() += 1;
     }
+    let now = serving.moves.table.iter().map(|(account, _)| *account);
+    let gone = then.moves.table.iter().map(|(account, _)| *account);
+    let gone = gone.filter(|account| serving.moves.table.find(*account).is_none());
+    kept.moves = now.chain(gone).filter(|account| moves(serving, *account) != moves(then, *account)).count();
     kept.environments_lost =
         serving.environments.iter().filter(|(id, _)| then.environments.find(*id).is_none()).count();
     let (known, knew) = (&serving.identify.credentials.table, &then.identify.credentials.table);
@@ -194,11 +213,34 @@ fn rewrite(sources: &mut Sources, then: &Config, serving: &Config) -> Result<(),
     Ok(())
 }
 
+/// The newest move of an account, with names.
+fn moves(config: &Config, account: AccountId) -> Option<(&str, &str, MoveState, u32)> {
+    let name =
+        |cell: Option<CellIndex>| cell.map_or("", |cell| config.cells[usize::from(cell.0)].name.as_str());
+    config.moves.table.find(account).map(|of| (name(of.from), name(of.to), of.state, of.epoch))
+}
+
+/// Puts the present table of moves where the older configuration has one.
+fn keep_moves(sources: &mut Sources, live: &Sources, serving: &Config) -> Result<(), CannotRollBack> {
+    let file = |sources: &Sources| moves_file(sources.routing.as_deref().unwrap_or_default());
+    let Some(older) = file(sources) else {
+        return match serving.moves.table.iter().count() {
+            0 => Ok(()),
+            accounts => Err(CannotRollBack::MovesMissing { accounts }),
+        };
+    };
+    let present = file(live).and_then(|file| live.files.get(file.as_str()).cloned());
+    // What served without a table had no moves; those of the older one are not begun again.
+    let none = || Ok(format!("{}\n", MOVE_COLUMNS.join(",")).into_bytes());
+    sources.files.insert(older.into(), present.unwrap_or_else(none));
+    Ok(())
+}
+
 /// Holds the result against what it is for: a mistake in rewriting must not send one write backwards.
 fn everybody_stays(serving: &Config, candidate: &Config) -> Result<(), CannotRollBack> {
     let lost = serving.accounts.iter().find(|account| {
         let there = candidate.accounts.by_id(account.id).map(|there| cell(candidate, there));
-        there != Some(cell(serving, *account))
+        there != Some(cell(serving, *account)) || moves(candidate, account.id) != moves(serving, account.id)
     });
     match lost {
         None => Ok(()),
@@ -229,6 +271,12 @@ impl fmt::Display for Kept {
         }
         for (cell, count) in &self.come_back {
             lines.push(format!("back: {count} accounts that are gone now come back, in {cell}"));
+        }
+        if self.moves > 0 {
+            lines.push(format!(
+                "kept: the table of moves as it is now ({} accounts have another move there than then)",
+                self.moves
+            ));
         }
         if self.boot {
             lines.push("kept: boot.yaml as it is now (a reload cannot change it)".to_owned());

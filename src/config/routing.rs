@@ -9,7 +9,7 @@ use super::boot::{Boot, ListenerProtocol};
 use super::cells;
 use super::compiled::Compiled;
 use super::endpoint_classes;
-use super::files::{Sources, hash};
+use super::files::{Sources, hash, hash_beside};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify::{self, KnownCredentials};
 use super::moves;
@@ -38,6 +38,8 @@ use crate::policy::snapshot::{Cell, IdentifyRules, RequestLimits, Schedule, Surf
 pub struct Config {
     /// SHA-256 over the routing configuration and the files it names, lower-case hex.
     pub hash: Box<str>,
+    /// See [`Snapshot::rest`](crate::policy::snapshot::Snapshot::rest).
+    pub rest: Box<str>,
     /// Who has made it what it is, and why.
     pub change: Change,
     /// Products with a host label of their own.
@@ -107,10 +109,9 @@ pub(super) fn read(
     sources: &Sources,
     Beside { boot, compiled, now }: Beside<'_>,
 ) -> Option<Config> {
-    let (mut raw, report) = (at.open(raw), at.report());
+    let (rest, mut raw, report) = (rest(&raw, sources), at.open(raw), at.report());
     super::version(raw.version(at));
-    let tls = Tls::new(now);
-    let guide = raw.guide(at).parse(URL, |text| url(&text)).required();
+    let (tls, guide) = (Tls::new(now), raw.guide(at).parse(URL, |text| url(&text)).required());
     let surfaces = raw.surfaces(at).some_items(hosts::MAX_SURFACES);
     let schedules = at.key("schedules").at_most(raw.schedules(at).items(), hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
@@ -148,6 +149,7 @@ pub(super) fn read(
     check_certificates(certificates.as_deref(), whole_hosts, surface_names, boot, &at.key("certificates"));
     Some(Config {
         hash,
+        rest,
         change: change(raw.change(at)),
         surfaces,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
@@ -170,6 +172,16 @@ pub(super) fn read(
         guide: guide?,
         accounts: accounts.whole()?,
     })
+}
+
+/// The hash of everything but where accounts live and what a change says of itself.
+fn rest(raw: &raw::Routing, sources: &Sources) -> Box<str> {
+    let mut tables = Vec::new();
+    raw.accounts.look(|table| table.file.look(|file| tables.push(file.clone())));
+    raw.moves.look(|moves| moves.file.look(|file| tables.push(file.clone())));
+    let mut routing = raw.clone();
+    routing.change = Field::Missing;
+    hash_beside(&tables, &format!("{routing:?}"), sources)
 }
 
 /// Holds the certificates against hosts and listeners, as far as each could be read.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,17 +31,28 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug +
     /// Whether the socket is reset when it is closed, whoever closes it, so that nobody takes the close for the end of
     /// what was said. What the peer has not read by then may be lost to it. Nothing where there is no socket.
     fn reset_on_close(&self, reset: bool);
+
+    /// Another descriptor of the socket: to see that the peer has gone while what it has sent stays unread. `None` where
+    /// there is no socket, or no descriptor left.
+    fn second_descriptor(&self) -> Option<OwnedFd>;
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + fmt::Debug + 'static> Transport for T {
     fn reset_on_close(&self, reset: bool) {
-        let this: &dyn Any = self;
-        let under_tls = || this.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
-        if let Some(socket) = this.downcast_ref::<TcpStream>().or_else(under_tls) {
+        if let Some(socket) = socket(self) {
             // A socket that takes no options any more is closed already.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         }
     }
+
+    fn second_descriptor(&self) -> Option<OwnedFd> {
+        socket(self)?.as_fd().try_clone_to_owned().ok()
+    }
+}
+
+fn socket(transport: &dyn Any) -> Option<&TcpStream> {
+    let under_tls = || transport.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
+    transport.downcast_ref::<TcpStream>().or_else(under_tls)
 }
 
 /// A client's connection, ready for HTTP.

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::holding::Waiting;
 use super::retry::RetryBudget;
 use super::unauthorized::Unauthorized;
+use super::writes::Writes;
 
 /// The live counters of one cell, shared by all snapshots that have the cell.
 #[derive(Debug, Default)]
@@ -18,6 +20,10 @@ pub struct CellLoad {
     pub unauthorized: Unauthorized,
     /// How many of its requests may be sent again.
     pub retries: RetryBudget,
+    /// Its writes under way, by account.
+    pub writes: Arc<Writes>,
+    /// Its requests that wait because their account moves.
+    pub waiting: Arc<Waiting>,
 }
 
 /// The right to one in-flight request.

@@ -10,6 +10,7 @@ use super::address::{OwnAddress, own_address};
 use super::client;
 use super::credential::Fingerprint;
 use super::facts::RequestFacts;
+use super::holding;
 use super::hosts::{HostMatch, Role};
 use super::ids::{AccountId, CellIndex, SurfaceIndex};
 use super::learned::LearnedTable;
@@ -68,6 +69,12 @@ pub enum Verdict {
         /// Why this one.
         why: Why,
     },
+    /// Wait, for the account is moving away from this cell, which is its own by row; then decide again under the
+    /// newest snapshot.
+    Hold {
+        /// The old cell.
+        cell: CellIndex,
+    },
     /// Answer a browser navigation with 302 to the account's own address.
     Redirect {
         /// Absolute URL on a configured host.
@@ -114,6 +121,8 @@ pub struct Decision {
     /// session cookie of its cell, the path named the account, the route and the cell are those that may
     /// teach, nothing else disagrees, and it has no cookie of that account that is young enough.
     pub may_mark: bool,
+    /// It counts as a write as long as it lives.
+    pub writes: bool,
     /// Position in `Snapshot::clients`; `None` is an unknown client.
     pub client: Option<u16>,
 }
@@ -125,10 +134,13 @@ pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<
     let Some(host) = snapshot.hosts.find(facts.host) else {
         return Decision { client, ..Decision::refused(Refusal::Misdirected) };
     };
-    let mut decision = Decision { client, ..Decision::on(&host) };
+    let mut decision = Decision { client, writes: holding::writes(facts), ..Decision::on(&host) };
     decision.verdict = match weigh::weigh(snapshot, learned, facts, &host, now, &mut decision) {
         Ok(Verdict::Forward { cell, .. }) if facts.is_native_grpc() && !snapshot.cell(cell).speaks_grpc() => {
             Verdict::Refuse(Refusal::NotImplemented)
+        }
+        Ok(Verdict::Forward { cell, why: Why::Mapped }) if is_held(snapshot, &decision) => {
+            Verdict::Hold { cell }
         }
         Ok(verdict) => verdict,
         Err(refusal) => Verdict::Refuse(refusal),
@@ -139,6 +151,10 @@ pub fn decide(snapshot: &Snapshot, learned: &LearnedTable, facts: &RequestFacts<
         decision.schedule = None;
     }
     decision
+}
+
+fn is_held(snapshot: &Snapshot, decision: &Decision) -> bool {
+    decision.account.is_some_and(|account| holding::holds(snapshot, account, decision.writes))
 }
 
 impl Decision {
@@ -166,6 +182,7 @@ impl Decision {
             credential_sent: false,
             may_learn: false,
             may_mark: false,
+            writes: false,
             client: None,
         }
     }
@@ -202,6 +219,14 @@ impl Decision {
     pub fn placed_by(&self) -> Option<Fingerprint> {
         let by_token = matches!(self.source, Source::Credential | Source::Cookie) && self.credential_known;
         self.learned.filter(|_| by_token)
+    }
+
+    /// Whose write this is and at which cell, where it is forwarded by row.
+    pub fn write(&self) -> Option<(AccountId, CellIndex)> {
+        match self.verdict {
+            Verdict::Forward { cell, why: Why::Mapped } if self.writes => Some((self.account?, cell)),
+            _ => None,
+        }
     }
 
     /// The account's own address on the surface of the request, where the table knows one.

@@ -20,8 +20,14 @@ pub enum Guard {
     Traffic,
     /// A cell without declared capacity or without a second zone.
     Capacity,
+    /// An account changes its cell, and its writes were not held before.
+    Hold,
+    /// An account is moved less often than before, or its move leaves out a state.
+    Epoch,
     /// The guards themselves are weaker than those that served last.
     Weakened,
+    /// Accounts move and other things change in one push, where changes come in force in steps.
+    Mixed,
 }
 
 /// What a guard does with what it objects to.
@@ -46,7 +52,10 @@ impl Guard {
         Self::TableSize,
         Self::Traffic,
         Self::Capacity,
+        Self::Hold,
+        Self::Epoch,
         Self::Weakened,
+        Self::Mixed,
     ];
 
     /// Name in logs, metrics and reports: the key under `guards`.
@@ -60,7 +69,10 @@ impl Guard {
             Self::TableSize => "table_size",
             Self::Traffic => "traffic",
             Self::Capacity => "capacity",
+            Self::Hold => "hold",
+            Self::Epoch => "epoch",
             Self::Weakened => "weakened",
+            Self::Mixed => "mixed",
         }
     }
 
@@ -78,7 +90,16 @@ impl Guard {
             Self::TableSize => "see where the rows come from; guards.table_size in boot.yaml sets the limit",
             Self::Traffic => "begin with accounts that make less of it, or have the change approved",
             Self::Capacity => "give every group of the cell capacity_rps, and the cell a second zone",
+            Self::Hold => {
+                "move accounts with cellgate move, so that their writes are held meanwhile; a replica that has missed \
+                 the hold takes it at a start"
+            }
+            Self::Epoch => {
+                "let cellgate move write the table of moves, one state at a time; a replica that has missed one takes \
+                 the newest at a start"
+            }
             Self::Weakened => "keep the guards as they were, or start with --boot and a file from elsewhere",
+            Self::Mixed => "push the moves by themselves, and the rest before or after them",
         }
     }
 }

@@ -46,6 +46,11 @@ pub enum Refusal {
     CellTimeout(Silence),
     /// Every permit of the cell is taken.
     CellFull,
+    /// The account is moving to another cell, and the request has waited for as long as it may, or found no slot to
+    /// wait in. Nothing of it was sent.
+    AccountMoving,
+    /// The account has begun to move, and its writes under way at the old cell were cut at the deadline.
+    CutByMove,
     /// The drain's deadline came before the cell had begun its answer.
     Drain,
     /// The same request has passed this proxy before.
@@ -128,7 +133,7 @@ impl Refusal {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
-            Self::CellFull | Self::Drain => 503,
+            Self::CellFull | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
             Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
@@ -143,7 +148,12 @@ impl Refusal {
             Self::HeadersTooLarge => 8,
             Self::MethodNotAllowed | Self::NotImplemented | Self::ExpectationFailed => 12,
             Self::Internal | Self::Loop => 13,
-            Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellFull | Self::Drain => 14,
+            Self::CellUnreachable(_)
+            | Self::CellBroken(_)
+            | Self::CellFull
+            | Self::AccountMoving
+            | Self::CutByMove
+            | Self::Drain => 14,
             Self::CredentialRequired => 16,
         }
     }
@@ -168,6 +178,8 @@ impl Refusal {
             Self::CellBroken(_) => "cell_broken",
             Self::CellTimeout(_) => "cell_timeout",
             Self::CellFull => "cell_full",
+            Self::AccountMoving => "account_moving",
+            Self::CutByMove => "cut_by_move",
             Self::Drain => "drain",
             Self::Loop => "loop",
             Self::Internal => "internal",
@@ -191,7 +203,8 @@ impl Refusal {
             Self::CellBroken(how) => how.proxy_error(),
             Self::CellTimeout(silence) => silence.proxy_error(),
             Self::CellFull => "connection_limit_reached",
-            Self::Drain => "connection_terminated",
+            Self::AccountMoving => "destination_unavailable",
+            Self::CutByMove | Self::Drain => "connection_terminated",
             Self::Loop => "proxy_loop_detected",
             Self::Internal => "proxy_internal_error",
         }
@@ -250,6 +263,14 @@ impl Refusal {
                 "The account's environment is at its limit. Nothing was sent to it: repeat the request \
                  after the time in Retry-After."
             }
+            Self::AccountMoving => {
+                "The account is being moved to another environment, which takes some seconds. Nothing was sent: \
+                 repeat the request after the time in Retry-After."
+            }
+            Self::CutByMove => {
+                "The account is being moved to another environment, and its present one had not answered in full \
+                 in time."
+            }
             Self::Drain => "The proxy was stopped before the account's environment had answered in full.",
             Self::Loop => {
                 "This request has passed the same proxy before. Correct the address of the environment."
@@ -261,7 +282,14 @@ impl Refusal {
     /// Whether a client that knows what happened does not know yet if the cell has acted on its request: an earlier
     /// attempt may have ended in another way than the last.
     pub const fn depends_on_outcome(self) -> bool {
-        matches!(self, Self::CellUnreachable(_) | Self::CellBroken(_) | Self::CellTimeout(_) | Self::Drain)
+        matches!(
+            self,
+            Self::CellUnreachable(_)
+                | Self::CellBroken(_)
+                | Self::CellTimeout(_)
+                | Self::CutByMove
+                | Self::Drain
+        )
     }
 
     /// How long a client should wait before it repeats the request; `None` where repeating is no cure.
@@ -271,6 +299,8 @@ impl Refusal {
             // Permits come free within a response time; a second is the shortest value that
             // delta-seconds can say.
             Self::CellFull => Some(Duration::from_secs(1)),
+            // Whoever comes back waits for a budget again, so that most of the time it is here.
+            Self::AccountMoving => Some(Duration::from_secs(2)),
             _ => None,
         }
     }
@@ -296,6 +326,8 @@ impl Refusal {
             | Self::CellBroken(_)
             | Self::CellTimeout(_)
             | Self::CellFull
+            | Self::AccountMoving
+            | Self::CutByMove
             | Self::Loop => false,
         }
     }

@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub generation: Generation,
     /// SHA-256 over the configuration files, lower-case hex: equal on replicas with equal files.
     pub hash: Box<str>,
+    /// The same over all of it but the account table: where this is equal, only rows differ.
+    pub rest: Box<str>,
     /// Products with a host label of their own; [`SurfaceIndex`] counts in it.
     pub surfaces: Vec<Surface>,
     /// Which hosts are served.
@@ -147,8 +149,7 @@ pub struct EndpointKey(pub Arc<str>);
 pub struct CellTimeouts {
     /// TCP connect and TLS handshake together.
     pub connect: Duration,
-    /// From the last byte of the request head to the first of the response head; restarts while a
-    /// request body is flowing.
+    /// From the last byte of the request head to the first of the answer's; restarts while a request body flows.
     pub response_head: Duration,
     /// Silence in the middle of a response.
     pub idle: Duration,
@@ -174,8 +175,7 @@ pub enum CellProtocol {
 pub enum UpstreamHost {
     /// The client's, byte for byte.
     Preserve,
-    /// The account's own address on the surface (`ab123.metadata.us1.dbt.com`); the client's where no
-    /// account is known.
+    /// The account's own address on the surface (`ab123.metadata.us1.dbt.com`); the client's without an account.
     Account,
 }
 

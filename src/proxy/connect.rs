@@ -186,7 +186,7 @@ impl Connector {
         Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
     }
 
-    async fn h1_connection(
+    pub(super) async fn h1_connection(
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
@@ -241,7 +241,7 @@ impl Connector {
         None
     }
 
-    async fn h2_connection(
+    pub(super) async fn h2_connection(
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
@@ -295,7 +295,7 @@ impl Connector {
     }
 }
 
-fn late(endpoint: &Endpoint, resolving: &AtomicBool, limit: Duration) -> ConnectError {
+pub(super) fn late(endpoint: &Endpoint, resolving: &AtomicBool, limit: Duration) -> ConnectError {
     match &endpoint.address {
         EndpointAddress::Name(name, _) if resolving.load(Ordering::Relaxed) => {
             ConnectError::ResolveTimeout { name: name.clone(), limit }

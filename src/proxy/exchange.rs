@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::cause;
 use super::downstream::{Downstream, Source};
 use super::forward::{self, Answer, Failed};
+use super::hold::Placed;
+use super::moving::{cut_off, goodbye, stream_over};
 use super::outgoing::Outgoing;
 use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
@@ -18,6 +20,7 @@ use super::request::{self, Peer, Request};
 use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
 use super::tunnel::Tunnel;
+use crate::live::Pinned;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::gate::{self, Asked};
@@ -25,6 +28,7 @@ use crate::policy::ids::CellIndex;
 use crate::policy::pick;
 use crate::policy::refusal::{Outcome, Refusal};
 use crate::policy::snapshot::{Cell, Snapshot};
+use crate::policy::writes::WriteGuard;
 use crate::telemetry::event::End;
 
 /// Whoever does not take one of our short answers for this long is not reading.
@@ -37,6 +41,8 @@ struct Exchange<'a> {
     down: &'a mut Downstream,
     ended: &'a mut Ended,
     begun: Instant,
+    /// Counts it, where it is a write, and is told when its account moves.
+    write: Option<WriteGuard>,
 }
 
 impl Service {
@@ -45,18 +51,38 @@ impl Service {
     pub(super) async fn exchange(
         &self,
         peer: &Peer,
-        snapshot: Arc<Snapshot>,
+        pinned: Pinned,
         down: &mut Downstream,
         absolute: Option<&str>,
     ) {
         let begun = Begun::now();
         let mut ended = Ended::default();
-        let request =
-            request::read(peer, &snapshot, &self.learned, down.request(), absolute, unix(begun.wall));
-        let mut exchange =
-            Exchange { service: self, snapshot: &snapshot, down, ended: &mut ended, begun: begun.clock };
-        exchange.act(&request).await;
-        self.telemetry().record(event(peer, snapshot, request, down, &ended, begun));
+        let mut pinned = pinned;
+        let (request, side, snapshot, placed) = loop {
+            let head = down.request();
+            let (request, side) =
+                request::read(peer, &pinned, &self.learned, head, absolute, unix(begun.wall));
+            let moved = side.as_ref().filter(|side| side.is_moved);
+            let snapshot = Arc::clone(moved.map_or(&pinned.stable, |side| &side.candidate.snapshot));
+            match self.place(&snapshot, &request, down, &mut ended).await {
+                Placed::Again => pinned = self.pin_both(),
+                placed => break (request, side, snapshot, placed),
+            }
+        };
+        let mut exchange = Exchange {
+            service: self,
+            snapshot: &snapshot,
+            down,
+            ended: &mut ended,
+            begun: begun.clock,
+            write: None,
+        };
+        exchange.act(&request, placed).await;
+        let event = event(peer, snapshot, request, down, &ended, begun);
+        if let Some(side) = &side {
+            side.count(&event.sample());
+        }
+        self.telemetry().record(event);
     }
 
     /// What an answer teaches about the credential.
@@ -78,13 +104,20 @@ impl Service {
 }
 
 impl Exchange<'_> {
-    async fn act(&mut self, request: &Request) {
+    async fn act(&mut self, request: &Request, placed: Placed) {
+        match placed {
+            Placed::Here(write) => self.write = write,
+            Placed::Refused(refusal) => return self.refuse(request, refusal, Outcome::NotForwarded).await,
+            Placed::ClientGone => return self.client_gone().await,
+            Placed::Again => unreachable!("it is decided again before anything is done"),
+        }
         if let Some(location) = &request.secure {
             // 308 keeps method and body (RFC 9110 section 15.4.9).
             return self.redirect(request, StatusCode::PERMANENT_REDIRECT, location).await;
         }
         match &request.decision.verdict {
             Verdict::Forward { cell, .. } => self.forward(request, *cell).await,
+            Verdict::Hold { .. } => unreachable!("it waits before anything is done"),
             Verdict::Redirect { location } => self.redirect(request, StatusCode::FOUND, location).await,
             Verdict::Refuse(refusal) => {
                 self.refuse(request, *refusal, Outcome::NotForwarded).await;
@@ -111,12 +144,14 @@ impl Exchange<'_> {
             forward::forward(connector, cell, &self.service.retries, &outgoing, self.down, trace);
         let forwarded = tokio::select! {
             biased;
-            forwarded = forwarding => Some(forwarded),
-            () = self.service.cutting() => None,
+            forwarded = forwarding => forwarded.map_err(Ok),
+            cut = cut_off(self.service, self.write.as_ref()) => Err(Err(cut)),
         };
-        let forwarded = forwarded.unwrap_or_else(|| {
-            let tried = self.ended.trace.connected.is_some();
-            Err(Failed::Refused(Refusal::Drain, if tried { Outcome::Unknown } else { Outcome::NotForwarded }))
+        let forwarded = forwarded.map_err(|failed| {
+            failed.unwrap_or_else(|cut| {
+                let tried = self.ended.trace.connected.is_some();
+                Failed::Refused(cut.refusal(), if tried { Outcome::Unknown } else { Outcome::NotForwarded })
+            })
         });
         let trace = &self.ended.trace;
         for result in &trace.connects {
@@ -128,11 +163,13 @@ impl Exchange<'_> {
                 self.relay(request, cell, &outgoing, answer).await;
             }
             Err(Failed::Refused(refusal, outcome)) => self.refuse(request, refusal, outcome).await,
-            Err(Failed::ClientGone) => {
-                self.ended.end = Some(End::ClientGone);
-                self.down.break_off().await;
-            }
+            Err(Failed::ClientGone) => self.client_gone().await,
         }
+    }
+
+    async fn client_gone(&mut self) {
+        self.ended.end = Some(End::ClientGone);
+        self.down.break_off().await;
     }
 
     /// Passes the cell's answer on, annotated.
@@ -152,18 +189,21 @@ impl Exchange<'_> {
             mark(cookie, &request.decision, unix_now(), &mut head);
         }
         if self.down.head(head, end).await.is_err() {
-            self.ended.end = Some(End::ClientGone);
-            return self.down.break_off().await;
+            return self.client_gone().await;
         }
+        let mut shared = None;
         let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
         if tunnel {
-            let goodbye = self.service.shutdown().goodbye(fastrand::f32());
+            shared = self.write.take().map(Arc::new);
+            let goodbye = goodbye(self.service, shared.clone(), fastrand::f32());
             pump = pump.say_goodbye(Tunnel::new(goodbye, fastrand::u32(..).to_ne_bytes()));
         }
+        let write = shared.as_deref().or(self.write.as_ref());
         let moved = tokio::select! {
             biased;
             moved = pump.body(&self.service.pieces) => moved,
-            () = self.service.cutting() => Err(Broken::Drain),
+            cut = cut_off(self.service, write) => Err(cut.broken()),
+            () = stream_over(self.service, write), if request.grpc => Err(Broken::Moved),
         };
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));
@@ -174,17 +214,20 @@ impl Exchange<'_> {
                 }
             }
             Ok(()) => {}
-            Err(Broken::Drain) => {
-                let trailers = request.grpc.then(|| self.grpc_ending(request));
-                self.down.cut(trailers).await;
-            }
+            Err(Broken::Drain) => self.cut(request, Refusal::Drain).await,
+            Err(Broken::Moved) => self.cut(request, Refusal::CutByMove).await,
             Err(_) => self.down.break_off().await,
         }
     }
 
-    /// The trailers of a gRPC response that is cut at the end of the process.
-    fn grpc_ending(&self, request: &Request) -> HeaderMap {
-        let (refusal, outcome) = (Refusal::Drain, Outcome::Unknown);
+    /// Cuts a response that has begun, so that its client sees it: one of gRPC in its trailers.
+    async fn cut(&mut self, request: &Request, refusal: Refusal) {
+        let trailers = request.grpc.then(|| self.grpc_ending(request, refusal));
+        self.down.cut(trailers).await;
+    }
+
+    fn grpc_ending(&self, request: &Request, refusal: Refusal) -> HeaderMap {
+        let outcome = Outcome::Unknown;
         let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
         let mut trailers = HeaderMap::with_capacity(2);
         reply::grpc_status(&said, &mut trailers);
@@ -244,5 +287,6 @@ fn end_of(moved: &Result<(), Broken>) -> End {
         Err(Broken::Cell(_)) => End::CellGone,
         Err(Broken::ClientSlow | Broken::ClientStalled | Broken::CellSlow(_)) => End::TimedOut,
         Err(Broken::Drain) => End::Drain,
+        Err(Broken::Moved) => End::Moved,
     }
 }

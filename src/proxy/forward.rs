@@ -25,7 +25,7 @@ use crate::telemetry::labels::Connect;
 
 /// A request that must not be sent twice takes a pooled connection only when it was used within this:
 /// shorter than the shortest keep-alive of common servers (gunicorn's 2 s), so it rarely meets a close.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// How far an attempt came; for the log.
 #[derive(Clone, Debug, Default)]
@@ -209,6 +209,7 @@ impl Attempt {
                 Broken::Cell(error) => Refusal::CellBroken(cause::of_answer(&error, heard)),
                 Broken::CellSlow(silence) => Refusal::CellTimeout(silence),
                 Broken::Drain => Refusal::Drain,
+                Broken::Moved => Refusal::CutByMove,
             },
         };
         Failed::Refused(refusal, outcome)

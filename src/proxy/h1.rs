@@ -63,12 +63,12 @@ async fn one_request(
     last: bool,
 ) -> Option<Ready> {
     // Pinned when the head is complete: a connection that was idle over a reload serves the new one.
-    let snapshot = service.pin();
+    let pinned = service.pin_both();
     let head = match read {
         HeadRead::Complete(head) => head,
         HeadRead::Closed => return None,
         HeadRead::Refused(refusal) => {
-            let reply = service.refuse_unread(peer, snapshot, refusal);
+            let reply = service.refuse_unread(peer, pinned.stable, refusal);
             return say_and_close(ready.stream, &reply).await;
         }
     };
@@ -78,7 +78,7 @@ async fn one_request(
     if head.framing == Framing::Chunked {
         let mut chunks = ChunkReader::default();
         if let Err(broken) = chunks.read(&ready.buffered[head.len..]) {
-            let reply = service.refuse_unread(peer, snapshot, broken.into());
+            let reply = service.refuse_unread(peer, pinned.stable, broken.into());
             return say_and_close(ready.stream, &reply).await;
         }
         wire.judge(chunks);
@@ -97,7 +97,7 @@ async fn one_request(
         Ok(None) | Err(_) => {
             // Of an absolute target the engine compares the authority with Host; the gate does later.
             let reason = if absolute.is_some() { BadRequest::HostMismatch } else { BadRequest::HeaderLine };
-            let reply = service.refuse_unread(peer, snapshot, reason.into());
+            let reply = service.refuse_unread(peer, pinned.stable, reason.into());
             return say_and_close(session.into_inner(), &reply).await;
         }
     }
@@ -105,14 +105,14 @@ async fn one_request(
         || session.req_header().raw_path() != target.as_bytes()
     {
         // What the engine would forward is not what was read.
-        let reply = service.refuse_unread(peer, snapshot, BadRequest::RequestLine.into());
+        let reply = service.refuse_unread(peer, pinned.stable, BadRequest::RequestLine.into());
         return say_and_close(session.into_inner(), &reply).await;
     }
     if last || service.is_draining() {
         session.set_server_keepalive(None);
     }
     let mut down = Downstream::h1(session, wire);
-    service.exchange(peer, snapshot, &mut down, absolute.as_deref()).await;
+    service.exchange(peer, pinned, &mut down, absolute.as_deref()).await;
     after(down).await
 }
 

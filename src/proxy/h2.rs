@@ -153,9 +153,9 @@ fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
 }
 
 async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: Box<HttpSession>, _active: Entered) {
-    let snapshot = service.pin();
+    let pinned = service.pin_both();
     let mut down = Downstream::h2(session);
-    service.exchange(&peer, snapshot, &mut down, None).await;
+    service.exchange(&peer, pinned, &mut down, None).await;
     down.hear_out().await;
 }
 

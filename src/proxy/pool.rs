@@ -38,6 +38,8 @@ struct Endpoint {
 struct Idle {
     wire: Wire,
     since: Instant,
+    /// It was made to be ready, and has carried nothing.
+    unused: bool,
 }
 
 /// An HTTP/2 connection; it stays here while streams are open on it.
@@ -101,7 +103,7 @@ impl Pool {
 
     /// Keeps an HTTP/1 connection for the next request.
     pub fn put(&self, key: &EndpointKey, wire: Wire) {
-        let idle = Idle { wire, since: Instant::now() };
+        let idle = Idle { wire, since: Instant::now(), unused: false };
         let mut endpoints = lock(&self.endpoints);
         let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
         let oldest = if h1.len() >= IDLE_PER_ENDPOINT { h1.pop_front() } else { None };
@@ -109,6 +111,31 @@ impl Pool {
         drop(endpoints);
         // Closing is a system call too.
         drop(oldest);
+    }
+
+    /// Keeps an HTTP/1 connection that has carried nothing yet, in place of older ones of this kind.
+    pub fn put_unused(&self, key: &EndpointKey, wire: Wire) {
+        let idle = Idle { wire, since: Instant::now(), unused: true };
+        let mut endpoints = lock(&self.endpoints);
+        let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
+        let (older, mut kept): (VecDeque<_>, VecDeque<_>) = h1.drain(..).partition(|idle| idle.unused);
+        kept.push_back(idle);
+        *h1 = kept;
+        drop(endpoints);
+        // Closing is a system call too.
+        drop(older);
+    }
+
+    /// Whether a request that needs a connection used, or made, within `within` would find one.
+    pub fn is_ready(&self, key: &EndpointKey, h2: bool, within: Duration) -> bool {
+        let mut endpoints = lock(&self.endpoints);
+        let Some(endpoint) = endpoints.get_mut(key) else { return false };
+        if h2 {
+            return endpoint.h2.iter().any(|one| one.is_usable() && one.connection.can_accept_streams(1));
+        }
+        let freshest = endpoint.h1.back_mut();
+        // No system call but for a connection that something has happened on.
+        freshest.is_some_and(|idle| idle.since.elapsed() < within && idle.wire.is_quiet())
     }
 
     /// An HTTP/2 connection that may take another stream, and its wire.

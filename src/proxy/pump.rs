@@ -51,6 +51,8 @@ pub enum Broken {
     CellSlow(Silence),
     /// The process ends.
     Drain,
+    /// The account moves to another cell, and this has lasted for too long.
+    Moved,
 }
 
 /// Time limits of one exchange.

@@ -1,7 +1,7 @@
 //! The end of an exchange as an event: the one place where a [`RequestEvent`] is made.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use pingora::http::RequestHeader;
@@ -34,6 +34,8 @@ pub(super) struct Ended {
     pub end: Option<End>,
     pub trace: Trace,
     pub upstream_deprecated: bool,
+    /// How long it waited because its account moves.
+    pub held: Option<Duration>,
 }
 
 impl Begun {
@@ -63,6 +65,7 @@ pub(super) fn event(
     event.bytes_in = down.bytes_in;
     event.bytes_out = down.bytes_out;
     event.timings = Timings {
+        held: ended.held,
         connected: since(ended.trace.connected),
         first_byte: since(ended.trace.first_byte),
         total: begun.clock.elapsed(),

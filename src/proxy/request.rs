@@ -7,6 +7,8 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
 use crate::listen::connection::Facts;
+use crate::live::Pinned;
+use crate::policy::canary::Side;
 use crate::policy::client_certificate::{self, ClientCertificate};
 use crate::policy::decide::{Decision, Verdict, decide};
 use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
@@ -53,22 +55,38 @@ pub(super) struct Request {
 
 /// Reads a head that the engine has parsed, and decides. `absolute` is the authority of an absolute target,
 /// which the engine keeps in its own way; `now` is in seconds since the Unix epoch.
+///
+/// What belongs to the connection (the gate, the certificate that it was asked for) is that of what serves, also where
+/// a candidate serves the request.
 pub(super) fn read(
     peer: &Peer,
-    snapshot: &Snapshot,
+    pinned: &Pinned,
     learned: &LearnedTable,
     head: &RequestHeader,
     absolute: Option<&str>,
     now: u64,
-) -> Request {
+) -> (Request, Option<Side>) {
+    let snapshot = &*pinned.stable;
     let parsed = parsed(head, absolute);
     let mut scratch = String::new();
     let admitted = parsed.and_then(|parsed| admit(peer, snapshot, parsed, now, &mut scratch));
     let Admitted { facts, secure, certificate } = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return refused(peer, snapshot, head, parsed.ok(), refusal),
+        Err(refusal) => return (refused(peer, snapshot, head, parsed.ok(), refusal), None),
     };
-    let decision = decide(snapshot, learned, &facts, now);
+    let mut decision = decide(snapshot, learned, &facts, now);
+    let side = pinned.candidate.as_ref().and_then(|candidate| {
+        let stable = match decision.verdict {
+            Verdict::Forward { cell, .. } | Verdict::Hold { cell } => Some(cell),
+            Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+        };
+        Some(candidate.side(decision.account?, stable))
+    });
+    let moved = side.as_ref().filter(|side| side.is_moved).map(|side| &*side.candidate.snapshot);
+    if let Some(candidate) = moved {
+        decision = decide(candidate, learned, &facts, now);
+    }
+    let snapshot = moved.unwrap_or(snapshot);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
     let request_id = forwarding::request_id(facts.headers, fresh_id);
     let edits = match &decision.verdict {
@@ -85,9 +103,9 @@ pub(super) fn read(
             };
             Some(forwarding::outgoing(&facts, &told))
         }
-        Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+        Verdict::Hold { .. } | Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     };
-    Request {
+    let request = Request {
         version: facts.version,
         scheme: facts.connection.scheme,
         host: facts.host.into(),
@@ -103,7 +121,8 @@ pub(super) fn read(
         hsts: hsts(snapshot, &facts),
         secure,
         decision,
-    }
+    };
+    (request, side)
 }
 
 fn parsed<'a>(head: &'a RequestHeader, absolute: Option<&'a str>) -> Result<ParsedHead<'a>, Refusal> {

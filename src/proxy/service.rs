@@ -12,10 +12,10 @@ use super::pieces::Pieces;
 use super::reply::Reply;
 use super::request::Peer;
 use super::wire::Wire;
-use super::{h1, h2};
+use super::{h1, h2, moving, warm};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::{Phase, Shutdown};
-use crate::live::Live;
+use crate::live::{Live, Pinned};
 use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
@@ -96,9 +96,19 @@ impl Service {
         }
     }
 
-    /// The snapshot for one request.
+    /// What serves one request: whose account belongs to the candidate, where there is one, is known once it is read.
+    pub fn pin_both(&self) -> Pinned {
+        self.live.pin_both()
+    }
+
+    /// The snapshot of all that belongs to no account.
     pub fn pin(&self) -> Arc<Snapshot> {
         self.live.pin()
+    }
+
+    /// Where snapshots come from.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// Limits of client connections.
@@ -119,6 +129,15 @@ impl Service {
     /// Returns when what is under way must end.
     pub async fn cutting(&self) {
         self.shutdown.clone().reached(Phase::Cutting).await;
+    }
+
+    /// What goes on beside the requests while accounts move: writes are told, connections made ready.
+    pub async fn follow_moves(self: Arc<Self>) {
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.telemetry.metrics));
+        // Apart, so that a cell that takes no connection delays nothing of the first.
+        let warm = tokio::spawn(warm::keep_ready(Arc::clone(&live), Arc::clone(&self.connector), metrics));
+        moving::follow(live).await;
+        warm.abort();
     }
 
     /// The answer to a request whose head could not be read, and its event.

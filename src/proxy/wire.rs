@@ -13,6 +13,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -176,6 +177,12 @@ impl WireHandle {
         if let Some(client) = (*inner.io).as_any().downcast_ref::<Box<dyn Transport>>() {
             (**client).reset_on_close(reset);
         }
+    }
+
+    /// Another descriptor of a client's socket: see [`Transport::second_descriptor`].
+    pub fn second_descriptor(&self) -> Option<OwnedFd> {
+        let inner = lock(&self.0);
+        (**(*inner.io).as_any().downcast_ref::<Box<dyn Transport>>()?).second_descriptor()
     }
 
     /// Moves the queue; ready when everything written has been handed to the socket.

@@ -93,12 +93,28 @@ impl Journal {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
             ReloadOutcome::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
             ReloadOutcome::NeedsRestart(fields) => fields.clone(),
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Vec::new(),
+            ReloadOutcome::RolledBack { hash, reasons } => {
+                [format!("the configuration {hash} is taken back")].iter().chain(reasons).cloned().collect()
+            }
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } | ReloadOutcome::Staged { .. } => {
+                Vec::new()
+            }
         };
+        self.ended(trigger, outcome.label().as_str(), serving, reasons, at);
+    }
+
+    /// A candidate is taken away before it was whole, and not because of what it did.
+    pub fn withdrawn(&mut self, trigger: Trigger, candidate: Version, serving: Version, why: &str, at: i64) {
+        let reason =
+            format!("the configuration {} (generation {}): {why}", candidate.hash, candidate.generation);
+        self.ended(trigger, "withdrawn", serving, vec![reason], at);
+    }
+
+    fn ended(&mut self, trigger: Trigger, outcome: &str, serving: Version, reasons: Vec<String>, at: i64) {
         let record = Record {
             trigger: Some(trigger.as_str().to_owned()),
             to: Some(serving),
-            outcome: Some(outcome.label().as_str().to_owned()),
+            outcome: Some(outcome.to_owned()),
             reasons,
             ..Record::new(Event::Outcome)
         };
@@ -107,7 +123,7 @@ impl Journal {
             Err(objection) => {
                 tracing::error!(
                     reason = objection.what,
-                    outcome = outcome.label().as_str(),
+                    outcome,
                     "the outcome of the reload is not in the audit trail"
                 );
             }

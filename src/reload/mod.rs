@@ -7,7 +7,8 @@ mod break_glass;
 pub mod journal;
 pub mod outcome;
 mod retired;
-mod told;
+mod said;
+mod staged;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +17,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use crate::approval::break_glass::Override;
+use crate::approval::break_glass::{Aim, Override};
 use crate::approval_files::{Approved, Approvers};
-use crate::config::guard::Objection;
+use crate::config::compiled::Compiled;
+use crate::config::guard::{Guard, Objection};
 use crate::config::plan::{Plan, Requests, Verdict};
 use crate::config::{self, Boot, Sources};
 use crate::live::Live;
@@ -36,7 +38,10 @@ use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
 };
 use retired::Retired;
-pub use told::{note_objections, refusals, views, warn_of};
+use said::log;
+pub use said::{note_objections, refusals, views, warn_of};
+use staged::Known;
+pub use staged::Staging;
 pub use watch::Watch;
 
 /// A deployment writes several files; the reload waits until they have been quiet for this long.
@@ -73,6 +78,8 @@ pub struct Reloader {
     pub break_glass: BreakGlass,
     /// Requests by account of the last days, for guards that weigh a change by its traffic.
     pub requests: RequestsOf,
+    /// The candidate that is on trial, where one is.
+    pub staging: Staging,
 }
 
 /// As [`start::RequestsIn`], for a task of its own.
@@ -85,21 +92,22 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = retired.freed() => {}
+                () = self.staging.due() => self.look(&inbox, &mut retired).await,
                 request = inbox.requests.recv() => {
-                    let Some(request) = request else { return };
+                    let Some(request) = request else { break };
                     let current = self.live.pin().generation;
                     if request.expected.is_some_and(|expected| expected != current) {
                         // A caller who has gone away does not want the answer.
                         let _ = request.reply.send(Err(StaleGeneration { current }));
                         continue;
                     }
-                    let outcome = self.reload(Trigger::Admin, &inbox, &mut retired).await;
+                    let outcome = self.reload(request.trigger, &inbox, &mut retired).await;
                     let _ = request.reply.send(Ok(outcome));
                 }
                 asked = inbox.overrides.recv() => {
                     let Some(OverrideRequest { asked, reply }) = asked else { return };
-                    let answer = match self.break_glass(asked) {
-                        Ok(()) => Ok(self.reload(Trigger::Admin, &inbox, &mut retired).await),
+                    let answer = match self.break_glass(asked, &mut retired) {
+                        Ok(trigger) => Ok(self.reload(trigger, &inbox, &mut retired).await),
                         Err(objection) => Err(objection),
                     };
                     let _ = reply.send(answer);
@@ -111,7 +119,7 @@ impl Reloader {
                     }
                 }
                 signal = signals.recv() => {
-                    if signal.is_none() { return }
+                    if signal.is_none() { break }
                     self.reload(Trigger::Signal, &inbox, &mut retired).await;
                 }
                 () = watch.changed() => {
@@ -120,11 +128,27 @@ impl Reloader {
                 }
             }
         }
+        self.withdraw("the process ends", &mut retired);
     }
 
-    fn break_glass(&mut self, asked: outcome::Asked) -> Result<(), outcome::Objection> {
+    /// Takes what an operator has decided, and says in which way the files are looked at under it.
+    fn break_glass(
+        &mut self,
+        asked: outcome::Asked,
+        retired: &mut Retired,
+    ) -> Result<Trigger, outcome::Objection> {
+        let now = unix_seconds(SystemTime::now());
         let Self { break_glass, journal, state, boot, .. } = self;
-        break_glass.take(asked, journal, state, &boot.state_dir, unix_seconds(SystemTime::now()))
+        break_glass.take(asked, journal, state, &boot.state_dir, now)?;
+        match self.break_glass.in_force(now).map(|asked| asked.aim) {
+            Some(Aim::Keep) => {
+                self.withdraw("an operator keeps what serves", retired);
+                Ok(Trigger::Admin)
+            }
+            // What has served needs no trial.
+            Some(Aim::Restore) => Ok(Trigger::AtOnce),
+            None => Ok(Trigger::Admin),
+        }
     }
 
     async fn reload(
@@ -138,8 +162,10 @@ impl Reloader {
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
         // A million rows take a while to parse, and requests must not notice.
         let asked = self.break_glass.in_force(unix_seconds(SystemTime::now())).cloned();
+        let known = self.staging.known(trigger);
         let prepare = move || {
-            prepare(&place, state_dir.as_deref(), &boot, &live, &*requests, (&approvers, asked.as_ref()))
+            let say = (&*approvers, asked.as_ref());
+            prepare(&place, state_dir.as_deref(), (&boot, &live), &*requests, say, &known)
         };
         let prepared = quiet::run(prepare).await;
         let now = SystemTime::now();
@@ -156,6 +182,8 @@ impl Reloader {
                 if self.fallback.is_some() {
                     self.serve_files(sources, None).await;
                 }
+                self.withdraw("the files say again what serves", retired);
+                self.settled(None);
                 (ReloadOutcome::Unchanged, loaded_at)
             }
             Some(Prepared::Not(outcome)) => (outcome, loaded_at),
@@ -171,19 +199,26 @@ impl Reloader {
                 (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
+        self.report(inbox);
         if trigger == Trigger::FileChange && !outcome.is_news_after(&last.outcome) {
             // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
             return outcome;
         }
+        self.tell(trigger, outcome.clone(), loaded_at, inbox);
+        outcome
+    }
+
+    /// Says to everybody how a reload has ended. `loaded_at` is when what serves was put in force.
+    fn tell(&mut self, trigger: Trigger, outcome: ReloadOutcome, loaded_at: SystemTime, inbox: &ReloadInbox) {
+        let now = SystemTime::now();
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
         let serving = serving(&self.live.pin());
         let (state, journal) = (&self.state, &mut self.journal);
         state.write(|| journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
-        let report = ReloadReport { trigger, at: now, outcome: outcome.clone(), loaded_at };
+        let report = ReloadReport { trigger, at: now, outcome, loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
         let _ = inbox.last.send(Arc::new(report));
-        outcome
     }
 
     /// Puts a generation in force. Until the swap everything can fail, and changes nothing.
@@ -194,43 +229,21 @@ impl Reloader {
         now: i64,
         retired: &mut Retired,
     ) -> ReloadOutcome {
-        let Ready { next, sources, plan, change, lifted } = ready;
-        note_objections(&self.metrics, &plan.objections);
-        let mut who = Vec::new();
-        if let Some(Lifted::Overridden(by)) = &lifted {
-            tracing::error!(%by, "BREAK GLASS: a change that guards refuse is let through");
-            who.push(by.clone());
+        note_objections(&self.metrics, &ready.plan.objections);
+        let who: Vec<String> = ready.lifted.iter().map(Lifted::by).collect();
+        if self.steps_of(trigger, &ready).is_some() {
+            return self.stage(trigger, ready, &who, now, retired);
         }
-        if let Some(Lifted::Approved(approved)) = lifted {
-            let by = approved.by();
-            who.push(by.clone());
-            match self.state.write(|| approved.remember(&self.boot.state_dir, now)) {
-                Some(Ok(())) => tracing::warn!(%by, "a change that guards refuse is approved"),
-                Some(Err(error)) => {
-                    return ReloadOutcome::Refused(refusals(&plan.objections, vec![error.to_string()]));
-                }
-                None => {
-                    let why = "another process has the state folder by now, and it alone can use approvals";
-                    return ReloadOutcome::Refused(refusals(&plan.objections, vec![why.to_owned()]));
-                }
-            }
-        }
-        let before = self.live.pin();
-        let generation = next.generation;
-        let number = match self.intend(trigger, &next, (&plan, &change), &who, now) {
+        let number = match self.intend(trigger, &ready.next, (&ready.plan, &ready.change), &who, now) {
             Ok(number) => number,
             Err(objection) => return ReloadOutcome::Refused(vec![objection]),
         };
-        self.metrics.prepare(&next);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the task that swaps, after all that can fail"
-        )]
-        self.live.replace(next);
-        retired.add(before);
-        warn_of(&self.boot.guards.remarks(&self.live.pin()));
-        self.serve_files(sources, number).await;
-        ReloadOutcome::Applied { generation }
+        // Not before: a trail that cannot be written must not cost them.
+        if let Err(objections) = self.use_approvals(&ready, now) {
+            return ReloadOutcome::Refused(objections);
+        }
+        self.withdraw("another push serves in its place", retired);
+        self.put_in_force(ready.next, ready.sources, number, retired).await
     }
 
     /// Writes down what is about to be swapped, and gives the number of that line. A predecessor that drains has
@@ -304,6 +317,16 @@ enum Lifted {
     Overridden(String),
 }
 
+impl Lifted {
+    /// Who, for the trail.
+    fn by(&self) -> String {
+        match self {
+            Self::Approved(approved) => approved.by(),
+            Self::Overridden(by) => by.clone(),
+        }
+    }
+}
+
 enum Prepared {
     Ready(Box<Ready>),
     Unchanged {
@@ -317,14 +340,14 @@ enum Prepared {
 fn prepare(
     place: &Place,
     state_dir: Option<&Path>,
-    boot: &Boot,
-    live: &Snapshot,
+    (boot, live): (&Boot, &Snapshot),
     requests: start::RequestsIn<'_>,
     (approvers, asked): (&Approvers, Option<&Override>),
+    known: &Known,
 ) -> Prepared {
     let sources = load::load(place.clone());
     let now = unix_seconds(SystemTime::now());
-    let parsed = compiled_file::parse_all(&sources, Some(&boot.state_dir), Some(live), now);
+    let parsed = compiled_file::parse_all(&sources, Some(&boot.state_dir), Some(Compiled::of(live)), now);
     let (mut new_boot, config) = match parsed {
         Ok(parsed) => parsed,
         Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
@@ -342,7 +365,11 @@ fn prepare(
     if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
         return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)]));
     }
-    let plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
+    if let Some(answer) = known.answer(&config.hash) {
+        return Prepared::Not(answer);
+    }
+    let mut plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
+    plan.objections.retain(|objection| objection.guard != Guard::Mixed || !known.is_at_once());
     let mut lifted = None;
     if plan.verdict() == Verdict::Refused {
         let author = config.change.author.as_deref();
@@ -362,32 +389,6 @@ fn prepare(
         }
     }
     let change = config.change.clone();
-    let next = Arc::new(config::compile(config, Some(live)));
+    let next = Arc::new(known.numbered(config::compile(config, Some(live))));
     Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted }))
-}
-
-fn log(trigger: Trigger, outcome: &ReloadOutcome) {
-    match outcome {
-        ReloadOutcome::Applied { generation } => {
-            tracing::info!(?trigger, %generation, "configuration applied")
-        }
-        ReloadOutcome::Unchanged => tracing::info!(?trigger, "configuration unchanged"),
-        ReloadOutcome::NeedsRestart(fields) => {
-            tracing::warn!(
-                ?trigger,
-                ?fields,
-                "configuration not applied: these fields of boot.yaml need a restart"
-            );
-        }
-        ReloadOutcome::Refused(objections) => {
-            for objection in objections {
-                tracing::error!(?trigger, %objection, "configuration refused: the one before goes on serving");
-            }
-        }
-        ReloadOutcome::Rejected(problems) => {
-            for problem in problems {
-                tracing::error!(?trigger, %problem, "configuration rejected: the one before goes on serving");
-            }
-        }
-    }
 }

@@ -26,6 +26,18 @@ pub enum ReloadOutcome {
         /// Its number.
         generation: Generation,
     },
+    /// A new generation is on trial, or waits for its turn; what serves goes on serving all others.
+    Staged {
+        /// Its number.
+        generation: Generation,
+    },
+    /// A generation on trial was taken back, now or before; what serves goes on serving.
+    RolledBack {
+        /// Its configuration hash.
+        hash: Box<str>,
+        /// Why, a line each.
+        reasons: Vec<String>,
+    },
 }
 
 /// One problem of the files as it is shown to people; `config` has its own type for finding them.
@@ -99,6 +111,12 @@ pub enum Trigger {
     Signal,
     /// An admin call.
     Admin,
+    /// An admin call that wants to try again what was rolled back.
+    Again,
+    /// An admin call that wants no steps.
+    AtOnce,
+    /// Both.
+    AgainAtOnce,
 }
 
 /// The last reload, as the admin plane shows it.
@@ -114,12 +132,37 @@ pub struct ReloadReport {
     pub loaded_at: SystemTime,
 }
 
+/// A candidate, as the admin plane shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedReport {
+    /// Its number.
+    pub generation: Generation,
+    /// Its configuration hash.
+    pub hash: Box<str>,
+    /// Which share of the accounts it serves; `None` while it waits for the first replicas.
+    pub share: Option<String>,
+    /// The step that it is in, from 1.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// When it was accepted.
+    pub since: SystemTime,
+    /// When the step, or the waiting, ends.
+    pub ends: SystemTime,
+    /// Requests that it has served.
+    pub requests: u64,
+    /// How many of them failed.
+    pub failed: u64,
+}
+
 /// An admin call's wish for a reload.
 #[derive(Debug)]
 pub struct ReloadRequest {
     /// The generation that the caller means to replace; the task compares, so that two callers cannot
     /// both replace the same one. `None` is whatever is in force.
     pub expected: Option<Generation>,
+    /// [`Trigger::Admin`], or what else the caller wants.
+    pub trigger: Trigger,
     /// Where the answer goes. A caller who has gone away does not stop the reload.
     pub reply: oneshot::Sender<Result<ReloadOutcome, StaleGeneration>>,
 }
@@ -175,6 +218,8 @@ pub struct ReloadHandle {
     pub overrides: mpsc::Sender<OverrideRequest>,
     /// Looks.
     pub last: watch::Receiver<Arc<ReloadReport>>,
+    /// Looks at the candidate.
+    pub staged: watch::Receiver<Option<Arc<StagedReport>>>,
 }
 
 /// The reload task's own ends of a [`ReloadHandle`].
@@ -186,6 +231,8 @@ pub struct ReloadInbox {
     pub overrides: mpsc::Receiver<OverrideRequest>,
     /// Where the task puts its last report.
     pub last: watch::Sender<Arc<ReloadReport>>,
+    /// Where it says what stands as candidate.
+    pub staged: watch::Sender<Option<Arc<StagedReport>>>,
 }
 
 /// A connected pair; `start` reports how the configuration of the start came in force.
@@ -194,16 +241,22 @@ pub fn handles(start: ReloadReport) -> (ReloadHandle, ReloadInbox) {
     // One at a time: two people who break the glass at once had better talk to each other.
     let (overrides, override_receiver) = mpsc::channel(1);
     let (last_sender, last_receiver) = watch::channel(Arc::new(start));
+    let (staged_sender, staged_receiver) = watch::channel(None);
     (
-        ReloadHandle { requests: request_sender, overrides, last: last_receiver },
-        ReloadInbox { requests: request_receiver, overrides: override_receiver, last: last_sender },
+        ReloadHandle { requests: request_sender, overrides, last: last_receiver, staged: staged_receiver },
+        ReloadInbox {
+            requests: request_receiver,
+            overrides: override_receiver,
+            last: last_sender,
+            staged: staged_sender,
+        },
     )
 }
 
 impl ReloadOutcome {
     /// Whether the files are what serves.
     pub const fn is_good(&self) -> bool {
-        matches!(self, Self::Unchanged | Self::Applied { .. })
+        matches!(self, Self::Unchanged | Self::Applied { .. } | Self::Staged { .. })
     }
 
     /// Whether it says anything that is not known from the outcome before it. Files that are found bad in the same
@@ -221,6 +274,8 @@ impl ReloadOutcome {
             Self::Refused(_) => Reload::Refused,
             Self::NeedsRestart(_) => Reload::NeedsRestart,
             Self::Applied { .. } => Reload::Applied,
+            Self::Staged { .. } => Reload::Staged,
+            Self::RolledBack { .. } => Reload::RolledBack,
         }
     }
 }
@@ -233,7 +288,30 @@ impl Trigger {
             Self::FileChange => "file_change",
             Self::Signal => "signal",
             Self::Admin => "admin",
+            Self::Again => "admin_again",
+            Self::AtOnce => "admin_at_once",
+            Self::AgainAtOnce => "admin_again_at_once",
         }
+    }
+
+    /// An admin call with these wishes.
+    pub const fn admin(again: bool, at_once: bool) -> Self {
+        match (again, at_once) {
+            (false, false) => Self::Admin,
+            (true, false) => Self::Again,
+            (false, true) => Self::AtOnce,
+            (true, true) => Self::AgainAtOnce,
+        }
+    }
+
+    /// What was rolled back is to be tried again.
+    pub const fn is_again(self) -> bool {
+        matches!(self, Self::Again | Self::AgainAtOnce)
+    }
+
+    /// No steps are wanted.
+    pub const fn is_at_once(self) -> bool {
+        matches!(self, Self::AtOnce | Self::AgainAtOnce)
     }
 }
 

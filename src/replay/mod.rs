@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::explain::{Question, Shown, explain};
+use crate::policy::holding;
 use crate::policy::ids::AccountId;
+use crate::policy::moves::is_write;
 use crate::policy::snapshot::Snapshot;
 
 /// Shapes of requests of real clients, with tokens that are none.
@@ -116,7 +118,11 @@ impl Recorded {
         // Its credential was not recorded; what it would have been let through to is its account's cell.
         let account = self.account.filter(|_| self.unseen || explanation.lacks_credential());
         match account.map(|id| (id, snapshot.accounts.by_id(id))) {
-            Some((id, Some(row))) => format!("{} (account {id})", snapshot.cell(row.cell).name),
+            Some((id, Some(row))) => {
+                let waits = holding::holds(snapshot, id, is_write(&self.question.method));
+                let waits = if waits { "waits at " } else { "" };
+                format!("{waits}{} (account {id})", snapshot.cell(row.cell).name)
+            }
             Some((id, None)) => format!("account {id} has no row"),
             None => explanation.decision(),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::policy::decide::{Conflict, Decision, Verdict};
+use crate::policy::decide::{Conflict, Decision, Verdict, Why};
 use crate::policy::facts::path_of;
 
 use super::event::{MAX_PATH, RequestEvent};
@@ -57,6 +57,9 @@ struct Line<'a> {
     client: Option<&'a str>,
     bytes_in: u64,
     bytes_out: u64,
+    /// It waited because its account moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connected_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +122,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
         client: client.map(|client| &*client.name),
         bytes_in: event.bytes_in,
         bytes_out: event.bytes_out,
+        held_ms: event.timings.held.map(millis),
         connected_ms: event.timings.connected.map(millis),
         first_byte_ms: event.timings.first_byte.map(millis),
         total_ms: millis(event.timings.total),
@@ -133,6 +137,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
 fn why(decision: &Decision) -> Option<&'static str> {
     match &decision.verdict {
         Verdict::Forward { why, .. } => Some(why.as_str()),
+        Verdict::Hold { .. } => Some(Why::Mapped.as_str()),
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::policy::canary::Sample;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::Role;
@@ -80,11 +81,15 @@ pub enum End {
     TimedOut,
     /// The response had begun and was cut at the drain's deadline.
     Drain,
+    /// The response had begun and was cut because its account moves.
+    Moved,
 }
 
 /// Times along the way, all from `started`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// How long it waited because its account moves, where it did.
+    pub held: Option<Duration>,
     /// A connection to the cell was there.
     pub connected: Option<Duration>,
     /// The first byte of the cell's final response head.
@@ -106,8 +111,24 @@ impl RequestEvent {
     /// connection.
     pub fn cell(&self) -> Option<CellIndex> {
         match self.decision.as_ref()?.verdict {
-            Verdict::Forward { cell, .. } => Some(cell),
+            Verdict::Forward { cell, .. } | Verdict::Hold { cell } => Some(cell),
             Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
+        }
+    }
+
+    /// What it says of its cell, and of the generation that served it. Failed is what the client saw fail because of us
+    /// or of the cell; one that went away before an answer had begun says how long it waited.
+    pub fn sample(&self) -> Sample {
+        let by_us = self.refusal.map_or(0, Refusal::status);
+        let cut = matches!(self.end, End::CellGone | End::TimedOut) && self.upgrade == Upgrade::None;
+        let is_failed = by_us >= 500 || self.status >= 500 || cut;
+        let waited = self.timings.first_byte.unwrap_or(self.timings.total);
+        let decided = self.decision.as_ref().map(|decision| &decision.verdict);
+        Sample {
+            cell: self.cell(),
+            is_failed,
+            is_refused: matches!(decided, Some(Verdict::Refuse(_))),
+            latency: (!is_failed).then_some(waited),
         }
     }
 
@@ -136,6 +157,7 @@ impl End {
             Self::CellGone => "cell_gone",
             Self::TimedOut => "timed_out",
             Self::Drain => "drain",
+            Self::Moved => "moved",
         }
     }
 }

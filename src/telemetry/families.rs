@@ -54,7 +54,7 @@ families! {
     UPSTREAM_FIRST_BYTE = histogram "cellgate_upstream_first_byte_seconds"
         "From the complete request head to the first byte of the cell's response head, by cell.";
     REQUEST_ENDS = counter "cellgate_request_ends_total"
-        "How exchanges ended: complete, client_gone, cell_gone, timed_out, drain.";
+        "How exchanges ended: complete, client_gone, cell_gone, timed_out, drain, moved.";
     REQUEST_BYTES = counter "cellgate_request_body_bytes_total"
         "Body bytes from clients, by cell.";
     RESPONSE_BYTES = counter "cellgate_response_body_bytes_total"
@@ -109,6 +109,18 @@ families! {
         "What a guard does: 0 off, 1 observe (it protects nothing), 2 enforce.";
     ACCOUNTS_LIMIT = gauge "cellgate_accounts_limit"
         "Rows that the account table may have (guards.table_size.rows).";
+    HELD_REQUESTS = counter "cellgate_held_requests_total"
+        "Requests that waited because their account moves, by outcome.";
+    WAITING = gauge "cellgate_waiting_requests"
+        "Requests that wait now because their account moves away from the cell.";
+    MOVES_OPEN = gauge "cellgate_moves_open"
+        "Moves of accounts that are not flipped, by state.";
+    MOVES_CUT_WRITES = counter "cellgate_moves_cut_writes_total"
+        "Writes cut at the old cell of their account; their clients do not know whether they were done.";
+    MOVES_CLOSED_TUNNELS = counter "cellgate_moves_closed_tunnels_total"
+        "WebSockets and gRPC streams that were told to end because their account moves.";
+    MOVES_WARM_CONNECTIONS = counter "cellgate_moves_warm_connections_total"
+        "Attempts to have a connection to the new cell ready before an account is there, by result.";
     UPGRADES = counter "cellgate_upgrades_total"
         "Upgrades: this process took over from another (taken_over), or a successor did not start (failed).";
     CONFIG_GENERATION = gauge "cellgate_config_generation"
@@ -117,6 +129,10 @@ families! {
         "When a configuration was last applied or found unchanged, Unix time.";
     CONFIG_LAST_OK = gauge "cellgate_config_last_reload_successful"
         "1 when the last reload was applied or found nothing to change, 0 when it was turned down.";
+    CANDIDATE_SHARE = gauge "cellgate_config_candidate_share"
+        "Share of the accounts, of 1, that a new configuration serves on trial; 0 when none does.";
+    CANDIDATE_STEP = gauge "cellgate_config_candidate_step"
+        "Step of that trial, from 1; 0 when there is none.";
     LAST_GOOD_AGE = gauge "cellgate_last_good_age_seconds"
         "Age of the last good configuration while it is served in place of the files; 0 otherwise.";
     BREAK_GLASS = gauge "cellgate_break_glass_until_timestamp_seconds"

@@ -68,6 +68,7 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
         bytes_in: 10,
         bytes_out: 2000,
         timings: Timings {
+            held: None,
             connected: Some(Duration::from_micros(1_250)),
             first_byte: Some(Duration::from_millis(80)),
             total: Duration::from_millis(83),

@@ -8,6 +8,7 @@ use crate::policy::decide::{Source, Why};
 use crate::policy::facts::WireVersion;
 use crate::policy::hosts::Role;
 use crate::policy::refusal::{BadRequest, Refusal};
+use crate::policy::validity::Kind;
 
 use super::event::End;
 
@@ -125,6 +126,10 @@ label_enum! {
         Refused => "refused",
         /// The change touches what only a restart can change.
         NeedsRestart => "needs_restart",
+        /// A new generation is on trial.
+        Staged => "staged",
+        /// A generation on trial was taken back.
+        RolledBack => "rolled_back",
     }
 }
 
@@ -135,6 +140,22 @@ label_enum! {
         TakenOver => "taken_over",
         /// Its successor could not serve, and it goes on.
         Failed => "failed",
+    }
+}
+
+label_enum! {
+    /// How the wait of a request ended whose account moves.
+    Held {
+        /// It went on, under a newer configuration.
+        Released => "released",
+        /// It had waited for as long as it may.
+        RefusedBudget => "refused_budget",
+        /// It found no slot.
+        RefusedSlots => "refused_slots",
+        /// The client went away.
+        ClientGone => "client_gone",
+        /// The process ended.
+        Drain => "drain",
     }
 }
 
@@ -155,7 +176,8 @@ pub(super) const VERSIONS: [WireVersion; 3] = [WireVersion::Http10, WireVersion:
 
 pub(super) const ROLES: [Option<Role>; 3] = [None, Some(Role::Legacy), Some(Role::Cell)];
 
-pub(super) const ENDS: [End; 5] = [End::Complete, End::ClientGone, End::CellGone, End::TimedOut, End::Drain];
+pub(super) const ENDS: [End; 6] =
+    [End::Complete, End::ClientGone, End::CellGone, End::TimedOut, End::Drain, End::Moved];
 
 pub(super) const WHYS: [Why; 3] = [Why::Mapped, Why::IdRange, Why::Fallback];
 
@@ -173,7 +195,7 @@ pub(super) const SOURCES: [Source; 8] = [
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-pub(super) const REFUSALS: [Refusal; 30] = [
+pub(super) const REFUSALS: [Refusal; 32] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -205,6 +227,8 @@ pub(super) const REFUSALS: [Refusal; 30] = [
     Refusal::BadRequest(BadRequest::Connection),
     Refusal::BadRequest(BadRequest::Body),
     Refusal::BadRequest(BadRequest::Stream),
+    Refusal::AccountMoving,
+    Refusal::CutByMove,
 ];
 
 /// Position in [`REFUSALS`]. Written out, so that a new refusal does not compile without its series.
@@ -225,6 +249,8 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::CellBroken(_) => 12,
         Refusal::CellTimeout(_) => 13,
         Refusal::CellFull => 14,
+        Refusal::AccountMoving => 30,
+        Refusal::CutByMove => 31,
         Refusal::Drain => 15,
         Refusal::Loop => 16,
         Refusal::Internal => 17,
@@ -312,6 +338,7 @@ pub(super) const fn end_slot(end: End) -> usize {
         End::CellGone => 2,
         End::TimedOut => 3,
         End::Drain => 4,
+        End::Moved => 5,
     }
 }
 
@@ -321,6 +348,17 @@ pub(super) const fn version_slot(version: WireVersion) -> usize {
         WireVersion::Http10 => 0,
         WireVersion::Http11 => 1,
         WireVersion::Http2 => 2,
+    }
+}
+
+/// The kinds of [`TRUST_UNTIL`](super::families::TRUST_UNTIL); server certificates have a family of their own.
+pub(super) const fn trust_label(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Certificate => None,
+        Kind::CellCertificate => Some("cell_certificate"),
+        Kind::Staple => Some("ocsp"),
+        Kind::HostList => Some("client_crl"),
+        Kind::CellList => Some("cell_crl"),
     }
 }
 

@@ -12,15 +12,17 @@ use crate::policy::ids::{CellIndex, Generation};
 use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Ending, Kind, endings};
 
+use super::candidate_meters::CandidateMeters;
 use super::event::RequestEvent;
 use super::families;
 use super::guard_meters::GuardMeters;
 use super::labels::{
     Connect, ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES,
     Reload, SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label,
-    role_slot, source_slot, version_label, version_slot,
+    role_slot, source_slot, trust_label, version_label, version_slot,
 };
 use super::meters::{CellMeters, Meters, increment, upstream_cut};
+use super::move_meters::MoveMeters;
 use super::registry::Registry;
 pub use super::writers::{AccessLogMeters, BooksMeters};
 
@@ -28,8 +30,7 @@ pub use super::writers::{AccessLogMeters, BooksMeters};
 /// this many reloads) is counted as well, by way of a slower look-up.
 const KEPT_GENERATIONS: usize = 4;
 
-/// Everything that is counted. Shared by all threads; counting takes no lock that a writer holds for
-/// longer than it takes to push one pointer.
+/// Everything that is counted, by all threads. No lock is held for longer than it takes to push one pointer.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -51,8 +52,12 @@ pub struct Metrics {
     upgrades: Vec<Counter>,
     /// What guards do and have done.
     pub guards: GuardMeters,
+    /// What moves of accounts cost.
+    pub moves: MoveMeters,
     last_reload_ok: Gauge,
     last_success: Gauge,
+    /// What is on trial.
+    pub candidate: CandidateMeters,
     learned: Vec<Gauge>,
     learned_evictions: Counter,
     panics: Counter,
@@ -125,6 +130,7 @@ impl Metrics {
                 Reload::ALL.iter().map(|outcome| outcome.as_str()),
             ),
             guards: GuardMeters::new(&registry),
+            moves: MoveMeters::new(&registry),
             upgrades: registry.closed(
                 &families::UPGRADES,
                 "result",
@@ -132,6 +138,7 @@ impl Metrics {
             ),
             last_reload_ok: registry.gauge(&families::CONFIG_LAST_OK, &[]),
             last_success: registry.gauge(&families::CONFIG_LAST_SUCCESS, &[]),
+            candidate: CandidateMeters::new(&registry),
             learned: learned.collect(),
             learned_evictions: plain(&families::LEARNED_EVICTIONS),
             panics: plain(&families::PANICS),
@@ -140,8 +147,7 @@ impl Metrics {
         }
     }
 
-    /// Makes the handles of a snapshot. Call it before the snapshot is swapped in: it does not fail,
-    /// and requests of the new generation then find their handles ready.
+    /// Makes the handles of a snapshot before it is swapped in, so that its requests find them. Cannot fail.
     pub fn prepare(&self, snapshot: &Snapshot) {
         let made = Arc::new(Meters::new(&self.registry, snapshot));
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +232,7 @@ impl Metrics {
     /// Counts a reload; `at` is when it ended.
     pub fn reload(&self, outcome: Reload, at: SystemTime) {
         increment(&self.reloads, outcome as usize, 1);
-        let ok = matches!(outcome, Reload::Applied | Reload::Unchanged);
+        let ok = matches!(outcome, Reload::Applied | Reload::Unchanged | Reload::Staged);
         self.last_reload_ok.set(if ok { 1.0 } else { 0.0 });
         if ok {
             self.last_success.set(unix_seconds(at));
@@ -238,8 +244,7 @@ impl Metrics {
         increment(&self.upgrades, result as usize, 1);
     }
 
-    /// Says that a last good configuration is served in place of the files, and when it was written;
-    /// `None` when the files are served again.
+    /// Since when a last good configuration is served in place of the files; `None` where the files are.
     pub fn serving_last_good(&self, written: Option<SystemTime>) {
         self.scraped.lock().unwrap_or_else(PoisonError::into_inner).last_good_since = written;
     }
@@ -291,8 +296,7 @@ impl Metrics {
         self.registry.render()
     }
 
-    /// Folds recorded durations into their buckets. Until then every sample is kept, so whoever owns
-    /// the metrics calls this about every [`UPKEEP_INTERVAL`].
+    /// Folds recorded durations into their buckets; until then all are kept. For every [`UPKEEP_INTERVAL`].
     pub fn upkeep(&self) {
         self.registry.upkeep();
     }
@@ -314,13 +318,16 @@ impl Metrics {
         for gone in &scraped.cells {
             named(&families::IN_FLIGHT, "cell", gone, 0.0);
             named(&families::IN_FLIGHT_LIMIT, "cell", gone, 0.0);
+            named(&families::WAITING, "cell", gone, 0.0);
         }
         for cell in &live.cells {
             let name = cell.name.as_str();
             named(&families::IN_FLIGHT, "cell", name, f64::from(cell.load.in_flight()));
             named(&families::IN_FLIGHT_LIMIT, "cell", name, f64::from(cell.max_in_flight));
+            named(&families::WAITING, "cell", name, f64::from(cell.load.waiting.taken()));
             scraped.cells.insert(name.into());
         }
+        MoveMeters::look_at(&self.registry, live);
         // A name may stand for several; what ends first is what matters.
         let mut until: HashMap<(Kind, String), f64> = HashMap::new();
         until.extend(scraped.endings.iter().map(|gone| (gone.clone(), f64::NAN)));
@@ -339,17 +346,6 @@ impl Metrics {
             }
             scraped.endings.insert((kind, name));
         }
-    }
-}
-
-/// The kinds of [`families::TRUST_UNTIL`]; server certificates have a family of their own.
-const fn trust_label(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Certificate => None,
-        Kind::CellCertificate => Some("cell_certificate"),
-        Kind::Staple => Some("ocsp"),
-        Kind::HostList => Some("client_crl"),
-        Kind::CellList => Some("cell_crl"),
     }
 }
 

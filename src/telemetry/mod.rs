@@ -3,6 +3,7 @@
 
 mod access_line;
 pub mod access_log;
+pub mod candidate_meters;
 pub mod event;
 pub mod families;
 #[cfg(test)]
@@ -12,6 +13,7 @@ pub mod labels;
 pub(crate) mod lane;
 mod meters;
 pub mod metrics;
+pub mod move_meters;
 mod registry;
 pub mod wall_time;
 mod writers;

@@ -15,13 +15,16 @@ mod large;
 mod limits;
 mod loading;
 mod mistakes;
+mod move_guards;
 mod moves;
+mod moving;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
 mod plans;
 mod reference;
 mod reloads;
 mod rollback;
+mod steps;
 mod trust;
 
 use std::collections::BTreeMap;

@@ -7,10 +7,10 @@ use cellgate::policy::moves::{HeldReads, MoveState};
 use super::{NOW, example, lines};
 
 /// Lives in cell-1 by the account table of the example.
-const AB123: u64 = 70403103966603;
+pub const AB123: u64 = 70403103966603;
 
 /// The example with this table of moves, and these keys beside its name.
-fn with(rows: &str, keys: &str) -> Sources {
+pub fn with(rows: &str, keys: &str) -> Sources {
     let mut sources = example();
     let text = String::from_utf8(sources.routing.clone().unwrap()).unwrap();
     sources.routing = Ok(format!("{text}moves: {{ file: moves.csv{keys} }}\n").into_bytes());

@@ -77,8 +77,13 @@ impl World {
 
     /// Ends cellgate in order and starts it again on the same folder, with other ports.
     pub fn restart(self) -> Self {
+        self.restart_with(|_| {})
+    }
+
+    /// The same with changes to the folder while it is down.
+    pub fn restart_with(self, change: impl FnOnce(&Folder)) -> Self {
         let Self { edge, cells, runtime } = self;
-        Self { edge: edge.restart(), cells, runtime }
+        Self { edge: edge.restart_with(change), cells, runtime }
     }
 }
 

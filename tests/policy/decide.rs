@@ -17,6 +17,7 @@ const CD456: u64 = 70_437_463_654_557;
 pub fn line(snapshot: &Snapshot, decision: &Decision) -> String {
     let mut line = match &decision.verdict {
         Verdict::Forward { cell, .. } => snapshot.cell(*cell).name.to_string(),
+        Verdict::Hold { cell } => format!("hold {}", snapshot.cell(*cell).name),
         Verdict::Redirect { location } => location.clone(),
         Verdict::Refuse(refusal) => format!("{} {}", refusal.status(), refusal.label()),
     };

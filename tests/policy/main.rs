@@ -6,7 +6,9 @@ mod servers;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 
+mod canary;
 mod decide;
+mod holding;
 mod properties;
 mod routing_cookie;
 mod seal;

@@ -147,7 +147,7 @@ fn learned() -> LearnedTable {
 
 fn cell_name(snapshot: &Snapshot, decision: &Decision) -> Option<String> {
     match &decision.verdict {
-        Verdict::Forward { cell, .. } => Some(snapshot.cell(*cell).name.to_string()),
+        Verdict::Forward { cell, .. } | Verdict::Hold { cell } => Some(snapshot.cell(*cell).name.to_string()),
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     }
 }
@@ -173,6 +173,7 @@ proptest! {
                 prop_assert_eq!(decision.schedule, None);
             }
             Verdict::Refuse(refusal) => prop_assert!(matches!(refusal, Refusal::BadRequest(_)), "{:?}", refusal),
+            Verdict::Hold { .. } => prop_assert!(false, "nothing moves here"),
             Verdict::Redirect { .. } => prop_assert!(false, "nothing is redirected on a cell host"),
         }
     }

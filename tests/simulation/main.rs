@@ -9,6 +9,7 @@
 mod ask;
 mod hostile;
 mod lessons;
+mod moves;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 mod world;
@@ -391,6 +392,7 @@ fn check_expected(generation: &Generation, ask: &Ask, known: Option<u64>, decisi
         Verdict::Forward { cell, why } => {
             Expected::Forward { cell: generation.snapshot.cell(*cell).name.to_string(), why: *why }
         }
+        Verdict::Hold { .. } => unreachable!("nothing moves here"),
         Verdict::Redirect { location } => {
             let host = location.strip_prefix("https://").and_then(|rest| rest.split('/').next());
             Expected::Redirect { host: host.unwrap_or_default().to_owned() }
@@ -412,6 +414,7 @@ fn kind(decision: &Decision) -> String {
     let conflict = if decision.conflicts.is_empty() { "" } else { " against others" };
     match &decision.verdict {
         Verdict::Forward { why, .. } => format!("{} by {source}{conflict}", why.as_str()),
+        Verdict::Hold { .. } => "hold".to_owned(),
         Verdict::Redirect { .. } => "redirect".to_owned(),
         Verdict::Refuse(refusal) => refusal.label().to_owned(),
     }
@@ -448,7 +451,7 @@ fn check_lawful(generation: &Generation, host: &Place, decision: &Decision) {
             let own = format!("https://{}.{}/", row.prefixes[0], world.cell(&row.cell).domain);
             assert!(row.redirect && location.starts_with(&own), "{location} is not below {own}");
         }
-        Verdict::Refuse(_) => {}
+        Verdict::Hold { .. } | Verdict::Refuse(_) => {}
     }
     if let (Place::Cell { prefix, domain, .. }, Verdict::Forward { cell, why: Why::Mapped }) =
         (host, &decision.verdict)

@@ -102,7 +102,13 @@ pub fn page(address: SocketAddr, target: &str) -> RawReply {
 
 /// A call of the admin socket, on a connection of its own.
 pub fn admin(socket: &Path, method: &str, target: &str) -> RawReply {
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+    admin_with(socket, method, target, "")
+}
+
+/// The same with a body.
+pub fn admin_with(socket: &Path, method: &str, target: &str, body: &str) -> RawReply {
+    let head = format!("Host: admin\r\nConnection: close\r\nContent-Length: {}", body.len());
+    let request = format!("{method} {target} HTTP/1.1\r\n{head}\r\n\r\n{body}");
     ask(&mut unix(socket), request.as_bytes()).unwrap()
 }
 

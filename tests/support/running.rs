@@ -159,7 +159,7 @@ const BOOT: &str = "\
 version: 1
 state_dir: ../state
 # Every folder of a test is a beginning, on one machine.
-guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' }, hold: { mode: 'off' } }
 listeners:
   - { name: http, address: 127.0.0.1:0, protocol: http }
   - { name: https, address: 127.0.0.1:0, protocol: https }
@@ -245,9 +245,15 @@ impl Edge {
 
     /// Ends it in order and starts it again on the same folder.
     pub fn restart(self) -> Self {
+        self.restart_with(|_| {})
+    }
+
+    /// The same with changes to the folder while it is down.
+    pub fn restart_with(self, change: impl FnOnce(&Folder)) -> Self {
         let Self { running, folder } = self;
         let drained = running.expect("it runs").drain();
         assert_eq!(drained, Drained::Clean);
+        change(&folder);
         Self::start(folder)
     }
 

@@ -89,6 +89,7 @@ impl SnapshotBuilder {
         let snapshot = Snapshot {
             generation: Generation(1),
             hash: "0123456789abcdef".into(),
+            rest: "fedcba9876543210".into(),
             surfaces: SURFACES.map(|name| Surface { name: label(name), errors: ErrorShape::Status }).to_vec(),
             hosts: HostTable::default(),
             cells: Vec::new(),

@@ -80,7 +80,7 @@ const BOOT: &str = "\
 version: 1
 state_dir: ../state
 # Every folder of a test is a beginning, on one machine.
-guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }
+guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' }, hold: { mode: 'off' } }
 listeners:
   - { name: http, address: 127.0.0.1:0, protocol: http }
   - { name: h2c, address: 127.0.0.1:0, protocol: h2c }

@@ -1,5 +1,6 @@
 //! What guards have against a change.
 
+use super::super::diff::moves::Noted;
 use super::super::diff::{Diff, Traffic};
 use super::{Allowance, Guard, Guards, Objection, TableSize, TrafficShare, default};
 use crate::policy::snapshot::Cell;
@@ -42,9 +43,16 @@ pub fn judge(guards: &Guards, change: Change<'_>) -> Vec<Objection> {
         object(Guard::ProtectedCell, protected(diff, cell.as_str()));
     }
     let rows = diff.rows;
-    let (removed, moved) = (diff.removed(), diff.moved());
+    let (removed, moved) = (diff.removed(), diff.moves.newly_leaving(&diff.accounts_moved, |_| true));
     object(Guard::AccountsRemoved, beyond(&guards.accounts_removed, removed, rows.before, "removed"));
     object(Guard::AccountsMoved, beyond(&guards.accounts_moved, moved, rows.before, "moved to another cell"));
+    object(Guard::Hold, noted(&diff.moves.unheld, "change their cell without a move"));
+    object(
+        Guard::Hold,
+        noted(&diff.moves.unseen, "change their cell without having been held by what serves"),
+    );
+    object(Guard::Epoch, noted(&diff.moves.backwards, "have been moved less often than what serves says"));
+    object(Guard::Epoch, noted(&diff.moves.skipped, "have moves that leave out a state or go elsewhere"));
     object(Guard::TableSize, too_large(&guards.table_size, rows.before, rows.after));
     object(Guard::Traffic, traffic.and_then(|traffic| too_much(&guards.traffic, traffic)));
     let touched = |cell: &&Cell| {
@@ -54,6 +62,7 @@ pub fn judge(guards: &Guards, change: Change<'_>) -> Vec<Objection> {
     for cell in cells.iter().filter(touched) {
         object(Guard::Capacity, lacking(cell));
     }
+    object(Guard::Mixed, (guards.steps && diff.is_mixed()).then(|| mixed(moved)));
     objections.sort_by_key(|objection| std::cmp::Reverse(objection.mode));
     objections
 }
@@ -74,8 +83,7 @@ fn gone(kind: &str, names: &[Box<str>]) -> Option<String> {
 fn protected(diff: &Diff, cell: &str) -> Option<String> {
     let named = |names: &[Box<str>]| names.iter().any(|name| &**name == cell);
     let removed = diff.accounts_removed.get(cell).copied().unwrap_or(0);
-    let moved: usize =
-        diff.accounts_moved.iter().filter(|((from, _), _)| &**from == cell).map(|(_, count)| count).sum();
+    let moved = diff.moves.newly_leaving(&diff.accounts_moved, |from| from == cell);
     let parts = [
         named(&diff.cells.removed).then(|| "is removed".to_owned()),
         named(&diff.cells.changed).then(|| "changes".to_owned()),
@@ -97,6 +105,10 @@ fn beyond(allowance: &Allowance, count: usize, of: usize, what: &str) -> Option<
             "{count} accounts of {of} ({share}) are {what}; at most {most} and {percent} % may be, or {free}"
         )
     })
+}
+
+fn noted(accounts: &Noted, what: &str) -> Option<String> {
+    (accounts.count > 0).then(|| format!("{} accounts {what}: {accounts}", accounts.count))
 }
 
 fn too_large(limit: &TableSize, before: usize, after: usize) -> Option<String> {
@@ -137,6 +149,13 @@ fn lacking(cell: &Cell) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("cell {} {}", cell.name, parts.join(" and ")))
+}
+
+fn mixed(moved: usize) -> String {
+    format!(
+        "{moved} accounts move to another cell and other things change as well; moves come in force at once and are never \
+         taken back, all else goes in steps"
+    )
 }
 
 /// Whether `part` is more than `percent` of `whole`, without rounding.

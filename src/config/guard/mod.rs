@@ -43,8 +43,16 @@ pub struct Guards {
     pub traffic: TrafficShare,
     /// See [`Guard::Capacity`].
     pub capacity: Mode,
+    /// See [`Guard::Hold`].
+    pub hold: Mode,
+    /// See [`Guard::Epoch`]; never [`Mode::Off`].
+    pub epoch: Mode,
     /// See [`Guard::Weakened`].
     pub weakened: Mode,
+    /// See [`Guard::Mixed`].
+    pub mixed: Mode,
+    /// Changes come in force in steps; where they do not, nothing is mixed.
+    pub steps: bool,
     /// Who can let through what guards refuse; `None` is nobody.
     pub approvals: Option<Approvals>,
 }
@@ -128,7 +136,11 @@ impl Guards {
                 at_least: default::LEAST_TRAFFIC,
             },
             capacity: mode,
+            hold: mode,
+            epoch: never_off(mode),
             weakened: mode,
+            mixed: mode,
+            steps: false,
             approvals: None,
         }
     }
@@ -144,7 +156,10 @@ impl Guards {
             Guard::TableSize => self.table_size.mode,
             Guard::Traffic => self.traffic.mode,
             Guard::Capacity => self.capacity,
+            Guard::Hold => self.hold,
+            Guard::Epoch => self.epoch,
             Guard::Weakened => self.weakened,
+            Guard::Mixed => self.mixed,
         }
     }
 
@@ -171,6 +186,14 @@ impl Guards {
             format!("these guards are in observe mode and protect nothing: {}", watching.join(", "))
         });
         near.into_iter().chain(unknown).chain(watching).collect()
+    }
+}
+
+/// The mode of a guard that cannot be switched off: without it, one line in a file brings old writes back.
+const fn never_off(mode: Mode) -> Mode {
+    match mode {
+        Mode::Off => Mode::Enforce,
+        Mode::Observe | Mode::Enforce => mode,
     }
 }
 

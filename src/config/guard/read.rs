@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::raw::{self, Field};
 use super::super::slot::{At, Slot};
-use super::{Allowance, Approvals, Guards, Mode, TableSize, TrafficShare, default};
+use super::{Allowance, Approvals, Guards, Mode, TableSize, TrafficShare, default, never_off};
 use crate::policy::ids::Label;
 
 /// Most protected cells: as many as there may be cells.
@@ -36,7 +36,12 @@ pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>, folder: &Path, pushe
         table_size: table_size(raw.table_size(at), all),
         traffic: traffic(raw.traffic(at), all),
         capacity: guarded(raw.capacity(at), all),
+        hold: guarded(raw.hold(at), all),
+        epoch: watched(raw.epoch(at), all),
         weakened: guarded(raw.weakened(at), all),
+        mixed: guarded(raw.mixed(at), all),
+        // Not a key of guards: who reads the whole file knows.
+        steps: false,
         approvals: approvals(raw.approvals(at), folder, pushed),
     }
 }
@@ -49,6 +54,12 @@ fn mode(slot: Slot<'_, String>, otherwise: Mode) -> Mode {
 fn guarded(slot: Slot<'_, raw::Guarded>, all: Mode) -> Mode {
     let at = slot.at.clone();
     mode(at.open(slot.or(raw::Guarded::default())).mode(&at), all)
+}
+
+fn watched(slot: Slot<'_, raw::Watched>, all: Mode) -> Mode {
+    let at = slot.at.clone();
+    let words = [Mode::Observe, Mode::Enforce].map(|mode| (mode.as_str(), mode));
+    at.open(slot.or(raw::Watched::default())).mode(&at).word(&words).or(never_off(all))
 }
 
 fn protected(slot: Slot<'_, raw::ProtectedCells>, all: Mode) -> (Mode, Vec<Label>) {

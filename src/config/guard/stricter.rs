@@ -28,7 +28,11 @@ impl Guards {
                 at_least: self.traffic.at_least.min(other.traffic.at_least),
             },
             capacity: self.capacity.max(other.capacity),
+            hold: self.hold.max(other.hold),
+            epoch: self.epoch.max(other.epoch),
             weakened: self.weakened.max(other.weakened),
+            mixed: self.mixed.max(other.mixed),
+            steps: self.steps || other.steps,
             // Where they do not agree on who may approve, nobody may.
             approvals: self.approvals.clone().filter(|_| self.approvals == other.approvals),
         }
@@ -48,6 +52,9 @@ impl Guards {
         weaker.extend(freed.map(|cell| format!("guards.protected_cells no longer names {cell}")));
         if before.approvals != self.approvals && self.approvals.is_some() {
             weaker.push("guards.approvals is another".to_owned());
+        }
+        if before.steps && !self.steps {
+            weaker.push("apply no longer has steps".to_owned());
         }
         let mut bound = |key: &str, then: u64, now: u64| {
             if now > then {

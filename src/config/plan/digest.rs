@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::policy::hex::hex;
 
 /// Keys beside the content: they depend on the day, the books, the guards and the machine, or are the digest itself.
-const BESIDE: [&str; 7] = ["version", "verdict", "digest", "fleet", "restart", "traffic", "objections"];
+const BESIDE: [&str; 8] =
+    ["version", "verdict", "digest", "fleet", "restart", "traffic", "objections", "replayed"];
 
 /// SHA-256 of the content of a plan as JSON, lower-case hex. A key that is not known here is content: nobody can add
 /// to what was signed.

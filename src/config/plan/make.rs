@@ -21,6 +21,18 @@ pub struct Boots<'a> {
     pub after: &'a Boot,
     /// The offered one lies in the folder that a push replaces. Who names it on the command line is not that push.
     pub is_pushed: bool,
+    /// Who is to serve it.
+    pub by: By,
+}
+
+/// Who is to serve what a plan offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A process that starts. It has nothing under way, and may have been away while others went through states of
+    /// moves: what it has missed is no objection.
+    Starting,
+    /// A process that runs.
+    Running,
 }
 
 impl Plan {
@@ -30,12 +42,23 @@ impl Plan {
         Self::judged(guards, live.hash.clone(), offered, diff(live, offered), traffic)
     }
 
+    /// The same against a configuration that would serve now, had it been read.
+    pub fn between(guards: &Guards, before: &Config, offered: &Config, requests: Requests) -> Self {
+        let traffic = traffic(before, offered, requests);
+        Self::judged(guards, before.hash.clone(), offered, diff(before, offered), traffic)
+    }
+
     /// Of a start, under the stricter of both sides' guards.
     pub fn of_start(boots: Boots<'_>, before: &Config, offered: &Config, requests: Requests) -> Self {
-        let Boots { before: old, after: new, is_pushed } = boots;
+        let Boots { before: old, after: new, is_pushed, by } = boots;
         let guards = new.guards.stricter(&old.guards);
-        let mut diff = diff(before, offered);
+        // A million rows that are the same bytes need not be held against each other.
+        let same = before.hash == offered.hash;
+        let mut diff = if same { Diff::unchanged(offered.accounts.len()) } else { diff(before, offered) };
         let lost = old.listeners.iter().filter(|old| new.listeners.iter().all(|new| new.name != old.name));
+        if by == By::Starting {
+            diff.moves.forgive_what_was_missed();
+        }
         diff.listeners_removed = lost.map(|listener| listener.name.as_str().into()).collect();
         let traffic = traffic(before, offered, requests);
         let mut plan = Self::judged(&guards, before.hash.clone(), offered, diff, traffic);

@@ -73,6 +73,13 @@ impl Plan {
         for ((from, to), count) in &diff.accounts_moved {
             lines.push(line('~', "accounts", format!("{from} -> {to}: {}", grouped(*count))));
         }
+        for ((from, to, state), count) in &diff.moves.by_state {
+            let what = format!("{from} -> {to}: {} {}", grouped(*count), state.as_str());
+            lines.push(line('~', "moves", what));
+        }
+        for ((from, to), count) in &diff.moves.taken_back {
+            lines.push(line('~', "moves", format!("{from} -> {to}: {} taken back", grouped(*count))));
+        }
         for (cell, count) in &diff.accounts_added {
             lines.push(line('+', "accounts", format!("{} added to {cell}", accounts(*count))));
         }

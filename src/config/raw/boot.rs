@@ -3,7 +3,7 @@
 use super::super::boot::default;
 use super::super::http2::default as http2;
 use super::super::time::show_duration;
-use super::{Field, Guards, NONE, REQUIRED, mapping};
+use super::{Apply, Field, Guards, NONE, REQUIRED, mapping};
 
 mapping! {
     /// The whole of `boot.yaml`.
@@ -30,6 +30,8 @@ mapping! {
         drain: Drain = NONE;
         /// What a change must pass before it serves. All guards are on where nothing is said.
         guards: Guards = NONE;
+        /// How a reload comes in force (docs/steps.md). Absent: whole, at once.
+        apply: Apply = NONE;
     }
 }
 

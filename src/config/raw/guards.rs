@@ -26,10 +26,16 @@ mapping! {
         traffic: TrafficShare = NONE;
         /// A cell that is new or changed says no capacity, or stands in one zone only.
         capacity: Guarded = NONE;
+        /// An account changes its cell without a move that what serves has in `holding`.
+        hold: Guarded = NONE;
+        /// An account's move epoch goes backwards, or its move leaves out a state. It has no `"off"`.
+        epoch: Watched = NONE;
         /// Who can let a change through that guards refuse; nobody where it is absent.
         approvals: Approvals = NONE;
         /// A start whose `boot.yaml` guards less than the one that served last, where it lies in the folder that it guards.
         weakened: Guarded = NONE;
+        /// A change that moves accounts to another cell and changes other things as well, where `apply` has steps.
+        mixed: Guarded = NONE;
     }
 }
 
@@ -51,6 +57,14 @@ mapping! {
     /// A guard without bounds.
     Guarded {
         /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+    }
+}
+
+mapping! {
+    /// A guard that cannot be switched off.
+    Watched {
+        /// `enforce` or `observe`; that of `guards` where it is absent, and `enforce` where that is `"off"`.
         mode: String = NONE;
     }
 }

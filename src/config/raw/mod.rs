@@ -6,6 +6,7 @@
 //! kept by name, so that one look reports everything. What the values mean is decided by the modules
 //! beside this one. [`scan`](super::scan) has refused hostile text before it gets here.
 
+mod apply;
 mod boot;
 mod guards;
 mod moves;
@@ -18,6 +19,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+pub use apply::*;
 pub use boot::*;
 pub use guards::*;
 pub use moves::*;

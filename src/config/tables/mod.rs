@@ -17,7 +17,7 @@ pub(super) use credentials::{
     COLUMNS as CREDENTIAL_COLUMNS, CredentialRow, credential_rows, credentials_csv,
 };
 pub(super) use environments::{environments_csv, environments_yaml};
-pub(super) use moves::moves_csv;
+pub(super) use moves::{MOVE_COLUMNS, MOVE_STATES, moves_csv};
 
 use super::problem::{Problem, Report};
 use super::slot::At;

@@ -1,14 +1,18 @@
-//! Changing rows of an account table that people keep: what is not meant to change stays as it is, byte for byte,
+//! Changing rows of tables that people keep, of accounts and of moves: what is not meant to change stays as it is, byte for byte,
 //! comments, order and line ends included.
 
+use std::collections::HashMap;
+
+use super::moves::MOVE_COLUMNS;
 use crate::policy::accounts::Account;
 use crate::policy::ids::AccountId;
+use crate::policy::moves::MoveState;
 
 /// Why a table cannot be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotRewrite {
     /// It is no table of ours.
-    #[error("it cannot be read as CSV with the columns account and cell")]
+    #[error("it cannot be read as CSV with the columns that it must have")]
     Unreadable,
     /// A row needs a column that it does not have.
     #[error("account {account} has a {column}, and the table has no such column")]
@@ -39,25 +43,72 @@ pub fn with_cells<'c>(
     text: &[u8],
     mut cell_of: impl FnMut(AccountId) -> Option<&'c str>,
 ) -> Result<Vec<u8>, CannotRewrite> {
-    let (mut reader, columns) = open(text)?;
-    let at = |name| columns.iter().position(|column| column == name).ok_or(CannotRewrite::Unreadable);
-    let (id_at, cell_at) = (at("account")?, at("cell")?);
-    let mut rewritten = Vec::with_capacity(text.len());
-    let mut copied = 0;
-    let mut record = ::csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|_| CannotRewrite::Unreadable)? {
+    let (id_at, cell_at) = {
+        let (_, columns) = open(text)?;
+        (column(&columns, "account")?, column(&columns, "cell")?)
+    };
+    edited(text, |record| {
         let id = record.get(id_at).and_then(|id| AccountId::parse(id.as_bytes()).ok());
-        let Some(cell) = id.and_then(&mut cell_of).filter(|cell| record.get(cell_at) != Some(cell)) else {
-            continue;
-        };
-        let from = record.position().map_or(0, |position| offset(position.byte()));
-        let row = row(text, from, offset(reader.position().byte()));
-        rewritten.extend_from_slice(&text[copied..row.start]);
-        rewritten.extend(with_field(&text[row.clone()], &record, cell_at, cell));
-        copied = row.end;
+        match id.and_then(&mut cell_of) {
+            Some(cell) if record.get(cell_at) != Some(cell) => Edit::Fields(vec![(cell_at, cell.to_owned())]),
+            _ => Edit::Keep,
+        }
+    })
+}
+
+/// A row of the table of moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveRow {
+    /// Name of the old cell.
+    pub from: Box<str>,
+    /// Name of the new cell.
+    pub to: Box<str>,
+    /// How far it is.
+    pub state: MoveState,
+    /// Which move of the account it is.
+    pub epoch: u32,
+}
+
+/// The text of a table of moves with these rows in place of those of the same accounts, without the rows of those that
+/// have none now, and with the rest of them at its end, in this order.
+///
+/// # Errors
+/// [`CannotRewrite::Unreadable`].
+pub fn with_moves(text: &[u8], rows: &[(AccountId, Option<MoveRow>)]) -> Result<Vec<u8>, CannotRewrite> {
+    let (_, columns) = open(text)?;
+    let mut at = [0; MOVE_COLUMNS.len()];
+    for (place, name) in at.iter_mut().zip(MOVE_COLUMNS) {
+        *place = column(&columns, name)?;
     }
-    rewritten.extend_from_slice(&text[copied..]);
-    Ok(rewritten)
+    let mut left: HashMap<AccountId, &Option<MoveRow>> = rows.iter().map(|(id, row)| (*id, row)).collect();
+    let mut longer = edited(text, |record| {
+        let id = record.get(at[0]).and_then(|id| AccountId::parse(id.as_bytes()).ok());
+        match id.and_then(|id| left.remove(&id).map(|row| (id, row))) {
+            None => Edit::Keep,
+            Some((_, None)) => Edit::Remove,
+            Some((id, Some(row))) => Edit::Fields(at.into_iter().zip(row.fields(id)).collect()),
+        }
+    })?;
+    let feed = line_end(text);
+    for (id, row) in rows.iter().filter(|(id, _)| left.contains_key(id)) {
+        let Some(row) = row else { continue };
+        if !longer.ends_with(b"\n") {
+            longer.extend_from_slice(feed);
+        }
+        let fields = row.fields(*id);
+        let field = |place| at.iter().position(|at| *at == place).map_or("", |field| &*fields[field]);
+        longer.extend(csv_row((0..columns.len()).map(field)));
+        longer.extend_from_slice(feed);
+    }
+    Ok(longer)
+}
+
+impl MoveRow {
+    /// In the order of [`MOVE_COLUMNS`].
+    fn fields(&self, account: AccountId) -> [String; MOVE_COLUMNS.len()] {
+        let Self { from, to, state, epoch } = self;
+        [account.to_string(), from.to_string(), to.to_string(), state.as_str().to_owned(), epoch.to_string()]
+    }
 }
 
 /// The text of a table with rows added at its end, under a comment.
@@ -69,7 +120,7 @@ pub fn with_rows(text: &[u8], comment: &str, rows: &[NewRow<'_>]) -> Result<Vec<
         return Ok(text.to_vec());
     }
     let (_, columns) = open(text)?;
-    let feed: &[u8] = if text.windows(2).any(|two| two == b"\r\n") { b"\r\n" } else { b"\n" };
+    let feed = line_end(text);
     let mut longer = text.to_vec();
     if !longer.ends_with(b"\n") {
         longer.extend_from_slice(feed);
@@ -101,6 +152,48 @@ pub fn with_rows(text: &[u8], comment: &str, rows: &[NewRow<'_>]) -> Result<Vec<
     Ok(longer)
 }
 
+/// What becomes of a row.
+enum Edit {
+    Keep,
+    Remove,
+    /// Other values, by position.
+    Fields(Vec<(usize, String)>),
+}
+
+/// The text with its rows edited and every other byte as it was.
+fn edited(text: &[u8], mut edit: impl FnMut(&::csv::StringRecord) -> Edit) -> Result<Vec<u8>, CannotRewrite> {
+    let (mut reader, _) = open(text)?;
+    let mut rewritten = Vec::with_capacity(text.len());
+    let mut copied = 0;
+    let mut record = ::csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(|_| CannotRewrite::Unreadable)? {
+        let edit = edit(&record);
+        if let Edit::Keep = edit {
+            continue;
+        }
+        let from = record.position().map_or(0, |position| offset(position.byte()));
+        let row = row(text, from, offset(reader.position().byte()));
+        rewritten.extend_from_slice(&text[copied..row.start]);
+        copied = row.end;
+        match edit {
+            Edit::Keep => {}
+            Edit::Fields(values) => rewritten.extend(with_fields(&text[row], &record, &values)),
+            // Its line end goes with it.
+            Edit::Remove => copied += text[row.end..].iter().position(|b| *b == b'\n').map_or(0, |at| at + 1),
+        }
+    }
+    rewritten.extend_from_slice(&text[copied..]);
+    Ok(rewritten)
+}
+
+fn column(columns: &::csv::StringRecord, name: &str) -> Result<usize, CannotRewrite> {
+    columns.iter().position(|column| column == name).ok_or(CannotRewrite::Unreadable)
+}
+
+fn line_end(text: &[u8]) -> &'static [u8] {
+    if text.windows(2).any(|two| two == b"\r\n") { b"\r\n" } else { b"\n" }
+}
+
 type Reader<'t> = ::csv::Reader<&'t [u8]>;
 
 fn open(text: &[u8]) -> Result<(Reader<'_>, ::csv::StringRecord), CannotRewrite> {
@@ -122,14 +215,14 @@ fn row(text: &[u8], from: usize, to: usize) -> std::ops::Range<usize> {
     from..to
 }
 
-/// A row with another value in one field. Only a row with quotes is written anew.
-fn with_field(row: &[u8], record: &::csv::StringRecord, at: usize, value: &str) -> Vec<u8> {
+/// A row with other values in some fields. Only a row with quotes is written anew.
+fn with_fields(row: &[u8], record: &::csv::StringRecord, values: &[(usize, String)]) -> Vec<u8> {
+    let new = |field| values.iter().find(|(at, _)| *at == field).map(|(_, value)| value.as_str());
     if row.contains(&b'"') {
-        return csv_row(record.iter().enumerate().map(|(field, old)| if field == at { value } else { old }));
+        return csv_row(record.iter().enumerate().map(|(field, old)| new(field).unwrap_or(old)));
     }
     let fields = row.split(|byte| *byte == b',').enumerate();
-    let fields: Vec<&[u8]> =
-        fields.map(|(field, old)| if field == at { value.as_bytes() } else { old }).collect();
+    let fields: Vec<&[u8]> = fields.map(|(field, old)| new(field).map_or(old, str::as_bytes)).collect();
     fields.join(&b',')
 }
 
@@ -193,6 +286,47 @@ mod tests {
         for text in ["", "account\n1\n", "account,cell\n1\n"] {
             assert_eq!(with_cells(text.as_bytes(), |_| None), Err(CannotRewrite::Unreadable), "{text:?}");
         }
+    }
+
+    #[test]
+    fn rows_of_moves_are_changed_removed_and_added_and_every_other_byte_stays() {
+        let id = |id: u64| AccountId::from_value(id).unwrap();
+        let row = |state, epoch| Some(MoveRow { from: "a".into(), to: "b".into(), state, epoch });
+        let changes = [
+            (id(2), row(MoveState::Holding, 4)),
+            (id(9), row(MoveState::Prepare, 1)),
+            (id(3), None),
+            (id(8), row(MoveState::Prepare, 2)),
+            (id(7), None),
+        ];
+        let head = "account,from,to,state,epoch";
+        for (text, expected) in [
+            (
+                format!(
+                    "# Wave 3\n{head}\n\n# 2\n2,x,y,prepare,4\n3,a,b,prepare,1\n# last\n1,a,b,flipped,1\n"
+                ),
+                format!(
+                    "# Wave 3\n{head}\n\n# 2\n2,a,b,holding,4\n# last\n1,a,b,flipped,1\n9,a,b,prepare,1\n8,a,b,prepare,2\n"
+                ),
+            ),
+            (
+                format!("{head}\r\n3,a,b,prepare,1\r\n2,x,y,prepare,4\r\n"),
+                format!("{head}\r\n2,a,b,holding,4\r\n9,a,b,prepare,1\r\n8,a,b,prepare,2\r\n"),
+            ),
+            (
+                "epoch,state,to,from,account\n4,prepare,y,\"x\",2".to_owned(),
+                "epoch,state,to,from,account\n4,holding,b,a,2\n1,prepare,b,a,9\n2,prepare,b,a,8\n".to_owned(),
+            ),
+            (
+                format!("{head}\n2,x,y,prepare,4\n3,a,b,prepare,1"),
+                format!("{head}\n2,a,b,holding,4\n9,a,b,prepare,1\n8,a,b,prepare,2\n"),
+            ),
+        ] {
+            let changed = String::from_utf8(with_moves(text.as_bytes(), &changes).unwrap()).unwrap();
+            assert_eq!(changed, expected, "{text:?}");
+            assert_eq!(with_moves(text.as_bytes(), &[]).unwrap(), text.as_bytes());
+        }
+        assert_eq!(with_moves(b"account,from,to,state\n", &changes), Err(CannotRewrite::Unreadable));
     }
 
     #[test]

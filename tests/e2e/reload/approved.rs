@@ -7,7 +7,7 @@ use super::guards::{GUARDS, delete_a_cell};
 use super::rejected::{Site, served};
 use crate::process::{self, Process};
 use crate::raw_http;
-use crate::running::Folder;
+use crate::running::{Folder, eventually};
 
 /// A folder with people in it, each with a key that ssh-keygen has made.
 struct People<'a>(&'a Folder);
@@ -55,13 +55,18 @@ impl People<'_> {
 
 /// A site whose guards listen to two of the people.
 fn site(people: &[&str]) -> Site {
+    site_with(people, "", "")
+}
+
+/// The same with more guards, and more in `boot.yaml`.
+fn site_with(people: &[&str], guards: &str, boot: &str) -> Site {
     let mut site = Site::start();
     site.process.signal("TERM");
     site.process.ended();
     People(&site.folder).make(people);
     let approvals = "approvals: { fleet: tests, allowed_signers: ../people/allowed_signers }";
-    let guards = GUARDS.replace("guards: {", &format!("guards: {{ {approvals},"));
-    site.folder.edit("config/boot.yaml", GUARDS, &guards);
+    let guards = GUARDS.replace("guards: {", &format!("guards: {{ {approvals}, {guards}"));
+    site.folder.edit("config/boot.yaml", GUARDS, &format!("{boot}{guards}"));
     fs::remove_dir_all(site.folder.path("state")).unwrap();
     site.process = Process::start(&site.folder);
     site
@@ -155,6 +160,32 @@ fn a_start_is_approved_as_a_reload_is() {
     site.process = Process::start(&site.folder);
     assert_eq!(site.page("/config")["cells"], 3);
     assert_eq!(site.page("/readyz")["reasons"], serde_json::json!([]));
+}
+
+#[test]
+fn an_approved_change_on_trial_uses_its_approvals_up_when_it_is_whole() {
+    let steps = "apply: { steps: [{ share: 50%, bake: 1h }] }\n";
+    let mut site = site_with(&["alice", "bob"], "protected_cells: { names: [cell-3] },", steps);
+    site.folder.point("cell-3", "127.0.0.1:9");
+    assert_eq!(site.reload().status, 409);
+    let people = People(&site.folder);
+    people.approve("alice");
+    people.approve("bob");
+    let reply = site.reload();
+    assert_eq!((reply.status, &reply.json()["outcome"]), (202, &"staged".into()), "{}", reply.text());
+    let used = site.folder.path("state/used-approvals.cellgate");
+    assert!(!used.exists(), "it may never become whole");
+
+    // A restart in the middle needs no new ones.
+    site.process.signal("TERM");
+    site.process.ended();
+    site.process = Process::start(&site.folder);
+    eventually("the trial", || site.page("/config")["candidate"]["hash"].is_string().then_some(()));
+    assert!(!used.exists());
+    let socket = site.folder.path("state/admin.sock");
+    let reply = raw_http::admin_with(&socket, "POST", "/reload", "{\"at_once\": true}");
+    assert_eq!((reply.status, &reply.json()["outcome"]), (200, &"applied".into()), "{}", reply.text());
+    assert!(used.exists());
 }
 
 #[test]

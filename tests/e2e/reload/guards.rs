@@ -8,7 +8,8 @@ use crate::raw_http;
 use crate::running::Folder;
 
 /// What the example's `boot.yaml` of the tests says of guards.
-pub const GUARDS: &str = "guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' } }";
+pub const GUARDS: &str =
+    "guards: { baseline: { mode: 'off' }, capacity: { mode: 'off' }, hold: { mode: 'off' } }";
 
 /// Takes a cell away, with all that names it; its accounts go to the one beside it.
 pub fn delete_a_cell(folder: &Folder) {
@@ -73,7 +74,11 @@ fn a_fresh_replica_is_no_way_round_a_guard() {
     let mut site = Site::start();
     site.process.signal("TERM");
     site.process.ended();
-    site.folder.edit("config/boot.yaml", GUARDS, "guards: { capacity: { mode: 'off' } }");
+    site.folder.edit(
+        "config/boot.yaml",
+        GUARDS,
+        "guards: { capacity: { mode: 'off' }, hold: { mode: 'off' } }",
+    );
     fs::remove_dir_all(site.folder.path("state")).unwrap();
     let refused = process::run(&site.folder, &["serve"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -1,9 +1,47 @@
-//! Problems and objections as the admin plane, the log and the metrics are told of them.
+//! What a reload says of itself in the log and to the admin plane. Nothing is decided here.
 
-use super::outcome::{self, ProblemView};
+use super::outcome::{self, ProblemView, ReloadOutcome, Trigger};
 use crate::config::Problem;
 use crate::config::guard::Objection;
 use crate::telemetry::metrics::Metrics;
+
+/// How it has ended, for people.
+pub(super) fn log(trigger: Trigger, outcome: &ReloadOutcome) {
+    match outcome {
+        ReloadOutcome::Applied { generation } => {
+            tracing::info!(?trigger, %generation, "configuration applied")
+        }
+        ReloadOutcome::Staged { generation } => {
+            tracing::info!(?trigger, %generation, "configuration accepted: it comes in force in steps");
+        }
+        // Each reason stands in the log since then.
+        ReloadOutcome::RolledBack { hash, .. } => {
+            tracing::error!(
+                ?trigger,
+                hash = &**hash,
+                "this configuration was rolled back: the one before goes on serving"
+            );
+        }
+        ReloadOutcome::Unchanged => tracing::info!(?trigger, "configuration unchanged"),
+        ReloadOutcome::NeedsRestart(fields) => {
+            tracing::warn!(
+                ?trigger,
+                ?fields,
+                "configuration not applied: these fields of boot.yaml need a restart"
+            );
+        }
+        ReloadOutcome::Refused(objections) => {
+            for objection in objections {
+                tracing::error!(?trigger, %objection, "configuration refused: the one before goes on serving");
+            }
+        }
+        ReloadOutcome::Rejected(problems) => {
+            for problem in problems {
+                tracing::error!(?trigger, %problem, "configuration rejected: the one before goes on serving");
+            }
+        }
+    }
+}
 
 /// Counts what guards object to, and says what those would have refused that only watch.
 pub fn note_objections(metrics: &Metrics, objections: &[Objection]) {

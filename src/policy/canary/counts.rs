@@ -1,0 +1,214 @@
+//! What is counted of requests beside a candidate: by cell, on one side. Written by requests, in atomics that lock
+//! nobody out; taken by whoever looks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::super::ids::CellIndex;
+
+/// Of latencies: four to an octave from 256 microseconds on, so that two neighbours are a fifth apart, up to 268
+/// seconds, which is beyond every time limit on an answer.
+const BUCKETS: usize = 80;
+
+/// The first bucket that has a floor: 2^8 microseconds.
+const FIRST_OCTAVE: usize = 8;
+
+/// How a request ended, as far as it says something of its cell and of the generation that served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The cell that it went to, or would have gone to.
+    pub cell: Option<CellIndex>,
+    /// Its client saw it fail because of the cell or of us.
+    pub is_failed: bool,
+    /// It was decided that no cell gets it.
+    pub is_refused: bool,
+    /// To the first byte of the answer, or to the moment at which the client had waited long enough.
+    pub latency: Option<Duration>,
+}
+
+/// By [`CellIndex`].
+#[derive(Debug)]
+pub struct Counts(Box<[Cell]>);
+
+#[derive(Debug)]
+struct Cell {
+    requests: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+    fine_accounts: AtomicU64,
+    failing_accounts: AtomicU64,
+    latencies: [AtomicU64; BUCKETS],
+}
+
+/// What was counted of one cell on one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellStats {
+    /// All of them.
+    pub requests: u64,
+    /// Those whose clients saw them fail, because of the cell or of us.
+    pub failed: u64,
+    /// Those among the failed that the candidate refuses, and that go to the cell without it.
+    pub refused: u64,
+    /// Accounts with a request that did not fail, and with one that did: a bit each, by hash, of 64.
+    pub fine_accounts: u64,
+    /// See there.
+    pub failing_accounts: u64,
+    /// Latencies, by bucket.
+    latencies: [u64; BUCKETS],
+}
+
+impl Default for CellStats {
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            failed: 0,
+            refused: 0,
+            fine_accounts: 0,
+            failing_accounts: 0,
+            latencies: [0; BUCKETS],
+        }
+    }
+}
+
+impl Counts {
+    /// Nothing yet, of so many cells.
+    pub fn new(cells: usize) -> Self {
+        let cell = |_| Cell {
+            requests: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            fine_accounts: AtomicU64::new(0),
+            failing_accounts: AtomicU64::new(0),
+            latencies: [const { AtomicU64::new(0) }; BUCKETS],
+        };
+        Self((0..cells).map(cell).collect())
+    }
+
+    /// Counts a request of `cell`, by an account with this hash.
+    pub fn count(&self, cell: CellIndex, account: u64, sample: &Sample) {
+        let Some(cell) = self.0.get(usize::from(cell.0)) else { return };
+        let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        add(&cell.requests);
+        let accounts = if sample.is_failed { &cell.failing_accounts } else { &cell.fine_accounts };
+        accounts.fetch_or(bit(account), Ordering::Relaxed);
+        if sample.is_failed {
+            add(&cell.failed);
+        }
+        if sample.is_refused {
+            add(&cell.refused);
+        }
+        if let Some(latency) = sample.latency {
+            add(&cell.latencies[bucket(latency)]);
+        }
+    }
+
+    /// Takes what was counted, by cell.
+    pub fn take(&self) -> impl Iterator<Item = CellStats> {
+        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        self.0.iter().map(move |cell| CellStats {
+            requests: take(&cell.requests),
+            failed: take(&cell.failed),
+            refused: take(&cell.refused),
+            fine_accounts: take(&cell.fine_accounts),
+            failing_accounts: take(&cell.failing_accounts),
+            latencies: cell.latencies.each_ref().map(take),
+        })
+    }
+}
+
+impl CellStats {
+    /// Adds what was counted later.
+    pub fn add(&mut self, later: &Self) {
+        self.requests += later.requests;
+        self.failed += later.failed;
+        self.refused += later.refused;
+        self.fine_accounts |= later.fine_accounts;
+        self.failing_accounts |= later.failing_accounts;
+        for (all, more) in self.latencies.iter_mut().zip(&later.latencies) {
+            *all += more;
+        }
+    }
+
+    /// How many latencies there are.
+    pub fn latencies(&self) -> u64 {
+        self.latencies.iter().sum()
+    }
+
+    /// The bounds of the bucket with the latency of this rank, from 1; those of the last one beyond.
+    pub fn latency_at(&self, rank: u64) -> (Duration, Duration) {
+        let mut before = 0;
+        let mut last = 0;
+        for (at, count) in self.latencies.iter().enumerate().filter(|(_, count)| **count > 0) {
+            last = at;
+            before += count;
+            if before >= rank {
+                break;
+            }
+        }
+        (floor(last), floor(last + 1))
+    }
+}
+
+/// The upper six bits choose: the lower ones have chosen the share.
+const fn bit(account: u64) -> u64 {
+    // Spread anew, for the accounts of a share have all of their upper bits in one small range.
+    1 << (super::hash_number(account) >> 58)
+}
+
+fn bucket(latency: Duration) -> usize {
+    let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+    let octave = micros.ilog2() as usize;
+    let Some(octaves) = octave.checked_sub(FIRST_OCTAVE) else { return 0 };
+    let quarter = usize::try_from(micros >> (octave - 2) & 0b11).unwrap_or(0);
+    (octaves * 4 + quarter).min(BUCKETS - 1)
+}
+
+/// The shortest latency of a bucket.
+fn floor(bucket: usize) -> Duration {
+    let (octaves, quarter) = (bucket / 4, bucket as u64 % 4);
+    Duration::from_micros((4 + quarter) << (FIRST_OCTAVE + octaves - 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a cell whose requests had these latencies.
+    fn stats(latencies: impl IntoIterator<Item = Duration>) -> CellStats {
+        let counts = Counts::new(1);
+        for latency in latencies {
+            let latency = Some(latency);
+            counts.count(
+                CellIndex(0),
+                1,
+                &Sample { cell: None, is_failed: false, is_refused: false, latency },
+            );
+        }
+        counts.take().next().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_latency_lies_between_the_bounds_of_its_bucket() {
+        for micros in [256, 257, 319, 320, 1_000, 80_000, 1_500_000, 60_000_000, 268_000_000] {
+            let latency = Duration::from_micros(micros);
+            let (from, to) = stats([latency]).latency_at(1);
+            assert!(from <= latency && latency < to, "{latency:?} in {from:?} to {to:?}");
+            assert!(to.as_secs_f64() / from.as_secs_f64() < 1.26, "{from:?} to {to:?}");
+        }
+        assert_eq!((bucket(Duration::ZERO), bucket(Duration::MAX)), (0, BUCKETS - 1));
+    }
+
+    #[test]
+    fn ranks_are_found_in_order() {
+        let stats = stats((1..=100).map(Duration::from_millis));
+        assert_eq!(stats.latencies(), 100);
+        let within = |rank, millis| {
+            let (from, to) = stats.latency_at(rank);
+            assert!((from..to).contains(&Duration::from_millis(millis)), "{rank}: {from:?} to {to:?}");
+        };
+        within(1, 1);
+        within(50, 50);
+        within(90, 90);
+        within(1_000, 100);
+    }
+}
