@@ -57,14 +57,21 @@ impl Live {
     }
 
     /// Lets this candidate, or none, stand beside what serves. There is one writer, so that nothing is lost between the
-    /// two steps. No account moves by it, so nobody who waits for that is told.
+    /// two steps.
     pub fn try_out(&self, candidate: Option<Arc<Candidate>>) {
         self.pinned.store(Arc::new(Pinned { stable: self.pin(), candidate }));
+        self.replaced.send_replace(());
     }
 
     /// Whether this is what serves at this moment, apart from a candidate's share.
     pub fn is_newest(&self, stable: &Arc<Snapshot>) -> bool {
         Arc::ptr_eq(&self.pinned.load().stable, stable)
+    }
+
+    /// Whether this serves a share of the accounts at this moment.
+    pub fn is_candidate(&self, snapshot: &Arc<Snapshot>) -> bool {
+        let pinned = self.pinned.load();
+        pinned.candidate.as_ref().is_some_and(|candidate| Arc::ptr_eq(&candidate.snapshot, snapshot))
     }
 
     /// To wait on. To be made before one looks: what is replaced after the look is then not missed.

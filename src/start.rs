@@ -133,7 +133,10 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
     match base {
         // What served last serves, until the reload task has had a look: by the same way as any other push.
         Ok((Base { config, .. }, (sources, _)))
-            if differs && boot.apply.is_some() && !plan.diff.is_about_moves() =>
+            if differs
+                && boot.apply.is_some()
+                && !plan.diff.is_about_moves()
+                && (approved.is_none() || plan.is_reloadable()) =>
         {
             Ok(Started { in_steps: true, ..Started::of(boot, config, sources) })
         }

@@ -124,13 +124,18 @@ impl Override {
         self.aim == Aim::Keep && self.holds(now)
     }
 
+    /// Whether what has served before may serve again.
+    pub fn restores(&self, now: i64) -> bool {
+        self.aim == Aim::Restore && self.holds(now)
+    }
+
     /// Whether it lifts everything that refuses this plan. `restores` says that what is offered has served here before, or
     /// differs from that only in leaving accounts where they are.
     ///
     /// # Errors
     /// Why it does not, one line for each reason.
     pub fn lifts(&self, plan: &Plan, restores: bool, now: i64) -> Result<(), Vec<String>> {
-        if self.aim != Aim::Restore || !self.holds(now) {
+        if !self.restores(now) {
             return Err(Vec::new());
         }
         if !restores {

@@ -98,7 +98,7 @@ fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
     }
     let outcome = text(&said["outcome"]);
     print_line(&format!("{done}; the files: {outcome}"))?;
-    let refused = !keeps && ["refused", "rejected"].contains(&&*outcome);
+    let refused = !keeps && !["unchanged", "applied", "staged"].contains(&&*outcome);
     for list in ["objections", "problems"] {
         for one in said[list].as_array().into_iter().flatten() {
             let guard = one["guard"].as_str().map_or_else(String::new, |guard| format!("{guard}: "));

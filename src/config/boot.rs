@@ -2,6 +2,7 @@
 //! [`changes`] says of which fields.
 
 pub mod default;
+mod place;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -200,7 +201,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
             changed.push(path.to_owned());
         }
     };
-    note(before.state_dir != after.state_dir, "state_dir");
+    note(place::differ(&before.state_dir, &after.state_dir), "state_dir");
     note(before.max_last_good_age != after.max_last_good_age, "max_last_good_age");
     note(before.workers != after.workers, "workers");
     let listener = |boot: &Boot, name: &Label| boot.listeners.iter().find(|l| l.name == *name).cloned();
@@ -208,11 +209,11 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     for name in before.listeners.iter().chain(added).map(|l| &l.name) {
         note(listener(before, name) != listener(after, name), &format!("listeners[{name}]"));
     }
-    note(before.admin.unix != after.admin.unix, "admin.unix");
+    note(place::differ(&before.admin.unix, &after.admin.unix), "admin.unix");
     note(before.admin.unix_mode != after.admin.unix_mode, "admin.unix_mode");
     note(before.admin.loopback != after.admin.loopback, "admin.loopback");
     note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
-    note(before.access_log != after.access_log, "access_log.path");
+    note(place::logs_differ(&before.access_log, &after.access_log), "access_log.path");
     let (b, a) = (&before.limits, &after.limits);
     note(b.connections != a.connections, "limits.connections");
     note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");

@@ -159,16 +159,18 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
 }
 
 /// How much of the traffic a change concerns: requests by account, against the accounts that are gone or go to another
-/// cell. A move counts when it is announced, and not once more when it is flipped.
+/// cell. A move counts when it is announced, and not once more when it is flipped; where `before` may have `slept` through
+/// that, it counts not at all.
 pub fn weigh<'a>(
     before: impl Into<View<'a>>,
     after: impl Into<View<'a>>,
     requests: impl IntoIterator<Item = (AccountId, u64)>,
+    slept: bool,
 ) -> Traffic {
     let (before, after) = (before.into(), after.into());
     let stays = |id| match (before.accounts.by_id(id), after.accounts.by_id(id)) {
-        (Some(_), Some(_)) if after.announces(&before, id) => false,
-        (Some(old), Some(new)) => before.cell(old) == after.cell(new) || after.settles(&before, id),
+        (Some(_), Some(_)) if !slept && after.announces(&before, id) => false,
+        (Some(old), Some(new)) => before.cell(old) == after.cell(new) || after.settles(&before, id, slept),
         (Some(_), None) => false,
         (None, _) => true,
     };

@@ -136,6 +136,11 @@ impl Plan {
         digest_of(&serde_json::to_value(self.content()).expect("text and numbers always serialise"))
     }
 
+    /// Whether a reload could bring all of it about: it changes nothing of `boot.yaml`.
+    pub fn is_reloadable(&self) -> bool {
+        self.boot.is_empty() && self.diff.listeners_removed.is_empty()
+    }
+
     /// How it ends.
     pub fn verdict(&self) -> Verdict {
         if self.objections.iter().any(Objection::refuses) {

@@ -123,15 +123,21 @@ impl Service {
 /// Counts a write that `pinned` sends to `cell`; `None` where the newest snapshot does not want it there.
 fn begin(live: &Live, pinned: &Arc<Snapshot>, account: AccountId, cell: CellIndex) -> Option<WriteGuard> {
     let guard = pinned.cell(cell).load.writes.begin(account);
-    // Not before: see above.
-    if live.is_newest(pinned) {
+    // Not before: see above. A candidate has the moves of what serves, and is gone as soon as those change.
+    if live.is_newest(pinned) || live.is_candidate(pinned) {
         return Some(guard);
     }
     holding::still_goes(pinned, &live.pin(), account, cell).then_some(guard)
 }
 
 async fn released(live: &Live, mut replacements: Replacements, account: AccountId, writes: bool) {
-    while holding::holds(&live.pin(), account, writes) {
+    // The rules of a candidate may be others, and it is the one that would decide again.
+    let is_held = || {
+        let now = live.pin_both();
+        let candidate = now.candidate.as_ref().map(|candidate| &candidate.snapshot);
+        [Some(&now.stable), candidate].into_iter().flatten().any(|one| holding::holds(one, account, writes))
+    };
+    while is_held() {
         replacements.next().await;
     }
 }

@@ -130,8 +130,10 @@ impl HeldSince {
         self.0 = holding().map(|(account, of)| since((*account, of.epoch))).collect();
         for (cell, index) in snapshot.cells.iter().zip(0..) {
             for account in cell.load.writes.accounts() {
-                let Some(of) = moves.table.find(account) else { continue };
-                let held_for = self.0.get(&(account, of.epoch)).map_or(Duration::ZERO, |since| now - *since);
+                // Of a move that is taken back no row may be left: then, too, they are told that they stay.
+                let of = moves.table.find(account);
+                let since = of.and_then(|of| self.0.get(&(account, of.epoch)));
+                let held_for = since.map_or(Duration::ZERO, |since| now - *since);
                 let call = holding::call(snapshot, account, CellIndex(index), held_for);
                 cell.load.writes.call(account, call);
             }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::Reloader;
 use super::journal::Journal;
 use super::outcome::{Asked, Objection};
+use super::retired::Retired;
 use crate::approval::break_glass::{Aim, Override};
 use crate::break_glass_file;
 use crate::config::{Sources, rollback};
@@ -115,6 +117,20 @@ impl BreakGlass {
         self.note = asked.as_ref().map(|asked| self.readiness.note(reason(asked)));
         self.metrics.guards.break_glass(asked.as_ref().map(|asked| asked.until));
         self.asked = asked;
+    }
+}
+
+impl Reloader {
+    /// Takes what an operator has decided.
+    pub(super) fn break_glass(&mut self, asked: Asked, retired: &mut Retired) -> Result<(), Objection> {
+        let now = unix_seconds(SystemTime::now());
+        let Self { break_glass, journal, state, boot, .. } = self;
+        break_glass.take(asked, journal, state, &boot.state_dir, now)?;
+        if self.break_glass.in_force(now).is_some_and(|asked| asked.keeps(now)) {
+            self.withdraw("an operator keeps what serves", retired);
+        }
+        self.withdraw_overridden(retired);
+        Ok(())
     }
 }
 

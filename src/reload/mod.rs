@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use crate::approval::break_glass::{Aim, Override};
+use crate::approval::break_glass::Override;
 use crate::approval_files::{Approved, Approvers};
 use crate::config::compiled::Compiled;
 use crate::config::guard::{Guard, Objection};
@@ -107,7 +107,7 @@ impl Reloader {
                 asked = inbox.overrides.recv() => {
                     let Some(OverrideRequest { asked, reply }) = asked else { return };
                     let answer = match self.break_glass(asked, &mut retired) {
-                        Ok(trigger) => Ok(self.reload(trigger, &inbox, &mut retired).await),
+                        Ok(()) => Ok(self.reload(Trigger::Admin, &inbox, &mut retired).await),
                         Err(objection) => Err(objection),
                     };
                     let _ = reply.send(answer);
@@ -115,6 +115,7 @@ impl Reloader {
                 () = self.break_glass.over() => {
                     // Whatever it has kept out may come in now.
                     if self.break_glass.expire(unix_seconds(SystemTime::now())) {
+                        self.withdraw_overridden(&mut retired);
                         self.reload(Trigger::FileChange, &inbox, &mut retired).await;
                     }
                 }
@@ -129,26 +130,6 @@ impl Reloader {
             }
         }
         self.withdraw("the process ends", &mut retired);
-    }
-
-    /// Takes what an operator has decided, and says in which way the files are looked at under it.
-    fn break_glass(
-        &mut self,
-        asked: outcome::Asked,
-        retired: &mut Retired,
-    ) -> Result<Trigger, outcome::Objection> {
-        let now = unix_seconds(SystemTime::now());
-        let Self { break_glass, journal, state, boot, .. } = self;
-        break_glass.take(asked, journal, state, &boot.state_dir, now)?;
-        match self.break_glass.in_force(now).map(|asked| asked.aim) {
-            Some(Aim::Keep) => {
-                self.withdraw("an operator keeps what serves", retired);
-                Ok(Trigger::Admin)
-            }
-            // What has served needs no trial.
-            Some(Aim::Restore) => Ok(Trigger::AtOnce),
-            None => Ok(Trigger::Admin),
-        }
     }
 
     async fn reload(
@@ -186,7 +167,12 @@ impl Reloader {
                 self.settled(None);
                 (ReloadOutcome::Unchanged, loaded_at)
             }
-            Some(Prepared::Not(outcome)) => (outcome, loaded_at),
+            Some(Prepared::Not(outcome)) => {
+                if matches!(outcome, ReloadOutcome::RolledBack { .. }) {
+                    self.withdraw("the files say what was taken back before", retired);
+                }
+                (outcome, loaded_at)
+            }
             Some(Prepared::Refused(objections, missing)) => {
                 note_objections(&self.metrics, &objections);
                 (ReloadOutcome::Refused(refusals(&objections, missing)), loaded_at)
@@ -307,6 +293,8 @@ struct Ready {
     change: config::Change,
     /// Who has lifted them.
     lifted: Option<Lifted>,
+    /// An operator restores what has served here before: that needs no trial.
+    has_served: bool,
 }
 
 /// Who lets through what guards refuse.
@@ -365,7 +353,9 @@ fn prepare(
     if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
         return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)]));
     }
-    if let Some(answer) = known.answer(&config.hash) {
+    let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
+    let restored = asked.filter(|asked| asked.restores(now) && restores());
+    if let Some(answer) = known.answer(&config.hash).filter(|_| restored.is_none()) {
         return Prepared::Not(answer);
     }
     let mut plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
@@ -376,8 +366,8 @@ fn prepare(
         match approvers.judge(&place.folder, &boot.state_dir, &plan, author, now) {
             Ok(enough) => lifted = Some(Lifted::Approved(enough)),
             Err(mut missing) => {
-                let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
-                match asked.map(|asked| asked.lifts(&plan, restores(), now).map(|()| asked.to_string())) {
+                let lifts = |asked: &Override| asked.lifts(&plan, restored.is_some(), now);
+                match asked.map(|asked| lifts(asked).map(|()| asked.to_string())) {
                     Some(Ok(by)) => lifted = Some(Lifted::Overridden(by)),
                     Some(Err(why)) => {
                         missing.extend(why);
@@ -388,7 +378,7 @@ fn prepare(
             }
         }
     }
-    let change = config.change.clone();
+    let (change, has_served) = (config.change.clone(), restored.is_some());
     let next = Arc::new(known.numbered(config::compile(config, Some(live))));
-    Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted }))
+    Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted, has_served }))
 }

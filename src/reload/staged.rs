@@ -118,7 +118,10 @@ impl Reloader {
     /// In which steps it goes; `None` is at once. Moves of accounts are never a canary: half of them would send the
     /// writes of one account to two cells, and taking them back would send them backwards.
     pub(super) fn steps_of(&self, trigger: Trigger, ready: &Ready) -> Option<&Apply> {
-        self.boot.apply.as_ref().filter(|_| !trigger.is_at_once() && !ready.plan.diff.is_about_moves())
+        self.boot
+            .apply
+            .as_ref()
+            .filter(|_| !trigger.is_at_once() && !ready.has_served && !ready.plan.diff.is_about_moves())
     }
 
     /// Announces the candidate and lets it begin, or wait for its turn.
@@ -267,6 +270,14 @@ impl Reloader {
     }
 
     /// Takes the candidate away, where one stands, and not because of what it did.
+    /// Takes a candidate away that only an override has let in; that is over.
+    pub(super) fn withdraw_overridden(&mut self, retired: &mut Retired) {
+        let lifted = self.staging.standing.as_ref().and_then(|staged| staged.ready.lifted.as_ref());
+        if matches!(lifted, Some(Lifted::Overridden(_))) {
+            self.withdraw("the override that let it in is over", retired);
+        }
+    }
+
     pub(super) fn withdraw(&mut self, why: &str, retired: &mut Retired) {
         let Some(staged) = self.staging.standing.take() else { return };
         self.stand(None);

@@ -93,6 +93,10 @@ impl Recorded {
         let text = |key: &str| line.get(key)?.as_str();
         let mut headers = HeaderMap::new();
         for (name, value) in line.get("headers").and_then(Value::as_object).into_iter().flatten() {
+            if name.starts_with(':') {
+                // A pseudo-header field of HTTP/2 (RFC 9113 section 8.3): method, host and path say the same.
+                continue;
+            }
             let (name, value) =
                 (HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.as_str()?).ok()?);
             if name != http::header::HOST {

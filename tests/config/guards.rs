@@ -192,7 +192,7 @@ fn a_change_is_weighed_by_its_traffic() {
     );
     // One moves, one goes, one stays, one was never known.
     let requests = [(id(1001), 7), (id(9002), 5), (id(41007), 100), (id(31337), 11)];
-    assert_eq!(weigh(&before, &after, requests), Traffic { total: 123, concerned: 12 });
+    assert_eq!(weigh(&before, &after, requests, false), Traffic { total: 123, concerned: 12 });
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn how_many_go_is_judged_when_they_are_announced_and_not_again_when_they_are_fli
     let counts = |before: &str, after: &str| {
         let found = diff(&config(before), &config(after));
         let id = AccountId::from_value(1001).unwrap();
-        let traffic = weigh(&config(before), &config(after), [(id, 7)]).concerned;
+        let traffic = weigh(&config(before), &config(after), [(id, 7)], false).concerned;
         (found.moves.newly_leaving(&found.accounts_moved, |_| true), traffic)
     };
     for (before, after, expect) in [
@@ -207,4 +207,42 @@ fn a_rollback_keeps_the_newest_move_of_each_account() {
     let said = rollback(&example(), &live, NOW).unwrap_err();
     assert!(matches!(said, CannotRollBack::MovesMissing { accounts: 2 }), "{said}");
     assert!(rollback(&example(), &dead_port(folder("", "shared")), NOW).is_ok());
+}
+
+#[test]
+fn a_replica_that_has_slept_through_a_wave_starts_with_what_it_finds() {
+    // As many as move at once by no guard's leave.
+    let many = |cell: &str, rows: &dyn Fn(u64) -> String| {
+        let mut sources = with(&(1..=40).map(|n| rows(900_000 + n)).collect::<String>(), "");
+        let text = String::from_utf8(sources.files["accounts.csv"].clone().unwrap()).unwrap();
+        let more: String = (1..=40).map(|n| format!("{},,{cell},,\n", 900_000 + n)).collect();
+        sources.files.insert("accounts.csv".into(), Ok((text + &more).into_bytes()));
+        parsed(&sources)
+    };
+    let asleep = many("shared", &|_| String::new());
+    let flipped = many("cell-1", &|id| format!("{id},shared,cell-1,flipped,1\n"));
+    let held = many("shared", &|id| format!("{id},shared,cell-1,holding,1\n"));
+    for awake in [&flipped, &held] {
+        let mut found = diff(&asleep, awake);
+        assert!(against(&found).contains(&Guard::AccountsMoved), "a process that runs is told of it first");
+        found.moves.forgive_what_was_missed();
+        assert_eq!(against(&found), []);
+        let requests =
+            || (1..=40).map(|n| (AccountId::parse((900_000 + n).to_string().as_bytes()).unwrap(), 1));
+        assert_eq!(weigh(&asleep, awake, requests(), true).concerned, 0);
+        assert_eq!(weigh(&asleep, awake, requests(), false).concerned, 40);
+    }
+    // Without a word of a move it is no move that was slept through.
+    let by_hand = many("cell-1", &|_| String::new());
+    let mut found = diff(&asleep, &by_hand);
+    found.moves.forgive_what_was_missed();
+    assert_eq!(against(&found), [Guard::AccountsMoved, Guard::Hold]);
+}
+
+#[test]
+fn a_move_that_is_long_over_is_no_change_when_its_old_cell_goes() {
+    let over = "7000,gone-1,cell-1,flipped,1\n";
+    let before = parsed(&with("7000,cell-2,cell-1,flipped,1\n", ""));
+    let found = diff(&before, &parsed(&with(over, "")));
+    assert!(!found.is_about_moves(), "{found}");
 }

@@ -1,5 +1,6 @@
 //! Pushes that come in force in steps: a share of the accounts first, taken back by itself where it does harm.
 
+mod break_glass;
 mod moves;
 mod restart;
 mod rollback;

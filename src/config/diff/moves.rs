@@ -23,6 +23,8 @@ pub struct MoveChanges {
     pub announced: ByCells,
     /// Accounts that change their cell by a move that was on its way before, so that it was judged then.
     pub settled: ByCells,
+    /// Accounts that change their cell by a move of which what was before knows nothing.
+    pub caught_up: ByCells,
     /// Accounts that change their cell, and no move says so.
     pub unheld: Noted,
     /// Accounts that change their cell by a move whose hold the other side has not had.
@@ -66,8 +68,12 @@ impl MoveChanges {
         for (account, of) in after.moves.iter() {
             let old = before.moves.find(*account).map(|of| before.named(of));
             let new = after.named(of);
-            if old != Some(new) {
-                changes.changed(*account, old, new, cell_changes(before, after, *account));
+            let cell_changes = cell_changes(before, after, *account);
+            // What is long over changes no more, also where its old cell has lost its name meanwhile.
+            let is_over =
+                old.is_some_and(|old| !is_open(Some(old)) && !is_open(Some(new)) && old.epoch == new.epoch);
+            if old != Some(new) && (!is_over || cell_changes) {
+                changes.changed(*account, old, new, cell_changes);
             }
         }
         let gone = before.moves.iter().filter(|(account, _)| after.moves.find(*account).is_none());
@@ -94,9 +100,7 @@ impl MoveChanges {
             return self.unheld.note(|| account.id.to_string());
         };
         let old = old.map(|of| before.named(&of)).filter(|old| is_open(Some(*old)) && old.same_way(&new));
-        if old.is_some() {
-            count(&mut self.settled, new);
-        }
+        count(if old.is_some() { &mut self.settled } else { &mut self.caught_up }, new);
         if old.is_none_or(|old| old.state != MoveState::Holding) {
             let was = old.map_or("not on its way", |old| old.state.as_str());
             self.unseen.note(|| format!("{} (was {was})", account.id));
@@ -108,6 +112,11 @@ impl MoveChanges {
     pub fn forgive_what_was_missed(&mut self) {
         self.unseen = Noted::default();
         self.skipped = Noted::default();
+        // They were judged when they were announced, by those that were awake.
+        self.announced = ByCells::new();
+        for (cells, accounts) in std::mem::take(&mut self.caught_up) {
+            *self.settled.entry(cells).or_default() += accounts;
+        }
     }
 
     /// How many accounts go elsewhere by what this change says first: of a move it is the announcement, not the flip.
@@ -207,13 +216,14 @@ impl<'a> View<'a> {
         open(self).is_some_and(|new| open(before).is_none_or(|old| !old.same_way(&new)))
     }
 
-    /// Whether an account that changes its cell does so by a move that was on its way in `before`.
-    pub(super) fn settles(&self, before: &Self, account: AccountId) -> bool {
+    /// Whether an account that changes its cell does so by a move that was on its way in `before`, or that `before` may
+    /// have slept through.
+    pub(super) fn settles(&self, before: &Self, account: AccountId, slept: bool) -> bool {
         let new = self.moves.find(account).map(|of| self.named(of));
+        let Some(new) = new.filter(|new| new.state == MoveState::Flipped) else { return false };
         let old = before.moves.find(account).map(|of| before.named(of));
-        new.zip(old).is_some_and(|(new, old)| {
-            new.state == MoveState::Flipped && is_open(Some(old)) && old.same_way(&new)
-        })
+        let was_on_its_way = old.is_some_and(|old| is_open(Some(old)) && old.same_way(&new));
+        was_on_its_way || slept && new.epoch > before.moves.epoch(account)
     }
 }
 

@@ -38,13 +38,13 @@ pub enum By {
 impl Plan {
     /// Of a reload: `boot.yaml` is the same on both sides, and `guards` are its.
     pub fn of_reload(guards: &Guards, live: &Snapshot, offered: &Config, requests: Requests) -> Self {
-        let traffic = traffic(live, offered, requests);
+        let traffic = traffic(live, offered, requests, false);
         Self::judged(guards, live.hash.clone(), offered, diff(live, offered), traffic)
     }
 
     /// The same against a configuration that would serve now, had it been read.
     pub fn between(guards: &Guards, before: &Config, offered: &Config, requests: Requests) -> Self {
-        let traffic = traffic(before, offered, requests);
+        let traffic = traffic(before, offered, requests, false);
         Self::judged(guards, before.hash.clone(), offered, diff(before, offered), traffic)
     }
 
@@ -60,7 +60,7 @@ impl Plan {
             diff.moves.forgive_what_was_missed();
         }
         diff.listeners_removed = lost.map(|listener| listener.name.as_str().into()).collect();
-        let traffic = traffic(before, offered, requests);
+        let traffic = traffic(before, offered, requests, by == By::Starting);
         let mut plan = Self::judged(&guards, before.hash.clone(), offered, diff, traffic);
         let weaker = new.guards.weaker_than(&old.guards);
         if is_pushed && !weaker.is_empty() && guards.weakened != Mode::Off {
@@ -106,6 +106,11 @@ impl Plan {
     }
 }
 
-fn traffic<'a>(before: impl Into<View<'a>>, after: &'a Config, requests: Requests) -> Option<Traffic> {
-    Some(weigh(before, after, requests?))
+fn traffic<'a>(
+    before: impl Into<View<'a>>,
+    after: &'a Config,
+    requests: Requests,
+    slept: bool,
+) -> Option<Traffic> {
+    Some(weigh(before, after, requests?, slept))
 }
