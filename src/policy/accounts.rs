@@ -2,7 +2,7 @@
 //! file as it is.
 //!
 //! A row is sixteen bytes in one column, all prefixes are one text, and two indexes find rows by id and by prefix
-//! ([`columns`](super::columns)): 33 bytes and its prefix an account.
+//! ([`columns`](super::columns)): 37 bytes and its prefix an account.
 
 use std::fmt;
 
@@ -270,7 +270,8 @@ impl AccountTable {
 
     #[inline]
     fn has_prefix(&self, row: usize, prefix: &str) -> bool {
-        self.prefixes_of(row).any(|own| own == prefix)
+        let mut own = self.prefixes_of(row);
+        std::iter::from_fn(|| own.next_bytes()).any(|own| own == prefix.as_bytes())
     }
 }
 
@@ -318,6 +319,14 @@ impl<'t> Prefixes<'t> {
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
+
+    #[inline]
+    fn next_bytes(&mut self) -> Option<&'t [u8]> {
+        let (length, rest) = self.0.split_first()?;
+        let (text, rest) = rest.split_at(usize::from(*length));
+        self.0 = rest;
+        Some(text)
+    }
 }
 
 impl<'t> Iterator for Prefixes<'t> {
@@ -325,10 +334,7 @@ impl<'t> Iterator for Prefixes<'t> {
 
     #[inline]
     fn next(&mut self) -> Option<&'t str> {
-        let (length, rest) = self.0.split_first()?;
-        let (text, rest) = rest.split_at(usize::from(*length));
-        self.0 = rest;
-        Some(std::str::from_utf8(text).expect("labels are ASCII"))
+        self.next_bytes().map(|text| std::str::from_utf8(text).expect("labels are ASCII"))
     }
 }
 

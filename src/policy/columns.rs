@@ -8,7 +8,6 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
 
 /// Slots for each row of an index. Half of them stay free, so that a look-up tries one and a half slots where the
@@ -78,24 +77,27 @@ impl<T: Element> fmt::Debug for Column<T> {
     }
 }
 
-/// An index: from the hash of a key to the row that has it, by open addressing. It holds positions alone; whose
-/// key is meant, its user compares in the rows.
+/// An index: from the hash of a key to the row that has it, by open addressing. It holds positions and a byte of
+/// each hash alone; whose key is meant, its user compares in the rows.
 #[derive(Clone, Debug, Default)]
-pub struct Slots(Column<U32>);
+pub struct Slots(Column<Slot>);
+
+/// The position of a row plus one in four bytes, zero where the slot is free; and the lowest byte of its key's hash:
+/// of 256 rows of other keys that a look-up passes one has to be read, and each would be a miss of the cache.
+type Slot = [u8; 5];
 
 impl Slots {
     /// Of bytes; `None` unless they have slots for so many keys, and name rows of so many.
     pub fn from_bytes(bytes: Bytes, keys: usize, rows: usize) -> Option<Self> {
-        let slots = Column::<U32>::from_bytes(bytes)?;
-        let within = |slot: &U32| usize::try_from(slot.get()).is_ok_and(|row| row <= rows);
+        let slots = Column::<Slot>::from_bytes(bytes)?;
+        let within = |slot: &Slot| row_of(slot).is_none_or(|row| row < rows);
         (slots.items().len() == keys * SLOTS_A_ROW && slots.items().iter().all(within)).then_some(Self(slots))
     }
 
     /// The row with this hash of which `is` holds.
     #[inline]
     pub fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
-        let slots = self.0.items();
-        walk(hash, slots.len()).map_while(|at| row_of(slots[at])).find(|row| is(*row))
+        find(self.0.items(), hash, is).ok()
     }
 
     /// The same as bytes, shared.
@@ -106,31 +108,24 @@ impl Slots {
     /// How many slots the longest look-up of a key that is there can try; the half that is free keeps it short.
     pub fn longest_walk(&self) -> usize {
         let slots = self.0.items();
-        slots.split(|slot| slot.get() == 0).map(<[U32]>::len).max().unwrap_or(0)
+        slots.split(|slot| row_of(slot).is_none()).map(<[Slot]>::len).max().unwrap_or(0)
     }
 }
 
 /// An index while it is made.
-pub struct SlotsBuilder(Vec<U32>);
+pub struct SlotsBuilder(Vec<Slot>);
 
 impl SlotsBuilder {
     /// For so many keys.
     pub fn new(keys: usize) -> Self {
-        Self(vec![U32::ZERO; keys * SLOTS_A_ROW])
+        Self(vec![Slot::default(); keys * SLOTS_A_ROW])
     }
 
     /// Enters a row, unless one is there with this hash of which `is` holds: that one is returned.
     pub fn enter(&mut self, hash: u64, row: usize, is: impl Fn(usize) -> bool) -> Option<usize> {
-        for at in walk(hash, self.0.len()) {
-            match row_of(self.0[at]) {
-                Some(there) if is(there) => return Some(there),
-                Some(_) => {}
-                None => {
-                    let number = u32::try_from(row + 1).expect("config limits tables far below 2^32 rows");
-                    self.0[at] = U32::new(number);
-                    return None;
-                }
-            }
+        match find(&self.0, hash, is) {
+            Ok(there) => return Some(there),
+            Err(free) => self.0[free.expect("half of the slots are free")] = slot(hash, row),
         }
         None
     }
@@ -141,6 +136,19 @@ impl SlotsBuilder {
     }
 }
 
+/// The row with this hash of which `is` holds; else the free slot where it belongs, unless there are none at all.
+#[inline]
+fn find(slots: &[Slot], hash: u64, is: impl Fn(usize) -> bool) -> Result<usize, Option<usize>> {
+    for at in walk(hash, slots.len()) {
+        match row_of(&slots[at]) {
+            None => return Err(Some(at)),
+            Some(row) if slots[at][4] == tag(hash) && is(row) => return Ok(row),
+            Some(_) => {}
+        }
+    }
+    Err(None)
+}
+
 /// Slots in the order in which they are tried: each once, from the one that the hash names.
 #[inline]
 fn walk(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
@@ -149,10 +157,21 @@ fn walk(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
     (home..slots).chain(0..home)
 }
 
-/// A slot holds the position of a row plus one; zero is free.
+fn slot(hash: u64, row: usize) -> Slot {
+    let number = u32::try_from(row + 1).expect("config limits tables far below 2^32 rows");
+    let [a, b, c, d] = number.to_le_bytes();
+    [a, b, c, d, tag(hash)]
+}
+
 #[inline]
-fn row_of(slot: U32) -> Option<usize> {
-    (slot.get() as usize).checked_sub(1)
+fn row_of(&[a, b, c, d, _]: &Slot) -> Option<usize> {
+    (u32::from_le_bytes([a, b, c, d]) as usize).checked_sub(1)
+}
+
+/// The lowest byte: [`walk`] begins where the highest ones say.
+#[inline]
+const fn tag(hash: u64) -> u8 {
+    hash as u8
 }
 
 /// The hash of a number: the finalizer of splitmix64 (Steele, Lea and Flood, 2014). It stands in files, so another one

@@ -59,7 +59,7 @@ fn a_file_with_its_digest_is_still_looked_at() {
     let parts = &whole[end + header.len() + 1..];
     let read = |header: &str, parts: &[u8]| {
         let rest = [header.as_bytes(), b"\n", parts].concat();
-        let sealed = format!("cellgate-compiled 1 {}\n", hex(digest(&SHA256, &rest)));
+        let sealed = format!("cellgate-compiled 2 {}\n", hex(digest(&SHA256, &rest)));
         Compiled::from_bytes([sealed.as_bytes(), &rest].concat()).map(|_| ()).err()
     };
     assert_eq!(read(header, parts), None);
