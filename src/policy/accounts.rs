@@ -2,7 +2,7 @@
 //! file as it is.
 //!
 //! A row is sixteen bytes in one column, all prefixes are one text, and two indexes find rows by id and by prefix
-//! ([`columns`](super::columns)): 37 bytes and its prefix an account.
+//! ([`columns`](super::columns)): 45 bytes and its prefix an account.
 
 use std::fmt;
 
@@ -45,8 +45,9 @@ pub struct AccountTable {
     rows: Column<Row>,
     /// The prefixes of all rows in their order, each behind a byte that says how long it is.
     prefixes: Bytes,
-    by_id: Slots,
-    by_prefix: Slots,
+    by_id: Slots<usize>,
+    /// The row, and where in `prefixes` the prefix is.
+    by_prefix: Slots<(usize, u32)>,
 }
 
 /// The id; and from the lowest bit: where the row's prefixes begin (32 bits; they end where the next row's begin), the
@@ -159,22 +160,21 @@ impl AccountTableBuilder {
         let mut by_id = SlotsBuilder::new(table.len());
         let mut by_prefix = SlotsBuilder::new(self.count);
         let mut duplicates = Vec::new();
+        let mut start = 0;
         for (second, row) in table.iter().enumerate() {
             let id = row.id;
             if let Some(first) = by_id.enter(hash_id(id), second, |other| table.has_id(other, id)) {
                 duplicates.push(DuplicateAccount::Id { id, first, second });
             }
-            for (position, prefix) in row.prefixes.enumerate() {
+            for prefix in row.prefixes {
                 let hash = hash_text(prefix.as_bytes());
-                let claimed = |other| match other {
-                    // The slot of another of its own prefixes, unless it names this one twice.
-                    _ if other == second => row.prefixes.take(position).any(|before| before == prefix),
-                    _ => table.has_prefix(other, prefix),
-                };
-                if let Some(first) = by_prefix.enter(hash, second, claimed) {
+                let place = (second, u32::try_from(start).expect("push has looked"));
+                if let Some((first, _)) = by_prefix.enter(hash, place, |other| table.is_prefix(other, prefix))
+                {
                     let prefix = Label::parse(prefix).expect("only labels are added");
                     duplicates.push(DuplicateAccount::Prefix { prefix, first, second });
                 }
+                start += 1 + prefix.len();
             }
         }
         (table.by_id, table.by_prefix) = (by_id.finish(), by_prefix.finish());
@@ -189,8 +189,8 @@ impl AccountTable {
         let rows = Column::<Row>::from_bytes(parts.rows)?;
         let count = rows.items().len();
         let prefixes = count_prefixes(rows.items(), &parts.prefixes)?;
-        let by_id = Slots::from_bytes(parts.by_id, count, count)?;
-        let by_prefix = Slots::from_bytes(parts.by_prefix, prefixes, count)?;
+        let by_id = Slots::from_bytes(parts.by_id, count, |row| row < count)?;
+        let by_prefix = Slots::from_bytes(parts.by_prefix, prefixes, |(row, _)| row < count)?;
         Some(Self { rows, prefixes: parts.prefixes, by_id, by_prefix })
     }
 
@@ -212,7 +212,7 @@ impl AccountTable {
     /// The row of a lower-case prefix.
     pub fn by_prefix(&self, prefix: &str) -> Option<Account<'_>> {
         let hash = hash_text(prefix.as_bytes());
-        self.by_prefix.find(hash, |row| self.has_prefix(row, prefix)).map(|row| self.row(row))
+        self.by_prefix.find(hash, |place| self.is_prefix(place, prefix)).map(|(row, _)| self.row(row))
     }
 
     /// All rows, in the order of the file.
@@ -269,9 +269,9 @@ impl AccountTable {
     }
 
     #[inline]
-    fn has_prefix(&self, row: usize, prefix: &str) -> bool {
-        let mut own = self.prefixes_of(row);
-        std::iter::from_fn(|| own.next_bytes()).any(|own| own == prefix.as_bytes())
+    fn is_prefix(&self, (_, start): (usize, u32), prefix: &str) -> bool {
+        let text = self.prefixes.get(start as usize..).and_then(<[u8]>::split_first);
+        text.is_some_and(|(length, text)| text.get(..usize::from(*length)) == Some(prefix.as_bytes()))
     }
 }
 
@@ -319,14 +319,6 @@ impl<'t> Prefixes<'t> {
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
-
-    #[inline]
-    fn next_bytes(&mut self) -> Option<&'t [u8]> {
-        let (length, rest) = self.0.split_first()?;
-        let (text, rest) = rest.split_at(usize::from(*length));
-        self.0 = rest;
-        Some(text)
-    }
 }
 
 impl<'t> Iterator for Prefixes<'t> {
@@ -334,7 +326,10 @@ impl<'t> Iterator for Prefixes<'t> {
 
     #[inline]
     fn next(&mut self) -> Option<&'t str> {
-        self.next_bytes().map(|text| std::str::from_utf8(text).expect("labels are ASCII"))
+        let (length, rest) = self.0.split_first()?;
+        let (text, rest) = rest.split_at(usize::from(*length));
+        self.0 = rest;
+        Some(std::str::from_utf8(text).expect("labels are ASCII"))
     }
 }
 

@@ -77,26 +77,65 @@ impl<T: Element> fmt::Debug for Column<T> {
     }
 }
 
-/// An index: from the hash of a key to the row that has it, by open addressing. It holds positions and a byte of
-/// each hash alone; whose key is meant, its user compares in the rows.
-#[derive(Clone, Debug, Default)]
-pub struct Slots(Column<Slot>);
+/// An index: from the hash of a key to where its row is, by open addressing. It holds places and a byte of each hash
+/// alone; whose key is meant, its user compares in the rows.
+#[derive(Clone, Debug)]
+pub struct Slots<P: Place>(Column<P::Slot>);
 
-/// The position of a row plus one in four bytes, zero where the slot is free; and the lowest byte of its key's hash:
-/// of 256 rows of other keys that a look-up passes one has to be read, and each would be a miss of the cache.
-type Slot = [u8; 5];
+/// Where a row is, as it lies in a slot.
+pub trait Place: Copy {
+    /// It and the lowest byte of its key's hash: of 256 other keys that a look-up passes one has to be read, and
+    /// each would be a miss of the cache. All zeros where the slot is free.
+    type Slot: Element + Default;
 
-impl Slots {
-    /// Of bytes; `None` unless they have slots for so many keys, and name rows of so many.
-    pub fn from_bytes(bytes: Bytes, keys: usize, rows: usize) -> Option<Self> {
-        let slots = Column::<Slot>::from_bytes(bytes)?;
-        let within = |slot: &Slot| row_of(slot).is_none_or(|row| row < rows);
-        (slots.items().len() == keys * SLOTS_A_ROW && slots.items().iter().all(within)).then_some(Self(slots))
+    /// Of a place and a byte.
+    fn to_slot(self, tag: u8) -> Self::Slot;
+
+    /// Back again; `None` of a free one.
+    fn from_slot(slot: &Self::Slot) -> Option<(Self, u8)>;
+}
+
+/// The position of a row.
+impl Place for usize {
+    type Slot = [u8; 5];
+
+    fn to_slot(self, tag: u8) -> [u8; 5] {
+        let [a, b, c, d] = number_of(self);
+        [a, b, c, d, tag]
     }
 
-    /// The row with this hash of which `is` holds.
     #[inline]
-    pub fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
+    fn from_slot(&[a, b, c, d, tag]: &[u8; 5]) -> Option<(Self, u8)> {
+        Some((row_of([a, b, c, d])?, tag))
+    }
+}
+
+/// The position of a row, and of its key elsewhere: to have both at hand is to wait for one miss of the cache less.
+impl Place for (usize, u32) {
+    type Slot = [u8; 9];
+
+    fn to_slot(self, tag: u8) -> [u8; 9] {
+        let ([a, b, c, d], [e, f, g, h]) = (number_of(self.0), self.1.to_le_bytes());
+        [a, b, c, d, e, f, g, h, tag]
+    }
+
+    #[inline]
+    fn from_slot(&[a, b, c, d, e, f, g, h, tag]: &[u8; 9]) -> Option<(Self, u8)> {
+        Some(((row_of([a, b, c, d])?, u32::from_le_bytes([e, f, g, h])), tag))
+    }
+}
+
+impl<P: Place> Slots<P> {
+    /// Of bytes; `None` unless they have slots for so many keys, and places that are sound.
+    pub fn from_bytes(bytes: Bytes, keys: usize, is_sound: impl Fn(P) -> bool) -> Option<Self> {
+        let slots = Column::<P::Slot>::from_bytes(bytes)?;
+        let sound = |slot: &P::Slot| P::from_slot(slot).is_none_or(|(place, _)| is_sound(place));
+        (slots.items().len() == keys * SLOTS_A_ROW && slots.items().iter().all(sound)).then_some(Self(slots))
+    }
+
+    /// The place with this hash of which `is` holds.
+    #[inline]
+    pub fn find(&self, hash: u64, is: impl Fn(P) -> bool) -> Option<P> {
         find(self.0.items(), hash, is).ok()
     }
 
@@ -108,41 +147,47 @@ impl Slots {
     /// How many slots the longest look-up of a key that is there can try; the half that is free keeps it short.
     pub fn longest_walk(&self) -> usize {
         let slots = self.0.items();
-        slots.split(|slot| row_of(slot).is_none()).map(<[Slot]>::len).max().unwrap_or(0)
+        slots.split(|slot| P::from_slot(slot).is_none()).map(<[_]>::len).max().unwrap_or(0)
+    }
+}
+
+impl<P: Place> Default for Slots<P> {
+    fn default() -> Self {
+        Self(Column::default())
     }
 }
 
 /// An index while it is made.
-pub struct SlotsBuilder(Vec<Slot>);
+pub struct SlotsBuilder<P: Place>(Vec<P::Slot>);
 
-impl SlotsBuilder {
+impl<P: Place> SlotsBuilder<P> {
     /// For so many keys.
     pub fn new(keys: usize) -> Self {
-        Self(vec![Slot::default(); keys * SLOTS_A_ROW])
+        Self(vec![P::Slot::default(); keys * SLOTS_A_ROW])
     }
 
-    /// Enters a row, unless one is there with this hash of which `is` holds: that one is returned.
-    pub fn enter(&mut self, hash: u64, row: usize, is: impl Fn(usize) -> bool) -> Option<usize> {
+    /// Enters a place, unless one is there with this hash of which `is` holds: that one is returned.
+    pub fn enter(&mut self, hash: u64, place: P, is: impl Fn(P) -> bool) -> Option<P> {
         match find(&self.0, hash, is) {
             Ok(there) => return Some(there),
-            Err(free) => self.0[free.expect("half of the slots are free")] = slot(hash, row),
+            Err(free) => self.0[free.expect("half of the slots are free")] = place.to_slot(tag(hash)),
         }
         None
     }
 
     /// The index.
-    pub fn finish(self) -> Slots {
+    pub fn finish(self) -> Slots<P> {
         Slots(Column::new(self.0))
     }
 }
 
-/// The row with this hash of which `is` holds; else the free slot where it belongs, unless there are none at all.
+/// The place with this hash of which `is` holds; else the free slot where it belongs, unless there are none at all.
 #[inline]
-fn find(slots: &[Slot], hash: u64, is: impl Fn(usize) -> bool) -> Result<usize, Option<usize>> {
+fn find<P: Place>(slots: &[P::Slot], hash: u64, is: impl Fn(P) -> bool) -> Result<P, Option<usize>> {
     for at in walk(hash, slots.len()) {
-        match row_of(&slots[at]) {
+        match P::from_slot(&slots[at]) {
             None => return Err(Some(at)),
-            Some(row) if slots[at][4] == tag(hash) && is(row) => return Ok(row),
+            Some((place, its)) if its == tag(hash) && is(place) => return Ok(place),
             Some(_) => {}
         }
     }
@@ -157,15 +202,14 @@ fn walk(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
     (home..slots).chain(0..home)
 }
 
-fn slot(hash: u64, row: usize) -> Slot {
-    let number = u32::try_from(row + 1).expect("config limits tables far below 2^32 rows");
-    let [a, b, c, d] = number.to_le_bytes();
-    [a, b, c, d, tag(hash)]
+/// The position of a row plus one: zero is free.
+fn number_of(row: usize) -> [u8; 4] {
+    u32::try_from(row + 1).expect("config limits tables far below 2^32 rows").to_le_bytes()
 }
 
 #[inline]
-fn row_of(&[a, b, c, d, _]: &Slot) -> Option<usize> {
-    (u32::from_le_bytes([a, b, c, d]) as usize).checked_sub(1)
+fn row_of(number: [u8; 4]) -> Option<usize> {
+    (u32::from_le_bytes(number) as usize).checked_sub(1)
 }
 
 /// The lowest byte: [`walk`] begins where the highest ones say.

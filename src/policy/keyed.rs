@@ -27,7 +27,7 @@ pub trait Key: Copy + Eq {
 #[derive(Clone, Debug)]
 pub struct KeyTable<K: Key> {
     rows: Column<K::Row>,
-    slots: Slots,
+    slots: Slots<usize>,
 }
 
 /// A table while it is made.
@@ -78,7 +78,7 @@ impl<K: Key> KeyTable<K> {
         let rows = Column::<K::Row>::from_bytes(parts.rows)?;
         let count = rows.items().len();
         let sound = rows.items().iter().all(|row| K::from_row(row).is_some());
-        let slots = Slots::from_bytes(parts.slots, count, count)?;
+        let slots = Slots::from_bytes(parts.slots, count, |row| row < count)?;
         sound.then_some(Self { rows, slots })
     }
 
