@@ -12,7 +12,7 @@ use fastrand::Rng;
 use loadtest::cell::{CellOptions, RunningCell};
 use loadtest::client::{Ask, Client, Http};
 
-use crate::honest::{Honest, p99};
+use crate::honest::{Honest, latencies, percentile};
 use crate::process::Process;
 use crate::running::Folder;
 use crate::snapshot::account;
@@ -21,6 +21,12 @@ use crate::{accounts, raw_http, text};
 
 /// 2026-11-20T00:00:00Z.
 const NOW: i64 = 1_795_132_800;
+
+/// Reloads that are timed.
+const REPETITIONS: usize = 5;
+
+/// Honest clients beside them: a percentile of the hundred answers of one would be its slowest answer.
+const CLIENTS: usize = 8;
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
@@ -110,10 +116,11 @@ fn starting_and_reloading_under_traffic() {
     println!("  resident: {:.1} MiB", memory(&process, "VmRSS") as f64 / 1_048_576.0);
 
     let client = || Client::new(process.addr("http"), Http::H1);
-    let mut ratios = Vec::new();
-    for round in 0..5 {
-        let honest = runtime.block_on(async { Honest::start(client()) });
-        let quiet = Instant::now();
+    let (mut quiet, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..REPETITIONS {
+        let honest: Vec<Honest> =
+            runtime.block_on(async { (0..CLIENTS).map(|_| Honest::start(client())).collect() });
+        let start = Instant::now();
         std::thread::sleep(Duration::from_secs(2));
         let cpu = cpu(&process);
         let begun = Instant::now();
@@ -122,8 +129,13 @@ fn starting_and_reloading_under_traffic() {
         let reply = raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload");
         assert_eq!(reply.status, 200, "{}", reply.text());
         let (ended, spent) = (Instant::now(), self::cpu(&process) - cpu);
-        let answers = runtime.block_on(honest.report());
-        let (before, during) = (p99(&answers, quiet, begun), p99(&answers, begun, ended));
+        let reports =
+            runtime.block_on(futures_util::future::join_all(honest.into_iter().map(Honest::report)));
+        let answers = reports.concat();
+        let (before, during) = (latencies(&answers, start, begun), latencies(&answers, begun, ended));
+        quiet.extend_from_slice(&before);
+        beside.extend_from_slice(&during);
+        let (before, during) = (percentile(before, 99), percentile(during, 99));
         println!(
             "  reload {round}: {:.2} s, {spent:.2} core-seconds with its traffic; p99 {before:?} before, {during:?} during",
             (ended - begun).as_secs_f64()
@@ -133,6 +145,16 @@ fn starting_and_reloading_under_traffic() {
     }
     ratios.sort_by(f64::total_cmp);
     println!("  p99 during a reload against before it, paired: {ratios:.2?}");
+    for of_hundred in [50, 90, 99] {
+        let (before, during) =
+            (percentile(quiet.clone(), of_hundred), percentile(beside.clone(), of_hundred));
+        println!(
+            "  all together, p{of_hundred}: {before:?} of {} before, {during:?} of {} during: {:.2}",
+            quiet.len(),
+            beside.len(),
+            during.as_secs_f64() / before.as_secs_f64().max(1e-9)
+        );
+    }
     drop((process, cells));
 }
 

@@ -47,12 +47,17 @@ impl Honest {
     }
 }
 
-/// The 99th percentile of what was asked between two moments.
-pub fn p99(answers: &[Answered], from: Instant, until: Instant) -> Duration {
+/// How long each answer took that was asked for between two moments.
+pub fn latencies(answers: &[Answered], from: Instant, until: Instant) -> Vec<Duration> {
     let between = answers.iter().filter(|answer| (from..until).contains(&answer.asked));
-    let mut latencies: Vec<Duration> = between.map(|answer| answer.latency).collect();
+    between.map(|answer| answer.latency).collect()
+}
+
+/// What so many of a hundred are not above; zero where there are none.
+pub fn percentile(mut latencies: Vec<Duration>, of_hundred: usize) -> Duration {
     latencies.sort_unstable();
-    latencies.get((latencies.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+    let rank = (latencies.len() * of_hundred).div_ceil(100);
+    latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
 async fn ask_on(client: Client, stop: Arc<AtomicBool>) -> Vec<Answered> {

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::attack::{Cut, Kind, READER_IN_KERNEL, Slow, Target};
-use crate::honest::{Honest, p99};
+use crate::honest::{Honest, latencies, percentile};
 use crate::process::Process;
 use crate::raw_http;
 use crate::running::{Folder, PATIENCE, authority, eventually, install_provider};
@@ -87,7 +87,7 @@ pub fn besiege(kind: Kind) {
         let honest = Honest::start(client());
         let begun = Instant::now();
         tokio::time::sleep(WINDOW).await;
-        p99(&honest.report().await, begun, begun + WINDOW)
+        percentile(latencies(&honest.report().await, begun, begun + WINDOW), 99)
     });
     let honest = runtime.block_on(async { Honest::start(client()) });
     let (mut held, mut opened_at, mut in_kernel) = (0, Instant::now(), 0);
@@ -120,7 +120,7 @@ pub fn besiege(kind: Kind) {
         before / 1024,
         peak_after / 1024,
         quiet,
-        p99(&under_siege, opened_at, opened_at + WINDOW),
+        percentile(latencies(&under_siege, opened_at, opened_at + WINDOW), 99),
         under_siege.len(),
     );
     check(kind, &plan, &cuts);
