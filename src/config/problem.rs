@@ -181,15 +181,19 @@ pub fn quoted(text: &str) -> String {
 
 /// `did you mean "http2"?`, where one of the candidates is close to what was written.
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // A third of the letters may be wrong: `protcol` finds `protocol`, `x` does not find `ca`.
-    let most = (written.chars().count() / 3).max(1);
+    let letters = written.chars().count();
+    // A third of them may be wrong: `protcol` finds `protocol`, `x` does not find `ca`.
+    let most = (letters / 3).max(1);
     // Distance is quadratic in length; nothing longer than a DNS name is a slip of the fingers.
     if written.len() > 253 {
         return None;
     }
+    let written = written.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (distance(&written.to_lowercase(), candidate), candidate))
+        // They differ by no less than their lengths do.
+        .filter(|candidate| candidate.chars().count().abs_diff(letters) <= most)
+        .map(|candidate| (strsim::osa_distance(&written, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= most && *distance < candidate.len())
         .min()
         .map(|(_, candidate)| format!("did you mean {}?", quoted(candidate)))
@@ -203,25 +207,6 @@ pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         [only] => (*only).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
-}
-
-/// How many letters must be put in, taken out or replaced (Levenshtein), neighbours swapped counting one.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before_last = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut row = vec![i + 1; b.len() + 1];
-        for (j, right) in b.iter().enumerate() {
-            let replaced = last[j] + usize::from(left != right);
-            row[j + 1] = replaced.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
-                row[j + 1] = row[j + 1].min(before_last[j - 1] + 1);
-            }
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
