@@ -26,6 +26,7 @@ use crate::approval_files::Approved;
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
+use crate::handover::lineage::Lineage;
 use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
 use crate::learned_file;
 use crate::listen::bind::Bound;
@@ -81,6 +82,7 @@ struct Shared {
     telemetry: Arc<Telemetry>,
     learned: Arc<LearnedTable>,
     state: Arc<Ownership>,
+    lineage: Arc<Lineage>,
 }
 
 /// The plane that serves requests, bound and not yet accepting.
@@ -133,7 +135,9 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
-    let shared = Shared::new(boot, &snapshot)?;
+    // Which process this is: replicas are told apart by it, and no two may be the same.
+    let lineage = Lineage::new(fastrand::u64(..), sockets.predecessors()?);
+    let shared = Shared::new(boot, &snapshot, lineage)?;
     note_objections(&shared.metrics, &observed);
     warn_of(&shared.boot.guards.remarks(&snapshot));
     let bootstrapped = bootstrapped.then(|| shared.readiness.note(Reason::Bootstrapped));
@@ -168,6 +172,11 @@ impl Prepared {
     /// Names of the sockets that others had opened before.
     fn took(&self) -> Vec<String> {
         self.took.clone()
+    }
+
+    /// What will serve.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.live.pin()
     }
 
     /// Accepts connections. Everything that can fail comes before the first one.
@@ -229,7 +238,7 @@ impl Prepared {
 }
 
 impl Shared {
-    fn new(boot: Boot, snapshot: &Arc<Snapshot>) -> anyhow::Result<Self> {
+    fn new(boot: Boot, snapshot: &Arc<Snapshot>, lineage: Lineage) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         count_panics(&metrics);
         metrics.prepare(snapshot);
@@ -237,7 +246,8 @@ impl Shared {
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state })
+        let lineage = Arc::new(lineage);
+        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage })
     }
 
     fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle) -> AdminState {
@@ -249,6 +259,7 @@ impl Shared {
             readiness: Arc::clone(&self.readiness),
             reload,
             upgrade,
+            lineage: Arc::clone(&self.lineage),
         }
     }
 
@@ -267,11 +278,12 @@ impl Shared {
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),
             metrics: Arc::clone(&self.metrics),
-            journal: Journal::new(&self.boot.state_dir),
+            journal: Journal::new(&self.boot.state_dir, self.metrics.trail()),
             state: Arc::clone(&self.state),
             fallback: fallback.map(note),
             break_glass: broken_glass(self),
             staging: Staging::new(&self.boot.state_dir, replica(&self.boot), Arc::clone(&self.readiness)),
+            not_followed: None,
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Configurations that were put on trial and taken back, by their hash, in the state folder: so that the same push is not
-//! served by the next file event, restart or upgrade. Forgotten once somebody has it serve all the same.
+//! Configurations that were put on trial and taken back, or refused because they mix moves with other changes, by their
+//! hash, in the state folder: so that the same push is not served by the next file event, restart or upgrade. Forgotten once
+//! somebody has it serve all the same.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -31,6 +32,13 @@ pub struct RolledBack {
     pub at: i64,
     /// Why, a line each.
     pub reasons: Vec<String>,
+    /// See [`Snapshot::rest`](crate::policy::snapshot::Snapshot::rest): the same push with other rows is the same push.
+    /// `None` where what was wrong may be in its rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Box<str>>,
+    /// It was never tried: it mixes moves with other changes, and the moves cannot come without them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mixed: bool,
 }
 
 /// All of them, the oldest first.
@@ -55,9 +63,19 @@ impl Memory {
         })
     }
 
-    /// What is known of the configuration with this hash.
+    /// What was taken back and is the configuration with this hash.
     pub fn find(&self, hash: &str) -> Option<&RolledBack> {
-        self.0.iter().find(|one| *one.hash == *hash)
+        self.0.iter().find(|one| *one.hash == *hash && !one.is_mixed)
+    }
+
+    /// What was taken back and differs from the configuration with this rest in rows alone.
+    pub fn find_rest(&self, rest: &str) -> Option<&RolledBack> {
+        self.0.iter().find(|one| one.rest.as_deref() == Some(rest))
+    }
+
+    /// Whether the configuration with this hash was refused because it mixes moves with other changes.
+    pub fn is_mixed(&self, hash: &str) -> bool {
+        self.0.iter().any(|one| *one.hash == *hash && one.is_mixed)
     }
 
     /// Remembers one more.
@@ -101,7 +119,8 @@ mod tests {
     use super::*;
 
     fn one(hash: &str) -> RolledBack {
-        RolledBack { hash: hash.into(), at: 7, reasons: vec!["cell us1: dead".into()] }
+        let reasons = vec!["cell us1: dead".into()];
+        RolledBack { hash: hash.into(), at: 7, reasons, rest: None, is_mixed: false }
     }
 
     #[test]
@@ -117,8 +136,21 @@ mod tests {
         assert_eq!((again.find("a"), again.find("c")), (Some(&one("a")), None));
         assert_eq!(again.0.len(), 2);
         assert!(again.forget("a") && !again.forget("a"));
+        again.add(RolledBack { is_mixed: true, ..one("m") });
+        again.add(RolledBack { rest: Some("r".into()), ..one("t") });
+        again.save(folder.path()).unwrap();
+        again = Memory::load(folder.path());
+        assert_eq!((again.find("m"), again.is_mixed("m"), again.is_mixed("b")), (None, true, false));
+        assert_eq!((again.find_rest("r").map(|one| &*one.hash), again.find_rest("q")), (Some("t"), None));
         (0..=MOST).for_each(|number| again.add(one(&number.to_string())));
         assert_eq!((again.0.len(), again.find("0")), (MOST, None));
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_written_is_read() {
+        let line = br#"{"hash":"a","at":7,"reasons":["cell us1: dead"]}"#;
+        let bytes = state_file::sealed(MAGIC, &[line, &b"\n"[..]].concat());
+        assert_eq!(from_bytes(&bytes), Ok(Memory(vec![one("a")])));
     }
 
     #[test]

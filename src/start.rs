@@ -76,7 +76,7 @@ pub enum Why {
     /// They are well formed, and guards object; and why approvals have not lifted that.
     Refused(Vec<Objection>, Vec<String>),
     /// They were put on trial and taken back.
-    RolledBack(RolledBack),
+    RolledBack(Box<RolledBack>),
 }
 
 /// Nothing can be served.
@@ -113,15 +113,17 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
     if let Some(kept) = kept(&boot.state_dir, now).filter(|_| differs) {
         return fall_back(given, base, None, Why::Kept(Box::new(kept)));
     }
-    if let Some(one) = Memory::load(&boot.state_dir).find(&config.hash).filter(|_| differs) {
-        return fall_back(given, base, Some(boot), Why::RolledBack(one.clone()));
-    }
     let (mut plan, bootstrapped) = match &base {
         Ok((base, _)) => (plan(given, By::Starting, base, (&boot, &config), requests), false),
         Err(error) => (Plan::from_nothing(&boot.guards, given.bootstrap, error, &config), given.bootstrap),
     };
-    // Two pushes that came while nothing ran here look like a mixed one, and accounts that have moved must not stay behind.
-    plan.objections.retain(|objection| objection.guard != Guard::Mixed);
+    let mixed = plan.objections.extract_if(.., |objection| objection.guard == Guard::Mixed);
+    let mixed = mixed.filter(Objection::refuses).last();
+    let memory = Memory::load(&boot.state_dir);
+    let is_mixed = mixed.is_some() && plan.verdict() != Verdict::Refused;
+    if let Some(one) = memory.find(&config.hash).filter(|_| differs && !is_mixed) {
+        return fall_back(given, base, Some(boot), Why::RolledBack(Box::new(one.clone())));
+    }
     let mut approved = None;
     if plan.verdict() == Verdict::Refused {
         let rules = base.as_ref().map_or(&boot.guards, |(base, _)| &base.boot.guards);
@@ -130,9 +132,12 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
             Err(missing) => return fall_back(given, base, None, Why::Refused(plan.objections, missing)),
         }
     }
-    match base {
+    match (base, mixed.filter(|_| approved.is_none())) {
+        (Ok(base), Some(mixed)) => {
+            moves_first(given, base, boot, (sources, config), (plan.objections, mixed), &memory)
+        }
         // What served last serves, until the reload task has had a look: by the same way as any other push.
-        Ok((Base { config, .. }, (sources, _)))
+        (Ok((Base { config, .. }, (sources, _))), _)
             if differs
                 && boot.apply.is_some()
                 && !plan.diff.is_about_moves()
@@ -145,6 +150,59 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
             Ok(Started { observed, approved, bootstrapped, ..Started::of(boot, config, sources) })
         }
     }
+}
+
+/// Files that move accounts and change other things as well. Accounts that have moved while nothing ran here must not stay
+/// behind, and the rest must not get round its trial: what served last serves with the moves, and the rest comes in steps.
+///
+/// Where the moves cannot come without the rest, the whole serves, for others may have it. But not where this very push was
+/// refused here while the process ran: then nobody has let its accounts move.
+fn moves_first(
+    given: &Given,
+    (base, kept): (Base, Kept),
+    boot: Boot,
+    (sources, config): (Sources, Config),
+    (observed, mut mixed): (Vec<Objection>, Objection),
+    memory: &Memory,
+) -> Result<Started, CannotStart> {
+    let why = match with_moves(&base, &kept, &boot, (&sources, &config)) {
+        Ok((sources, served)) => {
+            tracing::warn!(
+                hash = &*config.hash,
+                "the files mix moves of accounts with other changes: the moves are in force, the rest comes in steps"
+            );
+            return Ok(Started { in_steps: true, observed, ..Started::of(boot, served, sources) });
+        }
+        Err(why) => why,
+    };
+    mixed.what.push_str(&format!("; the moves cannot come first: {why}"));
+    if let Some(one) = memory.find(&config.hash) {
+        return fall_back(given, Ok((base, kept)), Some(boot), Why::RolledBack(Box::new(one.clone())));
+    }
+    if memory.is_mixed(&config.hash) {
+        return fall_back(given, Ok((base, kept)), Some(boot), Why::Refused(vec![mixed], Vec::new()));
+    }
+    tracing::warn!(%mixed, "the files serve whole, for accounts that have moved must not be left behind");
+    Ok(Started { observed, ..Started::of(boot, config, sources) })
+}
+
+/// What served last with the moves of the files.
+fn with_moves(
+    base: &Base,
+    (kept, written): &Kept,
+    boot: &Boot,
+    (sources, config): (&Sources, &Config),
+) -> Result<(Sources, Config), String> {
+    let alone =
+        config::moves_alone(kept.clone(), &base.config, sources, config).map_err(|why| why.to_string())?;
+    // As of when it was good, as for the base.
+    let then = written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let then = i64::try_from(then).unwrap_or(i64::MAX);
+    let parsed = compiled_file::parse_all(&alone.sources, Some(&boot.state_dir), None, then);
+    let (_, served) =
+        parsed.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())?;
+    alone.check(&served).map_err(|why| why.to_string())?;
+    Ok((alone.sources, served))
 }
 
 /// The override that keeps what served last, where one holds.

@@ -1,7 +1,7 @@
 //! Bytes as the compiled tables on disk.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use cellgate::config::compiled::{Compiled, VERSION};
+use cellgate::config::compiled::{Compiled, MAGIC, VERSION};
 use cellgate::policy::hex::hex;
 use cellgate::policy::ids::AccountId;
 
@@ -29,7 +29,7 @@ pub fn compiled(data: &[u8]) -> bool {
     let lengths: Vec<String> = parts.iter().map(|part| part.len().to_string()).collect();
     let header = format!("{{\"cellgate\":\"{VERSION}\",\"hash\":\"a\",\"parts\":[{}]}}\n", lengths.join(","));
     let rest = [header.as_bytes(), &parts.concat()].concat();
-    let sealed = format!("cellgate-compiled 1 {}\n", hex(digest(&SHA256, &rest)));
+    let sealed = format!("{MAGIC} {}\n", hex(digest(&SHA256, &rest)));
     let whole = [sealed.as_bytes(), &rest].concat();
     Compiled::from_bytes(whole.clone()).is_ok() && holds(whole)
 }

@@ -41,7 +41,7 @@ fn taught_by_a_predecessor(text: &str, is_sound: bool) {
     let table = LearnedTable::default();
     let known = [(Fingerprint([1; 16]), account(12345)), (Fingerprint([2; 16]), account(26228))];
     for (token, account) in known {
-        table.teach(token, account, &WIDE, NOW - 60);
+        table.teach(token, "k2", account, &WIDE, NOW - 60);
     }
     let heard = learn(&table, &WIDE_RULES, text, NOW);
     assert_eq!(heard.is_ok(), is_sound, "{heard:?}");

@@ -128,9 +128,9 @@ static LEARNED: LazyLock<LearnedTable> = LazyLock::new(|| {
     let table = LearnedTable::default();
     let bounds = Learning { entries: 100, per_account: 10 };
     let token = |text: &str| fingerprint(&fingerprint_key("k2"), text.as_bytes());
-    table.teach(token(SERVICE_TOKEN), account(26228), &bounds, 0);
-    table.teach(token(USER_TOKEN), account(12345), &bounds, 0);
-    table.teach(token("FAKE0"), account(12345), &bounds, 0);
+    table.teach(token(SERVICE_TOKEN), "k2", account(26228), &bounds, 0);
+    table.teach(token(USER_TOKEN), "k2", account(12345), &bounds, 0);
+    table.teach(token("FAKE0"), "k2", account(12345), &bounds, 0);
     table
 });
 

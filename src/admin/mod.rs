@@ -5,6 +5,7 @@
 //! a unix socket for the operator's own user, with everything, and a loopback port that is read-only
 //! until roles exist.
 
+mod candidate;
 mod host;
 mod listen;
 mod moves;
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::handover::UpgradeHandle;
+use crate::handover::lineage::Lineage;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::Readiness;
 use crate::reload::outcome::ReloadHandle;
@@ -70,6 +72,8 @@ pub struct AdminState {
     pub reload: ReloadHandle,
     /// `POST /upgrade`.
     pub upgrade: UpgradeHandle,
+    /// `/moves`: who says it, and who else may have something under way.
+    pub lineage: Arc<Lineage>,
     /// `/credentials`: what has been learned, as the file in the state folder has it; `None` where nothing can be.
     pub learned: LearnedPage,
 }
@@ -178,6 +182,9 @@ impl Admin {
 
     /// From here on calls are answered.
     pub fn open(&self) {
+        if let Some(place) = &self.place {
+            place.is_taken_over();
+        }
         self.gate.send_replace(Gate::Open);
     }
 

@@ -3,9 +3,11 @@
 
 use serde::Serialize;
 
+use crate::handover::lineage::Lineage;
 use crate::policy::holding::{ReportedMove, reported};
 use crate::policy::ids::CellIndex;
 use crate::policy::snapshot::Snapshot;
+use crate::reload::outcome::StagedReport;
 
 /// Most moves of one answer: as many as anybody has on their way at once, some hundred bytes each. Who finds an account
 /// missing must take it as not reported.
@@ -14,8 +16,15 @@ const MOST: usize = 10_000;
 /// The answer.
 #[derive(Debug, Serialize)]
 pub(super) struct MovesView {
+    /// Which process says it: two addresses may lead to one.
+    process: String,
+    /// Process ids of those that it has followed and that have not ended. What they have under way is not counted here.
+    predecessors: Vec<u32>,
     generation: u64,
     hash: String,
+    /// What comes in force in steps: its moves are in force already, for everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<String>,
     moves: Vec<MoveView>,
 }
 
@@ -31,10 +40,17 @@ struct MoveView {
 }
 
 impl MovesView {
-    /// Of a snapshot that was pinned before: the counts are read now, in that order.
-    pub fn new(live: &Snapshot) -> Self {
+    /// Of a snapshot that was pinned before: the counts are read now, in that order. `None` where a successor may serve
+    /// already: only that one can say what comes next.
+    pub fn new(live: &Snapshot, staged: Option<&StagedReport>, lineage: &Lineage) -> Option<Self> {
+        let beside = staged.filter(|staged| staged.beside == live.generation);
+        let candidate = beside.map(|staged| staged.hash.to_string());
         let moves = reported(live, MOST).into_iter().map(|one| MoveView::new(live, one)).collect();
-        Self { generation: live.generation.0, hash: live.hash.to_string(), moves }
+        let (process, predecessors) = (lineage.process().to_owned(), lineage.draining());
+        // Last: see `handover::lineage`.
+        let speaks = !lineage.gives_way();
+        let (generation, hash) = (live.generation.0, live.hash.to_string());
+        speaks.then_some(Self { process, predecessors, generation, hash, candidate, moves })
     }
 }
 

@@ -147,7 +147,15 @@ async fn cells(State(state): State<AdminState>) -> Response {
 }
 
 async fn moves(State(state): State<AdminState>) -> Response {
-    Json(MovesView::new(&(state.live)())).into_response()
+    // Before what serves is pinned: of another generation it is not believed.
+    let staged = state.reload.staged.borrow().clone();
+    match MovesView::new(&(state.live)(), staged.as_deref(), &state.lineage) {
+        Some(view) => Json(view).into_response(),
+        None => {
+            let what = "An upgrade is under way, and another process may serve already.";
+            trouble(StatusCode::SERVICE_UNAVAILABLE, "gives_way", what, "Ask again: that one will answer.")
+        }
+    }
 }
 
 async fn account(State(state): State<AdminState>, extract::Path(id): extract::Path<String>) -> Response {

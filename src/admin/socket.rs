@@ -40,7 +40,8 @@ pub(super) fn bind_socket(path: &Path, mode: SocketMode) -> Result<Socket, Admin
     bind_beside(path, mode).map_err(|error| AdminError::Socket(path.into(), error))
 }
 
-/// Takes a predecessor's socket over, which stands at `path`.
+/// Takes a predecessor's socket over, which stands at `path`. The file is the predecessor's until
+/// [`Place::is_taken_over`] says otherwise: it goes on where this process comes to nothing.
 pub(super) fn adopt_socket(
     path: &Path,
     mode: SocketMode,
@@ -50,7 +51,9 @@ pub(super) fn adopt_socket(
         fs::set_permissions(path, Permissions::from_mode(mode.0))?;
         let made = fs::symlink_metadata(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Socket { listener, owner: made.uid(), mode, place: Place::new(path, made.ino()) })
+        let place = Place::new(path, made.ino());
+        place.stays();
+        Ok(Socket { listener, owner: made.uid(), mode, place })
     };
     adopt().map_err(|error| AdminError::Socket(path.into(), error))
 }
@@ -132,6 +135,11 @@ impl Place {
         fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
     }
 
+    /// This process answers there from now on.
+    pub(super) fn is_taken_over(&self) {
+        self.stays.store(false, Ordering::Release);
+    }
+
     /// Somebody else listens on the socket from now on.
     pub(super) fn stays(&self) {
         self.stays.store(true, Ordering::Release);
@@ -208,7 +216,11 @@ mod tests {
         assert!(ours.place().is_ours());
         ours.place().stays();
         drop(ours);
+        let came_to_nothing = adopt_socket(&path, SocketMode(0o660), listener.try_clone().unwrap()).unwrap();
+        drop(came_to_nothing);
+        assert!(path.exists(), "the one before answers there");
         let theirs = adopt_socket(&path, SocketMode(0o660), listener).unwrap();
+        theirs.place().is_taken_over();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         drop(theirs);

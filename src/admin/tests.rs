@@ -29,6 +29,7 @@ struct Running {
     readiness: Arc<Readiness>,
     reload: ReloadHandle,
     inbox: Option<ReloadInbox>,
+    lineage: Arc<Lineage>,
     _folder: tempfile::TempDir,
 }
 
@@ -57,12 +58,14 @@ fn start_with(live: Arc<Snapshot>) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let (reload, inbox) = handles(report(ReloadOutcome::Applied { generation: Generation(1) }));
     let readiness = Arc::new(Readiness::default());
+    let lineage = Arc::new(Lineage::new(0x2a, Vec::new()));
     let state = AdminState {
         live: Arc::new(move || Arc::clone(&live)),
         metrics: Arc::new(Metrics::new()),
         readiness: Arc::clone(&readiness),
         reload: reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        lineage: Arc::clone(&lineage),
         learned: Arc::new(|| None),
     };
     let settings = AdminSettings {
@@ -72,7 +75,7 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         ..AdminSettings::default()
     };
     let admin = Admin::start(&settings, state).unwrap();
-    Running { admin, readiness, reload, inbox: Some(inbox), _folder: folder }
+    Running { admin, readiness, reload, inbox: Some(inbox), lineage, _folder: folder }
 }
 
 impl Running {
@@ -172,6 +175,20 @@ fn cells_and_config_say_what_is_in_force() {
                "last_reload": {"at": "2026-11-20T10:00:00Z", "trigger": "start", "outcome": "applied",
                                "generation": 1}})
     );
+}
+
+#[test]
+fn of_its_moves_a_process_that_gives_way_says_nothing() {
+    let running = start();
+    let page = json!({"process": "000000000000002a", "predecessors": [], "generation": 1,
+                      "hash": "0123456789abcdef", "moves": []});
+    assert_eq!(running.get("/moves").json(), page);
+    let giving_way = running.lineage.give_way();
+    let answer = running.get("/moves");
+    assert_eq!((answer.status, &answer.json()["error"]), (503, &json!("gives_way")));
+    assert_eq!(running.get("/config").status, 200, "all else it says as ever");
+    drop(giving_way);
+    assert_eq!(running.get("/moves").json(), page, "the upgrade has come to nothing");
 }
 
 #[test]
@@ -477,6 +494,7 @@ fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
         readiness: Arc::new(Readiness::default()),
         reload: running.reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        lineage: Arc::new(Lineage::new(1, Vec::new())),
         learned: Arc::new(|| None),
     };
     let check = |settings: AdminSettings, expect: &str| {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::candidate::CandidateView;
 use crate::policy::accounts::Account;
 use crate::policy::snapshot::{Cell, CellProtocol, EndpointAddress, Snapshot};
 use crate::policy::validity::{Stage, endings};
@@ -49,22 +50,6 @@ pub(super) struct ConfigView {
     last_reload: ReportView,
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<CandidateView>,
-}
-
-/// What is on trial.
-#[derive(Debug, Serialize)]
-struct CandidateView {
-    generation: u64,
-    hash: String,
-    /// Absent while it waits for the first replicas.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    share: Option<String>,
-    step: usize,
-    steps: usize,
-    since: String,
-    step_ends: String,
-    requests: u64,
-    failed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -254,7 +239,7 @@ impl fmt::Display for Span {
     }
 }
 
-fn age(now: SystemTime, since: SystemTime) -> u64 {
+pub(super) fn age(now: SystemTime, since: SystemTime) -> u64 {
     now.duration_since(since).map_or(0, |age| age.as_secs())
 }
 
@@ -273,22 +258,6 @@ impl ConfigView {
                 outcome: OutcomeView::new(&report.outcome),
             },
             candidate: staged.map(CandidateView::new),
-        }
-    }
-}
-
-impl CandidateView {
-    fn new(staged: &StagedReport) -> Self {
-        Self {
-            generation: staged.generation.0,
-            hash: staged.hash.to_string(),
-            share: staged.share.clone(),
-            step: staged.step,
-            steps: staged.steps,
-            since: Seconds(staged.since).to_string(),
-            step_ends: Seconds(staged.ends).to_string(),
-            requests: staged.requests,
-            failed: staged.failed,
         }
     }
 }

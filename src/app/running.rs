@@ -15,6 +15,7 @@ use super::upgrade::Heir;
 use crate::admin::{Admin, AdminSockets};
 use crate::config::Boot;
 use crate::handover::UpgradeRequest;
+use crate::handover::lineage::Lineage;
 use crate::handover::message::Offered;
 use crate::learned_file;
 use crate::listen::drain::{Drain, Drained};
@@ -62,6 +63,11 @@ impl Running {
     /// The serving snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.live.pin()
+    }
+
+    /// What serves a share of the accounts, where something does.
+    pub fn candidate(&self) -> Option<Arc<Snapshot>> {
+        self.shared.live.pin_both().candidate.map(|candidate| Arc::clone(&candidate.snapshot))
     }
 
     /// Whether readiness is given.
@@ -136,6 +142,10 @@ impl Running {
 
     pub(super) fn state(&self) -> &Ownership {
         &self.shared.state
+    }
+
+    pub(super) fn lineage(&self) -> &Lineage {
+        &self.shared.lineage
     }
 
     pub(super) fn listening(&self) -> &[(Offered, OwnedFd)] {

@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::admin::{AdminSettings, AdminSockets};
 use crate::config::Boot;
+use crate::handover::lineage::Predecessor;
 use crate::handover::message::{Kind, Offered};
 use crate::listen::bind::{Bound, adopt, bind};
 use crate::listen::spec::ListenerSpec;
@@ -72,6 +73,14 @@ impl Sockets {
             Some(lock) => Ok(StateLock::adopt(lock)),
             None => Ok(StateLock::take(folder)?),
         }
+    }
+
+    /// The processes that have served before, and have not ended.
+    pub(super) fn predecessors(&mut self) -> anyhow::Result<Vec<Predecessor>> {
+        let is_life_line = |(offered, _): &mut (Offered, OwnedFd)| offered.kind == Kind::LifeLine;
+        let lines = self.offered.extract_if(.., is_life_line);
+        let predecessors = lines.map(|(offered, line)| Predecessor::new(&offered, line));
+        predecessors.collect::<Result<_, _>>().context("taking the life lines of earlier processes")
     }
 
     fn bind_one(&mut self, spec: ListenerSpec) -> anyhow::Result<Bound> {

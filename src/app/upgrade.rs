@@ -11,11 +11,13 @@ use tokio::process::{Child, Command};
 
 use super::running::Running;
 use super::sockets::admin_to_offer;
+use crate::handover::lineage::LifeLine;
 use crate::handover::message::{Message, VERSION};
 use crate::handover::wire::{self, MAX_LINE};
 use crate::handover::{PREDECESSOR, Successor, UpgradeError};
 use crate::learned_file;
 use crate::policy::learned::LearnedTable;
+use crate::policy::moves::MoveState;
 use crate::policy::snapshot::Snapshot;
 use crate::systemd;
 use crate::telemetry::wall_time::unix_seconds;
@@ -36,6 +38,8 @@ pub struct Heir {
     stream: Option<UnixStream>,
     /// Unix seconds at which it was handed what had been learned.
     since: u64,
+    /// By which it sees that this process has ended.
+    _life: LifeLine,
 }
 
 /// The new process, ended when this is dropped.
@@ -57,7 +61,7 @@ impl Running {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
         }
-        let (mut started, mut talk) = self.start(command)?;
+        let (mut started, mut talk, life) = self.start(command)?;
         let within = self.boot().drain.upgrade_timeout;
         let took = match tokio::time::timeout(within, talk.hear()).await {
             Err(_) => return Err(UpgradeError::TooSlow(within)),
@@ -68,10 +72,15 @@ impl Running {
         self.save_learned();
         let since = u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0);
         let given_up = self.state().give_up();
-        talk.say(&Message::Commit).await?;
+        // Before the last look at what is held: what was said of it until now, the new process must know.
+        let giving_way = self.lineage().give_way();
+        talk.say(&Message::Commit { held: held(&self.snapshot()) }).await?;
         match tokio::time::timeout(SERVE_WITHIN, talk.hear()).await {
             Err(_) => return Err(UpgradeError::TooSlow(SERVE_WITHIN)),
-            Ok(Ok(Some(Message::Serving))) => given_up.for_good(),
+            Ok(Ok(Some(Message::Serving))) => {
+                given_up.for_good();
+                giving_way.for_good();
+            }
             Ok(heard) => return Err(started.failure(heard).await),
         }
         let pid = started.keep();
@@ -81,14 +90,15 @@ impl Running {
         tracing::info!(pid, ?took, "upgraded: the new process serves, this one drains");
         let stream = talk.into_std().ok();
         let admin_socket = took.iter().any(|name| name == "admin socket");
-        Ok(Heir { pid, admin_socket, stream, since })
+        Ok(Heir { pid, admin_socket, stream, since, _life: life })
     }
 
-    fn start(&self, mut command: Command) -> Result<(Started, Talk), UpgradeError> {
+    fn start(&self, mut command: Command) -> Result<(Started, Talk, LifeLine), UpgradeError> {
         let talk_failed = |error: std::io::Error| UpgradeError::Talk(error.to_string());
         let (ours, theirs) = UnixStream::pair().map_err(talk_failed)?;
         let admin = admin_to_offer(self.boot(), self.admin_sockets().map_err(talk_failed)?);
-        let all = self.listening().iter().chain(&admin);
+        let (life, life_lines) = self.lineage().to_offer().map_err(talk_failed)?;
+        let all = self.listening().iter().chain(&admin).chain(&life_lines);
         let (sockets, descriptors): (Vec<_>, Vec<_>) =
             all.map(|(offered, socket)| (offered.clone(), socket.as_fd())).unzip();
         wire::say(&ours, &Message::Offer { version: VERSION, sockets }, &descriptors).map_err(talk_failed)?;
@@ -104,8 +114,15 @@ impl Running {
         tracing::info!(pid = child.id(), "upgrading: a new process has been started");
         // `command` holds the other end, which must be the new process's alone: its end is a sign.
         drop(command);
-        Ok((Started(Some(child)), Talk::new(ours).map_err(talk_failed)?))
+        Ok((Started(Some(child)), Talk::new(ours).map_err(talk_failed)?, life))
     }
+}
+
+/// Accounts whose writes are held, and which move of each that is.
+fn held(snapshot: &Snapshot) -> Vec<(u64, u32)> {
+    let moves = snapshot.moves.table.open();
+    let held = moves.filter(|(_, of)| of.state == MoveState::Holding);
+    held.map(|(account, of)| (account.value(), of.epoch)).collect()
 }
 
 impl Heir {

@@ -157,6 +157,8 @@ impl Override {
             | Guard::Traffic
             | Guard::Removal
             | Guard::AccountsRemoved
+            | Guard::RowsRemoved
+            | Guard::RowsRepointed
             | Guard::TableSize
             | Guard::Capacity => None,
         };

@@ -1,5 +1,5 @@
 //! The running books: one thread adds legacy requests up in memory, another takes a window after the
-//! other to disk.
+//! other to disk. Requests on cell hosts are only counted by account, where they end.
 //!
 //! When the disk does not take a window, it is tried again until it does, and the window being counted
 //! simply stays open longer: nothing is lost, memory stays bounded by the keys of two windows, and no
@@ -19,6 +19,7 @@ use crate::telemetry::lane::{LANE_EVENTS, Lane, LaneEnd, Next, lane};
 use crate::telemetry::metrics::BooksMeters;
 use crate::telemetry::wall_time::unix_seconds;
 
+use super::cell_use::{CellUse, account_of};
 use super::store::{Gap, Sealed, Store, StoreError, move_aside};
 use super::tally::Window;
 
@@ -50,6 +51,7 @@ pub struct BooksSettings {
 pub struct Books {
     lane: Lane,
     missed: Arc<AtomicU64>,
+    cell_use: Arc<CellUse>,
 }
 
 /// A name for a run of a process: its start and its process id tell it from every other run on this
@@ -67,6 +69,7 @@ impl Books {
     pub fn start(settings: BooksSettings, meters: BooksMeters) -> io::Result<Self> {
         let (lane, end) = lane(LANE_EVENTS, meters.queue_full.clone());
         let missed = Arc::new(AtomicU64::new(0));
+        let cell_use = Arc::new(CellUse::default());
         let ending = Arc::new(AtomicBool::new(false));
         // One window waits while another is written; more would only make a failure longer.
         let (windows, sealed) = sync_channel(1);
@@ -75,7 +78,9 @@ impl Books {
             number: 0,
             length: settings.window,
             missed: Arc::clone(&missed),
+            cell_use: Arc::clone(&cell_use),
             overflow: meters.overflow.clone(),
+            cell_hosts: meters.cell_hosts.clone(),
             windows,
         };
         let writer = Writer { settings, store: None, failing: false, ending: Arc::clone(&ending), meters };
@@ -89,14 +94,19 @@ impl Books {
             }
             drop(end);
         })?;
-        Ok(Self { lane, missed })
+        Ok(Self { lane, missed, cell_use })
     }
 }
 
 impl EventSink for Books {
     fn offer(&self, event: &Arc<RequestEvent>) {
-        if event.role() == Some(Role::Legacy) && !self.lane.offer(event) {
+        let role = event.role();
+        if role == Some(Role::Legacy) && !self.lane.offer(event) {
             self.missed.fetch_add(1, Ordering::Relaxed);
+        } else if role == Some(Role::Cell)
+            && let Some(account) = account_of(event)
+        {
+            self.cell_use.count(account);
         }
     }
 
@@ -111,7 +121,9 @@ struct Counter {
     number: i64,
     length: Duration,
     missed: Arc<AtomicU64>,
+    cell_use: Arc<CellUse>,
     overflow: metrics::Counter,
+    cell_hosts: metrics::Counter,
     windows: SyncSender<Sealed>,
 }
 
@@ -136,6 +148,8 @@ impl Counter {
         }
         ending.store(true, Ordering::Relaxed);
         writer.thread().unpark();
+        // A window of requests on cell hosts comes out a turn later.
+        self.turn(unix_seconds(SystemTime::now()));
         let last = self.seal();
         // The writer ends when the channel does, not before; it gives up on windows by then.
         let _ = self.windows.send(last);
@@ -154,9 +168,16 @@ impl Counter {
         }
     }
 
+    /// Takes over what was counted on cell hosts.
+    fn turn(&mut self, now: i64) {
+        let left_out = self.window.count_on_cell_hosts(&self.cell_use, now);
+        self.cell_hosts.increment(left_out);
+    }
+
     fn seal(&mut self) -> Sealed {
         // Windows follow one another without a hole, also when the clock is set back.
         let now = unix_seconds(SystemTime::now()).max(self.window.started_at);
+        self.turn(now);
         self.number += 1;
         Sealed {
             number: self.number,
@@ -296,9 +317,14 @@ mod tests {
     use rusqlite::Connection;
 
     use super::super::BOOKS_FILE;
+    use super::super::report::{Question, read, requests_by_account};
     use super::*;
+    use crate::policy::decide::{Decision, Verdict, Why};
+    use crate::policy::ids::CellIndex;
+    use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot, wait_until};
     use crate::telemetry::metrics::Metrics;
+    use crate::test_snapshot::account;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -472,11 +498,13 @@ mod tests {
             number: 0,
             length: Duration::ZERO,
             missed: Arc::clone(&missed),
+            cell_use: Arc::default(),
             overflow: metrics.books().overflow,
+            cell_hosts: metrics.books().cell_hosts,
             windows,
         };
         let (lane, end) = lane(2, metrics.books().queue_full);
-        let books = Books { lane, missed };
+        let books = Books { lane, missed, cell_use: Arc::default() };
         let event = Arc::new(legacy_event(&snapshot(1)));
         (0..5).for_each(|_| books.offer(&event));
         // The first is handed over, the second waits, the third has to be kept open and is the same.
@@ -496,11 +524,51 @@ mod tests {
     fn only_legacy_requests_take_a_place_in_the_queue() {
         let metrics = Metrics::new();
         let (lane, end) = lane(1, metrics.books().queue_full);
-        let books = Books { lane, missed: Arc::default() };
+        let books = Books { lane, missed: Arc::default(), cell_use: Arc::default() };
         let mut event = legacy_event(&snapshot(1));
         event.decision.as_mut().unwrap().role = Some(Role::Cell);
         books.offer(&Arc::new(event));
         assert!(matches!(end.at_once(), Next::Nothing));
+    }
+
+    #[test]
+    fn requests_on_cell_hosts_are_counted_by_account_and_are_no_legacy_use() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in 1..=2u64 {
+            let running = start(folder.path(), &format!("run-{run}"));
+            running.offer(5);
+            let snapshot = snapshot(1);
+            let on_cell_host = |change: &dyn Fn(&mut Decision)| {
+                let mut event = legacy_event(&snapshot);
+                event.host = "ab123.us1.dbt.com".into();
+                event.started = SystemTime::now();
+                let decision = event.decision.as_mut().unwrap();
+                decision.role = Some(Role::Cell);
+                change(decision);
+                running.books.offer(&Arc::new(event));
+            };
+            for _ in 0..700 {
+                on_cell_host(&|_| {});
+                on_cell_host(&|decision| decision.account = Some(account(2)));
+            }
+            // Refused, sent to a fallback, of nobody: no traffic of the account's.
+            on_cell_host(&|decision| decision.verdict = Verdict::Refuse(Refusal::NoAccount));
+            on_cell_host(&|decision| {
+                decision.verdict = Verdict::Forward { cell: CellIndex(0), why: Why::Fallback }
+            });
+            on_cell_host(&|decision| decision.account = None);
+            assert!(running.books.close(PATIENCE));
+            assert_eq!(running.value(r#"cellgate_books_dropped_total{reason="cell_hosts"}"#), 0);
+            assert_eq!(written(folder.path()), run * 5);
+            let since = unix_seconds(SystemTime::now());
+            let found = requests_by_account(folder.path(), since).unwrap();
+            assert_eq!(found, [(account(1), 700 * run), (account(2), 700 * run)]);
+            let all = requests_by_account(folder.path(), 0).unwrap();
+            assert_eq!(all, [(account(1), 705 * run), (account(2), 700 * run)], "legacy use counts too");
+            let report = read(folder.path(), Question { since: 0, account: None }).unwrap();
+            assert_eq!((report.accounts.len(), report.requests()), (1, 5 * run));
+        }
+        assert_eq!(gaps(folder.path()), []);
     }
 
     #[test]

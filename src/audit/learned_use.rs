@@ -138,7 +138,9 @@ mod tests {
         let start = books(folder.path());
         let earlier = Connection::open(folder.path().join(BOOKS_FILE)).unwrap();
         earlier
-            .execute_batch("DELETE FROM schema_version WHERE version = 2; DROP TABLE learned_use")
+            .execute_batch(
+                "DELETE FROM schema_version WHERE version >= 2; DROP TABLE learned_use; DROP TABLE cell_use",
+            )
             .unwrap();
         assert_eq!(read(folder.path(), start).unwrap().kept_since, None);
         Store::open(folder.path()).unwrap();

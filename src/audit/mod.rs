@@ -1,10 +1,12 @@
 //! The books: who still uses the legacy hosts. Counted off the request path, kept in one SQLite file in
-//! the state folder, read by `cellgate report` while the proxy runs.
+//! the state folder, read by `cellgate report` while the proxy runs. Beside them, how much traffic each account
+//! makes on cell hosts, for guards that weigh a change.
 //!
 //! Account, client family, surface and cell are the grain of this edition. The seam to serving is
 //! [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
 
 pub mod books;
+mod cell_use;
 pub mod json;
 pub mod learned_use;
 pub mod render;

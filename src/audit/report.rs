@@ -11,7 +11,7 @@ use crate::policy::ids::AccountId;
 use crate::telemetry::labels::CLASSES;
 
 use super::BOOKS_FILE;
-use super::store::{StoreError, check_version};
+use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version};
 
 /// The proxy's windows take milliseconds to write; a checkpoint somewhat longer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -130,22 +130,29 @@ pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
     ask(folder, |books| answer(books, question))
 }
 
-/// Legacy requests of each account since a moment (seconds since the Unix epoch).
+/// Requests of each account, on legacy and on cell hosts together, by account. `since`, in Unix seconds, is taken as the
+/// day in which it lies: cell hosts are counted by days, and one side must not have more of them than the other.
 ///
 /// # Errors
 /// There is no file, or it cannot be read.
 pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, u64)>, ReportError> {
+    let day = since.div_euclid(86_400);
     ask(folder, |books| {
-        let mut query = books.prepare(
-            "SELECT account, sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)
-             FROM legacy_use WHERE hour >= ?1 AND subject = 'account' GROUP BY account",
-        )?;
-        let rows = query.query_map([since.div_euclid(3600)], |row| {
-            Ok((AccountId::parse(count_at(row, 0)?.to_string().as_bytes()).ok(), count_at(row, 1)?))
-        })?;
-        let known =
-            |(account, requests): (Option<AccountId>, u64)| account.map(|account| (account, requests));
-        rows.map(|row| row.map(known)).filter_map(Result::transpose).collect()
+        let mut sums = BTreeMap::new();
+        let legacy = "SELECT account, sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)
+             FROM legacy_use WHERE hour >= ?1 * 24 AND subject = 'account' GROUP BY account";
+        let cell_hosts = "SELECT account, sum(requests) FROM cell_use WHERE day >= ?1 GROUP BY account";
+        let counts_both = check_version(books).is_ok_and(|version| version >= COUNTS_CELL_HOSTS);
+        for query in [Some(legacy), counts_both.then_some(cell_hosts)].into_iter().flatten() {
+            let mut query = books.prepare(query)?;
+            let mut rows = query.query([day])?;
+            while let Some(row) = rows.next()? {
+                if let Some(account) = AccountId::from_value(count_at(row, 0)?) {
+                    *sums.entry(account).or_default() += count_at(row, 1)?;
+                }
+            }
+        }
+        Ok(sums.into_iter().collect())
     })
 }
 

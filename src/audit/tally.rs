@@ -1,5 +1,6 @@
 //! A window of the books in memory: legacy requests added up by what a report tells apart. Bounded in
-//! keys and names; what does not fit is counted in one overflow row of its hour and never lost.
+//! keys and names; what does not fit is counted in one overflow row of its hour and never lost. Requests on cell hosts
+//! come in as sums by account, and are none of those.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,6 +17,8 @@ use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, NONE, UNKNOWN_CLIENT, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
 
+use super::cell_use::CellUse;
+
 /// Different keys of one window: 10,000 accounts that each use three clients on two surfaces. At 100
 /// bytes a key, 7 MB.
 const MAX_KEYS: usize = 64 * 1024;
@@ -27,6 +30,10 @@ const MAX_NAMES: usize = 4 * 1024;
 
 /// Different learned credentials of one window; at 32 bytes each, 4 MB. More are counted without telling which.
 const MAX_LEARNED: usize = 128 * 1024;
+
+/// Different accounts on cell hosts of one window; at 32 bytes each, 4 MB. There are so many only where the disk takes no
+/// window for a while; what is beyond them is left out of the weights.
+const MAX_ON_CELL_HOSTS: usize = 128 * 1024;
 
 /// What stands for a path that no template matches.
 pub(super) const OTHER_ENDPOINT: &str = "other";
@@ -90,6 +97,8 @@ pub(super) struct Window {
     /// Requests that a learned credential placed, by day (since the Unix epoch) and credential; `None` counts
     /// those of a day that did not fit.
     pub learned: HashMap<(i64, Option<Fingerprint>), u64>,
+    /// Requests on cell hosts, by day (since the Unix epoch) and account.
+    pub on_cell_hosts: HashMap<(i64, AccountId), u64>,
     /// Legacy requests counted, overflow included.
     pub requests: u64,
     /// Requests without detail.
@@ -117,6 +126,7 @@ impl Window {
             counts: HashMap::new(),
             accounts: HashMap::new(),
             learned: HashMap::new(),
+            on_cell_hosts: HashMap::new(),
             requests: 0,
             overflow: 0,
             names: Names::default(),
@@ -148,6 +158,23 @@ impl Window {
             tally.add(event.status, at);
         }
         added
+    }
+
+    /// Takes over what was counted on cell hosts until `at` (Unix seconds); says how many requests are left out.
+    pub fn count_on_cell_hosts(&mut self, cell_use: &CellUse, at: i64) -> u64 {
+        let day = at.div_euclid(86_400);
+        let mut left_out = 0;
+        let beyond = cell_use.turn(|account, requests| {
+            let room = self.on_cell_hosts.len() < MAX_ON_CELL_HOSTS;
+            match self.on_cell_hosts.entry((day, account)) {
+                Entry::Occupied(mut entry) => *entry.get_mut() += requests,
+                Entry::Vacant(_) if !room => left_out += requests,
+                Entry::Vacant(entry) => {
+                    entry.insert(requests);
+                }
+            }
+        });
+        left_out + beyond
     }
 
     /// Counts what a process that has learned nothing could not have placed.

@@ -12,13 +12,13 @@ use clap::ArgGroup;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{OK, complain, now, print, print_line};
+use super::{OK, complain, now, print, print_line, span};
 use crate::approval::file::{EXTENSION, FOLDER};
 use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
 use crate::approval::{Approval, Digest, FleetId, MAX_AGE_SECONDS, NAMESPACE, Nonce, Statement};
 use crate::config::plan::digest_of;
 use crate::config::problem::quoted;
-use crate::config::time::{parse_duration, show_duration, show_moment};
+use crate::config::time::{show_duration, show_moment};
 
 /// Approve a plan with an SSH key.
 #[derive(Debug, clap::Args)]
@@ -190,10 +190,10 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// For how long, in seconds.
 fn lifetime(text: &str) -> Result<i64, String> {
-    let seconds = parse_duration(text).and_then(|span| i64::try_from(span.as_secs()).ok());
+    let seconds = i64::try_from(span(text)?.as_secs()).ok();
     seconds
         .filter(|seconds| (1..=MAX_AGE_SECONDS).contains(seconds))
-        .ok_or_else(|| "expected a whole number with a unit (90m, 24h, 3d), at most 7d".to_owned())
+        .ok_or_else(|| "expected at least 1s and at most 7d".to_owned())
 }
 
 fn in_words(statement: &Statement, now: i64) -> String {

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::admin_socket::{Answer, ask_with};
-use super::{FAILED, OK, complain, print_line};
-use crate::config::time::parse_duration;
+use super::{FAILED, OK, complain, print_line, span};
 
 /// Longer than the admin plane lets a reload take.
 const WITHIN: Duration = Duration::from_secs(70);
@@ -58,10 +57,6 @@ struct Who {
 
 /// It is in force, and what the files say is still refused.
 const REFUSED: u8 = 3;
-
-fn span(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "expected a time such as 30m or 2h".to_owned())
-}
 
 impl Who {
     /// Never empty: somebody must be named.

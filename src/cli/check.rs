@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sources = load::load(&args.config.folder);
+    let sources = load::load(args.config.place());
     let problems = match config::parse_all(&sources, now()) {
         Ok((boot, config)) => {
             let snapshot = config::compile(config, None);

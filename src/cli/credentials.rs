@@ -89,15 +89,16 @@ fn export(args: &Export) -> anyhow::Result<ExitCode> {
             (read(&path).context("nothing was learned there yet, or --state-dir names another folder")?, path)
         }
     };
-    let (key, learned) = learned_file::parse(&bytes)
+    let learned = learned_file::parse(&bytes)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("learned credentials of {} cannot be used", place.display()))?;
-    let export = credential_table::export(key.as_str(), &learned, u64::try_from(now()).unwrap_or(0));
+    let export = credential_table::export(&learned, u64::try_from(now()).unwrap_or(0));
     print(export.text.as_bytes())?;
+    let of_key = |(key, entries): (&String, &usize)| format!("{entries} credentials of key {key}");
+    let rows: Vec<String> = export.by_key.iter().map(of_key).collect();
     complain(&format!(
-        "{} credentials of key {}; left out: {} ambiguous (as comments), {} that nothing has confirmed for too long.",
-        export.entries,
-        key.as_str(),
+        "{}; left out: {} ambiguous (as comments), {} that nothing has confirmed for too long.",
+        if rows.is_empty() { "no credentials".to_owned() } else { rows.join(", ") },
         export.ambiguous,
         export.expired
     ));
@@ -115,7 +116,7 @@ fn of_process(socket: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
-    let scope = match Scope::read(load::load(&args.config.folder), now()) {
+    let scope = match Scope::read(load::load(args.config.place()), now()) {
         Ok(scope) => scope,
         Err(problems) => {
             print_problems(&problems);

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(USAGE.into());
         }
     };
-    let sources = load::load(&args.config.folder);
+    let sources = load::load(args.config.place());
     let config = match config::parse_for_deciding(&sources, now()) {
         Ok(config) => config,
         Err(problems) => {

@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sources = load::load(&args.config.folder);
+    let sources = load::load(args.config.place());
     let config = match config::parse_all(&sources, now()) {
         Ok((_, config)) => config,
         Err(problems) => {

@@ -17,14 +17,19 @@ mod report;
 mod rollback;
 mod serve;
 mod signals;
+mod steps;
 mod upgrade;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::time::parse_duration;
+use crate::load::Place;
 
 /// Everything is well.
 pub const OK: u8 = 0;
@@ -65,6 +70,8 @@ enum Command {
     Audit(audit::Args),
     /// Say which configurations have served, who put them in force, when and why
     History(history::Args),
+    /// Say what is on trial, and what each cell does with it and without it
+    Steps(steps::Args),
     /// Write an older configuration into a new folder, with every account left where it is
     Rollback(rollback::Args),
     /// Move accounts to another cell, one published state after another
@@ -91,6 +98,16 @@ pub struct ConfigFolder {
     /// Configuration folder, with boot.yaml and cellgate.yaml
     #[arg(long = "config", value_name = "DIR", default_value = "config")]
     pub folder: PathBuf,
+    /// boot.yaml, where it is not in the configuration folder: whoever replaces the folder does not replace the guards
+    #[arg(long, value_name = "FILE")]
+    pub boot: Option<PathBuf>,
+}
+
+impl ConfigFolder {
+    /// The same for whoever reads it.
+    pub fn place(&self) -> Place {
+        Place { folder: self.folder.clone(), boot: self.boot.clone() }
+    }
 }
 
 /// Parses the command line and runs it. Help and version are answers; what cannot be parsed is [`USAGE`].
@@ -120,6 +137,7 @@ impl Cli {
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Audit(args) => audit::run(&args),
             Command::History(args) => history::run(&args),
+            Command::Steps(args) => steps::run(&args),
             Command::Rollback(args) => rollback::run(&args),
             Command::Move(args) => moves::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
@@ -135,6 +153,12 @@ impl Cli {
 /// Seconds since the Unix epoch.
 fn now() -> i64 {
     crate::telemetry::wall_time::unix_seconds(std::time::SystemTime::now())
+}
+
+/// A time on the command line, such as `500ms`, `10s` or `5m`.
+fn span(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text).filter(|span| !span.is_zero());
+    span.ok_or_else(|| "expected a whole number with a unit (500ms, 10s, 5m, 2h)".to_owned())
 }
 
 /// Prints problems, one a line, and how many there are.

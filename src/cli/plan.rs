@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::app::{Options, requests_of};
 use crate::config::plan::{By, Plan, PlanView, Verdict};
 use crate::config::{self, Config, Problem};
 use crate::last_good::LastGoodError;
-use crate::load;
+use crate::load::{self, Place};
 use crate::replay::{self, Replayed};
 use crate::start;
 
@@ -40,10 +40,7 @@ const SHOWN: usize = 20;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
-    /// boot.yaml, where it is not in the configuration folder
-    #[arg(long, value_name = "FILE")]
-    boot: Option<PathBuf>,
-    /// Compare with this configuration folder
+    /// Compare with this configuration folder, and with the same boot.yaml where --boot names one
     #[arg(long, value_name = "DIR", conflicts_with = "state_dir")]
     against: Option<PathBuf>,
     /// Compare with what served last by this state folder; without --against, the one that boot.yaml names
@@ -84,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let recording = recording(args.replay.as_deref())?;
     let options = Options {
         config: args.config.folder.clone(),
-        boot: args.boot.clone(),
+        boot: args.config.boot.clone(),
         bootstrap: false,
         state_dir: args.state_dir.clone(),
     };
@@ -98,7 +95,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => boot,
     };
     let base = match &args.against {
-        Some(folder) => match config::parse_all(&load::load(folder), now()) {
+        Some(folder) => match config::parse_all(
+            &load::load(Place { folder: folder.clone(), ..args.config.place() }),
+            now(),
+        ) {
             Ok((boot, config)) => start::Base { boot, config },
             Err(problems) => {
                 complain(&format!("cellgate: the configuration in {} is bad:", folder.display()));
@@ -123,6 +123,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let before = config::compile(base.config, None);
     let after = config::compile(config, None);
     let replayed = replay::replay(recording.lines(), &before, &after, at);
+    if let (Some(path), 0) = (&args.replay, replayed.requests) {
+        let lines = replayed.unreadable;
+        bail!(
+            "--replay {}: no request in it ({lines} other lines); expected lines of the access log",
+            path.display()
+        );
+    }
     match args.output {
         PlanOutput::Text => {
             print(format!("{}{}", plan.to_text(), told(&replayed, args.replay.is_none())).as_bytes())?

@@ -25,9 +25,6 @@ pub struct Args {
     /// Folder for what cellgate writes; replaces state_dir of boot.yaml, for all that lies below it
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// boot.yaml, where it is not in the configuration folder: whoever replaces the folder does not replace the guards
-    #[arg(long, value_name = "FILE")]
-    boot: Option<PathBuf>,
     /// Serve although no last good configuration shows what this one may have lost; for the first start of a replica
     #[arg(long)]
     bootstrap: bool,
@@ -40,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     install_provider().context("installing the TLS provider")?;
     let options = Options {
         config: args.config.folder.clone(),
-        boot: args.boot.clone(),
+        boot: args.config.boot.clone(),
         bootstrap: args.bootstrap,
         state_dir: args.state_dir.clone(),
     };

@@ -5,6 +5,7 @@
 
 mod answer;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::routing::Config;
@@ -71,6 +72,8 @@ pub enum Reason {
         /// Hash of the folder.
         not: Box<str>,
     },
+    /// Processes that it has followed in an upgrade have not ended; what they have under way it does not count.
+    Predecessors(Vec<u32>),
     /// It serves these files and does not name the move.
     Unnamed(AccountId),
     /// It serves these files and says something else of the move.
@@ -89,7 +92,8 @@ pub enum Reason {
 /// What may become of each of these moves: of a folder with this configuration hash, by what every replica says.
 ///
 /// `prepare` may be followed when every replica has these files, and `holding` when besides none has a write of the
-/// account under way at the old cell. What a replica says of its files and of its writes must come from one answer: it
+/// account under way at the old cell. Before either, those that it has followed in an upgrade must have ended: they count
+/// their writes by themselves, and waiting costs nobody anything as long as nothing is held. What a replica says of its files and of its writes must come from one answer: it
 /// counts a write first and looks at its newest files then, so that both together stay true.
 pub fn advance(hash: &str, moves: &[Standing], replicas: &[Replica]) -> Vec<Next> {
     let next = |of: &Standing| match of.state {
@@ -111,6 +115,15 @@ pub fn advance(hash: &str, moves: &[Standing], replicas: &[Replica]) -> Vec<Next
         }
     };
     moves.iter().map(next).collect()
+}
+
+/// Two replicas that are one and the same process: there is another one that nobody asks.
+pub fn same_process(replicas: &[Replica]) -> Option<(&str, &str)> {
+    let mut seen = HashMap::new();
+    replicas.iter().find_map(|replica| {
+        let said = replica.said.as_ref().ok()?;
+        Some((seen.insert(&said.process, &*replica.name)?, &*replica.name))
+    })
 }
 
 /// The replicas that do not serve these files: until there is none, the last change has not arrived.
@@ -152,11 +165,14 @@ fn reason(hash: &str, of: &Standing, replica: &Replica) -> Option<Reason> {
     if let Some(other) = other_files(hash, said) {
         return Some(other);
     }
+    if !said.predecessors.is_empty() {
+        return Some(Reason::Predecessors(said.predecessors.clone()));
+    }
     let account = of.account;
     let Some(named) = said.moves.get(&account) else {
         return (of.state == MoveState::Holding).then_some(Reason::Unnamed(account));
     };
-    if (&named.from, &named.to, named.state, named.epoch) != (&of.from, &of.to, of.state, of.epoch) {
+    if named.of != *of {
         return Some(Reason::Contradicts(account));
     }
     let (count, cell) = (named.writes_at_old_cell, of.from.clone());
@@ -164,7 +180,8 @@ fn reason(hash: &str, of: &Standing, replica: &Replica) -> Option<Reason> {
 }
 
 fn other_files(hash: &str, said: &Reported) -> Option<Reason> {
-    (*said.hash != *hash).then(|| Reason::OtherFiles { has: said.hash.clone(), not: hash.into() })
+    let has = *said.hash == *hash || said.candidate.as_deref() == Some(hash);
+    (!has).then(|| Reason::OtherFiles { has: said.hash.clone(), not: hash.into() })
 }
 
 /// Hex digits of a hash that people compare.
@@ -179,6 +196,14 @@ impl fmt::Display for Waiting {
             Reason::Silent(why) => write!(f, "replica {replica} did not answer: {why}"),
             Reason::OtherFiles { has, not } => {
                 write!(f, "replica {replica} has {}…, not {}…", short(has), short(not))
+            }
+            Reason::Predecessors(processes) => {
+                let processes: Vec<String> = processes.iter().map(ToString::to_string).collect();
+                let (which, has) = match processes.len() {
+                    1 => ("predecessor (process", "has"),
+                    _ => ("predecessors (processes", "have"),
+                };
+                write!(f, "replica {replica}: its {which} {}) {has} not ended", processes.join(", "))
             }
             Reason::Unnamed(account) => {
                 write!(f, "replica {replica} has these files and says nothing of account {account}")

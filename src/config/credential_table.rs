@@ -25,8 +25,8 @@ use text::{Table, cut_short, read_veto};
 pub struct Export {
     /// The table.
     pub text: String,
-    /// Its rows.
-    pub entries: usize,
+    /// Its rows, by the id of their key: after a rotation, those of older keys are there too.
+    pub by_key: BTreeMap<String, usize>,
     /// Credentials of two accounts, which are comments in it.
     pub ambiguous: usize,
     /// Entries that nothing has confirmed for too long; they are not in it.

@@ -2,6 +2,7 @@
 //! guards that may refuse it.
 
 pub mod moves;
+pub mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,15 +11,18 @@ use super::assets::{self, Assets};
 use super::routing::Config;
 use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
+use crate::policy::credential::Fingerprint;
 use crate::policy::hosts::HostRule;
 use crate::policy::http2::CellHttp2;
-use crate::policy::ids::AccountId;
+use crate::policy::ids::{AccountId, EntityId};
+use crate::policy::keyed::KeyTable;
 use crate::policy::moves::MoveTable;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
 
 use moves::MoveChanges;
+use rows::RowChanges;
 
 /// What changes in routes and dates. Counts for accounts, names for what is few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +47,10 @@ pub struct Diff {
     pub dates: Vec<DateChange>,
     /// Rows of the account table.
     pub rows: Rows,
+    /// Rows from environments to accounts.
+    pub environments: RowChanges,
+    /// Rows from credentials to accounts.
+    pub credentials: RowChanges,
     /// Listeners that are gone, by name. Only a start can change them, and says so here.
     pub listeners_removed: Vec<Box<str>>,
     /// Something else than the account table differs, whether or not it has a name here.
@@ -95,6 +103,8 @@ pub struct View<'a> {
     cells: Vec<CellView<'a>>,
     accounts: &'a AccountTable,
     moves: &'a MoveTable,
+    environments: &'a KeyTable<EntityId>,
+    credentials: &'a KeyTable<Fingerprint>,
     hosts: Vec<&'a HostRule>,
     schedules: &'a [Schedule],
     assets: Assets,
@@ -133,6 +143,8 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
         dates: dates(before.schedules, after.schedules),
         rows: Rows { before: before.accounts.len(), after: after.accounts.len() },
         moves: MoveChanges::between(&before, &after),
+        environments: before.rows_to(before.environments, after.environments),
+        credentials: before.rows_to(before.credentials, after.credentials),
         beside_accounts: before.rest != after.rest,
         ..Diff::default()
     };
@@ -191,6 +203,11 @@ impl Diff {
         *self == Self { rows: self.rows, beside_accounts: self.beside_accounts, ..Self::default() }
     }
 
+    /// The tables of rows that lead to accounts, by name.
+    pub fn tables(&self) -> [(&'static str, &RowChanges); 2] {
+        [("environments", &self.environments), ("credentials", &self.credentials)]
+    }
+
     /// How many accounts are gone.
     pub fn removed(&self) -> usize {
         self.accounts_removed.values().sum()
@@ -243,6 +260,8 @@ impl<'a> From<&'a Snapshot> for View<'a> {
             cells: snapshot.cells.iter().map(CellView::from).collect(),
             accounts: &snapshot.accounts,
             moves: &snapshot.moves.table,
+            environments: &snapshot.environments,
+            credentials: &snapshot.identify.credentials.table,
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
             assets: assets::of_snapshot(snapshot),
@@ -257,6 +276,8 @@ impl<'a> From<&'a Config> for View<'a> {
             cells: config.cells.iter().map(CellView::from).collect(),
             accounts: &config.accounts,
             moves: &config.moves.table,
+            environments: &config.environments,
+            credentials: &config.identify.credentials.table,
             hosts: config.hosts.iter().map(|host| &host.rule).collect(),
             schedules: &config.schedules,
             assets: assets::of_config(config),
@@ -301,6 +322,11 @@ impl fmt::Display for Diff {
         parts.extend(back.map(|((from, to), n)| format!("{n} moves from {from} to {to} taken back")));
         if self.accounts_changed > 0 {
             parts.push(format!("{} accounts changed", self.accounts_changed));
+        }
+        for (kind, rows) in self.tables() {
+            for (word, noted) in rows.by_word() {
+                parts.push(format!("{} {kind} {word}: {noted}", noted.count));
+            }
         }
         for (kind, changes) in [("cells", &self.cells), ("hosts", &self.hosts), ("trust", &self.assets)] {
             let words =

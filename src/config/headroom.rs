@@ -134,7 +134,11 @@ impl fmt::Display for Headroom {
         writeln!(f, "Capacity of {}:", self.cell)?;
         writeln!(f, "  declared              {}", capacity(self.declared))?;
         writeln!(f, "  without largest zone  {}", capacity(self.without_largest_zone))?;
-        writeln!(f, "  present load          {}", rps(self.present, "unknown (no replica was asked)"))?;
+        writeln!(
+            f,
+            "  present load          {}",
+            rps(self.present, "unknown (not every replica has told it)")
+        )?;
         let no_books = "unknown (no load, or too little in the books)";
         write!(f, "  these accounts        {}", rps(self.movers, no_books))
     }

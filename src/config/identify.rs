@@ -156,7 +156,7 @@ pub(super) fn specific_first(a: &[Segment], b: &[Segment]) -> Ordering {
     ranks.fold(Ordering::Equal, Ordering::then).then(b.len().cmp(&a.len()))
 }
 
-fn headers(slots: Vec<Slot<'_, raw::NamingHeader>>) -> Vec<(HeaderName, Naming)> {
+fn headers(slots: Vec<Slot<'_, raw::NamingField>>) -> Vec<(HeaderName, Naming)> {
     let mut headers: Vec<(HeaderName, Naming)> = Vec::new();
     for slot in slots {
         let at = slot.at.clone();
@@ -205,7 +205,7 @@ fn may_name(name: &HeaderName) -> bool {
     !taken.contains(&name) && !name.starts_with("x-cellgate-") && !name.starts_with("x-forwarded-")
 }
 
-fn cookies(slots: Vec<Slot<'_, raw::NamingCookie>>) -> Vec<(Box<str>, Naming)> {
+fn cookies(slots: Vec<Slot<'_, raw::NamingField>>) -> Vec<(Box<str>, Naming)> {
     let mut cookies: Vec<(Box<str>, Naming)> = Vec::new();
     for slot in slots {
         let at = slot.at.clone();

@@ -23,6 +23,7 @@ mod hosts;
 pub mod http2;
 pub mod identify;
 mod moves;
+mod moves_alone;
 pub mod moving;
 mod names;
 mod networks;
@@ -51,6 +52,7 @@ pub use files::{
     BOOT_FILE, FileKind, FileText, ROUTING_FILE, Reference, Sources, Unreadable, hash, referenced_files,
 };
 pub use hosts::HostEntry;
+pub use moves_alone::{CannotPart, MovesAlone, Whereabouts, moves_alone};
 pub use problem::Problem;
 pub use rollback::rollback;
 pub use routing::{Change, Config};

@@ -2,10 +2,11 @@
 //! meant to change stays as it is, byte for byte. When the next state may be written is `advance`'s business.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::advance::{Standing, standing};
 use super::files::{accounts_file, moves_file};
-use super::problem::{Problem, Report, did_you_mean, quoted};
+use super::problem::{Problem, Report, did_you_mean, one_of, quoted};
 use super::routing::Config;
 use super::tables::MOVE_COLUMNS;
 use super::tables::rewrite::{MoveRow, with_cells, with_moves};
@@ -15,6 +16,9 @@ use crate::policy::moves::MoveState;
 
 /// Stands for the cell that an account came from, where that is not known any more. No cell can be called so.
 pub const FORGOTTEN: &str = "-";
+
+/// Most cells that are named where somebody has named none of them.
+const CELLS_NAMED: usize = 16;
 
 /// An account of a list, and where it stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +71,15 @@ pub fn listed(file: &str, text: &[u8], config: &Config) -> Result<Vec<Listed>, V
             refuse(format!("{} names no account", quoted(word)), "an id or a prefix of the account table");
             continue;
         };
-        match seen.insert(account, line) {
-            Some(first) => {
-                refuse(format!("account {account} is already in line {first}"), "each account once")
+        match seen.entry(account) {
+            Entry::Occupied(first) => {
+                let what = format!("{}: account {account} is already in line {}", quoted(word), first.get());
+                refuse(what, "each account once, by its id or by one of its prefixes");
             }
-            None => lists.push(Listed { account, line }),
+            Entry::Vacant(new) => {
+                new.insert(line);
+                lists.push(Listed { account, line });
+            }
         }
     }
     if lists.is_empty() && report.is_empty() {
@@ -94,9 +102,13 @@ pub fn announce(
     let report = Report::default();
     let names = config.cells.iter().map(|cell| cell.name.as_str());
     if !names.clone().any(|name| name == to) {
-        let hint = did_you_mean(to, names);
+        let hint = did_you_mean(to, names.clone());
         let what = format!("there is no cell {}", quoted(to));
-        report.push(Problem::in_file("--to", what, "a cell of cellgate.yaml").with_hint(hint));
+        let mut cells: Vec<&str> = names.take(CELLS_NAMED + 1).collect();
+        if cells.len() > CELLS_NAMED {
+            cells[CELLS_NAMED] = "another one of cellgate.yaml";
+        }
+        report.push(Problem::in_file("--to", what, one_of(cells)).with_hint(hint));
     }
     let mut rows = Vec::new();
     for Listed { account, line } in accounts {
@@ -163,10 +175,15 @@ pub fn take_back(
         };
         match standing(config, *account) {
             None => refuse(format!("account {account} is not on its way"), "an account that is"),
-            Some(Standing { state: MoveState::Flipped, to, .. }) => refuse(
-                format!("account {account} is flipped to {to}, and its newest writes are there"),
-                "a new move, back to where it was",
-            ),
+            Some(Standing { state: MoveState::Flipped, from, to, .. }) => {
+                let back = if &*from == FORGOTTEN { "CELL" } else { &*from };
+                refuse(
+                    format!("account {account} is flipped to {to}, and its newest writes are there"),
+                    &format!(
+                        "an account that is on its way; cellgate move --accounts FILE --to {back} moves it back"
+                    ),
+                );
+            }
             // What stood there before is not known any more; how often it was moved is.
             Some(Standing { epoch, from, .. }) => {
                 let state = MoveState::Flipped;
@@ -186,7 +203,11 @@ fn changed(
 ) -> Result<Changed, Vec<Problem>> {
     let routing = sources.routing.as_deref().unwrap_or_default();
     let Some(moves) = moves_file(routing) else {
-        let expected = "two lines more, and a deployment of them first:\nmoves:\n  file: moves.csv";
+        let expected = format!(
+            "two lines more:\nmoves:\n  file: moves.csv\nand beside it a file moves.csv with this line:\n{}\nDeploy both before \
+             the first move",
+            MOVE_COLUMNS.join(",")
+        );
         return Err(vec![Problem::in_file(ROUTING_FILE, "it has no table of moves", expected)]);
     };
     let mut after = sources.clone();

@@ -7,8 +7,10 @@ mod text;
 
 use serde::Serialize;
 
+use super::diff::moves::Noted;
+use super::diff::rows::RowChanges;
 use super::diff::{Changes, Diff, Traffic};
-use super::guard::Objection;
+use super::guard::{Guard, Objection};
 
 pub use digest::digest_of;
 pub use make::{Boots, By, Requests};
@@ -74,6 +76,11 @@ struct Content<'a> {
     /// Left out where there are none, so that a plan without moves keeps the digest it always had.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     moves: Vec<MoveView<'a>>,
+    /// Left out where no row differs, for the same reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environments: Option<RowsView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials: Option<RowsView<'a>>,
     dates: Vec<String>,
 }
 
@@ -117,6 +124,22 @@ struct MoveView<'a> {
 }
 
 #[derive(Debug, Serialize)]
+struct RowsView<'a> {
+    before: usize,
+    after: usize,
+    added: NotedView<'a>,
+    removed: NotedView<'a>,
+    repointed: NotedView<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct NotedView<'a> {
+    rows: usize,
+    /// A few of them.
+    first: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
 struct TrafficView {
     requests: u64,
     concerned: u64,
@@ -139,6 +162,11 @@ impl Plan {
     /// Whether a reload could bring all of it about: it changes nothing of `boot.yaml`.
     pub fn is_reloadable(&self) -> bool {
         self.boot.is_empty() && self.diff.listeners_removed.is_empty()
+    }
+
+    /// Whether this guard refuses it.
+    pub fn refuses(&self, guard: Guard) -> bool {
+        self.objections.iter().any(|objection| objection.guard == guard && objection.refuses())
     }
 
     /// How it ends.
@@ -186,6 +214,8 @@ impl Plan {
                 changed: diff.accounts_changed,
             },
             moves: moves(diff),
+            environments: rows(&diff.environments),
+            credentials: rows(&diff.credentials),
             dates: diff.dates.iter().map(ToString::to_string).collect(),
         }
     }
@@ -203,6 +233,20 @@ fn moves(diff: &Diff) -> Vec<MoveView<'_>> {
     let back =
         back.map(|((from, to), accounts)| MoveView { from, to, state: "taken_back", accounts: *accounts });
     new.chain(back).collect()
+}
+
+fn rows(changes: &RowChanges) -> Option<RowsView<'_>> {
+    fn noted(noted: &Noted) -> NotedView<'_> {
+        NotedView { rows: noted.count, first: &noted.first }
+    }
+    let RowChanges { rows, added, removed, repointed, .. } = changes;
+    (!changes.is_empty()).then(|| RowsView {
+        before: rows.before,
+        after: rows.after,
+        added: noted(added),
+        removed: noted(removed),
+        repointed: noted(repointed),
+    })
 }
 
 impl Verdict {

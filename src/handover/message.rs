@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the talk.
-pub const VERSION: u32 = 1;
+/// The version of the talk. From the second on, a successor is given the life lines of those that drain.
+pub const VERSION: u32 = 2;
 
 /// Most that a complaint repeats of a line, and most of its reason: enough to know who is speaking there.
 const SHOWN: usize = 80;
@@ -26,7 +26,10 @@ pub enum Message {
         took: Vec<String>,
     },
     /// The predecessor has written its state and writes no more: serve.
-    Commit,
+    Commit {
+        /// Accounts whose writes it holds, and which move of each that is: a successor must not know less.
+        held: Vec<(u64, u32)>,
+    },
     /// The successor serves. From here on there is no way back.
     Serving,
     /// The predecessor has told the service manager whose the service is now, and drains.
@@ -66,6 +69,8 @@ pub enum Kind {
     AdminSocket,
     /// No socket, but the lock of the state folder.
     StateLock,
+    /// The life line of a process that drains ([`Predecessor`](super::lineage::Predecessor)); its name is the process id.
+    LifeLine,
 }
 
 impl Message {
@@ -94,7 +99,7 @@ impl Message {
         match self {
             Self::Offer { .. } => "offer",
             Self::Prepared { .. } => "prepared",
-            Self::Commit => "commit",
+            Self::Commit { .. } => "commit",
             Self::Serving => "serving",
             Self::Announced => "announced",
             Self::Lessons { .. } => "lessons",
@@ -115,7 +120,7 @@ mod tests {
         let said = [
             Message::Offer { version: VERSION, sockets },
             Message::Prepared { took: vec!["https".into()] },
-            Message::Commit,
+            Message::Commit { held: vec![(123, 1)] },
             Message::Serving,
             Message::Announced,
             Message::Lessons { export: "{\"a\":\n1}".into() },
@@ -127,7 +132,7 @@ mod tests {
             assert_eq!(Message::parse(&line).unwrap(), message);
         }
         // A later version may say more.
-        assert_eq!(Message::parse(br#"{"say":"commit","more":1}"#).unwrap(), Message::Commit);
+        assert_eq!(Message::parse(br#"{"say":"serving","more":1}"#).unwrap(), Message::Serving);
         let error = Message::parse(b"GET / HTTP/1.1").unwrap_err().to_string();
         assert!(error.contains("GET /"), "{error}");
         let long = format!(r#"{{"say":"{}"}}"#, "\u{7f}".repeat(1_000));

@@ -4,6 +4,7 @@
 //! The running process starts its successor with one end of a socket pair as standard input and offers its
 //! sockets. Who takes which, and when, is for `app` to say; nothing here listens, serves or starts anything.
 
+pub mod lineage;
 pub mod message;
 pub mod wire;
 

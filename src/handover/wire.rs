@@ -15,7 +15,8 @@ use rustix::net::{
 use super::PREDECESSOR;
 use super::message::Message;
 
-/// Most descriptors in one message: `SCM_MAX_FD` of Linux. A configuration has 64 listeners and two admin doors.
+/// Most descriptors in one message: `SCM_MAX_FD` of Linux. A configuration has 64 listeners and two admin doors, and life
+/// lines are few.
 const MAX_DESCRIPTORS: usize = 253;
 
 /// Longest line: what was learned during a drain is the longest, at about 80 bytes a credential.
@@ -147,7 +148,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         say(&near, &offer(66), &[listener.as_fd(); 66]).unwrap();
-        say(&near, &Message::Commit, &[]).unwrap();
+        say(&near, &Message::Serving, &[]).unwrap();
         drop((near, listener));
         let mut wire = Wire::new(far);
         let (message, mut descriptors) = wire.hear(None).unwrap().unwrap();
@@ -157,7 +158,7 @@ mod tests {
         let connected = TcpStream::connect(address).unwrap();
         assert_eq!(listener.accept().unwrap().1, connected.local_addr().unwrap());
         let (message, descriptors) = wire.hear(Some(Duration::from_secs(5))).unwrap().unwrap();
-        assert_eq!((message, descriptors.len()), (Message::Commit, 0));
+        assert_eq!((message, descriptors.len()), (Message::Serving, 0));
         assert!(wire.hear(Some(Duration::from_secs(5))).unwrap().is_none(), "the other end is gone");
     }
 

@@ -14,6 +14,10 @@ pub enum Guard {
     AccountsRemoved,
     /// More accounts change their cell than may move at once.
     AccountsMoved,
+    /// More environments or credentials are gone than may go at once.
+    RowsRemoved,
+    /// More environments or credentials lead to another account than may at once.
+    RowsRepointed,
     /// The table is larger than it may be.
     TableSize,
     /// The accounts that go or move have made more of the traffic than they may.
@@ -26,7 +30,7 @@ pub enum Guard {
     Epoch,
     /// The guards themselves are weaker than those that served last.
     Weakened,
-    /// Accounts move and other things change in one push, where changes come in force in steps.
+    /// Accounts move and other things change in one push that cannot be parted, where changes come in force in steps.
     Mixed,
 }
 
@@ -49,6 +53,8 @@ impl Guard {
         Self::ProtectedCell,
         Self::AccountsRemoved,
         Self::AccountsMoved,
+        Self::RowsRemoved,
+        Self::RowsRepointed,
         Self::TableSize,
         Self::Traffic,
         Self::Capacity,
@@ -66,6 +72,8 @@ impl Guard {
             Self::ProtectedCell => "protected_cells",
             Self::AccountsRemoved => "accounts_removed",
             Self::AccountsMoved => "accounts_moved",
+            Self::RowsRemoved => "rows_removed",
+            Self::RowsRepointed => "rows_repointed",
             Self::TableSize => "table_size",
             Self::Traffic => "traffic",
             Self::Capacity => "capacity",
@@ -84,8 +92,11 @@ impl Guard {
             }
             Self::Removal => "put it back, or take away first what needs it and have the removal approved",
             Self::ProtectedCell => "leave the cell as it was, or have the change approved",
-            Self::AccountsRemoved | Self::AccountsMoved => {
+            Self::AccountsRemoved | Self::AccountsMoved | Self::RowsRemoved => {
                 "make it smaller changes, or have this one approved"
+            }
+            Self::RowsRepointed => {
+                "see why they belong to somebody else now: a token has one account for its life; or have it approved"
             }
             Self::TableSize => "see where the rows come from; guards.table_size in boot.yaml sets the limit",
             Self::Traffic => "begin with accounts that make less of it, or have the change approved",

@@ -1,7 +1,10 @@
 //! Tables from a key to an account: environments, and fingerprints of known credentials. Built like the account
 //! table ([`columns`](super::columns)): there may be several rows for each account.
 
+use std::ops::Range;
+
 use bytes::Bytes;
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::columns::{Column, Element, Slots, SlotsBuilder, hash_number};
@@ -95,7 +98,27 @@ impl<K: Key> KeyTable<K> {
 
     /// All rows, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (K, AccountId)> {
-        (0..self.len()).map(|row| self.row(row))
+        self.rows(0..self.len())
+    }
+
+    /// Where two tables differ: the rows of each that are left when those are taken away that both begin with, and
+    /// those that both end with.
+    pub fn differing(&self, other: &Self) -> (Range<usize>, Range<usize>) {
+        let (one, two) = (self.rows.items(), other.rows.items());
+        let most = one.len().min(two.len());
+        // Mostly nobody has touched the table, and bytes are compared faster than rows.
+        if self.rows.bytes() == other.rows.bytes() {
+            return (most..most, most..most);
+        }
+        let same = |(one, two): &(&K::Row, &K::Row)| one.as_bytes() == two.as_bytes();
+        let start = one.iter().zip(two).take_while(same).count();
+        let end = one.iter().rev().zip(two.iter().rev()).take(most - start).take_while(same).count();
+        (start..one.len() - end, start..two.len() - end)
+    }
+
+    /// Some of the rows, in the order of the file.
+    pub fn rows(&self, range: Range<usize>) -> impl Iterator<Item = (K, AccountId)> {
+        range.map(|row| self.row(row))
     }
 
     /// How many there are.

@@ -5,12 +5,15 @@
 //! move: quotas and evictions are per account, and a token that proves itself for two accounts is
 //! routed on for neither. Time is an argument, in seconds since the Unix epoch.
 
+mod export;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::credential::{Fingerprint, Learning};
 use super::ids::AccountId;
+pub use export::{EXPORT_VERSION, LearnedEntry, LearnedExport, UnknownVersion};
 
 /// An entry that nothing has confirmed for this long is forgotten: the longest month and four days of
 /// slack, so that a monthly job still finds its way.
@@ -22,9 +25,6 @@ pub const STRIKES_TO_DEMOTE: u8 = 3;
 /// 401 answers closer together than this count once, so that a burst of parallel requests is one
 /// strike: the Terraform provider alone sends ten at a time.
 pub const STRIKE_SPACING_SECS: u64 = 10;
-
-/// The version of [`LearnedExport`].
-pub const EXPORT_VERSION: u16 = 1;
 
 /// What is known of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,37 +60,12 @@ pub struct LearnedTable {
     epoch: AtomicU64,
 }
 
-/// The table's content in a stable order, for a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LearnedExport {
-    /// [`EXPORT_VERSION`].
-    pub version: u16,
-    /// By fingerprint.
-    pub entries: Vec<LearnedEntry>,
-}
-
-/// One entry of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LearnedEntry {
-    /// The token's fingerprint.
-    pub fingerprint: Fingerprint,
-    /// Whose it is; of an ambiguous one, whose quota it counts against.
-    pub account: AccountId,
-    /// It proved itself for two accounts.
-    pub ambiguous: bool,
-    /// When it was last confirmed.
-    pub confirmed: u64,
-}
-
-/// An export of another version than [`EXPORT_VERSION`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("learned credentials have version {0}, expected {EXPORT_VERSION}: they are learned anew")]
-pub struct UnknownVersion(pub u16);
-
 type Shard = HashMap<Fingerprint, Entry>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
+    /// The id of the key that the fingerprint was made under, shared with all entries of that key.
+    key: Arc<str>,
     /// Whose quota it counts against: of an ambiguous entry, the account that came second, so that
     /// nobody can fill another's quota.
     account: AccountId,
@@ -103,6 +78,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Owners {
     by_account: HashMap<AccountId, Vec<Fingerprint>>,
+    /// The ids of keys that entries were made under.
+    keys: Vec<Arc<str>>,
     total: usize,
     swept: u64,
 }
@@ -127,8 +104,16 @@ impl LearnedTable {
         }
     }
 
-    /// A token has proved itself for an account: see `Decision::lesson` for when it has.
-    pub fn teach(&self, token: Fingerprint, account: AccountId, bounds: &Learning, now: u64) -> Taught {
+    /// A token, fingerprinted under the key with the id `key`, has proved itself for an account: see `Decision::lesson`
+    /// for when it has.
+    pub fn teach(
+        &self,
+        token: Fingerprint,
+        key: &str,
+        account: AccountId,
+        bounds: &Learning,
+        now: u64,
+    ) -> Taught {
         if let Some(taught) = self.confirm(token, account, now) {
             return taught;
         }
@@ -139,7 +124,7 @@ impl LearnedTable {
             if entry.account != account && !entry.ambiguous {
                 owners.disown(entry.account, token);
                 owners.own(account, token);
-                *entry = Entry { ambiguous: true, ..Entry::new(account, now) };
+                *entry = Entry { ambiguous: true, ..Entry::new(Arc::clone(&entry.key), account, now) };
                 self.changed();
             }
             return if entry.ambiguous { Taught::Ambiguous } else { Taught::Confirmed };
@@ -149,7 +134,8 @@ impl LearnedTable {
             return Taught::NoRoom;
         }
         owners.own(account, token);
-        self.shard(token).insert(token, Entry::new(account, now));
+        let key = owners.key(key);
+        self.shard(token).insert(token, Entry::new(key, account, now));
         self.changed();
         Taught::New
     }
@@ -215,50 +201,6 @@ impl LearnedTable {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// Everything known, by fingerprint.
-    pub fn export(&self) -> LearnedExport {
-        let mut entries = Vec::with_capacity(self.len());
-        for shard in &self.shards {
-            entries.extend(lock(shard).iter().map(|(fingerprint, entry)| LearnedEntry {
-                fingerprint: *fingerprint,
-                account: entry.account,
-                ambiguous: entry.ambiguous,
-                confirmed: entry.confirmed,
-            }));
-        }
-        entries.sort_unstable_by_key(|entry| entry.fingerprint);
-        LearnedExport { version: EXPORT_VERSION, entries }
-    }
-
-    /// Takes an export over, as far as the bounds allow; the latest confirmed first. What is known
-    /// already stays as it is. Says how many entries were taken.
-    pub fn import(
-        &self,
-        export: &LearnedExport,
-        bounds: &Learning,
-        now: u64,
-    ) -> Result<usize, UnknownVersion> {
-        if export.version != EXPORT_VERSION {
-            return Err(UnknownVersion(export.version));
-        }
-        let mut entries: Vec<_> =
-            export.entries.iter().filter(|entry| !expired(entry.confirmed, now)).collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse((entry.confirmed, entry.fingerprint)));
-        let mut owners = lock(&self.owners);
-        let before = owners.total;
-        for entry in entries {
-            let mut shard = self.shard(entry.fingerprint);
-            if owners.has_room(entry.account, bounds) && !shard.contains_key(&entry.fingerprint) {
-                owners.own(entry.account, entry.fingerprint);
-                // A clock that was set back must not make an entry immortal.
-                let made = Entry::new(entry.account, entry.confirmed.min(now));
-                shard.insert(entry.fingerprint, Entry { ambiguous: entry.ambiguous, ..made });
-            }
-        }
-        self.changed();
-        Ok(owners.total - before)
-    }
-
     /// The common case of [`teach`](Self::teach), under one lock: the entry is there and stays.
     fn confirm(&self, token: Fingerprint, account: AccountId, now: u64) -> Option<Taught> {
         let mut shard = self.shard(token);
@@ -311,7 +253,8 @@ impl LearnedTable {
     fn oldest(&self, owners: &Owners, account: AccountId) -> Option<Fingerprint> {
         let own = owners.by_account.get(&account)?;
         let routable = own.iter().filter_map(|token| {
-            let entry = *self.shard(*token).get(token)?;
+            let shard = self.shard(*token);
+            let entry = shard.get(token)?;
             (!entry.ambiguous).then_some((entry.confirmed, *token))
         });
         routable.min().map(|(_, token)| token)
@@ -346,8 +289,8 @@ impl LearnedTable {
 }
 
 impl Entry {
-    const fn new(account: AccountId, now: u64) -> Self {
-        Self { account, ambiguous: false, confirmed: now, strikes: 0, struck: 0 }
+    const fn new(key: Arc<str>, account: AccountId, now: u64) -> Self {
+        Self { key, account, ambiguous: false, confirmed: now, strikes: 0, struck: 0 }
     }
 
     fn refresh(&mut self, now: u64) {
@@ -360,6 +303,17 @@ impl Owners {
     fn has_room(&self, account: AccountId, bounds: &Learning) -> bool {
         let own = self.by_account.get(&account).map_or(0, Vec::len);
         self.total < bounds.entries && own < bounds.per_account
+    }
+
+    /// The id of a key, shared; those that no entry has any more are forgotten.
+    fn key(&mut self, id: &str) -> Arc<str> {
+        if let Some(known) = self.keys.iter().find(|known| ***known == *id) {
+            return Arc::clone(known);
+        }
+        self.keys.retain(|known| Arc::strong_count(known) > 1);
+        let key: Arc<str> = id.into();
+        self.keys.push(Arc::clone(&key));
+        key
     }
 
     fn own(&mut self, account: AccountId, token: Fingerprint) {

@@ -87,12 +87,12 @@ impl Service {
 
     /// What an answer teaches about the credential.
     fn learn(&self, snapshot: &Snapshot, cell: &Cell, decision: &Decision, status: StatusCode) {
-        let now = unix_now();
+        let (now, rules) = (unix_now(), &snapshot.identify.credentials);
         cell.load.unauthorized.count(status == StatusCode::UNAUTHORIZED, now);
         if let Some((fingerprint, account)) = decision.lesson(status.as_u16())
-            && let Some(bounds) = &snapshot.identify.credentials.learning
+            && let (Some(bounds), Some(key)) = (&rules.learning, rules.keys.first())
         {
-            self.learned.teach(fingerprint, account, bounds, now);
+            self.learned.teach(fingerprint, &key.id, account, bounds, now);
         }
         let Some(routed_by) = decision.routed_by() else { return };
         if status == StatusCode::UNAUTHORIZED {

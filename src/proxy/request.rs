@@ -10,7 +10,7 @@ use crate::listen::connection::Facts;
 use crate::live::Pinned;
 use crate::policy::canary::Side;
 use crate::policy::client_certificate::{self, ClientCertificate};
-use crate::policy::decide::{Decision, Verdict, decide};
+use crate::policy::decide::{Decision, Verdict, Why, decide};
 use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
@@ -77,7 +77,8 @@ pub(super) fn read(
     let mut decision = decide(snapshot, learned, &facts, now);
     let side = pinned.candidate.as_ref().and_then(|candidate| {
         let stable = match decision.verdict {
-            Verdict::Forward { cell, .. } | Verdict::Hold { cell } => Some(cell),
+            Verdict::Forward { cell, why } => Some((cell, why)),
+            Verdict::Hold { cell } => Some((cell, Why::Mapped)),
             Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
         };
         Some(candidate.side(decision.account?, stable))

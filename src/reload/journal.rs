@@ -5,16 +5,23 @@ use std::path::Path;
 
 use super::outcome::{Objection, ReloadOutcome, Trigger};
 use crate::config::Change;
+use crate::config::time::parse_moment;
 use crate::history::Note;
 use crate::policy::ids::Generation;
+use crate::state_file::Ownership;
+use crate::telemetry::metrics::TrailMeters;
+use crate::trail::check::Checked;
 use crate::trail::{Event, Head, Record, Trail, TrailError, Version};
 
 /// As a guard, by this name: what cannot be written down does not happen.
 pub const GUARD: &str = "audit_trail";
 
-/// Writes to the trail of a state folder.
+/// Writes to the trail of a state folder, and shows its head.
 #[derive(Debug)]
-pub struct Journal(Trail);
+pub struct Journal {
+    trail: Trail,
+    meters: TrailMeters,
+}
 
 /// What is about to serve in the place of what.
 #[derive(Debug)]
@@ -42,8 +49,27 @@ pub fn version(generation: Generation, hash: &str) -> Version {
 
 impl Journal {
     /// In a state folder.
-    pub fn new(state_dir: &Path) -> Self {
-        Self(Trail::new(state_dir))
+    pub fn new(state_dir: &Path, meters: TrailMeters) -> Self {
+        Self { trail: Trail::new(state_dir), meters }
+    }
+
+    /// Shows the end of the trail as it is on the disk, where it is not as we have left it: what was cut off is seen
+    /// before somebody changes the configuration. Who does not own the state folder does not look.
+    pub fn look(&mut self, state: &Ownership) {
+        let Some(Some(found)) = state.write(|| self.trail.look()) else { return };
+        let (head, at) = match found {
+            Ok(Checked { head, last_at, .. }) => (head, last_at.as_deref().and_then(parse_moment)),
+            Err(error) => {
+                tracing::error!(%error, "the audit trail cannot be read");
+                (None, None)
+            }
+        };
+        let seq = head.map_or(0, |head| head.seq);
+        tracing::warn!(
+            seq,
+            "the audit trail is not as this process has left it; see `cellgate audit verify`"
+        );
+        self.meters.ends(seq, at.unwrap_or(0));
     }
 
     /// A process begins to serve. `who` has approved that; `reasons` say why it is not what the files say, where it is
@@ -141,7 +167,9 @@ impl Journal {
     }
 
     fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
-        self.0.append(at, record).map_err(|error| objection(&error))
+        let head = self.trail.append(at, record).map_err(|error| objection(&error))?;
+        self.meters.ends(head.seq, at);
+        Ok(head)
     }
 }
 
@@ -167,8 +195,47 @@ pub fn note_of(change: &Change, hash: &str) -> Option<Note> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::trail::Line;
+    use crate::telemetry::fixture::snapshot;
+    use crate::telemetry::metrics::Metrics;
+    use crate::trail::{FILE_NAME, Line};
+
+    /// Number and time of the last line, as the page has them.
+    fn shown(metrics: &Metrics) -> [f64; 2] {
+        let page = metrics.render(&snapshot(1), SystemTime::UNIX_EPOCH);
+        ["cellgate_audit_trail_head ", "cellgate_audit_trail_last_entry_timestamp_seconds "]
+            .map(|name| page.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap())
+    }
+
+    #[test]
+    fn the_head_of_the_trail_is_shown_and_so_is_one_that_was_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (metrics, state) = (Metrics::new(), Ownership::default());
+        let mut journal = Journal::new(dir.path(), metrics.trail());
+        let serving = || version(Generation(8), "def");
+        for at in 100..103 {
+            journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), at);
+            journal.look(&state);
+            assert_eq!(shown(&metrics), [(at - 99) as f64, at as f64]);
+        }
+        let file = dir.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let cut = text.split_inclusive('\n').take(2).collect::<String>();
+        std::fs::write(&file, cut).unwrap();
+        let given_up = state.give_up();
+        journal.look(&state);
+        assert_eq!(shown(&metrics), [3.0, 102.0], "it is another's now");
+        drop(given_up);
+        journal.look(&state);
+        assert_eq!(shown(&metrics), [2.0, 101.0]);
+        std::fs::remove_file(&file).unwrap();
+        journal.look(&state);
+        assert_eq!(shown(&metrics), [0.0, 0.0]);
+        journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), 200);
+        assert_eq!(shown(&metrics), [5.0, 200.0], "a line says that it is broken, and then it goes on");
+    }
 
     fn change(note: Option<&Note>) -> Intent<'_> {
         Intent {
@@ -193,7 +260,8 @@ mod tests {
     #[test]
     fn an_intent_and_its_outcome_are_two_lines() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::new(dir.path());
+        let metrics = Metrics::new();
+        let mut journal = Journal::new(dir.path(), metrics.trail());
         let note = Note {
             hash: "def".into(),
             who: Some("ann".into()),
@@ -218,7 +286,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_refused_with_the_file_the_reason_and_the_way_out() {
-        let objection = Journal::new(Path::new("/nonexistent")).intent(&change(None), 0).unwrap_err();
+        let objection = Journal::new(Path::new("/nonexistent"), Metrics::new().trail())
+            .intent(&change(None), 0)
+            .unwrap_err();
         assert_eq!(objection.guard, GUARD);
         for expected in ["/nonexistent/audit.jsonl", "No such file"] {
             assert!(objection.what.contains(expected), "{objection:?}");

@@ -4,8 +4,12 @@
 //! can fail and changes nothing; nothing after it can. What cannot be written down is not swapped.
 
 mod break_glass;
+mod follow;
 pub mod journal;
+mod known;
+mod moves_first;
 pub mod outcome;
+mod prepare;
 mod retired;
 mod said;
 mod staged;
@@ -17,11 +21,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use crate::approval::break_glass::Override;
-use crate::approval_files::{Approved, Approvers};
-use crate::config::compiled::Compiled;
-use crate::config::guard::{Guard, Objection};
-use crate::config::plan::{Plan, Requests, Verdict};
+use crate::approval_files::Approvers;
+use crate::config::plan::{Plan, Requests};
 use crate::config::{self, Boot, Sources};
 use crate::live::Live;
 use crate::load::Place;
@@ -31,16 +32,16 @@ use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::trail::Version;
-use crate::{compiled_file, history, last_good, load, quiet, start};
+use crate::{history, last_good, quiet, start};
 pub use break_glass::{BreakGlass, kept_out};
 use journal::{Intent, Journal, note_of};
 use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
 };
+use prepare::{Lifted, Prepared, Ready, prepare};
 use retired::Retired;
 use said::log;
 pub use said::{note_objections, refusals, views, warn_of};
-use staged::Known;
 pub use staged::Staging;
 pub use watch::Watch;
 
@@ -49,6 +50,10 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// But no longer than this: a folder in which something writes all the time is reloaded anyway.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
+
+/// After the moves of a push the rest of it is looked at, and files may change meanwhile; whoever deploys without end has
+/// the next event.
+const MOST_PARTS: usize = 3;
 
 /// Signals waiting to be acted on; more than one says nothing new.
 pub const QUEUED_SIGNALS: usize = 1;
@@ -80,21 +85,31 @@ pub struct Reloader {
     pub requests: RequestsOf,
     /// The candidate that is on trial, where one is.
     pub staging: Staging,
+    /// Of a predecessor: the hash of what its successor serves and it cannot.
+    pub not_followed: Option<Box<str>>,
 }
 
 /// As [`start::RequestsIn`], for a task of its own.
 pub type RequestsOf = Arc<dyn Fn(&Path) -> Requests + Send + Sync>;
 
 impl Reloader {
-    /// Serves events until every sender is gone.
+    /// Serves events until nobody can send signals any more.
     pub async fn run(mut self, mut inbox: ReloadInbox, mut signals: mpsc::Receiver<()>, mut watch: Watch) {
         let mut retired = Retired::default();
+        // The admin plane of a predecessor ends when its successor serves; it goes on following that one.
+        let mut has_admin = true;
         loop {
             tokio::select! {
                 () = retired.freed() => {}
                 () = self.staging.due() => self.look(&inbox, &mut retired).await,
-                request = inbox.requests.recv() => {
-                    let Some(request) = request else { break };
+                () = self.successor_due() => {
+                    self.follow(Trigger::FileChange, &inbox, &mut retired).await;
+                }
+                request = inbox.requests.recv(), if has_admin => {
+                    let Some(request) = request else {
+                        has_admin = false;
+                        continue;
+                    };
                     let current = self.live.pin().generation;
                     if request.expected.is_some_and(|expected| expected != current) {
                         // A caller who has gone away does not want the answer.
@@ -104,8 +119,11 @@ impl Reloader {
                     let outcome = self.reload(request.trigger, &inbox, &mut retired).await;
                     let _ = request.reply.send(Ok(outcome));
                 }
-                asked = inbox.overrides.recv() => {
-                    let Some(OverrideRequest { asked, reply }) = asked else { return };
+                asked = inbox.overrides.recv(), if has_admin => {
+                    let Some(OverrideRequest { asked, reply }) = asked else {
+                        has_admin = false;
+                        continue;
+                    };
                     let answer = match self.break_glass(asked, &mut retired) {
                         Ok(()) => Ok(self.reload(Trigger::Admin, &inbox, &mut retired).await),
                         Err(objection) => Err(objection),
@@ -138,6 +156,27 @@ impl Reloader {
         inbox: &ReloadInbox,
         retired: &mut Retired,
     ) -> ReloadOutcome {
+        if self.is_predecessor() {
+            return self.follow(trigger, inbox, retired).await;
+        }
+        let mut outcome = self.reload_once(trigger, inbox, retired).await;
+        for _ in 0..MOST_PARTS {
+            if !self.staging.has_rest() {
+                break;
+            }
+            outcome = self.reload_once(trigger, inbox, retired).await;
+        }
+        self.let_go("it did not go on with the moves in it", retired);
+        outcome
+    }
+
+    async fn reload_once(
+        &mut self,
+        trigger: Trigger,
+        inbox: &ReloadInbox,
+        retired: &mut Retired,
+    ) -> ReloadOutcome {
+        self.journal.look(&self.state);
         let (place, requests) = (self.place.clone(), Arc::clone(&self.requests));
         let approvers = Arc::clone(&self.approvers);
         let (state_dir, boot, live) = (self.state_dir.clone(), self.boot.clone(), self.live.pin());
@@ -168,13 +207,17 @@ impl Reloader {
                 (ReloadOutcome::Unchanged, loaded_at)
             }
             Some(Prepared::Not(outcome)) => {
-                if matches!(outcome, ReloadOutcome::RolledBack { .. }) {
+                if let ReloadOutcome::RolledBack { hash, reasons } = &outcome {
                     self.withdraw("the files say what was taken back before", retired);
+                    self.note_rolled_back(hash, reasons);
                 }
                 (outcome, loaded_at)
             }
-            Some(Prepared::Refused(objections, missing)) => {
+            Some(Prepared::Refused(objections, missing, mixed)) => {
                 note_objections(&self.metrics, &objections);
+                if let Some(hash) = mixed {
+                    self.remember_mixed(hash, &objections);
+                }
                 (ReloadOutcome::Refused(refusals(&objections, missing)), loaded_at)
             }
             None => {
@@ -228,7 +271,10 @@ impl Reloader {
         if let Err(objections) = self.use_approvals(&ready, now) {
             return ReloadOutcome::Refused(objections);
         }
-        self.withdraw("another push serves in its place", retired);
+        match ready.rest {
+            Some(rest) => self.put_aside(rest, retired),
+            None => self.withdraw("another push serves in its place", retired),
+        }
         self.put_in_force(ready.next, ready.sources, number, retired).await
     }
 
@@ -282,103 +328,4 @@ pub fn keep_in_history(state_dir: &Path, number: Option<u64>) {
 
 fn serving(snapshot: &Snapshot) -> Version {
     journal::version(snapshot.generation, &snapshot.hash)
-}
-
-/// A generation that can be put in force.
-struct Ready {
-    next: Arc<Snapshot>,
-    sources: Sources,
-    /// Its objections do not stop it: those of guards that only watch, or those that people have lifted.
-    plan: Plan,
-    change: config::Change,
-    /// Who has lifted them.
-    lifted: Option<Lifted>,
-    /// An operator restores what has served here before: that needs no trial.
-    has_served: bool,
-}
-
-/// Who lets through what guards refuse.
-enum Lifted {
-    /// Enough people, who have signed.
-    Approved(Approved),
-    /// One operator, for a time.
-    Overridden(String),
-}
-
-impl Lifted {
-    /// Who, for the trail.
-    fn by(&self) -> String {
-        match self {
-            Self::Approved(approved) => approved.by(),
-            Self::Overridden(by) => by.clone(),
-        }
-    }
-}
-
-enum Prepared {
-    Ready(Box<Ready>),
-    Unchanged {
-        sources: Sources,
-    },
-    /// What guards object to, and why approvals do not lift it.
-    Refused(Vec<Objection>, Vec<String>),
-    Not(ReloadOutcome),
-}
-
-fn prepare(
-    place: &Place,
-    state_dir: Option<&Path>,
-    (boot, live): (&Boot, &Snapshot),
-    requests: start::RequestsIn<'_>,
-    (approvers, asked): (&Approvers, Option<&Override>),
-    known: &Known,
-) -> Prepared {
-    let sources = load::load(place.clone());
-    let now = unix_seconds(SystemTime::now());
-    let parsed = compiled_file::parse_all(&sources, Some(&boot.state_dir), Some(Compiled::of(live)), now);
-    let (mut new_boot, config) = match parsed {
-        Ok(parsed) => parsed,
-        Err(problems) => return Prepared::Not(ReloadOutcome::Rejected(views(&problems))),
-    };
-    if let Some(state_dir) = state_dir {
-        new_boot = new_boot.in_state_dir(state_dir);
-    }
-    let changed = config::boot_changes(boot, &new_boot);
-    if !changed.is_empty() {
-        return Prepared::Not(ReloadOutcome::NeedsRestart(changed));
-    }
-    if config.hash == live.hash {
-        return Prepared::Unchanged { sources };
-    }
-    if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
-        return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)]));
-    }
-    let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
-    let restored = asked.filter(|asked| asked.restores(now) && restores());
-    if let Some(answer) = known.answer(&config.hash).filter(|_| restored.is_none()) {
-        return Prepared::Not(answer);
-    }
-    let mut plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
-    plan.objections.retain(|objection| objection.guard != Guard::Mixed || !known.is_at_once());
-    let mut lifted = None;
-    if plan.verdict() == Verdict::Refused {
-        let author = config.change.author.as_deref();
-        match approvers.judge(&place.folder, &boot.state_dir, &plan, author, now) {
-            Ok(enough) => lifted = Some(Lifted::Approved(enough)),
-            Err(mut missing) => {
-                let lifts = |asked: &Override| asked.lifts(&plan, restored.is_some(), now);
-                match asked.map(|asked| lifts(asked).map(|()| asked.to_string())) {
-                    Some(Ok(by)) => lifted = Some(Lifted::Overridden(by)),
-                    Some(Err(why)) => {
-                        missing.extend(why);
-                        return Prepared::Refused(plan.objections, missing);
-                    }
-                    None => return Prepared::Refused(plan.objections, missing),
-                }
-            }
-        }
-    }
-    let (change, has_served) = (config.change.clone(), restored.is_some());
-    let next = Arc::new(known.numbered(config::compile(config, Some(live))));
-    Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted, has_served }))
 }

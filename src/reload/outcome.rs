@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::policy::ids::Generation;
+use crate::policy::ids::{Generation, Label};
 use crate::telemetry::labels::Reload;
 
 /// How a reload ended. Only `Applied` has changed anything.
@@ -153,6 +153,32 @@ pub struct StagedReport {
     pub requests: u64,
     /// How many of them failed.
     pub failed: u64,
+    /// The same by cell, beside what the cell does for all others.
+    pub cells: Vec<CellReport>,
+    /// What served when this was looked at: its moves of accounts are the candidate's too.
+    pub beside: Generation,
+}
+
+/// A cell while there is a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellReport {
+    /// Its name.
+    pub cell: Label,
+    /// Requests that the candidate serves.
+    pub with: Counted,
+    /// Those of all other accounts.
+    pub without: Counted,
+}
+
+/// What was counted of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// All of them.
+    pub requests: u64,
+    /// Those whose clients saw them fail because of the cell or of us.
+    pub failed: u64,
+    /// Those that the cell answered with 4xx.
+    pub denied: u64,
 }
 
 /// An admin call's wish for a reload.

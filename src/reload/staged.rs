@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::outcome::{Objection, ReloadInbox, ReloadOutcome, StagedReport, Trigger};
+use super::known::Known;
+use super::moves_first::Aside;
+use super::outcome::{CellReport, Counted, Objection, ReloadInbox, ReloadOutcome, StagedReport, Trigger};
+use super::prepare::{Lifted, Ready};
 use super::retired::Retired;
-use super::{Lifted, Ready, Reloader, refusals, serving, warn_of};
+use super::{Reloader, refusals, serving, warn_of};
 use crate::config::Sources;
 use crate::config::apply::{Apply, Step};
 use crate::policy::canary::judge::Seen;
-use crate::policy::canary::{Candidate, Salt, has_replica};
-use crate::policy::ids::Generation;
+use crate::policy::canary::{Candidate, CellStats, Salt, has_replica};
+use crate::policy::ids::{Generation, Label};
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::rolled_back::{Memory, RolledBack};
@@ -22,53 +25,48 @@ use crate::telemetry::wall_time::unix_seconds;
 
 /// How often a candidate is looked at. A wrong push must be undone within ten seconds: a handful of failures, this,
 /// and room for what is slow to fail.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the reload task knows of candidates.
 pub struct Staging {
-    standing: Option<Staged>,
+    pub(super) standing: Option<Staged>,
     /// What was taken back.
-    memory: Memory,
+    pub(super) memory: Memory,
     /// The name by which this replica is among the first or not.
-    replica: String,
-    readiness: Arc<Readiness>,
+    pub(super) replica: String,
+    pub(super) readiness: Arc<Readiness>,
     /// Held while the files are what was taken back.
-    note: Option<NoteReady>,
+    pub(super) note: Option<NoteReady>,
     /// The last number that was given to a generation: those of candidates that were taken back are not used again.
-    issued: Generation,
+    pub(super) issued: Generation,
+    /// While the moves of a push come in force: the rest of it is still to be looked at.
+    pub(super) rest: Option<Aside>,
 }
 
 /// The candidate.
-struct Staged {
-    ready: Ready,
-    trigger: Trigger,
+pub(super) struct Staged {
+    pub(super) ready: Ready,
+    pub(super) trigger: Trigger,
     /// The line of the trail that announced it.
-    number: Option<u64>,
+    pub(super) number: Option<u64>,
     /// `None` while it waits for its turn.
-    candidate: Option<Arc<Candidate>>,
+    pub(super) candidate: Option<Arc<Candidate>>,
     /// Position of the step that it is in, or of the first while it waits.
-    step: usize,
-    seen: Seen,
+    pub(super) step: usize,
+    pub(super) seen: Seen,
     /// When the step, or the waiting, ends.
-    ends: Instant,
-    next_look: Instant,
-    since: SystemTime,
-    _note: NoteReady,
-}
-
-/// What a reload must know of candidates before it reads.
-pub(super) struct Known {
-    trigger: Trigger,
-    staged: Option<(Box<str>, Generation)>,
-    memory: Memory,
-    issued: Generation,
+    pub(super) ends: Instant,
+    pub(super) next_look: Instant,
+    pub(super) since: SystemTime,
+    pub(super) _note: NoteReady,
 }
 
 impl Staging {
     /// Nothing stands yet.
     pub fn new(state_dir: &Path, replica: String, readiness: Arc<Readiness>) -> Self {
         let memory = Memory::load(state_dir);
-        Self { standing: None, memory, replica, readiness, note: None, issued: Generation::default() }
+        let issued = Generation::default();
+        Self { standing: None, memory, replica, readiness, note: None, issued, rest: None }
     }
 
     /// Returns when the candidate is to be looked at; never while there is none.
@@ -80,37 +78,8 @@ impl Staging {
     }
 
     pub(super) fn known(&self, trigger: Trigger) -> Known {
-        let staged = self.standing.as_ref().map(|staged| &staged.ready.next);
-        Known {
-            trigger,
-            staged: staged.map(|next| (next.hash.clone(), next.generation)),
-            memory: self.memory.clone(),
-            issued: self.issued,
-        }
-    }
-}
-
-impl Known {
-    /// What there is to say of files with this hash without a closer look: they stand already, or were taken back.
-    pub(super) fn answer(&self, hash: &str) -> Option<ReloadOutcome> {
-        if let Some((_, generation)) = self.staged.as_ref().filter(|(staged, _)| **staged == *hash)
-            && !self.trigger.is_at_once()
-        {
-            return Some(ReloadOutcome::Staged { generation: *generation });
-        }
-        let refused = self.memory.find(hash).filter(|_| !self.trigger.is_again())?;
-        Some(ReloadOutcome::RolledBack { hash: hash.into(), reasons: refused.reasons.clone() })
-    }
-
-    /// Whoever has it come in force at once has said that moves and the rest belong together.
-    pub(super) fn is_at_once(&self) -> bool {
-        self.trigger.is_at_once()
-    }
-
-    /// A number that no generation has had.
-    pub(super) fn numbered(&self, mut next: Snapshot) -> Snapshot {
-        next.generation = next.generation.max(self.issued.next());
-        next
+        let staged = self.standing.as_ref().map(|staged| Arc::clone(&staged.ready.next));
+        Known { trigger, staged, memory: self.memory.clone(), issued: self.issued }
     }
 }
 
@@ -140,15 +109,22 @@ impl Reloader {
             Err(objection) => return ReloadOutcome::Refused(vec![objection]),
         };
         self.withdraw("another push has taken its place", retired);
+        let before = self.staging.rest.take().and_then(|aside| aside.trial);
         self.staging.issued = next.generation;
         self.metrics.prepare(&next);
         // Last, so that the one that serves most is found first and never pushed out by candidates.
         self.metrics.prepare(&self.live.pin());
+        let generation = next.generation;
+        let note = Reason::Staged { generation: generation.0, hash: next.hash.to_string() };
+        let note = self.staging.readiness.note(note);
+        if let Some(before) = before {
+            self.go_on(before, ready, number, note, retired);
+            return ReloadOutcome::Staged { generation };
+        }
         let salt = Salt::of(&next.hash);
         let waits =
             apply.first_replicas.filter(|first| !has_replica(first.share, salt, &self.staging.replica));
-        let (now, generation) = (Instant::now(), next.generation);
-        let note = Reason::Staged { generation: generation.0, hash: next.hash.to_string() };
+        let now = Instant::now();
         self.staging.standing = Some(Staged {
             ready,
             trigger,
@@ -159,7 +135,7 @@ impl Reloader {
             ends: now + waits.map_or(Duration::ZERO, |first| first.delay),
             next_look: now + LOOK_EVERY,
             since: SystemTime::now(),
-            _note: self.staging.readiness.note(note),
+            _note: note,
         });
         match waits {
             Some(first) => {
@@ -247,6 +223,7 @@ impl Reloader {
         self.stand(None);
         let Staged { ready, trigger, since, .. } = staged;
         let (hash, generation) = (ready.next.hash.clone(), ready.next.generation);
+        let rest = Some(ready.next.rest.clone()).filter(|rest| *rest != self.live.pin().rest);
         let (now, after) = (SystemTime::now(), since.elapsed().unwrap_or_default());
         for reason in &reasons {
             tracing::error!(%generation, %hash, reason, ?after, "the new configuration is rolled back");
@@ -256,20 +233,19 @@ impl Reloader {
         }
         retired.add(ready.next);
         self.metrics.candidate.stands(None);
-        let cause = reasons.first().cloned().unwrap_or_default();
-        let note = Reason::RolledBack { hash: hash.to_string(), cause };
-        self.staging.note = Some(self.staging.readiness.note(note));
+        self.note_rolled_back(&hash, &reasons);
         self.staging.memory.add(RolledBack {
             hash: hash.clone(),
             at: unix_seconds(now),
             reasons: reasons.clone(),
+            rest,
+            is_mixed: false,
         });
         self.remember();
         let loaded_at = inbox.last.borrow().loaded_at;
         self.tell(trigger, ReloadOutcome::RolledBack { hash, reasons }, loaded_at, inbox);
     }
 
-    /// Takes the candidate away, where one stands, and not because of what it did.
     /// Takes a candidate away that only an override has let in; that is over.
     pub(super) fn withdraw_overridden(&mut self, retired: &mut Retired) {
         let lifted = self.staging.standing.as_ref().and_then(|staged| staged.ready.lifted.as_ref());
@@ -278,9 +254,15 @@ impl Reloader {
         }
     }
 
+    /// Takes the candidate away, where one stands, and not because of what it did.
     pub(super) fn withdraw(&mut self, why: &str, retired: &mut Retired) {
         let Some(staged) = self.staging.standing.take() else { return };
         self.stand(None);
+        self.end(staged, why, retired);
+    }
+
+    /// Says that a trial is over before it was whole.
+    pub(super) fn end(&mut self, staged: Staged, why: &str, retired: &mut Retired) {
         let next = staged.ready.next;
         tracing::warn!(generation = %next.generation, why, "the new configuration is withdrawn before it was whole");
         self.metrics.candidate.stands(None);
@@ -316,6 +298,8 @@ impl Reloader {
                 ends: SystemTime::now() + left,
                 requests,
                 failed,
+                cells: staged.seen.cells().map(cell_report).collect(),
+                beside: self.live.pin().generation,
             })
         });
         // Receivers live in the admin plane; without one nobody looks.
@@ -360,7 +344,7 @@ impl Reloader {
         ReloadOutcome::Applied { generation }
     }
 
-    fn stand(&self, candidate: Option<Arc<Candidate>>) {
+    pub(super) fn stand(&self, candidate: Option<Arc<Candidate>>) {
         #[expect(clippy::disallowed_methods, reason = "this is the task that lets a candidate stand")]
         self.live.try_out(candidate);
     }
@@ -370,11 +354,9 @@ impl Reloader {
         let steps = &self.boot.apply.as_ref()?.steps;
         steps.get(position).map(|step| (*step, steps.len()))
     }
+}
 
-    fn remember(&self) {
-        let saved = self.state.write(|| self.staging.memory.save(&self.boot.state_dir));
-        if let Some(Err(error)) = saved {
-            tracing::error!(%error, "a restart will not know which configurations were rolled back");
-        }
-    }
+fn cell_report((cell, (with, without)): (&Label, &(CellStats, CellStats))) -> CellReport {
+    let counted = |of: &CellStats| Counted { requests: of.requests, failed: of.failed, denied: of.denied };
+    CellReport { cell: cell.clone(), with: counted(with), without: counted(without) }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::policy::canary::Sample;
+use crate::policy::canary::{Ending, Sample};
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::Role;
@@ -117,18 +117,29 @@ impl RequestEvent {
     }
 
     /// What it says of its cell, and of the generation that served it. Failed is what the client saw fail because of us
-    /// or of the cell; one that went away before an answer had begun says how long it waited.
+    /// or of the cell; one that went away before an answer had begun says how long it waited. What came of a move or of
+    /// the end of this process says nothing of a cell.
     pub fn sample(&self) -> Sample {
-        let by_us = self.refusal.map_or(0, Refusal::status);
-        let cut = matches!(self.end, End::CellGone | End::TimedOut) && self.upgrade == Upgrade::None;
-        let is_failed = by_us >= 500 || self.status >= 500 || cut;
+        let by_move_or_drain = matches!(self.end, End::Drain | End::Moved)
+            || matches!(self.refusal, Some(Refusal::AccountMoving | Refusal::CutByMove | Refusal::Drain));
+        let ending = self.ending();
         let waited = self.timings.first_byte.unwrap_or(self.timings.total);
+        let says = !ending.is_failed() && self.timings.held.is_none();
+        Sample { cell: self.cell().filter(|_| !by_move_or_drain), ending, latency: says.then_some(waited) }
+    }
+
+    fn ending(&self) -> Ending {
         let decided = self.decision.as_ref().map(|decision| &decision.verdict);
-        Sample {
-            cell: self.cell(),
-            is_failed,
-            is_refused: matches!(decided, Some(Verdict::Refuse(_))),
-            latency: (!is_failed).then_some(waited),
+        let cut = matches!(self.end, End::CellGone | End::TimedOut) && self.upgrade == Upgrade::None;
+        match (self.refusal, self.status) {
+            _ if matches!(decided, Some(Verdict::Refuse(_))) => Ending::Refused,
+            (Some(Refusal::CellUnreachable(_)), _) => Ending::Unreached,
+            (Some(refusal), _) if refusal.status() >= 500 => Ending::Failed,
+            (_, 500..) => Ending::Failed,
+            _ if cut => Ending::Failed,
+            // The cell's own answer; 499 is no answer at all.
+            (None, 400..=498) => Ending::Denied,
+            _ => Ending::Served,
         }
     }
 

@@ -24,7 +24,7 @@ use super::labels::{
 use super::meters::{CellMeters, Meters, increment, upstream_cut};
 use super::move_meters::MoveMeters;
 use super::registry::Registry;
-pub use super::writers::{AccessLogMeters, BooksMeters};
+pub use super::writers::{AccessLogMeters, BooksMeters, TrailMeters};
 
 /// How many generations keep ready handles. A request of an older one (a stream that has outlived
 /// this many reloads) is counted as well, by way of a slower look-up.
@@ -278,16 +278,12 @@ impl Metrics {
 
     /// The handles of the books.
     pub fn books(&self) -> BooksMeters {
-        let dropped = |reason| self.registry.counter(&families::BOOKS_DROPPED, &[("reason", reason)]);
-        let flushes = |result| self.registry.counter(&families::BOOKS_FLUSHES, &[("result", result)]);
-        BooksMeters {
-            queue_full: dropped("queue"),
-            overflow: dropped("overflow"),
-            lost: dropped("lost"),
-            flushed: flushes("ok"),
-            failed: flushes("failed"),
-            last_flush: self.registry.gauge(&families::BOOKS_LAST_FLUSH, &[]),
-        }
+        BooksMeters::new(&self.registry)
+    }
+
+    /// The handles of the audit trail.
+    pub fn trail(&self) -> TrailMeters {
+        TrailMeters::new(&self.registry)
     }
 
     /// The exposition page, with the gauges that are read off the live snapshot and the clock.
@@ -680,7 +676,7 @@ mod tests {
         let metrics = Metrics::new();
         let snapshot = snapshot(1);
         metrics.prepare(&snapshot);
-        let _ = (metrics.access_log(), metrics.books());
+        let _ = (metrics.access_log(), metrics.books(), metrics.trail());
         metrics.request(&legacy_event(&snapshot));
         let page = page(&metrics);
         // The fixture has nothing that ends.

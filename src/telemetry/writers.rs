@@ -1,6 +1,10 @@
-//! The metric handles of the two writers, the access log and the books: what they wrote and what they lost.
+//! The metric handles of those that write files: what the access log and the books wrote and lost, and where the audit
+//! trail ends.
 
 use metrics::{Counter, Gauge};
+
+use super::families;
+use super::registry::Registry;
 
 /// Handles of the access log: lines written, lost because the queue was full, lost on writing.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct BooksMeters {
     pub queue_full: Counter,
     /// Legacy requests counted without detail because a window had too many different keys.
     pub overflow: Counter,
+    /// Requests on cell hosts of accounts that a window had no place for: missing in the weights of guards.
+    pub cell_hosts: Counter,
     /// Legacy requests of windows that could not be written before the process ended.
     pub lost: Counter,
     /// Windows written.
@@ -25,4 +31,44 @@ pub struct BooksMeters {
     pub failed: Counter,
     /// Unix time of the last window written.
     pub last_flush: Gauge,
+}
+
+/// What is shown of the audit trail.
+#[derive(Clone, Debug)]
+pub struct TrailMeters {
+    /// Number of its last line.
+    head: Gauge,
+    /// When that was written.
+    last_entry: Gauge,
+}
+
+impl BooksMeters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let dropped = |reason| registry.counter(&families::BOOKS_DROPPED, &[("reason", reason)]);
+        let flushes = |result| registry.counter(&families::BOOKS_FLUSHES, &[("result", result)]);
+        Self {
+            queue_full: dropped("queue"),
+            overflow: dropped("overflow"),
+            cell_hosts: dropped("cell_hosts"),
+            lost: dropped("lost"),
+            flushed: flushes("ok"),
+            failed: flushes("failed"),
+            last_flush: registry.gauge(&families::BOOKS_LAST_FLUSH, &[]),
+        }
+    }
+}
+
+impl TrailMeters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            head: registry.gauge(&families::TRAIL_HEAD, &[]),
+            last_entry: registry.gauge(&families::TRAIL_LAST_ENTRY, &[]),
+        }
+    }
+
+    /// It ends with line `seq`, written at `at` (Unix seconds); both 0 where there is none.
+    pub fn ends(&self, seq: u64, at: i64) {
+        self.head.set(seq as f64);
+        self.last_entry.set(at as f64);
+    }
 }

@@ -53,6 +53,8 @@ pub struct Trail {
     head: Option<Head>,
     /// The file as it was left. Where it is another by now, it is read again before anything is added.
     left: Option<Mark>,
+    /// The file as it was last looked at.
+    looked: Option<Option<Mark>>,
     max_file_bytes: u64,
     max_full_files: usize,
 }
@@ -79,6 +81,7 @@ impl Trail {
             state_dir: state_dir.to_owned(),
             head: None,
             left: None,
+            looked: None,
             max_file_bytes: MAX_FILE_BYTES,
             max_full_files: MAX_FULL_FILES,
         }
@@ -115,6 +118,15 @@ impl Trail {
         let head = batch.head.expect("a line was added a moment ago");
         self.head = Some(head.clone());
         Ok(head)
+    }
+
+    /// The end of what is on the disk, where that is neither as this process has left it nor as it was at the last look:
+    /// somebody else has written there, or taken away. Costs the system's word for the file where nothing has happened.
+    pub fn look(&mut self) -> Option<Result<Checked, TrailError>> {
+        let there = Mark::at(&self.path());
+        let is_news = self.left.is_some() && there != self.left && self.looked != Some(there);
+        self.looked = Some(there);
+        is_news.then(|| self.read_end())
     }
 
     /// Reads the end of the trail, and says in lines of their own what is wrong with it.

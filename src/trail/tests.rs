@@ -266,3 +266,21 @@ fn garbage_is_said_and_nothing_of_it_is_lost() {
     assert!(fs::read(&path).unwrap().starts_with(b"{\"at\":1"));
     assert!(dir.path().join("audit-000001.jsonl").symlink_metadata().is_err());
 }
+
+#[test]
+fn whoever_looks_sees_once_that_the_file_is_another() {
+    let dir = five();
+    let mut trail = Trail::new(dir.path());
+    assert!(trail.look().is_none(), "nothing to compare with");
+    trail.append(AT, reload(6)).unwrap();
+    assert!(trail.look().is_none());
+    let all = lines(dir.path());
+    rewrite(dir.path(), &all[..3]);
+    let found = trail.look().unwrap().unwrap();
+    assert_eq!((found.head.unwrap().seq, found.last_at.as_deref()), (3, Some("2026-11-20T00:00:00Z")));
+    assert!(trail.look().is_none(), "that was said");
+    fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!(trail.look().unwrap().unwrap().head, None);
+    trail.append(AT, reload(7)).unwrap();
+    assert!(trail.look().is_none());
+}

@@ -1,5 +1,6 @@
-//! Broken configurations, ten thousand of them with `CELLGATE_TEST_LONG=1`: no panic, nothing of them is believed, and every message says in which file,
-//! in which line and under which key.
+//! Broken configurations, ten thousand of them: no panic, nothing of them is believed, and every message says in which
+//! file, in which line and under which key it is. A file that is wrong as a whole has no line ([`WHOLE`]), and what cannot
+//! be read as YAML or as a row has no key ([`NO_KEY`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,14 @@ use fastrand::Rng;
 use super::{NOW, example, lines};
 use crate::breaking::broken;
 
-/// How many of each of the two configurations: a few seconds unoptimised. `CELLGATE_TEST_LONG=1` reads ten times as
-/// many, in a minute.
-const EACH: usize = 500;
+/// How many of each configuration, ten thousand together: most are of the smallest, for what they cost is reading YAML
+/// unoptimised. `CELLGATE_TEST_LONG=1` reads ten times as many.
+const OF_EXAMPLE: usize = 400;
+const OF_SEEDS: usize = 1_600;
+const OF_SMALL: usize = 8_000;
+
+/// Each with a seed of its own, on threads of their own.
+const PARTS: u64 = 4;
 
 /// What is wrong with a file as a whole, and so has no line.
 const WHOLE: [&str; 4] =
@@ -54,33 +60,83 @@ fn rich() -> Sources {
     }
 }
 
-#[test]
-fn whatever_is_broken_is_refused_with_file_line_and_key() {
-    let each = if std::env::var_os("CELLGATE_TEST_LONG").is_some() { EACH * 10 } else { EACH };
-    let (mut kinds, mut faults) = (BTreeSet::new(), BTreeMap::new());
-    for (name, good) in [("the example", example()), ("the seeds", rich())] {
-        assert_eq!(parse_all(&good, NOW).err().map(|problems| lines(&problems)), None, "{name} is sound");
-        let mut rng = Rng::with_seed(4);
-        let (mut bad, mut sound) = (0, 0);
-        while bad < each {
-            let (sources, how) = broken(&good, &mut rng);
-            let Err(problems) = parse_all(&sources, NOW) else {
-                sound += 1;
-                assert!(sound < each, "{name}: most of what is broken is refused");
-                continue;
-            };
-            bad += 1;
-            assert!(!problems.is_empty(), "{name}, {how}");
-            for problem in &problems {
-                if let Err(what) = check(problem, &sources) {
-                    faults.insert(what, format!("{name}, {how}: {problem}"));
-                }
-                kinds.insert(problem.path.split(['[', '.']).next().unwrap().to_owned());
-            }
-        }
+/// The least that serves.
+fn small() -> Sources {
+    let boot = "version: 1\nlisteners: [{ name: http, address: \"127.0.0.1:0\", protocol: http }]\n";
+    let routing = "version: 1\nguide: https://docs.example.com/moving\nsurfaces: [{ name: app }]\n\
+        schedules: [{ name: all, deprecated_since: 2026-02-01T00:00:00Z, sunset_at: 2026-11-01T00:00:00Z }]\n\
+        hosts: [{ pattern: cloud.getdbt.com, role: legacy, schedule: all }, { pattern: \"{prefix}.us1.dbt.com\", role: cell }]\n\
+        cells:\n  - { name: a, domain: us1.dbt.com, groups: [{ endpoints: [\"127.0.0.1:7101\"] }] }\n\
+        identify: { paths: [{ path: \"/api/v2/accounts/{account}\" }] }\n\
+        accounts: { file: accounts.csv }\nenvironments: { file: environments.csv }\n";
+    let accounts = "account,prefixes,cell\n12345,acme ab123,a\n26228,,a\n";
+    let files = [("accounts.csv", accounts), ("environments.csv", "environment,account\n88991,12345\n")];
+    Sources {
+        boot_file: None,
+        folder: PathBuf::new(),
+        boot: Ok(boot.into()),
+        routing: Ok(routing.into()),
+        files: files.map(|(name, text)| (name.into(), Ok(text.into()))).into_iter().collect(),
     }
+}
+
+/// What problems were about, and what was wrong with messages: with a message for each.
+type Found = (BTreeSet<String>, BTreeMap<&'static str, String>);
+
+#[test]
+#[allow(clippy::print_stdout)] // How long it took.
+fn whatever_is_broken_is_refused_with_file_line_and_key() {
+    let times = if std::env::var_os("CELLGATE_TEST_LONG").is_some() { 10 } else { 1 };
+    let started = std::time::Instant::now();
+    let mut found = Found::default();
+    for (name, good, count) in [
+        ("the example", example(), OF_EXAMPLE),
+        ("the seeds", rich(), OF_SEEDS),
+        ("the small one", small(), OF_SMALL),
+    ] {
+        assert_eq!(parse_all(&good, NOW).err().map(|problems| lines(&problems)), None, "{name} is sound");
+        let each = count / PARTS as usize * times;
+        // The same configurations on whatever machine.
+        std::thread::scope(|scope| {
+            let part = |seed| {
+                let good = &good;
+                scope.spawn(move || read_broken(name, good, seed, each))
+            };
+            let parts: Vec<_> = (0..PARTS).map(part).collect();
+            for part in parts {
+                let (kinds, faults) = part.join().unwrap();
+                found.0.extend(kinds);
+                found.1.extend(faults);
+            }
+        });
+        println!("{} broken ones of {name} after {:.1?}", each * PARTS as usize, started.elapsed());
+    }
+    let (kinds, faults) = found;
     assert_eq!(faults, BTreeMap::new());
     assert!(kinds.len() > 30, "{kinds:?}");
+}
+
+/// Reads so many broken ones.
+fn read_broken(name: &str, good: &Sources, seed: u64, count: usize) -> Found {
+    let (mut rng, mut found) = (Rng::with_seed(seed), Found::default());
+    let (mut bad, mut sound) = (0, 0);
+    while bad < count {
+        let (sources, how) = broken(good, &mut rng);
+        let Err(problems) = parse_all(&sources, NOW) else {
+            sound += 1;
+            assert!(sound < count, "{name}: most of what is broken is refused");
+            continue;
+        };
+        bad += 1;
+        assert!(!problems.is_empty(), "{name}, {how}");
+        for problem in &problems {
+            if let Err(what) = check(problem, &sources) {
+                found.1.insert(what, format!("{name}, {how}: {problem}"));
+            }
+            found.0.insert(problem.path.split(['[', '.']).next().unwrap().to_owned());
+        }
+    }
+    found
 }
 
 /// A problem says where, and on one line what is wrong and what would be right.

@@ -2,7 +2,7 @@
 //! with a message that says so, and nothing is waited for.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cellgate::config::{Problem, parse_all};
@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::NOW;
 use super::loading::folder;
-use crate::bad_files::{CASES, said};
+use crate::bad_files::{CASES, as_config_map, said};
 
 fn problems(root: &Path) -> Vec<String> {
     let problem = |problem: &Problem| said(&problem.file, &problem.path, &problem.what, &problem.expected);
@@ -69,23 +69,10 @@ fn without_privileges<T: Send>(look: impl FnOnce() -> T + Send) -> T {
 fn a_folder_as_kubernetes_mounts_it_is_read_through_its_links() {
     let root = folder();
     let config = root.path().join("config");
-    let data = config.join("..2026_11_20_00_00_00.1");
-    fs::create_dir(&data).unwrap();
-    for entry in [
-        "boot.yaml",
-        "cellgate.yaml",
-        "accounts.csv",
-        "clients.yaml",
-        "credentials.csv",
-        "environments.csv",
-        "keys",
-    ] {
-        fs::rename(config.join(entry), data.join(entry)).unwrap();
-        symlink(format!("..data/{entry}"), config.join(entry)).unwrap();
-    }
-    symlink("..2026_11_20_00_00_00.1", config.join("..data")).unwrap();
+    let version = "..2026_11_20_00_00_00.1";
+    as_config_map(&config, version);
     assert_eq!(problems(root.path()), [""; 0]);
-    fs::rename(&data, config.join("elsewhere")).unwrap();
+    fs::rename(config.join(version), config.join("elsewhere")).unwrap();
     let gone = ["boot.yaml", "cellgate.yaml"].map(|file| {
         format!("{file}: the file cannot be read: No such file or directory (os error 2); expected a file that cellgate can read")
     });

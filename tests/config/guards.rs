@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use cellgate::config::boot::Boot;
 use cellgate::config::diff::Rows;
+use cellgate::config::diff::moves::Noted;
+use cellgate::config::diff::rows::RowChanges;
 use cellgate::config::guard::{Change, Guard, Guards, Mode, Objection, judge};
 use cellgate::config::{Config, Diff, Sources, Traffic, diff, parse_all, parse_boot, weigh};
 use cellgate::policy::ids::{AccountId, Label};
@@ -96,6 +98,104 @@ fn accounts_may_go_up_to_a_count_and_a_share() {
             "3 accounts of 10 (30 %) are removed; at most 2 and 100 % may be, or 0".to_owned()
         )]
     );
+}
+
+/// Of one of the two tables: rows that go, and rows that lead to another account.
+fn rows(removed: usize, repointed: usize, of: usize) -> RowChanges {
+    let noted = |count| Noted { count, first: vec!["first".to_owned(); count.min(1)] };
+    let rows = Rows { before: of, after: of - removed };
+    let (removed, repointed) = (noted(removed), noted(repointed));
+    RowChanges { rows, removed, repointed, ..RowChanges::default() }
+}
+
+#[test]
+fn environments_and_credentials_may_go_as_accounts_may_and_hardly_ever_lead_elsewhere() {
+    let by_default = guards("{}");
+    let (removed, repointed) = (Guard::RowsRemoved, Guard::RowsRepointed);
+    for (changes, expect) in [
+        (rows(1_000, 0, 1_000_000), None),
+        (rows(1_001, 0, 1_000_000), Some(removed)),
+        (rows(501, 0, 50_000), Some(removed)),
+        (rows(10, 0, 20), None),
+        (rows(11, 0, 20), Some(removed)),
+        (rows(0, 10, 1_000_000), None),
+        (rows(0, 11, 1_000_000), Some(repointed)),
+        (rows(0, 1, 100), None),
+        (rows(0, 1, 99), Some(repointed)),
+    ] {
+        let in_environments = Diff { environments: changes.clone(), ..Diff::default() };
+        let in_credentials = Diff { credentials: changes.clone(), ..Diff::default() };
+        for diff in [in_environments, in_credentials] {
+            let found: Vec<Guard> = against(&by_default, &diff).into_iter().map(|(guard, _)| guard).collect();
+            assert_eq!(found, Vec::from_iter(expect), "{changes:?}");
+        }
+    }
+    let both = Diff { environments: rows(0, 8, 1_000), credentials: rows(0, 8, 1_000), ..Diff::default() };
+    assert!(against(&by_default, &both).is_empty(), "each table by itself");
+    let strict = guards("{ rows_removed: { most: 0, free: 0 }, rows_repointed: { most: 0 } }");
+    assert_eq!(
+        against(&strict, &Diff { credentials: rows(1, 1, 1_000), ..Diff::default() }),
+        [
+            (removed, "1 credentials of 1000 (0.1 %) are removed; at most 0 and 1 % may be, or 0: first".to_owned()),
+            (
+                repointed,
+                "1 credentials of 1000 (0.1 %) are re-pointed to another account; at most 0 and 1 % may be, or 0: first"
+                    .to_owned()
+            ),
+        ]
+    );
+}
+
+#[test]
+fn rows_of_the_tables_are_told_by_what_becomes_of_them() {
+    let before = config(|_| {});
+    let after = config(|sources| {
+        let environments = sources.files.get_mut("environments.csv").unwrap();
+        *environments = Ok(swapped(environments.as_deref().unwrap()));
+    });
+    let found = diff(&before, &after);
+    assert!(found.credentials.is_empty() && !found.is_empty());
+    let words: Vec<_> = found.environments.by_word().map(|(word, noted)| (word, noted.count)).collect();
+    assert_eq!(words, [("removed", 1), ("re-pointed", 1), ("added", 1)]);
+    let said = found.to_string();
+    assert!(said.contains("1 environments re-pointed: "), "{said}");
+    let objections = against(&guards("{}"), &found);
+    assert_eq!(objections.len(), 1, "{objections:?}");
+    assert_eq!(objections[0].0, Guard::RowsRepointed);
+    assert!(objections[0].1.contains("(account "), "{objections:?}");
+    // The same rows in another order are the same table.
+    let turned = config(|sources| {
+        let credentials = sources.files.get_mut("credentials.csv").unwrap();
+        let text = String::from_utf8(credentials.clone().unwrap()).unwrap();
+        let mut rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        rows[1..].reverse();
+        *credentials = Ok((rows.join("\n") + "\n").into_bytes());
+    });
+    assert!(before.hash != turned.hash && diff(&before, &turned).credentials.is_empty());
+}
+
+/// A table of environments with the first row gone, the second of another account, and a new one at the end.
+fn swapped(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let mut lines: Vec<String> =
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    drop(lines.remove(1));
+    let (key, account) = lines[1].split_once(',').map(|(key, of)| (key.to_owned(), of.to_owned())).unwrap();
+    lines[1] = format!("{key},{}", if account == "1001" { "41007" } else { "1001" });
+    lines.push(format!("987654321,{account}"));
+    (lines.join("\n") + "\n").into_bytes()
+}
+
+#[test]
+fn a_row_that_leads_away_from_a_protected_cell_is_a_loss_of_it() {
+    let watching = guards("{ rows_repointed: { mode: 'off' }, protected_cells: { names: [us1] } }");
+    let from = |cell: &str| {
+        let repointed_from = BTreeMap::from([(cell.into(), 2)]);
+        Diff { credentials: RowChanges { repointed_from, ..rows(0, 2, 1_000) }, ..Diff::default() }
+    };
+    let what: Vec<String> = against(&watching, &from("us1")).into_iter().map(|(_, what)| what).collect();
+    assert_eq!(what, ["the protected cell us1 loses 2 credentials that are re-pointed to another account"]);
+    assert!(against(&watching, &from("us2")).is_empty());
 }
 
 #[test]
@@ -302,6 +402,12 @@ fn no_bound_can_be_loosened_unseen() {
         ("accounts_moved", "most: 1001"),
         ("accounts_moved", "percent: 2"),
         ("accounts_moved", "free: 11"),
+        ("rows_removed", "most: 1001"),
+        ("rows_removed", "percent: 2"),
+        ("rows_removed", "free: 11"),
+        ("rows_repointed", "most: 11"),
+        ("rows_repointed", "percent: 2"),
+        ("rows_repointed", "free: 1"),
         ("table_size", "rows: 5000001"),
         ("table_size", "growth_percent: 101"),
         ("traffic", "percent: 6"),

@@ -17,6 +17,7 @@ mod loading;
 mod mistakes;
 mod move_guards;
 mod moves;
+mod moves_alone;
 mod moving;
 #[path = "../support/ocsp.rs"]
 mod ocsp;

@@ -64,17 +64,23 @@ fn a_table_of_moves_that_the_account_table_contradicts_is_half_of_a_change() {
 
 #[test]
 fn mistakes_in_rows_and_keys_are_told() {
-    let row = |row: &str, expect: &str| refused(&format!("{row}\n"), "", expect);
-    row("70403103966603,cell-1,cell-2,hold,1", "state: found \"hold\"; expected prepare, holding or flipped");
-    row(
-        "70403103966603,cell-1,cell-2,prepare,0",
-        "epoch: found \"0\"; expected how often the account was moved",
-    );
-    row("70403103966603,cell-1,cell-2,prepare,+1", "epoch: found \"+1\"");
-    row("70403103966603,cell-1,cell-4,prepare,1", "to: there is no cell \"cell-4\"");
-    row("70403103966603,cell-1,cell-1,prepare,1", "moves from \"cell-1\" to itself");
-    row("7,cell-1,cell-2,prepare,1", "account: account 7 has no row");
-    row("x,cell-1,cell-2,flipped,1", "account: found \"x\"");
+    for (row, expect) in [
+        (
+            "70403103966603,cell-1,cell-2,hold,1",
+            "state: found \"hold\"; expected prepare, holding or flipped",
+        ),
+        (
+            "70403103966603,cell-1,cell-2,prepare,0",
+            "epoch: found \"0\"; expected how often the account was moved",
+        ),
+        ("70403103966603,cell-1,cell-2,prepare,+1", "epoch: found \"+1\""),
+        ("70403103966603,cell-1,cell-4,prepare,1", "to: there is no cell \"cell-4\""),
+        ("70403103966603,cell-1,cell-1,prepare,1", "moves from \"cell-1\" to itself"),
+        ("7,cell-1,cell-2,prepare,1", "account: account 7 has no row"),
+        ("x,cell-1,cell-2,flipped,1", "account: found \"x\""),
+    ] {
+        refused(&format!("{row}\n"), "", expect);
+    }
     let twice = format!("{AB123},cell-1,cell-2,prepare,1\n{AB123},cell-1,cell-3,prepare,1\n");
     refused(&twice, "", "moves.csv:3: account: account 70403103966603 is already in line 2");
     refused(

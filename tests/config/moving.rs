@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cellgate::config::advance::{Next, Replica, Reported, Standing, advance, lagging, open, standing};
+use cellgate::config::advance::{
+    Next, Replica, Reported, Standing, advance, lagging, open, same_process, standing,
+};
 use cellgate::config::headroom::{counted, headroom, rates};
 use cellgate::config::moving::{Changed, Listed, announce, carry_on, listed, take_back};
 use cellgate::config::{Config, Problem, Sources, parse_all};
@@ -49,14 +51,15 @@ fn a_list_names_accounts_by_id_or_prefix_and_all_its_mistakes_are_told() {
     let found = list("\u{feff}# Wave 3\r\n70403103966603  # the first\r\n\r\nhooli\n  1001\n", &config);
     let found: Vec<_> = found.iter().map(|of| (of.account.value(), of.line)).collect();
     assert_eq!(found, [(AB123, 2), (2044, 4), (1001, 5)]);
-    let wrong = "1001\nmt001\n7\nnobody\n99999999999999999999999\n1001 2044\n";
+    let wrong = "1001\nmt001\n7\nnobody\n99999999999999999999999\n1001 2044\n1001\n";
     assert_eq!(
         told(listed("list", wrong.as_bytes(), &config)),
-        "list:2: account 1001 is already in line 1; expected each account once\n\
+        "list:2: \"mt001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes\n\
          list:3: \"7\" names no account; expected an id or a prefix of the account table\n\
          list:4: \"nobody\" names no account; expected an id or a prefix of the account table\n\
          list:5: \"99999999999999999999999\" names no account; expected an id or a prefix of the account table\n\
-         list:6: \"1001 2044\" names no account; expected an id or a prefix of the account table\n"
+         list:6: \"1001 2044\" names no account; expected an id or a prefix of the account table\n\
+         list:7: \"1001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes\n"
     );
     assert!(told(listed("list", b"# nothing\n", &config)).contains("it names no account"));
 }
@@ -103,7 +106,7 @@ fn what_cannot_be_announced_is_refused_with_its_line() {
     );
     assert_eq!(
         told(announced(&before, "2044\n", "cell-4")),
-        "--to: there is no cell \"cell-4\"; expected a cell of cellgate.yaml (did you mean \"cell-1\"?)\n"
+        "--to: there is no cell \"cell-4\"; expected cell-1, cell-2, cell-3 or shared (did you mean \"cell-1\"?)\n"
     );
     let said = told(announced(&example(), "2044\n", "cell-1"));
     assert!(said.contains("it has no table of moves") && said.contains("moves:"), "{said}");
@@ -128,8 +131,8 @@ fn a_move_is_taken_back_until_it_is_flipped_and_its_epochs_are_kept() {
     assert_eq!(standing(&again.config, id(2044)).unwrap().epoch, 3);
     assert_eq!(
         told(back("9002\n41007\n")),
-        "list:1: account 9002 is flipped to shared, and its newest writes are there; expected a new move, back to where \
-         it was\nlist:2: account 41007 is not on its way; expected an account that is\n"
+        "list:1: account 9002 is flipped to shared, and its newest writes are there; expected an account that is on its \
+         way; cellgate move --accounts FILE --to CELL moves it back\nlist:2: account 41007 is not on its way; expected an account that is\n"
     );
 }
 
@@ -143,7 +146,23 @@ fn answer(hash: &str, moves: &[(u64, &str, u32, u64)]) -> String {
         )
     });
     let rows: Vec<String> = rows.collect();
-    format!(r#"{{"generation":12,"hash":"{hash}","moves":[{}]}}"#, rows.join(","))
+    format!(
+        r#"{{"process":"{PROCESS}","predecessors":[],"generation":12,"hash":"{hash}","moves":[{}]}}"#,
+        rows.join(",")
+    )
+}
+
+/// Which process has answered.
+const PROCESS: &str = "00000000000000aa";
+
+/// The same where these have been followed and have not ended.
+fn drains(answer: &str, processes: &str) -> String {
+    answer.replace("\"predecessors\":[]", &format!("\"predecessors\":[{processes}]"))
+}
+
+/// The same answer, with this hash on trial.
+fn on_trial(answer: &str, hash: &str) -> String {
+    answer.replacen("\"moves\"", &format!("\"candidate\":\"{hash}\",\"moves\""), 1)
 }
 
 fn replica(name: &str, answer: &str) -> Replica {
@@ -177,6 +196,9 @@ fn the_next_state_waits_for_every_replica_and_for_every_write() {
         ),
         (MoveState::Holding, answer(HASH, &[(123, "holding", 1, 0)]), "flipped"),
         (MoveState::Holding, answer(&other, &[(123, "holding", 1, 0)]), has),
+        // What is on trial there has its moves in force already.
+        (MoveState::Holding, on_trial(&answer(&other, &[(123, "holding", 1, 0)]), HASH), "flipped"),
+        (MoveState::Holding, on_trial(&answer(&other, &[(123, "holding", 1, 0)]), &other), has),
         (
             MoveState::Holding,
             answer(HASH, &[(123, "holding", 1, 2)]),
@@ -186,6 +208,16 @@ fn the_next_state_waits_for_every_replica_and_for_every_write() {
             MoveState::Holding,
             answer(HASH, &[(123, "holding", 1, 1)]),
             "replica b has 1 write of account 123 at us-mt",
+        ),
+        (
+            MoveState::Prepare,
+            drains(&answer(HASH, &[(123, "prepare", 1, 0)]), "7"),
+            "replica b: its predecessor (process 7) has not ended",
+        ),
+        (
+            MoveState::Holding,
+            drains(&answer(HASH, &[(123, "holding", 1, 0)]), "7,8"),
+            "replica b: its predecessors (processes 7, 8) have not ended",
         ),
         (MoveState::Holding, answer(HASH, &[]), "replica b has these files and says nothing of account 123"),
         (
@@ -211,6 +243,27 @@ fn the_next_state_waits_for_every_replica_and_for_every_write() {
 }
 
 #[test]
+fn two_replicas_that_are_one_process_are_noticed() {
+    let one = answer(HASH, &[]);
+    let other = one.replace(PROCESS, "00000000000000bb");
+    let twice = |answers: [&str; 3]| {
+        let replicas = ["a", "b", "c"].into_iter().zip(answers).map(|(name, answer)| replica(name, answer));
+        let replicas: Vec<Replica> = replicas.collect();
+        same_process(&replicas).map(|(first, second)| format!("{first} {second}"))
+    };
+    assert_eq!(twice([&one, &other, "no answer"]), None);
+    assert_eq!(twice(["no answer", "no answer", &one]), None, "nobody knows who they are");
+    assert_eq!(twice([&one, &other, &one]).as_deref(), Some("a c"));
+}
+
+#[test]
+fn a_finished_move_whose_cell_is_no_more_is_read_too() {
+    let said = answer(HASH, &[(5, "flipped", 1, 1)]).replace("\"us1\"", "null");
+    let said = Reported::parse(said.as_bytes()).unwrap();
+    assert_eq!(&*said.moves[&id(5)].of.to, "-");
+}
+
+#[test]
 fn what_is_not_whole_and_plain_is_no_answer() {
     let good = answer(HASH, &[(123, "holding", 1, 0)]);
     assert!(Reported::parse(good.as_bytes()).is_ok());
@@ -221,8 +274,12 @@ fn what_is_not_whole_and_plain_is_no_answer() {
         (good[..good.len() - 1].to_owned(), "is not what GET /moves of this version says"),
         (good.replace("\"writes_at_old_cell\":0", "\"writes_at_old_cell\":-1"), "is not what GET /moves"),
         (good.replace("\"writes_at_old_cell\":0,", ""), "is not what GET /moves"),
+        (good.replace("\"predecessors\":[],", ""), "is not what GET /moves of this version says"),
+        (good.replace(PROCESS, ""), "names no process"),
+        (good.replace(PROCESS, "00000000000000AA"), "names no process"),
         (good.replace(HASH, "9c2e"), "names no configuration hash"),
         (good.replace(HASH, &HASH.to_uppercase()), "names no configuration hash"),
+        (on_trial(&good, "9c2e"), "names no configuration hash"),
         (good.replace("\"123\"", "\"0x7b\""), "has a move that cannot be read: 0x7b"),
         (good.replace("\"holding\"", "\"held\""), "has a move that cannot be read: held"),
         (good.replace("\"epoch\":1", "\"epoch\":0"), "has a move that cannot be read: epoch 0"),
@@ -280,7 +337,10 @@ fn a_target_must_bear_who_comes_with_its_largest_zone_gone() {
     let few = [(id(1001), 9_999)];
     assert_eq!(headroom(&config, cell, &[id(1001)], load.as_ref(), Some(&few)).movers, None);
     let unknown = headroom(&config, cell, &[id(1001)], None, Some(&books));
-    assert!(!unknown.is_exceeded() && unknown.to_string().contains("no replica was asked"), "{unknown}");
+    assert!(
+        !unknown.is_exceeded() && unknown.to_string().contains("not every replica has told it"),
+        "{unknown}"
+    );
     let config = groups([&rps(100), ""]);
     let cell = config.cells.iter().find(|cell| cell.name.as_str() == "cell-1").unwrap();
     let undeclared = headroom(&config, cell, &[id(1001)], load.as_ref(), Some(&books));

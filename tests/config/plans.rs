@@ -1,9 +1,15 @@
 //! Plans as data: one digest for one change, and texts that say all of it.
 
 use cellgate::config::diff::Rows;
+use cellgate::config::diff::moves::Noted;
+use cellgate::config::diff::rows::RowChanges;
 use cellgate::config::guard::{Guard, Mode, Objection};
 use cellgate::config::plan::{Plan, Verdict};
 use cellgate::config::{Diff, Traffic};
+
+fn noted(count: usize, first: &str) -> Noted {
+    Noted { count, first: vec![first.to_owned()] }
+}
 
 fn plan() -> Plan {
     let mut diff = Diff { rows: Rows { before: 1_000_000, after: 999_988 }, ..Diff::default() };
@@ -14,6 +20,14 @@ fn plan() -> Plan {
     diff.accounts_moved = [(("us-mt".into(), "us1".into()), 1_204)].into();
     diff.accounts_removed = [("us1".into(), 12)].into();
     diff.accounts_added = [("us1".into(), 1)].into();
+    diff.environments =
+        RowChanges { rows: Rows { before: 9, after: 10 }, added: noted(1, "31"), ..RowChanges::default() };
+    diff.credentials = RowChanges {
+        rows: Rows { before: 2_000, after: 1_500 },
+        removed: noted(500, "0123456789ab"),
+        repointed: noted(1, "abababababab (account 1 -> 2)"),
+        ..RowChanges::default()
+    };
     let what = "cells that served are gone: us2".to_owned();
     Plan {
         fleet: Some("prod".into()),
@@ -56,7 +70,7 @@ fn the_digest_is_of_what_changes_alone() {
     assert!(same(&|plan| plan.objections.clear()));
     assert!(same(&|plan| plan.boot.clear()));
     assert!(same(&|plan| plan.fleet = None));
-    let changes: [&dyn Fn(&mut Plan); 9] = [
+    let changes: [&dyn Fn(&mut Plan); 11] = [
         &|plan| plan.base = "c".into(),
         &|plan| plan.candidate = "c".into(),
         &|plan| plan.diff.cells.removed.clear(),
@@ -65,6 +79,8 @@ fn the_digest_is_of_what_changes_alone() {
         &|plan| plan.diff.accounts_moved.clear(),
         &|plan| plan.diff.accounts_changed = 1,
         &|plan| plan.diff.rows.after = 1,
+        &|plan| plan.diff.environments = RowChanges::default(),
+        &|plan| plan.diff.credentials.repointed.first.clear(),
         &|plan| plan.diff.listeners_removed = vec!["http".into()],
     ];
     for (number, change) in changes.into_iter().enumerate() {
@@ -82,4 +98,13 @@ fn a_plan_ends_in_one_of_three_ways() {
     assert_eq!(plan.verdict(), Verdict::Changes, "boot.yaml differs");
     plan.boot.clear();
     assert_eq!(plan.verdict(), Verdict::Nothing);
+}
+
+#[test]
+fn a_plan_without_rows_of_tables_keeps_the_digest_it_always_had() {
+    let mut plan = plan();
+    (plan.diff.environments, plan.diff.credentials) = Default::default();
+    let view = serde_json::to_value(plan.view()).unwrap();
+    assert!(view.get("environments").is_none() && view.get("credentials").is_none(), "{view}");
+    assert_eq!(plan.digest(), "8b6ac8f3cd9319e9f1de087b32eea4346081c6ef1d77ebda44cf045540d07150");
 }

@@ -258,3 +258,28 @@ fn the_way_back_leaves_every_account_where_it_is() {
     assert!(said(&cellgate(&folder, &["history"]), 0).contains("cell-1 is gone"));
     assert!(folder.read("config/cellgate.yaml").contains("127.0.0.1:7101"));
 }
+
+#[test]
+fn the_head_of_the_trail_is_a_metric_that_falls_when_lines_are_taken_away() {
+    let folder = folder();
+    let process = Process::start(&folder);
+    let metric = |name: &str| -> f64 {
+        let text = raw_http::page(process.admin(), "/metrics").text();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
+    };
+    let head = || metric("cellgate_audit_trail_head ");
+    let said_at = || metric("cellgate_audit_trail_last_entry_timestamp_seconds ");
+    assert_eq!(head(), 1.0, "the start");
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    applied(&process, &folder, 2);
+    let lines = shown(&folder);
+    assert_eq!(head(), lines.len() as f64);
+    let now = cellgate::telemetry::wall_time::unix_seconds(std::time::SystemTime::now());
+    assert!((now - said_at() as i64) < 60, "{}", said_at());
+    // Nobody reloads: a look at the folder is enough.
+    let text = folder.read("state/audit.jsonl");
+    folder.write("state/audit.jsonl", text.split_inclusive('\n').next().unwrap());
+    let accounts = folder.read("config/accounts.csv");
+    folder.write("config/accounts.csv", &accounts);
+    eventually("the cut to be seen", || (head() == 1.0).then_some(()));
+}

@@ -149,6 +149,46 @@ fn a_fresh_replica_with_the_merged_table_answers_every_account_less_shape_as_the
 }
 
 #[test]
+fn what_was_learned_before_a_rotation_is_exported_under_the_key_that_it_matches() {
+    let fleet = Fleet::start();
+    let folder = fleet.folder();
+    let mut process = Process::start(&folder);
+    let field = |number: u64| format!("Authorization: Bearer {}", token(number));
+    assert_eq!(teach(&process, "12345", &field(1)), "cell-2");
+    // The new key first; the old one stays until its rows have gone.
+    folder.write("config/keys/next.key", &"5a".repeat(32));
+    let demo = "      - { id: demo, file: keys/demo-fingerprint.key, allow_readable: true }\n";
+    let next = demo.replace("demo", "next").replace("next-fingerprint", "next");
+    folder.edit("config/cellgate.yaml", demo, &format!("{next}{demo}"));
+    let reply = raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(teach(&process, "26228", &field(2)), "cell-3");
+    let of_process = export(&["--socket", &path(&folder, "state/admin.sock")]);
+    process.signal("TERM");
+    assert_eq!(process.ended().code(), Some(0));
+    let of_folder = export(&["--state-dir", &path(&folder, "state")]);
+    assert_eq!(text(&of_folder.stdout), text(&of_process.stdout));
+    let said = text(&of_folder.stderr);
+    assert!(said.starts_with("1 credentials of key demo, 1 credentials of key next; left out: 0"), "{said}");
+
+    let fresh = fleet.folder();
+    fresh.write("config/keys/next.key", &"5a".repeat(32));
+    fresh.edit("config/cellgate.yaml", demo, &format!("{next}{demo}"));
+    fresh.write("export.csv", &text(&of_folder.stdout));
+    let (told, _) = merge(&fresh, &[&path(&fresh, "export.csv")]);
+    assert_eq!(told["added"], 2, "{told}");
+    // By the table, and, after a restart, by what was learned: both tokens find their cells.
+    for folder in [&fresh, &folder] {
+        let process = Process::start(folder);
+        for (number, cell) in [(1, "cell-2"), (2, "cell-3")] {
+            let field = field(number);
+            let request = format!("GET /api/v2/whoami HTTP/1.1\r\nHost: cloud.getdbt.com\r\n{field}\r\n\r\n");
+            assert_eq!(answer(&process, request.as_bytes()), cell);
+        }
+    }
+}
+
+#[test]
 fn what_two_replicas_learned_for_two_accounts_is_routed_on_by_no_fresh_one() {
     let fleet = Fleet::start();
     let ours = [fleet.folder(), fleet.folder()];

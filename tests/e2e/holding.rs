@@ -80,7 +80,11 @@ fn a_replica_says_how_far_it_is_behind_both_doors() {
     let serves = |generation: u64| {
         let snapshot = world.edge.running().snapshot();
         assert_eq!(snapshot.generation.0, generation);
-        json!({ "generation": generation, "hash": snapshot.hash.to_string(), "moves": [] })
+        let process = moves(&world)["process"].clone();
+        json!({
+            "process": process, "predecessors": [], "generation": generation, "hash": snapshot.hash.to_string(),
+            "moves": [],
+        })
     };
     assert_eq!(moves(&world), serves(1));
     publish(&world, "prepare");

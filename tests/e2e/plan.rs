@@ -1,12 +1,14 @@
 //! `cellgate plan` against a folder and against a running process: what would change, what would be refused, which
 //! requests would be decided differently, and nothing is changed by it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::raw_http;
 use crate::reload::rejected::{Site, served};
 use crate::running::Folder;
 
@@ -91,6 +93,77 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
 }
 
 #[test]
+fn a_credential_of_another_account_is_told_and_refused() {
+    let site = Site::start();
+    candidate(&site.folder);
+    let (ours, theirs) = (",12345,service token", ",41007,service token");
+    site.folder.edit("next/credentials.csv", ours, theirs);
+    site.folder.edit("next/environments.csv", "88991,12345\n", "");
+    site.folder.append("next/environments.csv", "88992,12345");
+    let found = plan(&site.folder, &["--output", "json"]);
+    assert_eq!(found.status.code(), Some(3), "{}", text(&found.stderr));
+    let found = json(&found);
+    assert_eq!(
+        found["credentials"]["repointed"]["first"][0], "036e23033eb6 (account 12345 -> 41007)",
+        "{found}"
+    );
+    assert_eq!(found["environments"]["removed"], serde_json::json!({ "rows": 1, "first": ["88991"] }));
+    assert_eq!(found["environments"]["added"], serde_json::json!({ "rows": 1, "first": ["88992"] }));
+    assert_eq!(found["objections"][0]["guard"], "rows_repointed", "{found}");
+    for (output, sign) in
+        [("text", "  ~ credentials 1 re-pointed: "), ("markdown", "| ~ | credentials | 1 re-pointed: ")]
+    {
+        let said = text(&plan(&site.folder, &["--output", output]).stdout);
+        assert!(said.contains(&format!("{sign}036e23033eb6 (account 12345 -> 41007)")), "{said}");
+    }
+    site.folder.edit("config/credentials.csv", ours, theirs);
+    let reply = site.reload();
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    assert_eq!(reply.json()["objections"][0]["guard"], "rows_repointed", "{}", reply.text());
+    site.process.line("what was refused", |line| {
+        let said = line["fields"]["objection"].as_str().unwrap_or("");
+        said.contains("rows_repointed") && said.contains("036e23033eb6 (account 12345 -> 41007)")
+    });
+    assert_eq!(site.page("/config")["generation"], 1);
+}
+
+#[test]
+fn a_plan_weighs_what_accounts_make_on_their_own_addresses_too() {
+    let mut site = Site::start();
+    candidate(&site.folder);
+    site.folder.edit(
+        "next/accounts.csv",
+        "70437463654557,cd456 globex,cell-2",
+        "70437463654557,cd456 globex,cell-3",
+    );
+    let send = |host: &str, path: &str, times: usize| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let mut connection = raw_http::tcp(site.process.addr("http"));
+        for _ in 0..times {
+            let reply = raw_http::ask(&mut connection, request.as_bytes()).unwrap();
+            assert!(reply.header("x-cell").is_some(), "{}", reply.text());
+        }
+    };
+    send("cd456.us1.dbt.com", "/api/v2/accounts/70437463654557/", 30);
+    send("ab123.us1.dbt.com", "/api/v2/accounts/70403103966603/", 10);
+    site.process.signal("TERM");
+    assert_eq!(site.process.ended().code(), Some(0));
+    let found = json(&plan(&site.folder, &["--output", "json"]));
+    assert_eq!(found["traffic"], serde_json::json!({ "requests": 40, "concerned": 30 }), "{found}");
+    let said = text(&plan(&site.folder, &[]).stdout);
+    assert!(said.contains("they made 75 % of the last 7 days' 40 requests."), "{said}");
+    let mut report = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    let report = report.args(["report", "--output", "json", "--state-dir"]).arg(site.folder.path("state"));
+    let report = report.output().unwrap();
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(
+        report["totals"],
+        serde_json::json!({ "accounts": 0, "requests": 0 }),
+        "nobody used a legacy host"
+    );
+}
+
+#[test]
 fn a_plan_replays_the_access_log() {
     let site = Site::start();
     candidate(&site.folder);
@@ -111,6 +184,30 @@ fn a_plan_replays_the_access_log() {
     let missing = plan(&site.folder, &["--replay", "/nowhere/access.log"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("--replay /nowhere/access.log"), "{}", text(&missing.stderr));
+    // Of the wrong file nothing differs.
+    site.folder.write("log/recorded.jsonl", "no request at all\n");
+    let empty = plan(&site.folder, &["--replay", &recorded]);
+    assert_eq!(empty.status.code(), Some(1), "{}", text(&empty.stdout));
+    assert!(text(&empty.stderr).contains("no request in it (1 other lines)"), "{}", text(&empty.stderr));
+}
+
+/// As docs/guards.md recommends it: whoever pushes the folder does not push the guards.
+#[test]
+fn boot_yaml_may_lie_outside_of_every_folder() {
+    let folder = Folder::example(&BTreeMap::new());
+    candidate(&folder);
+    fs::rename(folder.path("config/boot.yaml"), folder.path("boot.yaml")).unwrap();
+    fs::remove_file(folder.path("next/boot.yaml")).unwrap();
+    let (boot, old) = (folder.path("boot.yaml"), folder.path("config"));
+    let (boot, old) = (boot.to_str().unwrap(), old.to_str().unwrap());
+    folder.edit("next/accounts.csv", "12345,acme ac345,cell-2", "12345,acme ac345,cell-3");
+    let output = plan(&folder, &["--boot", boot, "--against", old]);
+    assert!(text(&output.stdout).contains("cell-2 -> cell-3"), "{output:?}");
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+        command.args(["check", "--config", old]).args(arguments).output().unwrap().status.code()
+    };
+    assert_eq!((check(&["--boot", boot]), check(&[])), (Some(0), Some(64)));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Pushes that come in force in steps: a share of the accounts first, taken back by itself where it does harm.
 
 mod break_glass;
+mod judged;
 mod moves;
 mod restart;
 mod rollback;
+mod status;
 mod turns;
 
 use std::collections::BTreeSet;
@@ -124,9 +126,12 @@ fn share(hash: &str, share: &str) -> BTreeSet<u64> {
 
 /// A request of an account.
 async fn ask(line: &Line, account: u64) -> Reply {
-    let ask = Ask::get("cloud.getdbt.com", &format!("/api/v2/accounts/{account}/"))
-        .header("authorization", &format!("Token {}", token(account)));
-    line.ask(&ask).await.unwrap()
+    line.ask(&asking(account)).await.unwrap()
+}
+
+fn asking(account: u64) -> Ask {
+    Ask::get("cloud.getdbt.com", &format!("/api/v2/accounts/{account}/"))
+        .header("authorization", &format!("Token {}", token(account)))
 }
 
 /// Requests of the accounts in the share, until the push is taken back.

@@ -3,6 +3,7 @@
 
 mod failed;
 mod load;
+mod moves;
 mod state;
 mod systemd;
 mod tunnels;

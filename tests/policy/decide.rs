@@ -384,7 +384,7 @@ fn answer(
 ) -> Option<Taught> {
     let decision = get(url).with(&[&format!("Authorization: Token {token}")]).decide(snapshot, learned);
     let (token, account) = decision.lesson(status)?;
-    Some(learned.teach(token, account, &BOUNDS, 0))
+    Some(learned.teach(token, "k2", account, &BOUNDS, 0))
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn a_rotated_key_does_not_settle_whose_token_it_is() {
     let learned = LearnedTable::default();
     let list = get("cloud.getdbt.com/api/v2/accounts/").with(&[&format!("Authorization: Token {JUNK}")]);
     let teach = |key: &str, id: u64| {
-        learned.teach(fingerprint(&fingerprint_key(key), JUNK.as_bytes()), account(id), &BOUNDS, 0);
+        learned.teach(fingerprint(&fingerprint_key(key), JUNK.as_bytes()), key, account(id), &BOUNDS, 0);
     };
     teach("k1", 12345);
     let decision = list.decide(&snapshot, &learned);
@@ -466,7 +466,7 @@ fn the_configured_table_is_never_overruled_by_what_was_learned() {
     let snapshot = example().build();
     let learned = LearnedTable::default();
     let token = fingerprint(&fingerprint_key("k2"), SERVICE_TOKEN.as_bytes());
-    learned.teach(token, account(26228), &BOUNDS, 0);
+    learned.teach(token, "k2", account(26228), &BOUNDS, 0);
     let request = get("cloud.getdbt.com/").with(&[&format!("Authorization: Token {SERVICE_TOKEN}")]);
     assert_eq!(line(&snapshot, &request.decide(&snapshot, &learned)), "us1-c1 credential 12345");
     // And a path that disagrees with it teaches nothing.
@@ -489,7 +489,7 @@ fn older_keys_still_find_their_rows() {
     let decision = request.decide(&snapshot, &learned);
     assert_eq!(line(&snapshot, &decision), "us1-c2 credential 70437463654557");
     assert_eq!(decision.fingerprint, Some(fingerprint(&fingerprint_key("k2"), b"dbtc_old")));
-    learned.teach(fingerprint(&fingerprint_key("k1"), b"dbtc_seen"), account(26228), &BOUNDS, 0);
+    learned.teach(fingerprint(&fingerprint_key("k1"), b"dbtc_seen"), "k1", account(26228), &BOUNDS, 0);
     let request = get("cloud.getdbt.com/").with(&["Authorization: Token dbtc_seen"]);
     assert_eq!(line(&snapshot, &request.decide(&snapshot, &learned)), "mt credential 26228");
 }

@@ -140,8 +140,8 @@ fn learned() -> LearnedTable {
     let bounds = cellgate::policy::credential::Learning { entries: 100, per_account: 10 };
     let key = crate::snapshot::fingerprint_key("k2");
     let token = |text: &str| cellgate::policy::credential::fingerprint(&key, text.as_bytes());
-    table.teach(token(SERVICE_TOKEN), account(26228), &bounds, 0);
-    table.teach(token(USER_TOKEN), account(12345), &bounds, 0);
+    table.teach(token(SERVICE_TOKEN), "k2", account(26228), &bounds, 0);
+    table.teach(token(USER_TOKEN), "k2", account(12345), &bounds, 0);
     table
 }
 

@@ -31,7 +31,7 @@ fn get(url: &str) -> Request {
 fn learned(of: u64) -> LearnedTable {
     let table = LearnedTable::default();
     let bounds = Learning { entries: 100, per_account: 10 };
-    table.teach(fingerprint(&fingerprint_key("k2"), b"FAKEsession"), account(of), &bounds, 0);
+    table.teach(fingerprint(&fingerprint_key("k2"), b"FAKEsession"), "k2", account(of), &bounds, 0);
     table
 }
 

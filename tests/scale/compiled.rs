@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use cellgate::compiled_file::{self, FILE_NAME, PREVIOUS_FILE_NAME};
-use cellgate::config::compiled::Compiled;
+use cellgate::config::compiled::{Compiled, MAGIC};
 use cellgate::config::{self, Config, Sources};
 use cellgate::load;
 use cellgate::policy::hex::hex;
@@ -59,7 +59,7 @@ fn a_file_with_its_digest_is_still_looked_at() {
     let parts = &whole[end + header.len() + 1..];
     let read = |header: &str, parts: &[u8]| {
         let rest = [header.as_bytes(), b"\n", parts].concat();
-        let sealed = format!("cellgate-compiled 2 {}\n", hex(digest(&SHA256, &rest)));
+        let sealed = format!("{MAGIC} {}\n", hex(digest(&SHA256, &rest)));
         Compiled::from_bytes([sealed.as_bytes(), &rest].concat()).map(|_| ()).err()
     };
     assert_eq!(read(header, parts), None);

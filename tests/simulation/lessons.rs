@@ -52,7 +52,7 @@ impl Lessons {
 
     pub fn teach(&mut self, token: Fingerprint, account: AccountId, bounds: &Learning, now: u64) {
         let before = self.entries();
-        let taught = self.table.teach(token, account, bounds, now);
+        let taught = self.table.teach(token, "k", account, bounds, now);
         let after = self.entries();
         let is = (before.get(&token).copied(), after.get(&token).copied());
         match (is, taught) {

@@ -213,12 +213,13 @@ impl Migration {
             };
             let writes = replica.writes.get(&id).copied().unwrap_or(0);
             let writes_at_old_cell = if without == Without::ZeroWrites { 0 } else { writes };
-            let (from, to, epoch) = (of.from.clone(), of.to.clone(), of.epoch);
-            Some((of.account, ReportedMove { from, to, state, epoch, writes_at_old_cell, waiting: 0 }))
+            let of = Standing { state, ..of.clone() };
+            Some((of.account, ReportedMove { of, writes_at_old_cell, waiting: 0 }))
         };
         let hash = if without == Without::HashCheck { &self.serving.hash } else { &serving.hash };
-        let generation = u64::try_from(serving.number).unwrap();
-        Reported { generation, hash: hash.clone(), moves: self.batch.iter().filter_map(says).collect() }
+        let moves = self.batch.iter().filter_map(says).collect();
+        let process = at.to_string().into();
+        Reported { process, predecessors: Vec::new(), hash: hash.clone(), candidate: None, moves }
     }
 
     fn publish(&mut self, moves: &[(Standing, MoveState)]) {

@@ -224,6 +224,28 @@ const NO_BOOT: &str = "boot.yaml: the file is no ordinary file; expected a file 
 const NO_TABLE: &str =
     "cellgate.yaml: accounts.file: the file is no ordinary file; expected a file that cellgate can read";
 
+/// What a configuration folder of the example consists of.
+const ENTRIES: [&str; 7] = [
+    "boot.yaml",
+    "cellgate.yaml",
+    "accounts.csv",
+    "clients.yaml",
+    "credentials.csv",
+    "environments.csv",
+    "keys",
+];
+
+/// Makes of a configuration folder what Kubernetes makes of a ConfigMap: names that are links into `..data`, which is a
+/// link to the folder of one version.
+pub fn as_config_map(config: &Path, version: &str) {
+    fs::create_dir(config.join(version)).unwrap();
+    for name in ENTRIES {
+        fs::rename(config.join(name), config.join(version).join(name)).unwrap();
+        symlink(format!("..data/{name}"), config.join(name)).unwrap();
+    }
+    symlink(version, config.join("..data")).unwrap();
+}
+
 /// Puts a file there, in one step, that everybody may read and only its owner write; the file that was there is gone.
 pub fn put(path: &Path, content: &[u8], mode: u32) {
     let beside = path.with_extension("being-written");

@@ -2,16 +2,16 @@
 //! that wait for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::super::{OK, now, print};
-use super::announce::span;
+use super::super::plan::REFUSED;
+use super::super::{OK, now, print, span};
 use super::replicas::{self, Declared, Named};
-use super::{Folder, Stop, WAITING, listed, way, writing};
-use crate::config::advance::{Next, Reason, Standing, Waiting, advance, lagging, open, standing};
-use crate::config::moving;
+use super::{Folder, Stop, WAITING, listed, writing};
+use crate::config::advance::{Next, Reason, Replica, Standing, Waiting, advance, lagging, open, standing};
+use crate::config::moving::{self, FORGOTTEN, Listed};
 use crate::config::{Config, Problem, Sources};
 use crate::policy::ids::AccountId;
 use crate::policy::moves::MoveState;
@@ -22,8 +22,8 @@ const SHOWN: usize = 20;
 /// Write the next state of moves, where every replica has the present one and, before the flip, no write of the account
 /// under way at its old cell.
 ///
-/// Exit codes: 0 all are flipped and every replica has it, 2 deploy what was written, or wait, and run it again, 3 refused, 64 wrong arguments or
-/// a folder with problems.
+/// Exit codes: 0 all are flipped and every replica has it, 2 deploy what was written, or wait, and run it again, 3 refused
+/// (nothing was written), or some were taken back meanwhile, 64 wrong arguments or a folder with problems.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Accounts to carry on, an id or a prefix a line [default: all that are on their way]
@@ -47,7 +47,10 @@ pub(super) struct Args {
     replicas: Declared,
 }
 
-/// Say how far moves are, and what they wait for. Exit codes: 0 none is on its way, 2 some are.
+/// Say how far moves are, and what they wait for.
+///
+/// Exit codes: 0 none is on its way, and every replica that was asked has these files, 2 otherwise, 3 two replicas are one, 64
+/// wrong arguments or a folder with problems.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     #[command(flatten)]
@@ -65,17 +68,26 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
         )));
     }
     let until = args.wait.map(|wait| Instant::now() + wait);
-    let (mut accounts, mut said) = (None, String::new());
+    let (mut chosen, mut said) = (None, String::new());
     loop {
-        let step = step(args, &replicas, &mut accounts)?;
+        let has_time = until.is_some_and(|until| Instant::now() < until);
+        let step = match step(args, &replicas, &mut chosen) {
+            // Whoever changes the folder will be done with it, and then it is looked at anew.
+            Err(Stop::Busy(why)) if has_time => Step { end: End::Open, said: format!("Waiting: {why}.") },
+            Err(Stop::Folder(problems)) if has_time => {
+                Step { end: End::Open, said: half_changed(args.place.path(), &problems) }
+            }
+            step => step?,
+        };
         if step.said != said {
             print(format!("{}\n", step.said).as_bytes())?;
             said = step.said;
         }
-        match (step.end, until) {
-            (End::Settled, _) => return Ok(OK.into()),
-            (End::Open, Some(until)) if Instant::now() < until => std::thread::sleep(args.every),
-            (End::Open, _) => return Ok(WAITING.into()),
+        match step.end {
+            End::Settled => return Ok(OK.into()),
+            End::TakenBack => return Ok(REFUSED.into()),
+            End::Open if has_time => std::thread::sleep(args.every),
+            End::Open => return Ok(WAITING.into()),
         }
     }
 }
@@ -86,6 +98,8 @@ enum End {
     Open,
     /// All are flipped, and every replica has it.
     Settled,
+    /// None is on its way, and some were taken back by somebody else.
+    TakenBack,
 }
 
 struct Step {
@@ -93,20 +107,48 @@ struct Step {
     said: String,
 }
 
+/// An account of this run, and which move of it is meant.
+struct Chosen {
+    account: AccountId,
+    epoch: u32,
+}
+
+/// What has become of the accounts of a run.
+#[derive(Default)]
+struct Fates {
+    open: Vec<Standing>,
+    flipped: Vec<Standing>,
+    taken_back: Vec<AccountId>,
+}
+
+impl Fates {
+    fn new(config: &Config, chosen: &[Chosen]) -> Self {
+        let mut fates = Self::default();
+        for Chosen { account, epoch } in chosen {
+            match standing(config, *account) {
+                Some(of) if of.state != MoveState::Flipped => fates.open.push(of),
+                Some(of) if of.epoch >= *epoch => fates.flipped.push(of),
+                Some(_) | None => fates.taken_back.push(*account),
+            }
+        }
+        fates
+    }
+}
+
 /// Looks once, asks once, and writes what may be written.
-fn step(args: &Args, replicas: &[Named], accounts: &mut Option<Vec<AccountId>>) -> Result<Step, Stop> {
+fn step(args: &Args, replicas: &[Named], chosen: &mut Option<Vec<Chosen>>) -> Result<Step, Stop> {
     let _lock = writing::lock(args.place.path())?;
     let (sources, config) = args.place.read()?;
     whole(&sources)?;
-    if accounts.is_none() {
-        *accounts = Some(chosen(args, &config)?);
-    }
-    let of = |account: &AccountId| standing(&config, *account);
-    let moves: Vec<Standing> = accounts.iter().flatten().filter_map(of).collect();
-    let batch = batch(&moves, args.batch);
-    let asked = replicas::reported(replicas);
+    let chosen = match chosen {
+        Some(chosen) => chosen,
+        none => none.insert(choose(args, &config)?),
+    };
+    let fates = Fates::new(&config, chosen);
+    let batch = batch(&fates.open, args.batch);
+    let asked = replicas::reported(replicas)?;
     if batch.is_empty() {
-        return Ok(flipped(&config, moves.len(), &lagging(&config.hash, &asked)));
+        return Ok(ended(&config, &fates, &lagging(&config.hash, &asked)));
     }
     let (mut publish, mut waits) = (Vec::new(), Vec::new());
     for (of, next) in batch.iter().zip(advance(&config.hash, &batch, &asked)) {
@@ -116,7 +158,7 @@ fn step(args: &Args, replicas: &[Named], accounts: &mut Option<Vec<AccountId>>) 
             Next::Done => {}
         }
     }
-    let mut said = String::new();
+    let (mut said, mut left) = (String::new(), fates.open.len());
     if !publish.is_empty() {
         let changed = moving::carry_on(&sources, &publish, now()).map_err(Stop::refused)?;
         let what = states(publish.iter().map(|(of, state)| (of, *state)));
@@ -126,13 +168,30 @@ fn step(args: &Args, replicas: &[Named], accounts: &mut Option<Vec<AccountId>>) 
         } else {
             args.place.write(&sources, &changed)?;
             let files = changed.files.join(", ");
-            said.push_str(&format!("Written ({files}):\n{what}Deploy {folder}, and run this again.\n"));
+            let then = if args.wait.is_some() { "this waits for it" } else { "and run this again" };
+            said.push_str(&format!("Written ({files}):\n{what}Deploy {folder}, {then}.\n"));
+            left -= publish.iter().filter(|(_, state)| *state == MoveState::Flipped).count();
         }
     }
     said.push_str(&waiting(&waits));
-    let left = moves.iter().filter(|of| of.state != MoveState::Flipped).count();
-    said.push_str(&format!("{left} of {} accounts are not flipped yet.", moves.len()));
+    said.push_str(&match (left, chosen.len()) {
+        (0, _) => "All are flipped as soon as every replica has it.".to_owned(),
+        (left, all) => format!("{left} of {all} accounts are not flipped yet."),
+    });
     Ok(Step { end: End::Open, said })
+}
+
+/// What is waited for where the folder cannot be believed as it is.
+fn half_changed(folder: &Path, problems: &[Problem]) -> String {
+    let first = problems.first().map(ToString::to_string).unwrap_or_default();
+    let count = match problems.len() {
+        1 => "a problem".to_owned(),
+        many => format!("{many} problems, the first"),
+    };
+    format!(
+        "Waiting: {} has {count}: {first}\n  Perhaps it is being changed; it is looked at again.",
+        folder.display()
+    )
 }
 
 /// A file that cannot be read here is part of what replicas have hashed: no comparison could ever hold.
@@ -145,28 +204,35 @@ fn whole(sources: &Sources) -> Result<(), Stop> {
         Some(Problem::in_file(name, what, expected))
     });
     let unread: Vec<Problem> = unread.collect();
-    if unread.is_empty() { Ok(()) } else { Err(Stop::Problems(unread)) }
+    if unread.is_empty() { Ok(()) } else { Err(Stop::Folder(unread)) }
 }
 
-fn chosen(args: &Args, config: &Config) -> Result<Vec<AccountId>, Stop> {
+/// The accounts of this run: those of the file, or all that are on their way.
+fn choose(args: &Args, config: &Config) -> Result<Vec<Chosen>, Stop> {
+    let meant = |of: Standing| Chosen { account: of.account, epoch: of.epoch };
     let Some(file) = &args.accounts else {
-        return Ok(open(config).into_iter().map(|of| of.account).collect());
+        return Ok(open(config).into_iter().map(meant).collect());
     };
     let name = file.display().to_string();
-    let accounts = listed(file, config)?;
-    let not_announced = accounts.iter().filter(|of| standing(config, of.account).is_none());
-    let not_announced: Vec<Problem> = not_announced
-        .map(|of| {
-            let what = format!("account {} is not on its way", of.account);
-            let expected = "an account that cellgate move --accounts FILE --to CELL has announced";
-            Problem::in_file(&name, what, expected).at_line(of.line)
-        })
-        .collect();
-    if not_announced.is_empty() {
-        Ok(accounts.iter().map(|of| of.account).collect())
-    } else {
-        Err(Stop::refused(not_announced))
+    let (mut chosen, mut not_on_its_way) = (Vec::new(), Vec::new());
+    for Listed { account, line } in listed(file, config)? {
+        let what = match standing(config, account) {
+            None => format!("account {account} is not on its way"),
+            Some(of) if of.state == MoveState::Flipped && &*of.from == FORGOTTEN => {
+                format!(
+                    "account {account} is not on its way: it is in {}, and its last move was taken back or its old cell is no more",
+                    of.to
+                )
+            }
+            Some(of) => {
+                chosen.push(meant(of));
+                continue;
+            }
+        };
+        let expected = "an account that cellgate move --accounts FILE --to CELL has announced";
+        not_on_its_way.push(Problem::in_file(&name, what, expected).at_line(line));
     }
+    if not_on_its_way.is_empty() { Ok(chosen) } else { Err(Stop::refused(not_on_its_way)) }
 }
 
 /// Those that are held, which are to be ended first, and then as many more as may be held at once.
@@ -176,20 +242,35 @@ fn batch(moves: &[Standing], most: u32) -> Vec<Standing> {
     if held.is_empty() { of(MoveState::Prepare).take(most as usize).cloned().collect() } else { held }
 }
 
-fn flipped(config: &Config, accounts: usize, lagging: &[Waiting]) -> Step {
-    let all = match accounts {
-        0 => "No account is on its way.".to_owned(),
-        accounts => format!("All {accounts} accounts are flipped."),
+/// Where none is on its way: where the accounts are, and whether every replica knows.
+fn ended(config: &Config, fates: &Fates, lagging: &[Waiting]) -> Step {
+    let (flipped, gone) = (fates.flipped.len(), fates.taken_back.len());
+    let mut said = match (flipped, gone) {
+        (0, 0) => "No account is on its way.\n".to_owned(),
+        (1, 0) => "The account is flipped:\n".to_owned(),
+        (all, 0) => format!("All {all} accounts are flipped:\n"),
+        (some, gone) => format!("{some} of {} accounts are flipped:\n", some + gone),
     };
-    let hash = config.hash.get(..12).unwrap_or_default();
-    match lagging {
-        [] => Step { end: End::Settled, said: format!("{all} Every replica has {hash}….") },
-        some => {
-            let said =
-                format!("{all} Replicas without it still hold their writes: deploy it.\n{}", waiting(some));
-            Step { end: End::Open, said }
-        }
+    said.push_str(&states(fates.flipped.iter().map(|of| (of, of.state))));
+    if gone > 0 {
+        said.push_str(&format!("Taken back meanwhile, and not moved: {}.\n", some_of(&fates.taken_back)));
     }
+    let hash = config.hash.get(..12).unwrap_or_default();
+    let end = match (lagging, gone) {
+        ([], 0) => End::Settled,
+        ([], _) => End::TakenBack,
+        (_, _) => End::Open,
+    };
+    if lagging.is_empty() {
+        said.push_str(&format!("Every replica has {hash}…."));
+    } else {
+        let lag = waiting(lagging);
+        said.push_str(&format!(
+            "Replicas without {hash}… may still hold their writes: deploy it.\n{}",
+            lag.trim_end()
+        ));
+    }
+    Step { end, said }
 }
 
 /// Each reason once, and what to do about it.
@@ -203,6 +284,7 @@ fn waiting(waits: &[Waiting]) -> String {
     for (holds, advice) in [
         (any(|reason| matches!(reason, Reason::Silent(_))), SILENT),
         (any(|reason| matches!(reason, Reason::OtherFiles { .. })), OTHER_FILES),
+        (any(|reason| matches!(reason, Reason::Predecessors(_))), PREDECESSORS),
         (any(|reason| matches!(reason, Reason::Unnamed(_) | Reason::Contradicts(_))), LIES),
         (any(|reason| matches!(reason, Reason::Writes { .. })), WRITES),
     ] {
@@ -213,9 +295,12 @@ fn waiting(waits: &[Waiting]) -> String {
     text
 }
 
-const SILENT: &str = "A replica that does not answer may still write. Bring it back, or end it and leave it out (docs/moves.md).";
+const SILENT: &str = "A replica that does not answer may still write. See that the address is its admin door and bring it back, or end it and \
+                      leave it out (docs/moves.md).";
 const OTHER_FILES: &str =
     "Deploy this folder to it, or wait until it is there; its /config says what it refused.";
+const PREDECESSORS: &str = "After an upgrade, nobody counts what the old process still has under way. It ends by itself within its drain.deadline; two \
+                            SIGTERM end it at once and cut what it has.";
 const LIES: &str = "Same files and another answer: is the address that replica's, and all of one version?";
 const WRITES: &str = "They end by themselves, or are cut after moves.drain.";
 
@@ -226,42 +311,63 @@ fn states<'s>(moves: impl Iterator<Item = (&'s Standing, MoveState)>) -> String 
         by.entry((&of.from, &of.to, state)).or_default().push(of.account);
     }
     let line = |((from, to, state), accounts): (&(&str, &str, MoveState), &Vec<AccountId>)| {
-        let named: Vec<String> = accounts.iter().take(SHOWN).map(ToString::to_string).collect();
-        let more = if accounts.len() > SHOWN { ", …" } else { "" };
-        let (state, named) = (state.as_str(), named.join(", "));
-        format!("  {from} -> {to}: {} {state} ({named}{more})\n", accounts.len())
+        format!("  {from} -> {to}: {} {} ({})\n", accounts.len(), state.as_str(), some_of(accounts))
     };
     by.iter().map(line).collect()
+}
+
+/// `1001, 1002`, and not too many of them.
+fn some_of(accounts: &[AccountId]) -> String {
+    let named: Vec<String> = accounts.iter().take(SHOWN).map(ToString::to_string).collect();
+    format!("{}{}", named.join(", "), if accounts.len() > SHOWN { ", …" } else { "" })
+}
+
+/// How many requests wait at each replica, where any does.
+fn held(asked: &[Replica]) -> String {
+    let at = |replica: &Replica| {
+        let said = replica.said.as_ref().ok()?;
+        let held: u64 = said.moves.values().map(|of| of.waiting).sum();
+        (held > 0).then(|| format!("Requests held now at replica {}: {held}.\n", replica.name))
+    };
+    asked.iter().filter_map(at).collect()
 }
 
 pub(super) fn status(args: &Status) -> Result<ExitCode, Stop> {
     let replicas = args.replicas.all()?;
     let (sources, config) = args.place.read()?;
     let moves = open(&config);
-    if moves.is_empty() {
-        print(b"No account is on its way.\n")?;
-        return Ok(OK.into());
-    }
-    let mut text = states(moves.iter().map(|of| (of, of.state)));
+    let mut text = match moves.as_slice() {
+        [] => "No account is on its way.\n".to_owned(),
+        some => states(some.iter().map(|of| (of, of.state))),
+    };
+    let (mut ready, mut waits) = (Vec::new(), Vec::new());
     if replicas.is_empty() {
-        text.push_str(
-            "No replica was asked: --replica NAME=ADDRESS for each of them says what the moves wait for.\n",
-        );
+        text.push_str(NOT_ASKED);
     } else {
         whole(&sources)?;
-        let asked = replicas::reported(&replicas);
-        let mut waits = Vec::new();
+        let asked = replicas::reported(&replicas)?;
+        text.push_str(&held(&asked));
         for (of, next) in moves.iter().zip(advance(&config.hash, &moves, &asked)) {
             match next {
-                Next::Publish(state) => {
-                    text.push_str(&format!("Ready for {}: {}\n", state.as_str(), way(of)));
-                }
+                Next::Publish(state) => ready.push((of, state)),
                 Next::Wait(reasons) => waits.extend(reasons),
                 Next::Done => {}
             }
         }
-        text.push_str(&waiting(&waits));
+        if moves.is_empty() {
+            waits = lagging(&config.hash, &asked);
+        }
     }
+    if !ready.is_empty() {
+        text.push_str(&format!(
+            "Ready, to be written by cellgate move advance:\n{}",
+            states(ready.into_iter())
+        ));
+    }
+    text.push_str(&waiting(&waits));
     print(text.as_bytes())?;
-    Ok(WAITING.into())
+    Ok(if moves.is_empty() && waits.is_empty() { OK } else { WAITING }.into())
 }
+
+const NOT_ASKED: &str = "No replica was asked: --replicas FILE, or --replica NAME=ADDRESS for each of them, says what they have and \
+                         wait for.\n";

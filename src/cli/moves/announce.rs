@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use super::super::{OK, now, print};
-use super::replicas::{self, Declared};
+use super::super::{OK, now, print, span};
+use super::replicas::{self, Declared, Named};
 use super::{Folder, Stop, listed, writing};
 use crate::app::requests_of;
 use crate::config::headroom::headroom;
 use crate::config::moving::{self, Listed};
 use crate::config::plan::{Plan, Verdict};
-use crate::config::time::parse_duration;
 use crate::config::{self, Config};
 
 #[derive(Debug, clap::Args)]
@@ -37,26 +36,21 @@ pub(super) struct Announce {
     over_capacity: bool,
 }
 
-/// A time such as `500ms`, `10s` or `5m`.
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let span = parse_duration(text).filter(|span| !span.is_zero());
-    span.ok_or_else(|| "expected a whole number with a unit (500ms, 10s, 5m)".to_owned())
-}
-
 pub(super) fn run(args: &Announce) -> Result<ExitCode, Stop> {
     let (Some(file), Some(to)) = (&args.accounts, &args.to) else {
         return Err(Stop::Refused("--accounts FILE and --to CELL say what is to be moved where".to_owned()));
     };
+    let replicas = args.replicas.all()?;
     let _lock = writing::lock(args.place.path())?;
     let (sources, config) = args.place.read()?;
     let accounts = listed(file, &config)?;
     let name = file.display().to_string();
     let changed =
         moving::announce(&sources, &config, (&name, &accounts), to, now()).map_err(Stop::refused)?;
-    let boot = config::parse_boot(&sources).map_err(Stop::Problems)?;
+    let boot = config::parse_boot(&sources).map_err(Stop::Folder)?;
     let state_dir = args.state_dir.as_ref().unwrap_or(&boot.state_dir);
     let requests = requests_of(state_dir, SystemTime::now());
-    let capacity = capacity(args, &config, &accounts, to, requests.as_deref())?;
+    let capacity = capacity((args, &replicas), &config, &accounts, to, requests.as_deref())?;
     let plan = Plan::between(&boot.guards, &config, &changed.config, requests);
     print(format!("{}\n{capacity}\n", plan.to_text()).as_bytes())?;
     args.place.write(&sources, &changed)?;
@@ -68,8 +62,9 @@ pub(super) fn run(args: &Announce) -> Result<ExitCode, Stop> {
     print(
         format!(
             "\nWritten: {}.{approval} Review it, deploy {folder}, and go on with: cellgate move advance --accounts {name} \
-             --config {folder} --replica …\n",
-            changed.files.join(", ")
+             --config {folder} {}\n",
+            changed.files.join(", "),
+            args.replicas.again()
         )
         .as_bytes(),
     )?;
@@ -78,17 +73,18 @@ pub(super) fn run(args: &Announce) -> Result<ExitCode, Stop> {
 
 /// What the target can bear, in words; refused where it cannot.
 fn capacity(
-    args: &Announce,
+    (args, replicas): (&Announce, &[Named]),
     config: &Config,
     accounts: &[Listed],
     to: &str,
     requests: Option<&[(crate::policy::ids::AccountId, u64)]>,
 ) -> Result<String, Stop> {
-    let replicas = args.replicas.all()?;
     let Some(cell) = config.cells.iter().find(|cell| cell.name.as_str() == to) else {
         return Err(Stop::Refused(format!("there is no cell {to}")));
     };
-    let (rates, mut note) = match replicas.as_slice() {
+    // Where one is asked twice, another one's load is missing.
+    replicas::reported(replicas)?;
+    let (rates, mut note) = match replicas {
         [] => (None, String::new()),
         some => match replicas::load(some, args.measure) {
             Ok(rates) => (Some(rates), String::new()),

@@ -13,11 +13,10 @@ use clap::Subcommand;
 
 use super::plan::REFUSED;
 use super::{ConfigFolder, OK, USAGE, complain, now, print, print_problems};
-use crate::config::advance::Standing;
 use crate::config::files::moves_file;
 use crate::config::moving::{self, Changed, Listed};
 use crate::config::{self, Config, Problem, Sources};
-use crate::load::{self, Place};
+use crate::load;
 
 /// Something is still to do or to wait for.
 const WAITING: u8 = 2;
@@ -63,9 +62,6 @@ struct Abort {
 struct Folder {
     #[command(flatten)]
     config: ConfigFolder,
-    /// boot.yaml, where it is not in the configuration folder
-    #[arg(long, value_name = "FILE")]
-    boot: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -77,10 +73,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     match ended {
         Ok(code) => Ok(code),
-        Err(Stop::Problems(problems)) => {
+        Err(Stop::Problems(problems) | Stop::Folder(problems)) => {
             print_problems(&problems);
             Ok(USAGE.into())
         }
+        Err(Stop::Busy(why)) => Err(anyhow::anyhow!(why)),
         Err(Stop::Refused(why)) => {
             complain(&format!("{why}\nRefused. Nothing was written."));
             Ok(REFUSED.into())
@@ -91,8 +88,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Why a command ended before its end.
 enum Stop {
-    /// The folder, or a file that was named, has problems.
+    /// The command line, or a file that it names, has problems.
     Problems(Vec<Problem>),
+    /// The configuration folder has problems: perhaps somebody is changing it.
+    Folder(Vec<Problem>),
+    /// Somebody else is changing the configuration folder. Nothing was written.
+    Busy(String),
     /// Something stands against it, in lines.
     Refused(String),
     /// Files or the terminal.
@@ -120,7 +121,7 @@ impl Folder {
 
     /// Reads it. A table of moves that is named and not there yet is an empty one.
     fn read(&self) -> Result<(Sources, Config), Stop> {
-        let place = Place { folder: self.config.folder.clone(), boot: self.boot.clone() };
+        let place = self.config.place();
         let mut sources = load::load(place);
         let table = moves_file(sources.routing.as_deref().unwrap_or_default());
         if let Some(table) = table.filter(|table| config::files::stays_inside(table)) {
@@ -129,12 +130,12 @@ impl Folder {
                 sources.files.insert(table.into(), Ok(moving::empty_table()));
             }
         }
-        let config = config::parse_for_deciding(&sources, now()).map_err(Stop::Problems)?;
+        let config = config::parse_for_deciding(&sources, now()).map_err(Stop::Folder)?;
         Ok((sources, config))
     }
 
     fn write(&self, before: &Sources, changed: &Changed) -> Result<(), Stop> {
-        Ok(writing::write(self.path(), before, changed)?)
+        writing::write(self.path(), before, changed)
     }
 }
 
@@ -168,9 +169,4 @@ fn abort(args: &Abort) -> Result<ExitCode, Stop> {
         .as_bytes(),
     )?;
     Ok(OK.into())
-}
-
-/// `123 us-mt -> us1`.
-fn way(of: &Standing) -> String {
-    format!("{} {} -> {}", of.account, of.from, of.to)
 }

@@ -6,18 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::admin_socket::{Door, ask_door};
+use super::super::admin_socket::{self, Bounds, Door};
 use super::Stop;
 use crate::config::Problem;
-use crate::config::advance::{Replica, Reported};
+use crate::config::advance::{Replica, Reported, same_process};
 use crate::config::headroom::{Counted, counted, rates};
 use crate::load;
 
-/// An admin plane answers within milliseconds, a tunnel within a round trip.
-const WITHIN: Duration = Duration::from_secs(5);
-
-/// Largest answer: tens of thousands of moves at 200 bytes, or of metric series.
-const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// An admin plane answers within milliseconds, a tunnel within a round trip. The largest answer has tens of thousands of
+/// moves at 200 bytes, or of metric series.
+const BOUNDS: Bounds = Bounds { within: Duration::from_secs(5), most: 16 * 1024 * 1024 };
 
 /// Each is asked on a thread of its own.
 const MAX_REPLICAS: usize = 256;
@@ -44,6 +42,14 @@ pub(super) struct Named {
 }
 
 impl Declared {
+    /// As they were given, for another command.
+    pub fn again(&self) -> String {
+        match &self.replicas {
+            Some(path) => format!("--replicas {}", path.display()),
+            None => "--replica …".to_owned(),
+        }
+    }
+
     /// All of them, each once.
     pub fn all(&self) -> Result<Vec<Named>, Stop> {
         let given = self.given.iter().map(|text| ("--replica".to_owned(), None, text.clone()));
@@ -103,20 +109,34 @@ fn parse(text: &str) -> Option<Named> {
     let plain = !address.is_empty() && !address.contains(char::is_control) && !address.contains(' ');
     let door = match address.strip_prefix("http://") {
         Some(host) => Door::Http(host.strip_suffix('/').unwrap_or(host).parse().ok()?),
-        None => Some(Door::Unix(PathBuf::from(address))).filter(|_| !address.contains("://"))?,
+        // Whoever writes HOST:PORT means no file.
+        None if address.contains(':') && !address.contains('/') || address.contains("://") => return None,
+        None => Door::Unix(PathBuf::from(address)),
     };
     plain.then(|| Named { name: name.into(), door })
 }
 
-/// What each of them says of its moves, all asked at once.
-pub(super) fn reported(replicas: &[Named]) -> Vec<Replica> {
+/// What each of them says of its moves, all asked at once. Refused where two of them are one.
+pub(super) fn reported(replicas: &[Named]) -> Result<Vec<Replica>, Stop> {
     let said =
         asked(replicas, "/moves", |body| Reported::parse(body.as_bytes()).map_err(|error| error.to_string()));
     let replica = |(of, said): (&Named, Result<Reported, String>)| Replica {
         name: of.name.clone(),
         said: said.map_err(Into::into),
     };
-    replicas.iter().zip(said).map(replica).collect()
+    let reported: Vec<Replica> = replicas.iter().zip(said).map(replica).collect();
+    let Some((first, second)) = same_process(&reported) else { return Ok(reported) };
+    let address = |name| {
+        let of = replicas.iter().find(|of| &*of.name == name);
+        of.map_or_else(String::new, |of| of.door.to_string())
+    };
+    Err(Stop::Refused(format!(
+        "replicas {first} ({}) and {second} ({}) are one and the same process, so that a replica is missing which nobody asks. \
+         Expected an admin door of each replica once: see where both addresses lead (GET /moves says \"process\"), correct the \
+         list, and run this again.",
+        address(first),
+        address(second)
+    )))
 }
 
 /// Requests per second of each cell over all of them, measured over this time; the error names who did not tell.
@@ -146,7 +166,10 @@ fn asked<T: Send>(
     path: &str,
     read: impl Fn(&str) -> Result<T, String> + Sync,
 ) -> Vec<Result<T, String>> {
-    let ask = |of: &Named| ask_door(&of.door, path, WITHIN, MAX_ANSWER).and_then(|body| read(&body));
+    let ask = |of: &Named| {
+        let said = admin_socket::page(&of.door, path, BOUNDS).and_then(|body| read(&body));
+        said.map_err(|why| format!("{why}; asked at {}", of.door))
+    };
     std::thread::scope(|scope| {
         let threads: Vec<_> = replicas.iter().map(|of| scope.spawn(move || ask(of))).collect();
         let said = threads
@@ -177,6 +200,9 @@ mod tests {
             ("http://127.0.0.1:9901/moves", None),
             ("https://127.0.0.1:9901", None),
             ("a=", None),
+            ("edge-b:9900", None),
+            ("b=127.0.0.1:9900", None),
+            ("/run/edge:9900", Some(("/run/edge:9900", unix("/run/edge:9900")))),
             ("", None),
         ] {
             let expect = expect.map(|(name, door)| (name.to_owned(), door));
@@ -209,6 +235,7 @@ mod tests {
         });
         let named = |name: &str, path: &Path| Named { name: name.into(), door: Door::Unix(path.into()) };
         let said = reported(&[named("a", &socket), named("b", &folder.path().join("b.sock"))]);
+        let Ok(said) = said else { unreachable!("nobody is there twice") };
         liar.join().unwrap();
         assert!(said[0].said.as_ref().unwrap_err().contains("not what GET /moves"), "{said:?}");
         assert!(said[1].said.as_ref().unwrap_err().contains("No such file"), "{said:?}");

@@ -5,16 +5,21 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Standing;
+use crate::config::moving::FORGOTTEN;
 use crate::policy::ids::AccountId;
-use crate::policy::moves::MoveState;
 
 /// What a replica serves, and which of its moves are on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// Number of what it serves; its own count.
-    pub generation: u64,
+    /// Which process it is, and no other one.
+    pub process: Box<str>,
+    /// Process ids of those that it has followed in an upgrade and that have not ended.
+    pub predecessors: Vec<u32>,
     /// Configuration hash of what it serves.
     pub hash: Box<str>,
+    /// That of what comes in force there in steps: its moves are in force already.
+    pub candidate: Option<Box<str>>,
     /// Its moves that are not flipped.
     pub moves: BTreeMap<AccountId, ReportedMove>,
 }
@@ -22,14 +27,8 @@ pub struct Reported {
 /// What it says of one move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedMove {
-    /// Name of the old cell.
-    pub from: Box<str>,
-    /// Name of the new cell.
-    pub to: Box<str>,
-    /// How far it is.
-    pub state: MoveState,
-    /// Which move of the account it is.
-    pub epoch: u32,
+    /// The move.
+    pub of: Standing,
     /// Writes of the account that are under way at the old cell, over all generations.
     pub writes_at_old_cell: u64,
     /// Requests that are held.
@@ -42,6 +41,9 @@ pub enum NotAnAnswer {
     /// No JSON of this shape.
     #[error("its answer is not what GET /moves of this version says ({0})")]
     Shape(String),
+    /// It does not say which process it is.
+    #[error("its answer names no process")]
+    Process,
     /// The hash is none.
     #[error("its answer names no configuration hash")]
     Hash,
@@ -56,21 +58,28 @@ pub enum NotAnAnswer {
 /// Digits of a SHA-256 in hex.
 const HASH_DIGITS: usize = 64;
 
+/// Digits of a process's number in hex.
+const PROCESS_DIGITS: usize = 16;
+
 /// Longest piece of a foreign answer that is repeated, in characters.
 const QUOTED: usize = 32;
 
 #[derive(Deserialize)]
 struct Page {
-    generation: u64,
+    process: String,
+    predecessors: Vec<u32>,
     hash: String,
+    #[serde(default)]
+    candidate: Option<String>,
     moves: Vec<Row>,
 }
 
 #[derive(Deserialize)]
 struct Row {
     account: String,
-    from: String,
-    to: String,
+    /// Of a finished move a cell that is no more has no name.
+    from: Option<String>,
+    to: Option<String>,
     state: String,
     epoch: u32,
     writes_at_old_cell: u64,
@@ -87,9 +96,11 @@ impl Reported {
             let place = format!("line {}, column {}", error.line(), error.column());
             NotAnAnswer::Shape(place)
         })?;
-        let is_hash = page.hash.len() == HASH_DIGITS
-            && page.hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_hash {
+        if !is_hex(&page.process, PROCESS_DIGITS) {
+            return Err(NotAnAnswer::Process);
+        }
+        let is_hash = |hash: &str| is_hex(hash, HASH_DIGITS);
+        if !is_hash(&page.hash) || page.candidate.as_deref().is_some_and(|hash| !is_hash(hash)) {
             return Err(NotAnAnswer::Hash);
         }
         let mut moves = BTreeMap::new();
@@ -104,13 +115,19 @@ impl Reported {
             if row.epoch == 0 {
                 return Err(unreadable("epoch 0"));
             }
-            let Row { from, to, epoch, writes_at_old_cell, waiting, .. } = row;
-            let (from, to) = (from.into(), to.into());
-            let of = ReportedMove { from, to, state, epoch, writes_at_old_cell, waiting };
-            if moves.insert(account, of).is_some() {
+            let Row { epoch, writes_at_old_cell, waiting, .. } = row;
+            let [from, to] = [row.from, row.to].map(|cell| cell.as_deref().unwrap_or(FORGOTTEN).into());
+            let of = Standing { account, from, to, state, epoch };
+            if moves.insert(account, ReportedMove { of, writes_at_old_cell, waiting }).is_some() {
                 return Err(NotAnAnswer::Twice(account));
             }
         }
-        Ok(Self { generation: page.generation, hash: page.hash.into(), moves })
+        let Page { process, predecessors, hash, candidate, .. } = page;
+        let (process, hash, candidate) = (process.into(), hash.into(), candidate.map(Into::into));
+        Ok(Self { process, predecessors, hash, candidate, moves })
     }
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

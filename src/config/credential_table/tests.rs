@@ -53,6 +53,7 @@ fn said(merged: &Merged) -> Vec<String> {
 fn learned(entries: &[(u8, u64, bool, u64)]) -> LearnedExport {
     let entry = |(byte, account, ambiguous, confirmed): &(u8, u64, bool, u64)| LearnedEntry {
         fingerprint: print(*byte),
+        key: "k2".into(),
         account: AccountId::parse(account.to_string().as_bytes()).unwrap(),
         ambiguous: *ambiguous,
         confirmed: *confirmed,
@@ -65,12 +66,32 @@ fn an_export_has_what_may_be_routed_on_and_says_what_may_not() {
     let old = NOW - EXPIRES_AFTER_SECS;
     let entries =
         [(9, 2, false, NOW), (7, 70_437_463_654_557, false, old), (8, 1, true, NOW), (6, 1, false, old - 1)];
-    let made = export("k2", &learned(&entries), NOW);
+    let made = export(&learned(&entries), NOW);
     let rows = [row("k2", 9, 2, "learned"), row("k2", 7, 70_437_463_654_557, "learned")];
     let counts = "# What one replica has learned: 2 credentials, and 1 that are ambiguous.\n";
     let veto = format!("# ambiguous: k2,{}\n", print(8));
     assert_eq!(made.text, format!("{counts}{}{veto}", table(&rows)));
-    assert_eq!((made.entries, made.ambiguous, made.expired), (2, 1, 1));
+    assert_eq!((made.by_key, made.ambiguous, made.expired), ([("k2".to_owned(), 2)].into(), 1, 1));
+}
+
+#[test]
+fn an_export_after_a_rotation_has_each_row_under_the_key_that_it_was_made_under() {
+    let mut all = learned(&[(9, 2, false, NOW), (7, 1, false, NOW), (8, 1, true, NOW), (6, 2, false, NOW)]);
+    // Learned before k2 was the newest, and before k1 was.
+    (all.entries[1].key, all.entries[2].key, all.entries[3].key) = ("k1".into(), "k1".into(), "k0".into());
+    let made = export(&all, NOW);
+    let rows = [row("k0", 6, 2, "learned"), row("k1", 7, 1, "learned"), row("k2", 9, 2, "learned")];
+    assert!(made.text.contains(&table(&rows)), "{}", made.text);
+    assert!(made.text.ends_with(&format!("# ambiguous: k1,{}\n", print(8))), "{}", made.text);
+    let by_key: Vec<_> = made.by_key.into_iter().collect();
+    assert_eq!(by_key, [("k0".to_owned(), 1), ("k1".to_owned(), 1), ("k2".to_owned(), 1)]);
+    // What the configuration has no key for can never match, and the merge says so.
+    let table = merged(None, &[&made.text]);
+    assert_eq!((table.added, table.left_out.len()), (2, 2));
+    assert!(
+        said(&table)[0].contains(&format!("k0,{}: the configuration has no such", print(6))),
+        "{table:?}"
+    );
 }
 
 #[test]
@@ -151,7 +172,7 @@ fn a_credential_of_two_accounts_is_nobodys_wherever_it_stands() {
         &[&one, &gone],
         "; a.csv:2 (account 1), b.csv:2 (account 999)",
     );
-    let ambiguous = export("k2", &learned(&[(9, 2, true, NOW)]), NOW).text;
+    let ambiguous = export(&learned(&[(9, 2, true, NOW)]), NOW).text;
     kept_out("a replica knows", None, &[&one, &ambiguous], "; a.csv:2 (account 1), b.csv:3");
     kept_out("nobody routes on it", None, &[&ambiguous], "; a.csv:3");
 }
@@ -176,8 +197,7 @@ fn what_the_configuration_does_not_know_is_left_out_and_said() {
 
 #[test]
 fn one_row_that_cannot_be_read_merges_nothing() {
-    let whole =
-        export("k2", &learned(&[(9, 2, false, NOW), (8, 1, false, NOW), (7, 1, true, NOW)]), NOW).text;
+    let whole = export(&learned(&[(9, 2, false, NOW), (8, 1, false, NOW), (7, 1, true, NOW)]), NOW).text;
     let check = |text: &str, expect: &str| {
         let good = table(&[row("k2", 3, 1, "learned")]);
         let inputs =

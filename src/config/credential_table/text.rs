@@ -23,26 +23,32 @@ pub(super) const LEARNED: &str = "# Learned by replicas, and sorted by `cellgate
 /// The note of rows that nobody has written by hand.
 const NOTE: &str = "learned";
 
-/// What a replica has learned under the key of this id, as a table; `now` in seconds since the Unix epoch.
-pub fn export(key_id: &str, learned: &LearnedExport, now: u64) -> Export {
+/// What a replica has learned, as a table: each row with the key that its fingerprint was made under. `now` in seconds
+/// since the Unix epoch.
+pub fn export(learned: &LearnedExport, now: u64) -> Export {
     let fresh = |confirmed: u64| now.saturating_sub(confirmed) <= EXPIRES_AFTER_SECS;
     let (live, expired): (Vec<&LearnedEntry>, Vec<_>) =
         learned.entries.iter().partition(|entry| fresh(entry.confirmed));
     let (ambiguous, routable): (Vec<_>, Vec<_>) = live.into_iter().partition(|entry| entry.ambiguous);
     let columns = CREDENTIAL_COLUMNS.map(str::to_owned);
     let row = |entry: &&LearnedEntry| Entry {
-        key_id: key_id.to_owned(),
+        key_id: entry.key.to_string(),
         account: entry.account,
         fingerprint: entry.fingerprint,
     };
     let mut rows: Vec<Entry> = routable.iter().map(row).collect();
     rows.sort();
-    let mut vetoes: Vec<Fingerprint> = ambiguous.iter().map(|entry| entry.fingerprint).collect();
+    let mut vetoes: Vec<(Fingerprint, &str)> =
+        ambiguous.iter().map(|entry| (entry.fingerprint, &*entry.key)).collect();
     vetoes.sort();
+    let mut by_key = BTreeMap::new();
+    for row in &rows {
+        *by_key.entry(row.key_id.clone()).or_default() += 1;
+    }
     let mut text = format!("{}{}\n", counted(rows.len(), vetoes.len()), columns.join(","));
     rows.iter().for_each(|row| text.push_str(&row.line(&columns, "\n")));
-    vetoes.iter().for_each(|of| text.push_str(&veto(key_id, *of, "\n")));
-    Export { text, entries: rows.len(), ambiguous: vetoes.len(), expired: expired.len() }
+    vetoes.iter().for_each(|(of, key_id)| text.push_str(&veto(key_id, *of, "\n")));
+    Export { text, by_key, ambiguous: vetoes.len(), expired: expired.len() }
 }
 
 /// The present table, while it is written anew.

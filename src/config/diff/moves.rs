@@ -228,7 +228,7 @@ impl<'a> View<'a> {
 }
 
 impl Noted {
-    fn note(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
         if self.first.len() < NAMED {
             self.first.push(what());
         }

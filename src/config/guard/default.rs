@@ -13,6 +13,14 @@ pub const PERCENT_OF_ACCOUNTS: u8 = 1;
 /// lines in a review show.
 pub const FREE_ACCOUNTS: u32 = 10;
 
+/// Rows of environments or credentials that lead to another account. It is never routine: a token and an environment have
+/// one account for their life, and each such row sends a customer's requests to another. Ten are a correction that a
+/// review shows; more is a column that has slipped.
+pub const MOST_REPOINTED: u32 = 10;
+
+/// None at all where the table is small: below a hundred rows, one is more than [`PERCENT_OF_ACCOUNTS`].
+pub const FREE_REPOINTED: u32 = 0;
+
 /// Five times the million that this is built for; its table needs some 300 MiB.
 pub const ROWS: u32 = 5_000_000;
 

@@ -1,6 +1,7 @@
 //! What guards have against a change.
 
 use super::super::diff::moves::Noted;
+use super::super::diff::rows::RowChanges;
 use super::super::diff::{Diff, Traffic};
 use super::{Allowance, Guard, Guards, Objection, TableSize, TrafficShare, default};
 use crate::policy::snapshot::Cell;
@@ -44,8 +45,21 @@ pub fn judge(guards: &Guards, change: Change<'_>) -> Vec<Objection> {
     }
     let rows = diff.rows;
     let (removed, moved) = (diff.removed(), diff.moves.newly_leaving(&diff.accounts_moved, |_| true));
-    object(Guard::AccountsRemoved, beyond(&guards.accounts_removed, removed, rows.before, "removed"));
-    object(Guard::AccountsMoved, beyond(&guards.accounts_moved, moved, rows.before, "moved to another cell"));
+    for (guard, allowance, count, what) in [
+        (Guard::AccountsRemoved, &guards.accounts_removed, removed, "removed"),
+        (Guard::AccountsMoved, &guards.accounts_moved, moved, "moved to another cell"),
+    ] {
+        object(guard, beyond(allowance, (count, rows.before), "accounts", what));
+    }
+    for (kind, RowChanges { rows, removed, repointed, .. }) in diff.tables() {
+        for (guard, allowance, noted, what) in [
+            (Guard::RowsRemoved, &guards.rows_removed, removed, "removed"),
+            (Guard::RowsRepointed, &guards.rows_repointed, repointed, "re-pointed to another account"),
+        ] {
+            let refused = beyond(allowance, (noted.count, rows.before), kind, what);
+            object(guard, refused.map(|refused| format!("{refused}: {noted}")));
+        }
+    }
     object(Guard::Hold, noted(&diff.moves.unheld, "change their cell without a move"));
     object(
         Guard::Hold,
@@ -84,17 +98,23 @@ fn protected(diff: &Diff, cell: &str) -> Option<String> {
     let named = |names: &[Box<str>]| names.iter().any(|name| &**name == cell);
     let removed = diff.accounts_removed.get(cell).copied().unwrap_or(0);
     let moved = diff.moves.newly_leaving(&diff.accounts_moved, |from| from == cell);
+    let rerouted = |rows: &RowChanges, kind: &str| {
+        let count = rows.repointed_from.get(cell).copied().unwrap_or(0);
+        (count > 0).then(|| format!("loses {count} {kind} that are re-pointed to another account"))
+    };
     let parts = [
         named(&diff.cells.removed).then(|| "is removed".to_owned()),
         named(&diff.cells.changed).then(|| "changes".to_owned()),
         (removed > 0).then(|| format!("loses {removed} accounts that are removed")),
         (moved > 0).then(|| format!("loses {moved} accounts that move elsewhere")),
+        rerouted(&diff.environments, "environments"),
+        rerouted(&diff.credentials, "credentials"),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("the protected cell {cell} {}", parts.join(", ")))
 }
 
-fn beyond(allowance: &Allowance, count: usize, of: usize, what: &str) -> Option<String> {
+fn beyond(allowance: &Allowance, (count, of): (usize, usize), kind: &str, what: &str) -> Option<String> {
     let Allowance { most, percent, free, .. } = *allowance;
     let too_many = count > most as usize;
     let too_large_a_share = exceeds(count as u64, u64::from(percent), of as u64);
@@ -102,7 +122,7 @@ fn beyond(allowance: &Allowance, count: usize, of: usize, what: &str) -> Option<
     refused.then(|| {
         let share = share(count as u64, of as u64);
         format!(
-            "{count} accounts of {of} ({share}) are {what}; at most {most} and {percent} % may be, or {free}"
+            "{count} {kind} of {of} ({share}) are {what}; at most {most} and {percent} % may be, or {free}"
         )
     })
 }
@@ -131,7 +151,7 @@ fn too_much(limit: &TrafficShare, traffic: Traffic) -> Option<String> {
     (total >= at_least && exceeds(concerned, u64::from(percent), total)).then(|| {
         let share = share(concerned, total);
         format!(
-            "the accounts that are removed or moved made {share} of the last 7 days' {total} requests on legacy hosts; \
+            "the accounts that are removed or moved made {share} of the last 7 days' {total} requests; \
              at most {percent} % may be concerned"
         )
     })

@@ -37,6 +37,10 @@ pub struct Guards {
     pub accounts_removed: Allowance,
     /// See [`Guard::AccountsMoved`].
     pub accounts_moved: Allowance,
+    /// See [`Guard::RowsRemoved`]; for each of the two tables.
+    pub rows_removed: Allowance,
+    /// See [`Guard::RowsRepointed`]; for each of the two tables.
+    pub rows_repointed: Allowance,
     /// See [`Guard::TableSize`].
     pub table_size: TableSize,
     /// See [`Guard::Traffic`].
@@ -70,7 +74,7 @@ pub struct Approvals {
     pub max_age: Duration,
 }
 
-/// How many accounts a change may concern. More than `free`, and more than either bound, is refused.
+/// How many accounts, or rows that lead to them, a change may concern. More than `free`, and more than either bound, is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// What is done.
@@ -122,6 +126,8 @@ impl Guards {
         let (most, percent, free) =
             (default::MOST_ACCOUNTS, default::PERCENT_OF_ACCOUNTS, default::FREE_ACCOUNTS);
         let allowance = Allowance { mode, most, percent, free };
+        let (most, free) = (default::MOST_REPOINTED, default::FREE_REPOINTED);
+        let repointed = Allowance { mode, most, percent, free };
         Self {
             baseline: mode,
             removal: mode,
@@ -129,6 +135,8 @@ impl Guards {
             protected_cells: Vec::new(),
             accounts_removed: allowance,
             accounts_moved: allowance,
+            rows_removed: allowance,
+            rows_repointed: repointed,
             table_size: TableSize { mode, rows: default::ROWS, growth_percent: default::GROWTH_PERCENT },
             traffic: TrafficShare {
                 mode,
@@ -153,6 +161,8 @@ impl Guards {
             Guard::ProtectedCell => self.protected,
             Guard::AccountsRemoved => self.accounts_removed.mode,
             Guard::AccountsMoved => self.accounts_moved.mode,
+            Guard::RowsRemoved => self.rows_removed.mode,
+            Guard::RowsRepointed => self.rows_repointed.mode,
             Guard::TableSize => self.table_size.mode,
             Guard::Traffic => self.traffic.mode,
             Guard::Capacity => self.capacity,

@@ -33,6 +33,8 @@ pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>, folder: &Path, pushe
         protected_cells,
         accounts_removed: allowance(raw.accounts_removed(at), all),
         accounts_moved: allowance(raw.accounts_moved(at), all),
+        rows_removed: allowance(raw.rows_removed(at), all),
+        rows_repointed: repointed(raw.rows_repointed(at), all),
         table_size: table_size(raw.table_size(at), all),
         traffic: traffic(raw.traffic(at), all),
         capacity: guarded(raw.capacity(at), all),
@@ -121,6 +123,17 @@ fn allowance(slot: Slot<'_, raw::Allowance>, all: Mode) -> Allowance {
         most: raw.most(&at).number(0..=u32::MAX).or(default::MOST_ACCOUNTS),
         percent: raw.percent(&at).number(0..=100).or(default::PERCENT_OF_ACCOUNTS),
         free: raw.free(&at).number(0..=u32::MAX).or(default::FREE_ACCOUNTS),
+    }
+}
+
+fn repointed(slot: Slot<'_, raw::RowsRepointed>, all: Mode) -> Allowance {
+    let at = slot.at.clone();
+    let mut raw = at.open(slot.or(raw::RowsRepointed::default()));
+    Allowance {
+        mode: mode(raw.mode(&at), all),
+        most: raw.most(&at).number(0..=u32::MAX).or(default::MOST_REPOINTED),
+        percent: raw.percent(&at).number(0..=100).or(default::PERCENT_OF_ACCOUNTS),
+        free: raw.free(&at).number(0..=u32::MAX).or(default::FREE_REPOINTED),
     }
 }
 

@@ -17,6 +17,8 @@ impl Guards {
             protected_cells,
             accounts_removed: self.accounts_removed.stricter(other.accounts_removed),
             accounts_moved: self.accounts_moved.stricter(other.accounts_moved),
+            rows_removed: self.rows_removed.stricter(other.rows_removed),
+            rows_repointed: self.rows_repointed.stricter(other.rows_repointed),
             table_size: TableSize {
                 mode: self.table_size.mode.max(other.table_size.mode),
                 rows: self.table_size.rows.min(other.table_size.rows),
@@ -64,6 +66,8 @@ impl Guards {
         for (key, then, now) in [
             ("accounts_removed", before.accounts_removed, self.accounts_removed),
             ("accounts_moved", before.accounts_moved, self.accounts_moved),
+            ("rows_removed", before.rows_removed, self.rows_removed),
+            ("rows_repointed", before.rows_repointed, self.rows_repointed),
         ] {
             bound(&format!("{key}.most"), then.most.into(), now.most.into());
             bound(&format!("{key}.percent"), then.percent.into(), now.percent.into());

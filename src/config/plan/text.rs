@@ -88,6 +88,16 @@ impl Plan {
                 format!("{} with other prefixes, redirects or schedules", accounts(diff.accounts_changed));
             lines.push(line('~', "accounts", what));
         }
+        for (kind, rows) in diff.tables() {
+            for (word, noted) in rows.by_word() {
+                let sign = match word {
+                    "removed" => '-',
+                    "added" => '+',
+                    _ => '~',
+                };
+                lines.push(line(sign, kind, format!("{} {word}: {noted}", grouped(noted.count))));
+            }
+        }
         lines.extend(diff.dates.iter().map(|date| line('~', "dates", date.to_string())));
         lines.extend(
             self.boot.iter().map(|field| line('!', "boot.yaml", format!("{field} differs: needs a restart"))),
@@ -107,11 +117,7 @@ impl Plan {
         );
         if let Some(traffic) = self.traffic {
             let share = share(traffic.concerned, traffic.total);
-            let _ = write!(
-                text,
-                "; they made {share} of the last 7 days' {} requests on legacy hosts",
-                traffic.total
-            );
+            let _ = write!(text, "; they made {share} of the last 7 days' {} requests", traffic.total);
         }
         let refusing = self.objections.iter().filter(|objection| objection.refuses()).count();
         let end = match self.verdict() {

@@ -20,9 +20,13 @@ mapping! {
         accounts_removed: Allowance = NONE;
         /// More accounts change their cell than may move at once.
         accounts_moved: Allowance = NONE;
+        /// More rows of the environment table, or of the credential table, are gone than may go at once.
+        rows_removed: Allowance = NONE;
+        /// More rows of the environment table, or of the credential table, lead to another account than may at once.
+        rows_repointed: RowsRepointed = NONE;
         /// The account table is larger than it may be.
         table_size: TableSize = NONE;
-        /// Accounts that are removed or moved have made more of the last 7 days' requests on legacy hosts than they may.
+        /// Accounts that are removed or moved have made more of the last 7 days' requests than they may.
         traffic: TrafficShare = NONE;
         /// A cell that is new or changed says no capacity, or stands in one zone only.
         capacity: Guarded = NONE;
@@ -80,7 +84,7 @@ mapping! {
 }
 
 mapping! {
-    /// How many accounts a change may concern.
+    /// How many accounts, or rows that lead to them, a change may concern.
     Allowance {
         /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
         mode: String = NONE;
@@ -90,6 +94,21 @@ mapping! {
         percent: u64 = default::PERCENT_OF_ACCOUNTS;
         /// So many may always go, whatever their share is: in a small table one account is a large one.
         free: u64 = default::FREE_ACCOUNTS;
+    }
+}
+
+mapping! {
+    /// How many environments, or credentials, may lead to another account than before. It is never routine: a token and an
+    /// environment have one account for their life.
+    RowsRepointed {
+        /// `enforce`, `observe` or `"off"`; that of `guards` where it is absent.
+        mode: String = NONE;
+        /// More than so many are refused.
+        most: u64 = default::MOST_REPOINTED;
+        /// More than this share of the table is refused, in per cent.
+        percent: u64 = default::PERCENT_OF_ACCOUNTS;
+        /// So many may always, whatever their share is.
+        free: u64 = default::FREE_REPOINTED;
     }
 }
 

@@ -225,9 +225,9 @@ mapping! {
         /// Query keys whose value is an account id.
         query_keys: Vec<Field<String>> = NONE;
         /// Headers that name an account or an environment.
-        headers: Vec<Field<NamingHeader>> = NONE;
+        headers: Vec<Field<NamingField>> = NONE;
         /// Cookies that name an account or carry a credential.
-        cookies: Vec<Field<NamingCookie>> = NONE;
+        cookies: Vec<Field<NamingField>> = NONE;
         /// A cookie of our own for browsers on legacy hosts, so that a replica knows a session that another one has seen.
         routing_cookie: RoutingCookie = NONE;
         /// Credentials as routing keys.
@@ -248,21 +248,11 @@ mapping! {
 }
 
 mapping! {
-    /// A header that names an account.
-    NamingHeader {
-        /// Name of the header.
+    /// A header or a cookie that names an account.
+    NamingField {
+        /// Its name. Of a cookie, upper and lower case differ.
         name: String = REQUIRED;
-        /// `account` or `environment`.
-        names: String = REQUIRED;
-    }
-}
-
-mapping! {
-    /// A cookie that names an account.
-    NamingCookie {
-        /// Name of the cookie; upper and lower case differ.
-        name: String = REQUIRED;
-        /// `account` or `credential`.
+        /// `account`; also `environment` of a header, or `credential` of a cookie.
         names: String = REQUIRED;
     }
 }

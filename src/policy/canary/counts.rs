@@ -18,12 +18,36 @@ const FIRST_OCTAVE: usize = 8;
 pub struct Sample {
     /// The cell that it went to, or would have gone to.
     pub cell: Option<CellIndex>,
-    /// Its client saw it fail because of the cell or of us.
-    pub is_failed: bool,
-    /// It was decided that no cell gets it.
-    pub is_refused: bool,
-    /// To the first byte of the answer, or to the moment at which the client had waited long enough.
+    /// How.
+    pub ending: Ending,
+    /// To the first byte of the answer, or to the moment at which the client had waited long enough. Of a failure it says
+    /// nothing.
     pub latency: Option<Duration>,
+}
+
+/// How a request ended, as far as that says something of its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its client has nothing to complain of.
+    Served,
+    /// The cell answered 4xx: by the account's own doing, or because it knows neither the account nor the host.
+    Denied,
+    /// Its client saw it fail because of the cell or of us.
+    Failed,
+    /// The same, and there was no connection to the cell: whoever had asked would have met that.
+    Unreached,
+    /// It was decided that no cell gets it.
+    Refused,
+}
+
+impl Ending {
+    /// Whether its client saw it fail because of the cell or of us.
+    pub const fn is_failed(self) -> bool {
+        match self {
+            Self::Served | Self::Denied => false,
+            Self::Failed | Self::Unreached | Self::Refused => true,
+        }
+    }
 }
 
 /// By [`CellIndex`].
@@ -34,8 +58,11 @@ pub struct Counts(Box<[Cell]>);
 struct Cell {
     requests: AtomicU64,
     failed: AtomicU64,
+    unreached: AtomicU64,
     refused: AtomicU64,
-    fine_accounts: AtomicU64,
+    denied: AtomicU64,
+    served_accounts: AtomicU64,
+    denied_accounts: AtomicU64,
     failing_accounts: AtomicU64,
     latencies: [AtomicU64; BUCKETS],
 }
@@ -47,10 +74,17 @@ pub struct CellStats {
     pub requests: u64,
     /// Those whose clients saw them fail, because of the cell or of us.
     pub failed: u64,
+    /// Those among the failed that found no connection to the cell.
+    pub unreached: u64,
     /// Those among the failed that the candidate refuses, and that go to the cell without it.
     pub refused: u64,
-    /// Accounts with a request that did not fail, and with one that did: a bit each, by hash, of 64.
-    pub fine_accounts: u64,
+    /// Those that the cell answered with 4xx.
+    pub denied: u64,
+    /// Accounts with a request that was served, with one that was denied, and with one that failed: a bit each, by hash, of
+    /// 64.
+    pub served_accounts: u64,
+    /// See there.
+    pub denied_accounts: u64,
     /// See there.
     pub failing_accounts: u64,
     /// Latencies, by bucket.
@@ -62,8 +96,11 @@ impl Default for CellStats {
         Self {
             requests: 0,
             failed: 0,
+            unreached: 0,
             refused: 0,
-            fine_accounts: 0,
+            denied: 0,
+            served_accounts: 0,
+            denied_accounts: 0,
             failing_accounts: 0,
             latencies: [0; BUCKETS],
         }
@@ -76,8 +113,11 @@ impl Counts {
         let cell = |_| Cell {
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            unreached: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            fine_accounts: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            served_accounts: AtomicU64::new(0),
+            denied_accounts: AtomicU64::new(0),
             failing_accounts: AtomicU64::new(0),
             latencies: [const { AtomicU64::new(0) }; BUCKETS],
         };
@@ -89,14 +129,21 @@ impl Counts {
         let Some(cell) = self.0.get(usize::from(cell.0)) else { return };
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         add(&cell.requests);
-        let accounts = if sample.is_failed { &cell.failing_accounts } else { &cell.fine_accounts };
+        let accounts = match sample.ending {
+            Ending::Served => &cell.served_accounts,
+            Ending::Denied => &cell.denied_accounts,
+            Ending::Failed | Ending::Unreached | Ending::Refused => &cell.failing_accounts,
+        };
         accounts.fetch_or(bit(account), Ordering::Relaxed);
-        if sample.is_failed {
+        if sample.ending.is_failed() {
             add(&cell.failed);
         }
-        if sample.is_refused {
-            add(&cell.refused);
-        }
+        match sample.ending {
+            Ending::Denied => add(&cell.denied),
+            Ending::Unreached => add(&cell.unreached),
+            Ending::Refused => add(&cell.refused),
+            Ending::Served | Ending::Failed => 0,
+        };
         if let Some(latency) = sample.latency {
             add(&cell.latencies[bucket(latency)]);
         }
@@ -108,8 +155,11 @@ impl Counts {
         self.0.iter().map(move |cell| CellStats {
             requests: take(&cell.requests),
             failed: take(&cell.failed),
+            unreached: take(&cell.unreached),
             refused: take(&cell.refused),
-            fine_accounts: take(&cell.fine_accounts),
+            denied: take(&cell.denied),
+            served_accounts: take(&cell.served_accounts),
+            denied_accounts: take(&cell.denied_accounts),
             failing_accounts: take(&cell.failing_accounts),
             latencies: cell.latencies.each_ref().map(take),
         })
@@ -121,8 +171,11 @@ impl CellStats {
     pub fn add(&mut self, later: &Self) {
         self.requests += later.requests;
         self.failed += later.failed;
+        self.unreached += later.unreached;
         self.refused += later.refused;
-        self.fine_accounts |= later.fine_accounts;
+        self.denied += later.denied;
+        self.served_accounts |= later.served_accounts;
+        self.denied_accounts |= later.denied_accounts;
         self.failing_accounts |= later.failing_accounts;
         for (all, more) in self.latencies.iter_mut().zip(&later.latencies) {
             *all += more;
@@ -178,11 +231,7 @@ mod tests {
         let counts = Counts::new(1);
         for latency in latencies {
             let latency = Some(latency);
-            counts.count(
-                CellIndex(0),
-                1,
-                &Sample { cell: None, is_failed: false, is_refused: false, latency },
-            );
+            counts.count(CellIndex(0), 1, &Sample { cell: None, ending: Ending::Served, latency });
         }
         counts.take().next().unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! Whether a candidate may go on: what its requests see against what all others see, cell by cell. Never summed over
 //! cells: of sixty, one that is dead would not show.
 //!
-//! Three rules, on what was counted since the candidate began and on the last seconds of it:
+//! Four rules, on what was counted since the candidate began and on the last seconds of it:
 //!
 //! - **Everything fails.** At least [`LEAST_FAILED`] requests and all of them failed, which would happen by chance less
 //!   than once in ten thousand looks if the cell failed as often with the candidate as without.
@@ -9,11 +9,16 @@
 //!   without the candidate, by more than `max_error_increase`. Both ends are Wilson's (1927): they hold for few requests
 //!   and for rates near 0, where the common ± has no meaning. [`DEVIATIONS`] is wide because it is looked every
 //!   second, at every cell, and a good push that is rolled back is a push that people learn to force.
+//! - **All is denied.** The same of 4xx, by more than [`MAX_DENIED_INCREASE`], *and* so many of the accounts get nothing else
+//!   that it is not their own doing.
 //! - **All is slower.** The 90th percentile, at the low end of what it may be, is beyond `max_latency_factor` times
 //!   that without the candidate at its high end, and [`LEAST_SLOWER`] more. Ends are order statistics.
 //!
-//! What fails for one account alone, while others of the share are served by the same cell, is that account's own
-//! trouble: a share of one per cent is some ten accounts of a cell, and every cell has one whose integration fails.
+//! What fails for one account alone is that account's own trouble, whether or not others of the share ask the same cell: a
+//! share of one per cent is some ten accounts of a cell, and every cell has one whose integration fails. It is no
+//! account's own trouble that there is no connection to the cell, or that the candidate refuses what is forwarded without
+//! it: so a dead port is found where one account asks. A cell that answers that one account wrongly is found when a second
+//! one asks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +43,16 @@ const UNKNOWN_FAILS: f64 = 0.125;
 
 /// What is called impossible where everything has failed.
 const CHANCE: f64 = 1e-4;
+
+/// By so much more of the requests may be answered 4xx. Half: accounts differ in it by their own doing (a poll with a token
+/// that has ended is nothing but 401), and what this is for, a cell that does not know the host or the accounts, denies
+/// nearly everything.
+const MAX_DENIED_INCREASE: f64 = 0.5;
+
+/// Of so many accounts of a cell it is taken that they ask with nothing but ended tokens or for what is gone, whatever the
+/// rate of requests says: those that ask rarely do not show in it. Seven of seven then are less likely than [`CHANCE`],
+/// and nine of ten.
+const DENIED_ACCOUNTS: f64 = 0.25;
 
 /// Width of both bounds in standard deviations: one in 30,000 on each side, of which both must be wrong at once.
 const DEVIATIONS: f64 = 4.0;
@@ -86,6 +101,15 @@ pub enum Reason {
         /// Failed requests and all, without it.
         unmoved: (u64, u64),
     },
+    /// The cell answers 4xx to nearly everything.
+    Denied {
+        /// Requests that were, and all, with the candidate.
+        moved: (u64, u64),
+        /// Accounts that got nothing else, and all, with the candidate; of 64 at most.
+        accounts: (u32, u32),
+        /// Requests that were, and all, without it.
+        unmoved: (u64, u64),
+    },
     /// Answers take longer.
     Latency {
         /// The 90th percentile with the candidate, at least.
@@ -97,13 +121,22 @@ pub enum Reason {
 
 /// One cell: what was counted with the candidate against what was without it.
 pub fn judge(moved: &CellStats, unmoved: &CellStats, rules: Rules) -> Judgement {
-    if all_fail(moved, unmoved) || more_fail(moved, unmoved, rules.max_error_increase) {
+    let fails = all_fail(moved, unmoved) || more_fail(moved, unmoved, rules.max_error_increase);
+    if fails && !is_of_one_account(moved) {
         return Judgement::RollBack(Reason::Errors {
             moved: (moved.failed, moved.refused, moved.requests),
             unmoved: (unmoved.failed, unmoved.requests),
         });
     }
-    slower(moved, unmoved, rules.max_latency_factor).map_or(Judgement::GoOn, Judgement::RollBack)
+    let reason = denied(moved, unmoved).or_else(|| slower(moved, unmoved, rules.max_latency_factor));
+    reason.map_or(Judgement::GoOn, Judgement::RollBack)
+}
+
+/// Whether the failures may be one account's own trouble.
+fn is_of_one_account(moved: &CellStats) -> bool {
+    let others = (moved.served_accounts | moved.denied_accounts) & !moved.failing_accounts;
+    let whoever_asks = moved.unreached + moved.refused;
+    moved.failing_accounts.count_ones() == 1 && (others != 0 || whoever_asks < LEAST_FAILED)
 }
 
 fn all_fail(moved: &CellStats, unmoved: &CellStats) -> bool {
@@ -116,9 +149,7 @@ fn all_fail(moved: &CellStats, unmoved: &CellStats) -> bool {
 }
 
 fn more_fail(moved: &CellStats, unmoved: &CellStats, increase: Share) -> bool {
-    let others = moved.fine_accounts & !moved.failing_accounts;
-    let of_one_account = moved.failing_accounts.count_ones() == 1 && others != 0;
-    if moved.failed < LEAST_FAILED || of_one_account {
+    if moved.failed < LEAST_FAILED {
         return false;
     }
     let (at_least, _) = wilson(moved.failed, moved.requests);
@@ -137,6 +168,38 @@ fn wilson(part: u64, whole: u64) -> (f64, f64) {
     let half = DEVIATIONS * (rate * (1.0 - rate) / n + z2 / (4.0 * n * n)).sqrt();
     let spread = 1.0 + z2 / n;
     ((middle - half) / spread, (middle + half) / spread)
+}
+
+fn denied(moved: &CellStats, unmoved: &CellStats) -> Option<Reason> {
+    if moved.denied == 0 || unmoved.requests < LEAST_COMPARED {
+        // An answer is no failure: without anything to compare it with, it is what the accounts ask for.
+        return None;
+    }
+    let (at_least, _) = wilson(moved.denied, moved.requests);
+    let (_, at_most) = wilson(unmoved.denied, unmoved.requests);
+    if at_least <= at_most + MAX_DENIED_INCREASE {
+        return None;
+    }
+    let only_denied = (moved.denied_accounts & !moved.served_accounts).count_ones();
+    let all = (moved.denied_accounts | moved.served_accounts).count_ones();
+    (tail(only_denied, all, at_most.max(DENIED_ACCOUNTS)) <= CHANCE).then_some(Reason::Denied {
+        moved: (moved.denied, moved.requests),
+        accounts: (only_denied, all),
+        unmoved: (unmoved.denied, unmoved.requests),
+    })
+}
+
+/// How likely at least `part` of `whole` are, where each is with this rate, which is below 1 (the binomial tail).
+fn tail(part: u32, whole: u32, rate: f64) -> f64 {
+    let mut exactly = (1.0 - rate).powf(f64::from(whole));
+    let mut sum = 0.0;
+    for count in 0..=whole {
+        if count >= part {
+            sum += exactly;
+        }
+        exactly *= f64::from(whole - count) / f64::from(count + 1) * rate / (1.0 - rate);
+    }
+    sum
 }
 
 fn slower(moved: &CellStats, unmoved: &CellStats, factor: u32) -> Option<Reason> {
@@ -191,6 +254,11 @@ impl Seen {
         reasons
     }
 
+    /// What was counted since the candidate began, by cell: with it, and without it.
+    pub fn cells(&self) -> impl Iterator<Item = (&Label, &(CellStats, CellStats))> {
+        self.all.iter()
+    }
+
     /// How many requests the candidate has served, and how many of them failed.
     pub fn moved(&self) -> (u64, u64) {
         let moved = || self.all.values().map(|(moved, _)| moved);
@@ -215,6 +283,13 @@ impl fmt::Display for Reason {
                     write!(f, ", {refused} of them refused by us,")?;
                 }
                 write!(f, " with it, {others} of {of} without it")
+            }
+            Self::Denied { moved: (denied, all), accounts: (only, of), unmoved: (others, of_others) } => {
+                write!(
+                    f,
+                    "{denied} of {all} requests were answered 4xx with it, and {only} of {of} accounts got nothing else; \
+                     {others} of {of_others} without it"
+                )
             }
             Self::Latency { moved, unmoved } => {
                 write!(

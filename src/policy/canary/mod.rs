@@ -12,10 +12,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::columns::{hash_number, hash_text};
+use super::decide::Why;
 use super::ids::{AccountId, CellIndex, Label};
 use super::snapshot::Snapshot;
 
-pub use counts::{CellStats, Counts, Sample};
+pub use counts::{CellStats, Counts, Ending, Sample};
 
 /// A part of the accounts, or of the replicas, in hundredths of a per cent: 1 to 10,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +115,17 @@ struct Sides {
     stable: Vec<Label>,
 }
 
+impl Sides {
+    /// Nothing yet.
+    fn new(candidate: &Snapshot, stable: &Snapshot) -> Self {
+        Self {
+            moved: Counts::new(candidate.cells.len()),
+            unmoved: Counts::new(stable.cells.len()),
+            stable: stable.cells.iter().map(|cell| cell.name.clone()).collect(),
+        }
+    }
+}
+
 /// Where a request stands while there is a candidate.
 #[derive(Clone, Debug)]
 pub struct Side {
@@ -122,8 +134,8 @@ pub struct Side {
     /// It serves this request.
     pub is_moved: bool,
     account: AccountId,
-    /// The cell that the request would go to without it.
-    stable: Option<CellIndex>,
+    /// The cell that the request would go to without it, and why.
+    stable: Option<(CellIndex, Why)>,
 }
 
 /// What was counted since the look before, by cell: with the candidate, and without it.
@@ -132,12 +144,15 @@ pub type Look = BTreeMap<Label, (CellStats, CellStats)>;
 impl Candidate {
     /// That has served nobody yet, beside `stable`.
     pub fn new(snapshot: Arc<Snapshot>, stable: &Snapshot, share: Share) -> Self {
-        let counts = Sides {
-            moved: Counts::new(snapshot.cells.len()),
-            unmoved: Counts::new(stable.cells.len()),
-            stable: stable.cells.iter().map(|cell| cell.name.clone()).collect(),
-        };
-        Self { salt: Salt::of(&snapshot.hash), snapshot, share, counts: Arc::new(counts) }
+        let salt = Salt::of(&snapshot.hash);
+        Self { counts: Arc::new(Sides::new(&snapshot, stable)), salt, snapshot, share }
+    }
+
+    /// The same trial with newer moves in it and in `stable`: the same accounts are in its share.
+    #[must_use]
+    pub fn with_moves(&self, snapshot: Arc<Snapshot>, stable: &Snapshot) -> Self {
+        let counts = Arc::new(Sides::new(&snapshot, stable));
+        Self { counts, salt: self.salt, snapshot, share: self.share }
     }
 
     /// The same with another share. What its requests still bring is counted with that of this one.
@@ -151,8 +166,9 @@ impl Candidate {
         }
     }
 
-    /// Where a request of this account stands, that goes to `stable` without the candidate.
-    pub fn side(self: &Arc<Self>, account: AccountId, stable: Option<CellIndex>) -> Side {
+    /// Where a request of this account stands, that goes to `stable` without the candidate. The account need not have a
+    /// row: its id alone says on which side it is.
+    pub fn side(self: &Arc<Self>, account: AccountId, stable: Option<(CellIndex, Why)>) -> Side {
         let is_moved = has_account(self.share, self.salt, account);
         Side { candidate: Arc::clone(self), is_moved, account, stable }
     }
@@ -179,16 +195,22 @@ impl Side {
         match (self.is_moved, sample.cell) {
             (false, Some(cell)) => counts.unmoved.count(cell, account, sample),
             (true, Some(cell)) => counts.moved.count(cell, account, sample),
-            // Of an account that the push removes that is what it is for, and guards have let it pass.
-            (true, None) if sample.is_refused && snapshot.accounts.by_id(self.account).is_some() => {
-                let name = self.stable.and_then(|cell| counts.stable.get(usize::from(cell.0)));
+            (true, None) if sample.ending == Ending::Refused && !self.is_removed(snapshot) => {
+                let name = self.stable.and_then(|(cell, _)| counts.stable.get(usize::from(cell.0)));
                 let cell = snapshot.cells.iter().zip(0..).find(|(cell, _)| Some(&cell.name) == name);
                 if let Some((_, cell)) = cell {
-                    counts.moved.count(CellIndex(cell), account, &Sample { is_failed: true, ..*sample });
+                    counts.moved.count(CellIndex(cell), account, sample);
                 }
             }
             (_, None) => {}
         }
+    }
+
+    /// Whether the push takes the account's row away: that it is refused then is what the push is for, and guards have let
+    /// it pass. Whoever was served without a row has lost its way by mistake.
+    fn is_removed(&self, candidate: &Snapshot) -> bool {
+        let had_a_row = matches!(self.stable, Some((_, Why::Mapped)));
+        had_a_row && candidate.accounts.by_id(self.account).is_none()
     }
 }
 
@@ -287,32 +309,31 @@ mod tests {
         // The same cells at other places.
         let (stable, next) = (build(["us1", "us2"]), build(["us2", "us1"]));
         let candidate = Arc::new(Candidate::new(next, &stable, Share::percent(50)));
-        let mut sides = (1..100).map(|id| candidate.side(account(id), Some(CellIndex(0))));
-        let moved = candidate.side(account(1), Some(CellIndex(0)));
+        let at = |why| Some((CellIndex(0), why));
+        let mut sides = (1..100).map(|id| candidate.side(account(id), at(Why::Mapped)));
+        let moved = candidate.side(account(1), at(Why::Mapped));
         let (moved, unmoved) = match moved.is_moved {
             true => (moved, sides.find(|side| !side.is_moved).unwrap()),
             false => (Side { is_moved: true, ..moved.clone() }, moved),
         };
-        let sample = |cell: Option<u16>, is_refused: bool| Sample {
-            cell: cell.map(CellIndex),
-            is_failed: false,
-            is_refused,
-            latency: None,
-        };
-        moved.count(&sample(Some(1), false));
-        unmoved.count(&sample(Some(0), false));
-        unmoved.count(&sample(Some(1), false));
+        let sample = |cell: Option<u16>, ending| Sample { cell: cell.map(CellIndex), ending, latency: None };
+        moved.count(&sample(Some(1), Ending::Served));
+        unmoved.count(&sample(Some(0), Ending::Served));
+        unmoved.count(&sample(Some(1), Ending::Served));
         // What goes to a cell today, and is refused by the candidate, counts against it there.
-        moved.count(&sample(None, true));
-        // A redirect is no refusal, and an account that the candidate does not have is meant to be refused.
-        moved.count(&sample(None, false));
-        Side { account: account(7), ..moved }.count(&sample(None, true));
+        moved.count(&sample(None, Ending::Refused));
+        // A redirect is no refusal, and an account whose row the candidate takes away is meant to be refused.
+        moved.count(&sample(None, Ending::Served));
+        let removed = Side { account: account(7), ..moved };
+        removed.count(&sample(None, Ending::Refused));
+        // One that never had a row, and that a fallback serves today, is not.
+        Side { stable: at(Why::Fallback), ..removed }.count(&sample(None, Ending::Refused));
         let look = candidate.look();
         let seen: Vec<_> = look
             .iter()
             .map(|(name, (moved, unmoved))| (name.as_str(), (moved.requests, moved.failed), unmoved.requests))
             .collect();
-        assert_eq!(seen, [("us1", (2, 1), 1), ("us2", (0, 0), 1)]);
+        assert_eq!(seen, [("us1", (3, 2), 1), ("us2", (0, 0), 1)]);
         assert!(candidate.with_share(Share::percent(100)).look().is_empty(), "a look takes what it has seen");
     }
 }

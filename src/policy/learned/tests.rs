@@ -7,6 +7,7 @@ use crate::test_snapshot::account;
 
 const BOUNDS: Learning = Learning { entries: 100, per_account: 4 };
 const NOW: u64 = 1_770_000_000;
+const KEY: &str = "k1";
 
 fn token(number: u64) -> Fingerprint {
     // Spread over the shards as a real fingerprint would be.
@@ -15,7 +16,7 @@ fn token(number: u64) -> Fingerprint {
 }
 
 fn teach(table: &LearnedTable, token_number: u64, id: u64, now: u64) -> Taught {
-    let taught = table.teach(token(token_number), account(id), &BOUNDS, now);
+    let taught = table.teach(token(token_number), KEY, account(id), &BOUNDS, now);
     check_books(table);
     taught
 }
@@ -144,7 +145,7 @@ fn a_full_table_refuses_newcomers_until_something_expires() {
 fn only_repeated_401_demotes() {
     let table = LearnedTable::default();
     let strike = |after: u64, abnormal: bool| table.rejected(token(1), NOW + after, abnormal);
-    table.teach(token(1), account(7), &BOUNDS, NOW);
+    table.teach(token(1), KEY, account(7), &BOUNDS, NOW);
     // One burst is one strike.
     assert!(!(0..STRIKE_SPACING_SECS).any(|after| strike(after, false)));
     assert!(!strike(STRIKE_SPACING_SECS, false));
@@ -223,7 +224,7 @@ fn an_import_respects_bounds_version_and_age() {
 fn no_bounds_means_no_lessons() {
     let table = LearnedTable::default();
     for bounds in [Learning { entries: 0, ..BOUNDS }, Learning { per_account: 0, ..BOUNDS }] {
-        assert_eq!(table.teach(token(1), account(7), &bounds, NOW), Taught::NoRoom);
+        assert_eq!(table.teach(token(1), KEY, account(7), &bounds, NOW), Taught::NoRoom);
     }
     assert!(table.is_empty());
 }
@@ -236,7 +237,7 @@ fn threads_agree_on_the_books() {
             let table = &table;
             scope.spawn(move || {
                 for round in 0..2000u64 {
-                    table.teach(token(round % 40), account(1 + (round + id) % 5), &BOUNDS, NOW + round);
+                    table.teach(token(round % 40), KEY, account(1 + (round + id) % 5), &BOUNDS, NOW + round);
                     table.rejected(token((round * 7) % 40), NOW + round * 20, false);
                     table.lookup(token(round % 40));
                 }
@@ -258,7 +259,7 @@ proptest::proptest! {
             let now = NOW + round as u64 * 20;
             let (other, id) = (token(1000 + number), account(1000 + id));
             match deed {
-                0 | 1 => { table.teach(other, id, &BOUNDS, now); }
+                0 | 1 => { table.teach(other, KEY, id, &BOUNDS, now); }
                 2 => { table.rejected(other, now, false); }
                 _ => { table.expire(now); }
             }
@@ -267,5 +268,30 @@ proptest::proptest! {
         for number in 1..=3 {
             proptest::prop_assert_eq!(table.lookup(token(number)), Learned::Account(account(7)));
         }
+    }
+}
+
+#[test]
+fn an_entry_knows_the_key_that_it_was_made_under_and_no_key_is_kept_for_nobody() {
+    let table = LearnedTable::default();
+    table.teach(token(1), "k1", account(7), &BOUNDS, NOW);
+    table.teach(token(2), "k2", account(7), &BOUNDS, NOW);
+    // Confirmed, and then ambiguous: the fingerprint is still the one of its key.
+    table.teach(token(1), "k1", account(7), &BOUNDS, NOW + 1);
+    table.teach(token(1), "k1", account(8), &BOUNDS, NOW + 1);
+    let keys = |table: &LearnedTable| -> Vec<(Fingerprint, String)> {
+        table.export().entries.iter().map(|entry| (entry.fingerprint, entry.key.to_string())).collect()
+    };
+    let mut expect = vec![(token(1), "k1".to_owned()), (token(2), "k2".to_owned())];
+    expect.sort();
+    assert_eq!(keys(&table), expect);
+    let restarted = LearnedTable::default();
+    restarted.import(&table.export(), &BOUNDS, NOW + 2).unwrap();
+    assert_eq!(keys(&restarted), expect);
+    for month in 0..100 {
+        let now = NOW + (month + 2) * EXPIRES_AFTER_SECS;
+        table.expire(now);
+        table.teach(token(month), &format!("k{month}"), account(7), &BOUNDS, now);
+        assert!(lock(&table.owners).keys.len() <= 3, "{:?}", lock(&table.owners).keys);
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use cellgate::config::parse_all;
 use cellgate::load::load;
@@ -13,13 +14,14 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::rejected::Site;
-use crate::bad_files::{CASES, put, remove, said};
+use crate::bad_files::{CASES, as_config_map, put, remove, said};
 use crate::broken::{self, broken};
 use crate::running::{Folder, eventually};
 
-/// Broken configurations that a process is made to read. Ten thousand are read in `tests/config/broken.rs`; these
-/// show that what is refused there changes nothing here.
+/// Broken configurations that one process is made to read, and with `CELLGATE_TEST_LONG=1`. Ten thousand are read in
+/// `tests/config/broken.rs`; these show that what is refused there changes nothing here.
 const BROKEN: usize = 150;
+const BROKEN_LONG: usize = 10_000;
 
 /// Times that a ConfigMap is given other content.
 const SWAPS: usize = 10;
@@ -75,14 +77,16 @@ fn whatever_stands_in_the_place_of_a_file_changes_nothing_that_serves() {
 }
 
 #[test]
+#[allow(clippy::print_stdout)] // How long it took.
 fn a_broken_configuration_changes_nothing_that_serves() {
     let site = Site::prepared(|_| {});
     let config = site.folder.path("config");
     let good = load(&config);
     let serving = in_force(&site);
     let mut rng = Rng::with_seed(8);
-    let mut refused = 0;
-    while refused < BROKEN {
+    let most = if std::env::var_os("CELLGATE_TEST_LONG").is_some() { BROKEN_LONG } else { BROKEN };
+    let (mut refused, started) = (0, Instant::now());
+    while refused < most {
         let (mut sources, how) = broken(&good, &mut rng);
         if parse_all(&sources, now()).is_ok() {
             continue;
@@ -101,6 +105,7 @@ fn a_broken_configuration_changes_nothing_that_serves() {
         refused += 1;
         put(&path, broken::file(&mut good.clone(), name).as_ref().unwrap(), mode);
     }
+    println!("{refused} broken configurations after {:.1?}", started.elapsed());
     assert_eq!((site.cell().as_str(), site.reload().status), ("cell-2", 200));
     assert_eq!(in_force(&site), serving);
 }
@@ -158,33 +163,16 @@ fn a_file_that_grows_while_it_is_read_is_never_read_in_part() {
     assert_eq!(page.json()["cell"], "cell-1", "{}", page.text());
 }
 
-/// Makes of the configuration folder what Kubernetes makes of a ConfigMap: names that are links into `..data`, which is
-/// a link to a folder of one version.
+/// A configuration folder that Kubernetes fills.
 struct ConfigMap<'a> {
     folder: &'a Folder,
     versions: usize,
 }
 
 impl ConfigMap<'_> {
-    const NAMES: [&'static str; 7] = [
-        "boot.yaml",
-        "cellgate.yaml",
-        "accounts.csv",
-        "clients.yaml",
-        "credentials.csv",
-        "environments.csv",
-        "keys",
-    ];
-
     /// Before the process starts.
     fn make(folder: &Folder) {
-        let config = folder.path("config");
-        fs::create_dir(config.join(Self::version(0))).unwrap();
-        for name in Self::NAMES {
-            fs::rename(config.join(name), config.join(Self::version(0)).join(name)).unwrap();
-            symlink(format!("..data/{name}"), config.join(name)).unwrap();
-        }
-        symlink(Self::version(0), config.join("..data")).unwrap();
+        as_config_map(&folder.path("config"), &Self::version(0));
     }
 
     fn version(number: usize) -> String {

@@ -33,6 +33,11 @@ impl Site {
         Self { process: Process::start(&folder), folder, _cells: cells, _runtime: runtime }
     }
 
+    /// The process and its folder, and what must go on beside them.
+    pub fn into_parts(self) -> (Process, Folder, impl Sized) {
+        (self.process, self.folder, (self._cells, self._runtime))
+    }
+
     pub fn page(&self, target: &str) -> Value {
         raw_http::page(self.process.admin(), target).json()
     }

@@ -1,6 +1,8 @@
 //! A process that ends in the middle of a trial, and one that starts with files that differ from what served last: what
 //! served last serves, and the files are put on trial anew.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use super::{LONG, config, notes, outcomes, push_another_place, reload, stage, trail, world};
@@ -9,6 +11,7 @@ use crate::raw_http;
 use crate::reload::rejected::Site;
 use crate::running::eventually;
 use crate::upgrade;
+use crate::world::TOKEN_12345;
 
 #[test]
 fn a_restart_in_the_middle_of_a_trial_begins_it_anew() {
@@ -84,5 +87,47 @@ fn an_upgrade_in_the_middle_of_a_trial_begins_it_anew() {
         upgrade::messages(&line.first, "the new configuration is withdrawn before it was whole").len(),
         1
     );
+    line.signal("TERM");
+}
+
+/// The cell that answers account 12345, by the process that has this connection.
+fn asked_on(kept: &mut std::net::TcpStream) -> String {
+    let request = format!(
+        "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nAuthorization: Token {TOKEN_12345}\r\n\r\n"
+    );
+    kept.write_all(request.as_bytes()).unwrap();
+    let reply = raw_http::read_reply(kept, false).unwrap();
+    reply.header("x-cell").unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_predecessor_that_drains_tries_nothing_and_serves_what_its_successor_has_found_good() {
+    let site = Site::prepared(|folder| {
+        folder.edit("config/boot.yaml", "admin:\n", &format!("apply: {LONG}\nadmin:\n"));
+    });
+    let http = site.process.addr("http");
+    let (process, folder, _cells) = site.into_parts();
+    // A connection that keeps the first process alive, and shows what it serves.
+    let mut kept = raw_http::tcp(http);
+    assert_eq!(asked_on(&mut kept), "cell-2");
+    let mut line = upgrade::Line::of(process);
+    line.upgrade(&folder);
+    let socket = folder.path("state/admin.sock");
+    folder.point("cell-3", "127.0.0.1:9");
+    eventually("the trial of the new process", || {
+        let now = raw_http::admin(&socket, "GET", "/config").json();
+        now["candidate"].is_object().then_some(())
+    });
+    // A move on top of it is in force in both, as soon as the new process has saved it.
+    folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-1,,");
+    eventually("the move, in the old process", || {
+        let followed = "what the successor serves comes in force here too";
+        (upgrade::messages(&line.first, followed).len() == 1).then_some(())
+    });
+    assert_eq!(asked_on(&mut kept), "cell-1");
+    let staged = upgrade::messages(&line.first, "a step of the new configuration");
+    assert_eq!(staged.len(), 1, "of the new process alone: {staged:?}");
+    let refused = upgrade::messages(&line.first, "configuration refused: the one before goes on serving");
+    assert!(refused.is_empty(), "{refused:?}");
     line.signal("TERM");
 }

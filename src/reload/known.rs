@@ -1,0 +1,89 @@
+//! What a reload knows before it reads: what is on trial, and what was taken back or refused before.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Reloader;
+use super::outcome::{ReloadOutcome, Trigger};
+use crate::config::guard::{self, Guard};
+use crate::config::{self, Config};
+use crate::policy::ids::Generation;
+use crate::policy::snapshot::Snapshot;
+use crate::readiness::Reason;
+use crate::rolled_back::{Memory, RolledBack};
+use crate::telemetry::wall_time::unix_seconds;
+
+/// What a reload must know of candidates before it reads.
+pub(super) struct Known {
+    pub trigger: Trigger,
+    pub staged: Option<Arc<Snapshot>>,
+    pub memory: Memory,
+    pub issued: Generation,
+}
+
+impl Known {
+    /// What there is to say of files with this hash without a closer look: they stand already.
+    pub(super) fn answer(&self, hash: &str) -> Option<ReloadOutcome> {
+        let staged = self.staged.as_ref().filter(|staged| *staged.hash == *hash);
+        let staged = staged.filter(|_| !self.trigger.is_at_once())?;
+        Some(ReloadOutcome::Staged { generation: staged.generation })
+    }
+
+    /// What there is to say of files that were taken back before. Those that differ from such in rows alone are the same
+    /// push with moves beside it.
+    pub(super) fn taken_back(&self, live: &Snapshot, offered: &Config) -> Option<ReloadOutcome> {
+        if self.trigger.is_again() {
+            return None;
+        }
+        let with_other_rows = || self.memory.find_rest(&offered.rest).filter(|_| live.rest != offered.rest);
+        let known = self.memory.find(&offered.hash).or_else(with_other_rows)?;
+        Some(ReloadOutcome::RolledBack { hash: offered.hash.clone(), reasons: known.reasons.clone() })
+    }
+
+    /// Whether these files are what is on trial, and have moves of accounts besides.
+    pub(super) fn goes_on_in(&self, offered: &Config) -> bool {
+        let diff = self.staged.as_ref().map(|staged| config::diff(&**staged, offered));
+        diff.is_some_and(|diff| diff.is_about_moves() && !diff.is_mixed())
+    }
+
+    /// Whoever has it come in force at once has said that moves and the rest belong together.
+    pub(super) fn is_at_once(&self) -> bool {
+        self.trigger.is_at_once()
+    }
+
+    /// A number that no generation has had.
+    pub(super) fn numbered(&self, mut next: Snapshot) -> Snapshot {
+        next.generation = next.generation.max(self.issued.next());
+        next
+    }
+}
+
+impl Reloader {
+    /// Shows that the files are what was taken back.
+    pub(super) fn note_rolled_back(&mut self, hash: &str, reasons: &[String]) {
+        let cause = reasons.first().cloned().unwrap_or_default();
+        let note = Reason::RolledBack { hash: hash.to_owned(), cause };
+        // What a start has fallen back from is said by the note of that.
+        self.staging.note = self.fallback.is_none().then(|| self.staging.readiness.note(note));
+    }
+
+    /// Files that mix moves with what they cannot come without: a restart is no way to have them serve.
+    pub(super) fn remember_mixed(&mut self, hash: Box<str>, objections: &[guard::Objection]) {
+        if self.staging.memory.is_mixed(&hash) {
+            return;
+        }
+        let mixed = objections.iter().filter(|objection| objection.guard == Guard::Mixed);
+        let reasons = mixed.map(|objection| objection.what.clone()).collect();
+        let at = unix_seconds(SystemTime::now());
+        self.staging.memory.add(RolledBack { hash, at, reasons, rest: None, is_mixed: true });
+        self.remember();
+    }
+
+    /// Writes the memory down.
+    pub(super) fn remember(&self) {
+        let saved = self.state.write(|| self.staging.memory.save(&self.boot.state_dir));
+        if let Some(Err(error)) = saved {
+            tracing::error!(%error, "a restart will not know which configurations were rolled back");
+        }
+    }
+}
