@@ -51,7 +51,10 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use beginning::{approvers, broken_glass, first, prepare_state_dir, replica, start_report, watched_folders};
+use beginning::{
+    approvers, broken_glass, prepare_state_dir, reason_of, replica, start_report, watched_folders,
+};
+use keep::Begun;
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -184,29 +187,18 @@ impl Prepared {
     /// # Errors
     /// A thread cannot be started, or the state folder not be written.
     pub fn serve(self) -> anyhow::Result<Running> {
-        let Self { options, fallback, shared, data, admin, mut state_lock, .. } = self;
+        let Self { options, fallback, mut shared, data, admin, mut state_lock, .. } = self;
         state_lock.sign();
-        let snapshot = shared.live.pin();
         let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-        let mut reloader = shared.reloader(&options, fallback.as_ref());
         let watched = watched_folders(&options.config, &self.sources);
         // While a predecessor served, it alone saw what changed.
         let look_at_once = !self.took.is_empty() || self.in_steps;
         let now = unix_seconds(self.started);
-        if let Some(approved) = &self.approved {
-            keep::use_up(approved, &shared.boot.state_dir, now)?;
-        }
-        let number = keep::begin_trail(
-            &mut reloader.journal,
-            &snapshot,
-            self.approved.as_ref(),
-            fallback.as_ref(),
-            now,
-        )?;
-        let keeping = match &fallback {
-            None => shared.keep(self.sources, &snapshot, number, now)?,
-            Some(_) => None,
-        };
+        let begun = shared.begin(&options, self.sources, self.approved.as_ref(), fallback, now)?;
+        let Begun { fallback, journal, unsaved, keeping } = begun;
+        let snapshot = shared.live.pin();
+        self.inbox.last.send_replace(Arc::new(start_report(&fallback, &snapshot, self.started)));
+        let reloader = Reloader { unsaved, ..shared.reloader(&options, fallback.as_ref(), journal) };
         let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
         let listeners = data.addresses();
@@ -263,12 +255,10 @@ impl Shared {
         }
     }
 
-    fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>) -> Reloader {
+    fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>, journal: Journal) -> Reloader {
         let note = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
-            let cause = first(&fallback.why.lines());
-            let max_age = self.boot.max_last_good_age;
-            self.readiness.note(Reason::LastGood { written: fallback.written, max_age, cause })
+            self.readiness.note(reason_of(fallback, &self.boot))
         };
         Reloader {
             place: options.given().place,
@@ -278,9 +268,11 @@ impl Shared {
             boot: self.boot.clone(),
             live: Arc::clone(&self.live),
             metrics: Arc::clone(&self.metrics),
-            journal: Journal::new(&self.boot.state_dir, self.metrics.trail()),
+            journal,
             state: Arc::clone(&self.state),
             fallback: fallback.map(note),
+            unsaved: None,
+            refused: None,
             break_glass: broken_glass(self),
             staging: Staging::new(&self.boot.state_dir, replica(&self.boot), Arc::clone(&self.readiness)),
             not_followed: None,

@@ -164,8 +164,12 @@ fn demand(rules: &Approvals, plan: &Plan, author: Option<&str>) -> Option<Demand
 impl Approved {
     /// Who has approved, for the log.
     pub fn by(&self) -> String {
-        let who = self.judgement.accepted.iter().map(|one| format!("{} ({})", one.principal, one.key));
-        who.collect::<Vec<_>>().join(", ")
+        self.each().join(", ")
+    }
+
+    /// The same one by one, for the audit trail.
+    pub fn each(&self) -> Vec<String> {
+        self.judgement.accepted.iter().map(|one| format!("{} ({})", one.principal, one.key)).collect()
     }
 
     /// Puts them down as used: see [`remember`].

@@ -36,7 +36,7 @@ pub const NOTE_FILE: &str = "change.json";
 const MAX_NOTE_BYTES: u64 = 16 * 1024;
 
 /// Who wants a change, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Note {
     /// The configuration hash that it speaks of; a note that was left behind speaks of another.

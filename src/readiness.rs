@@ -48,6 +48,21 @@ pub enum Reason {
         /// What it did.
         cause: String,
     },
+    /// The configuration files are not looked into: an operator keeps what served before.
+    Kept {
+        /// Who, until when and why.
+        told: String,
+    },
+    /// Guards, or whatever else may object, refused the last reload; what served before serves.
+    Refused {
+        /// Who objected, by name, each once.
+        guards: String,
+    },
+    /// The state folder does not take what belongs in it.
+    Unwritten {
+        /// What, and the system's reason.
+        what: String,
+    },
     /// The last good configuration is older than the operator allows. Follows from
     /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
     LastGoodTooOld {
@@ -118,6 +133,9 @@ impl Reason {
             Self::BreakGlass { .. } => "break_glass",
             Self::Staged { .. } => "staged",
             Self::RolledBack { .. } => "rolled_back",
+            Self::Kept { .. } => "kept",
+            Self::Refused { .. } => "refused",
+            Self::Unwritten { .. } => "unwritten",
         }
     }
 
@@ -134,6 +152,9 @@ impl Reason {
             | Self::BreakGlass { .. }
             | Self::Staged { .. }
             | Self::RolledBack { .. }
+            | Self::Kept { .. }
+            | Self::Refused { .. }
+            | Self::Unwritten { .. }
             | Self::LastGoodTooOld { .. } => None,
         }
     }

@@ -77,6 +77,8 @@ pub enum Why {
     Refused(Vec<Objection>, Vec<String>),
     /// They were put on trial and taken back.
     RolledBack(Box<RolledBack>),
+    /// They are good, and what must be on the disk before they serve cannot be written.
+    Unwritten(String),
 }
 
 /// Nothing can be served.
@@ -294,6 +296,14 @@ pub fn plan(
     Plan::of_start(boots, &base.config, config, requests(&boot.state_dir))
 }
 
+/// The last good configuration after all, where what stands against the files was found when they were about to serve.
+///
+/// # Errors
+/// [`CannotStart`].
+pub fn fall_back_late(given: &Given, boot: &Boot, why: Why) -> Result<Started, CannotStart> {
+    fall_back(given, base(&given.place, &boot.state_dir, None), Some(boot.clone()), why)
+}
+
 fn fall_back(
     given: &Given,
     base: Result<(Base, Kept), LastGoodError>,
@@ -352,6 +362,7 @@ impl Why {
                 (objections.len(), "an objection against it", "objections against it")
             }
             Self::RolledBack(_) => (1, "a rollback behind it", ""),
+            Self::Unwritten(_) => (1, "no place in the state folder", ""),
         };
         if count == 1 { one.to_owned() } else { format!("{count} {many}") }
     }
@@ -361,6 +372,7 @@ impl Why {
         match self {
             Self::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
             Self::Kept(asked) => vec![asked.to_string()],
+            Self::Unwritten(what) => vec![what.clone()],
             Self::Refused(objections, missing) => {
                 objections.iter().map(ToString::to_string).chain(missing.iter().cloned()).collect()
             }

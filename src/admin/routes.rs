@@ -320,7 +320,7 @@ fn answered(outcome: &ReloadOutcome) -> Response {
         ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => StatusCode::OK,
         ReloadOutcome::Staged { .. } => StatusCode::ACCEPTED,
         ReloadOutcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ReloadOutcome::Refused(_) | ReloadOutcome::NeedsRestart(_) | ReloadOutcome::RolledBack { .. } => {
+        ReloadOutcome::Refused(..) | ReloadOutcome::NeedsRestart(_) | ReloadOutcome::RolledBack { .. } => {
             StatusCode::CONFLICT
         }
     };

@@ -17,7 +17,7 @@ use crate::policy::facts::CertificateNames;
 use crate::policy::ids::Generation;
 use crate::readiness::Reason;
 use crate::reload::outcome::{
-    Objection, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, ReloadRequest, StaleGeneration,
+    Objection, ProblemView, Pushed, ReloadInbox, ReloadOutcome, ReloadReport, ReloadRequest, StaleGeneration,
     Trigger, handles,
 };
 use crate::telemetry::fixture;
@@ -309,6 +309,7 @@ fn a_reload_answers_with_its_outcome() {
         expected: Some("endpoints".into()),
         ..ProblemView::default()
     };
+    let pushed = || Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()) });
     let objection = Objection { guard: "shrink".into(), what: "half of the accounts go".into(), hint: None };
     let shown_problem = json!({"file": "cells.yaml", "line": 3, "path": "cells.us1",
                                "what": "unknown key 'endpoint'", "expected": "endpoints"});
@@ -320,9 +321,9 @@ fn a_reload_answers_with_its_outcome() {
             json!({"outcome": "applied", "generation": 2}),
         ),
         (
-            ReloadOutcome::Staged { generation: Generation(3) },
+            ReloadOutcome::Staged { generation: Generation(3), pushed: pushed() },
             202,
-            json!({"outcome": "staged", "generation": 3}),
+            json!({"outcome": "staged", "generation": 3, "hash": "cafe", "plan": "feed"}),
         ),
         (
             ReloadOutcome::RolledBack { hash: "feed".into(), reasons: vec!["cell us1: dead".into()] },
@@ -336,9 +337,9 @@ fn a_reload_answers_with_its_outcome() {
             json!({"outcome": "rejected", "problems": [shown_problem.clone(), shown_problem]}),
         ),
         (
-            ReloadOutcome::Refused(vec![objection]),
+            ReloadOutcome::Refused(vec![objection], Some(pushed())),
             409,
-            json!({"outcome": "refused",
+            json!({"outcome": "refused", "hash": "cafe", "plan": "feed",
                    "objections": [{"guard": "shrink", "what": "half of the accounts go"}]}),
         ),
         (

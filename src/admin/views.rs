@@ -74,6 +74,8 @@ pub(super) struct OutcomeView {
     fields: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +183,7 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
         Reason::LastGood { written, cause, .. } => {
             let detail = format!(
                 "The configuration files cannot be used: {cause}. The last good configuration, written \
-                 at {}, is served. Correct the files and reload.",
+                 at {}, is served. Correct that and reload.",
                 Seconds(*written)
             );
             (detail, Some(*written))
@@ -203,6 +205,27 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             let detail = format!(
                 "The configuration files ({hash}) were tried and rolled back: {cause}. What served before serves. Correct \
                  the files; or try them again: POST /reload with {{\"again\": true}}."
+            );
+            (detail, None)
+        }
+        Reason::Kept { told } => {
+            let detail = format!(
+                "The configuration files are not served: {told}. What served before serves. The files are looked at when \
+                 that is over, or after `cellgate break-glass end`."
+            );
+            (detail, None)
+        }
+        Reason::Refused { guards } => {
+            let detail = format!(
+                "The last reload was refused ({guards}): /config says why. What served before serves. Correct the files, or \
+                 have the change approved, and reload."
+            );
+            (detail, None)
+        }
+        Reason::Unwritten { what } => {
+            let detail = format!(
+                "The state folder cannot be written: {what}. Make it writable again (df, mount and ls -l say why it is not) \
+                 and reload."
             );
             (detail, None)
         }
@@ -270,20 +293,23 @@ impl OutcomeView {
     /// The outcome with everything that it carries.
     pub fn new(outcome: &ReloadOutcome) -> Self {
         let mut view = Self { outcome: outcome.label().as_str(), ..Self::default() };
+        if let Some(pushed) = outcome.pushed() {
+            view.hash = Some(pushed.hash.to_string());
+            view.plan.clone_from(&pushed.plan);
+        }
         match outcome {
             ReloadOutcome::Unchanged => {}
             ReloadOutcome::Rejected(problems) => {
                 view.problems = problems.iter().map(ProblemLine::new).collect();
             }
-            ReloadOutcome::Refused(objections) => {
+            ReloadOutcome::Refused(objections, _) => {
                 view.objections = objections.iter().map(ObjectionLine::new).collect();
             }
             ReloadOutcome::NeedsRestart(fields) => view.fields.clone_from(fields),
-            ReloadOutcome::Applied { generation } | ReloadOutcome::Staged { generation } => {
+            ReloadOutcome::Applied { generation } | ReloadOutcome::Staged { generation, .. } => {
                 view.generation = Some(generation.0);
             }
-            ReloadOutcome::RolledBack { hash, reasons } => {
-                view.hash = Some(hash.to_string());
+            ReloadOutcome::RolledBack { reasons, .. } => {
                 view.reasons.clone_from(reasons);
                 view.hint = Some(AFTER_ROLLBACK);
             }

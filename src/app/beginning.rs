@@ -14,6 +14,7 @@ use crate::config::{self, Boot};
 use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
+use crate::readiness::Reason;
 use crate::reload::BreakGlass;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
@@ -69,17 +70,36 @@ pub(super) fn start_report(
             ReloadOutcome::Rejected(crate::reload::views(problems))
         }
         Some(start::Fallback { why: Why::Kept(asked), .. }) => {
-            ReloadOutcome::Refused(vec![crate::reload::kept_out(asked)])
+            ReloadOutcome::Refused(vec![crate::reload::kept_out(asked)], None)
         }
         Some(start::Fallback { why: Why::Refused(objections, missing), .. }) => {
-            ReloadOutcome::Refused(crate::reload::refusals(objections, missing.clone()))
+            ReloadOutcome::Refused(crate::reload::refusals(objections, missing.clone()), None)
         }
         Some(start::Fallback { why: Why::RolledBack(one), .. }) => {
             ReloadOutcome::RolledBack { hash: one.hash.clone(), reasons: one.reasons.clone() }
         }
+        Some(start::Fallback { why: Why::Unwritten(what), .. }) => {
+            ReloadOutcome::Refused(vec![crate::reload::unwritten(what.clone())], None)
+        }
         None => ReloadOutcome::Applied { generation: snapshot.generation },
     };
     ReloadReport { trigger: Trigger::Start, at: now, outcome, loaded_at: now }
+}
+
+/// Why what serves is not what the files say, on `/readyz`. Only bad files make it too old: what an operator keeps, or a
+/// trial has taken back, is no accident.
+pub(super) fn reason_of(fallback: &start::Fallback, boot: &Boot) -> Reason {
+    let cause = first(&fallback.why.lines());
+    match &fallback.why {
+        Why::Kept(asked) => Reason::Kept { told: asked.to_string() },
+        Why::RolledBack(one) => {
+            let cause = one.reasons.first().cloned().unwrap_or_default();
+            Reason::RolledBack { hash: one.hash.to_string(), cause }
+        }
+        Why::Rejected(_) | Why::Refused(..) | Why::Unwritten(_) => {
+            Reason::LastGood { written: fallback.written, max_age: boot.max_last_good_age, cause }
+        }
+    }
 }
 
 /// The name by which this replica is among the first that a new configuration is tried on, or not.

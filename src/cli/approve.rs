@@ -12,11 +12,12 @@ use clap::ArgGroup;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::audit::plain;
 use super::{OK, complain, now, print, print_line, span};
 use crate::approval::file::{EXTENSION, FOLDER};
 use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
 use crate::approval::{Approval, Digest, FleetId, MAX_AGE_SECONDS, NAMESPACE, Nonce, Statement};
-use crate::config::plan::digest_of;
+use crate::config::plan::{covered, digest_of};
 use crate::config::problem::quoted;
 use crate::config::time::{show_duration, show_moment};
 
@@ -72,12 +73,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let statement = Statement::parse(&text)
             .with_context(|| format!("{} is no statement of cellgate approve", statement.display()))?;
         complain(&in_words(&statement, now));
+        complain(NOT_SHOWN);
         return finish(&statement, &text, &signature, args.out.as_deref());
     }
-    let (statement, objections) = args.statement(now)?;
+    let (statement, plan) = args.statement(now)?;
     complain(&in_words(&statement, now));
-    for Objection { guard, mode, what } in &objections {
-        complain(&format!("  {guard} ({mode}): {what}"));
+    match &plan {
+        None => complain(NOT_SHOWN),
+        Some(plan) => show(plan),
     }
     let text = statement.text();
     match &args.key {
@@ -97,6 +100,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Where only hashes are there to be shown.
+const NOT_SHOWN: &str = "What it changes is not shown here: --plan FILE shows it.";
+
+/// What is signed, and what the file says beside that. Made by whoever made the file: of the second anything may have been
+/// left out or put in.
+fn show(plan: &Plan) {
+    complain("It changes, from what serves and as the digest covers it:");
+    plan.covered.iter().for_each(|line| complain(&format!("  {}", plain(line))));
+    complain(if plan.objections.is_empty() {
+        "The file names no guard that objects. That is not signed, and proves nothing: cellgate plan says it anew."
+    } else {
+        "What guards have against it, as the file says; not signed, cellgate plan says it anew:"
+    });
+    for Objection { guard, mode, what } in &plan.objections {
+        complain(&plain(&format!("  {guard} ({mode}): {what}")));
+    }
+}
+
 /// What `cellgate plan` says of itself; the rest is for readers.
 #[derive(Deserialize)]
 struct Plan {
@@ -107,6 +128,9 @@ struct Plan {
     candidate: String,
     #[serde(default)]
     objections: Vec<Objection>,
+    /// What the digest is of, in words.
+    #[serde(skip)]
+    covered: Vec<String>,
 }
 
 /// What a guard has against it: why it needs somebody's word.
@@ -121,7 +145,7 @@ struct Objection {
 const PLAN_VERSION: u32 = 1;
 
 impl Args {
-    fn statement(&self, now: i64) -> anyhow::Result<(Statement, Vec<Objection>)> {
+    fn statement(&self, now: i64) -> anyhow::Result<(Statement, Option<Plan>)> {
         let mut nonce = [0; 16];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| anyhow!("the system gives no random numbers"))?;
         let said = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -132,7 +156,15 @@ impl Args {
                 let (fleet, base) = (said(&self.fleet), self.base.clone());
                 (
                     "the command line".to_owned(),
-                    Plan { version: PLAN_VERSION, fleet, digest, base, candidate, objections: Vec::new() },
+                    Plan {
+                        version: PLAN_VERSION,
+                        fleet,
+                        digest,
+                        base,
+                        candidate,
+                        objections: Vec::new(),
+                        covered: Vec::new(),
+                    },
                 )
             }
         };
@@ -152,7 +184,7 @@ impl Args {
             nonce: Nonce(nonce),
             expires: now.saturating_add(self.expires),
         };
-        Ok((statement, plan.objections))
+        Ok((statement, self.plan.is_some().then_some(plan)))
     }
 }
 
@@ -160,7 +192,7 @@ fn read_plan(path: &Path) -> anyhow::Result<Plan> {
     let no_plan =
         || format!("{} is no plan; expected what cellgate plan has written as JSON", path.display());
     let content: Value = serde_json::from_str(&read(path)?).with_context(no_plan)?;
-    let plan = Plan::deserialize(&content).with_context(no_plan)?;
+    let mut plan = Plan::deserialize(&content).with_context(no_plan)?;
     ensure!(
         plan.version == PLAN_VERSION,
         "{} is a plan of version {}; this cellgate knows version {PLAN_VERSION}: take the cellgate that made it",
@@ -174,6 +206,7 @@ fn read_plan(path: &Path) -> anyhow::Result<Plan> {
         path.display(),
         quoted(&plan.digest)
     );
+    plan.covered = covered(&content);
     Ok(plan)
 }
 

@@ -9,8 +9,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{FAILED, OK, Output, complain, print, print_line};
+use crate::approval::Digest;
 use crate::trail::check::{Break, Checked, Checker};
-use crate::trail::{self, Head, Line, Version, files};
+use crate::trail::{self, Head, Line, Record, Version, files};
 
 /// Check the audit trail, or show what it says
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,7 @@ struct Verify {
     #[arg(value_name = "FILE", conflicts_with = "state_dir")]
     files: Vec<PathBuf>,
     /// Also ask for the line with this digest, a head that was kept elsewhere
-    #[arg(long, value_name = "SHA256")]
+    #[arg(long, value_name = "SHA256", value_parser = head)]
     contains: Option<String>,
     #[command(flatten)]
     form: Form,
@@ -98,11 +99,18 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
     };
     let checked = trail::check(&files, Checker::looking_for(args.contains.clone()), whole, |_| {})?;
     let missed = args.contains.as_ref().filter(|_| !checked.contains);
-    let is_good = checked.broken.is_none() && missed.is_none();
+    let is_good = checked.broken.is_none() && missed.is_none() && checked.lines > 0;
     if args.form.is_json() {
         print_line(&json(&checked, files.len(), args.contains.is_some()).to_string())?;
     } else if let Some(broken) = &checked.broken {
         complain(&told(broken, &checked));
+    } else if checked.lines == 0 {
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        complain(&format!(
+            "cellgate: the audit trail has no line: {}\n  Each start writes one before it serves, so these files were emptied, or \
+             the disk was full at the first start. Compare with the heads in the logs (\"head of the audit trail\").",
+            files.join(", ")
+        ));
     } else if let Some(missed) = missed {
         complain(&format!(
             "cellgate: the audit trail has no line with sha256 {missed}\n  \
@@ -114,6 +122,14 @@ fn verify(args: &Verify) -> anyhow::Result<ExitCode> {
         print(praised(&checked, files.len()).as_bytes())?;
     }
     Ok(if is_good { OK } else { FAILED }.into())
+}
+
+/// The digest of a line, as logs have it.
+fn head(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    Digest::parse(&text)
+        .map(|_| text)
+        .ok_or_else(|| "expected 64 hex digits, as a log line has them".to_owned())
 }
 
 fn there(state_dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -178,7 +194,7 @@ fn json(checked: &Checked, files: usize, asked: bool) -> serde_json::Value {
         json!({ "file": file, "line": line, "what": what, "expected": expected, "found": found })
     });
     json!({
-        "whole": checked.broken.is_none(), "files": files, "lines": checked.lines, "first": checked.first,
+        "whole": checked.broken.is_none() && checked.lines > 0, "files": files, "lines": checked.lines, "first": checked.first,
         "head": checked.head.as_ref().map(|head| json!({ "seq": head.seq, "sha256": head.sha256 })),
         "broken": broken, "breaks": checked.breaks, "torn": checked.torn,
         "unfinished": checked.rest.as_ref().map(|rest| &rest.place),
@@ -218,15 +234,31 @@ fn one_line(line: &Line) -> String {
     };
     add("", record.outcome.clone());
     add("by ", record.trigger.clone());
-    add("who ", (!record.who.is_empty()).then(|| record.who.join(", ")));
+    people(record).into_iter().for_each(|part| add("", Some(part)));
     add("from ", record.from.as_ref().map(short));
     add("to ", record.to.as_ref().map(short));
+    add("candidate ", record.candidate.as_deref().map(|hash| hash.get(..12).unwrap_or(hash).to_owned()));
     add("restores ", record.restores.map(|number| number.to_string()));
     add("plan ", record.plan.clone());
-    add("why: ", record.why.clone());
+    add("why: ", record.why.as_ref().map(|why| format!("{why:?}")));
     add("changes: ", record.changes.clone());
     add("reasons: ", (!record.reasons.is_empty()).then(|| record.reasons.join(" | ")));
     parts.join("  ")
+}
+
+/// Who stands behind a line. What was checked comes first, and a claim stands in quotes that it cannot end, so that no claim
+/// reads like an approval.
+pub(super) fn people(record: &Record) -> Vec<String> {
+    let mut people = Vec::new();
+    if !record.approved_by.is_empty() {
+        people.push(format!("approved by {}", record.approved_by.join(", ")));
+    }
+    people.extend(record.author.as_ref().map(|author| format!("author {author:?}")));
+    if !record.who.is_empty() {
+        let claimed: Vec<String> = record.who.iter().map(|who| format!("{who:?}")).collect();
+        people.push(format!("who (claimed) {}", claimed.join(", ")));
+    }
+    people
 }
 
 fn short(version: &Version) -> String {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::audit::{Form, Source, plain};
+use super::audit::{Form, Source, people, plain};
 use super::{OK, complain, print, print_line};
 use crate::config::time::show_moment;
 use crate::config::{self, Config, Sources};
@@ -105,8 +105,8 @@ fn one_line(entry: &Entry) -> String {
     match record {
         None => said.push("the audit trail has nothing on it (any more)".to_owned()),
         Some(record) => {
-            said.extend((!record.who.is_empty()).then(|| record.who.join(", ")));
-            said.extend(record.why.clone());
+            said.extend(people(record));
+            said.extend(record.why.as_ref().map(|why| format!("{why:?}")));
             said.extend(record.changes.clone());
         }
     }

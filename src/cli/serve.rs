@@ -103,7 +103,9 @@ fn start(options: &Options, passed: Sockets) -> anyhow::Result<Running> {
 fn print_reasons(why: &Why) {
     match why {
         Why::Rejected(problems) => print_problems(problems),
-        Why::Refused(..) | Why::Kept(_) | Why::RolledBack(_) => complain(&why.lines().join("\n")),
+        Why::Refused(..) | Why::Kept(_) | Why::RolledBack(_) | Why::Unwritten(_) => {
+            complain(&why.lines().join("\n"))
+        }
     }
 }
 

@@ -5,7 +5,9 @@ mod digest;
 mod make;
 mod text;
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::diff::moves::Noted;
 use super::diff::rows::RowChanges;
@@ -14,6 +16,10 @@ use super::guard::{Guard, Objection};
 
 pub use digest::digest_of;
 pub use make::{Boots, By, Requests};
+pub use text::covered;
+
+/// As a state: moves that are no longer there.
+const TAKEN_BACK: &str = "taken_back";
 
 /// What stands in place of a hash where nothing served before.
 pub const NO_BASE: &str = "none";
@@ -64,34 +70,37 @@ pub struct PlanView<'a> {
 
 /// What the digest is of: it follows from the two configurations alone, so that everybody who compares them gets the
 /// same one, on whatever day and with whatever books.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Content<'a> {
-    base: &'a str,
-    candidate: &'a str,
+    base: Cow<'a, str>,
+    candidate: Cow<'a, str>,
     cells: ChangesView<'a>,
     hosts: ChangesView<'a>,
     trust: ChangesView<'a>,
-    listeners_removed: &'a [Box<str>],
+    listeners_removed: Cow<'a, [Box<str>]>,
     accounts: Accounts<'a>,
     /// Left out where there are none, so that a plan without moves keeps the digest it always had.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     moves: Vec<MoveView<'a>>,
     /// Left out where no row differs, for the same reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     environments: Option<RowsView<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     credentials: Option<RowsView<'a>>,
     dates: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ChangesView<'a> {
-    added: &'a [Box<str>],
-    removed: &'a [Box<str>],
-    changed: &'a [Box<str>],
+    added: Cow<'a, [Box<str>]>,
+    removed: Cow<'a, [Box<str>]>,
+    changed: Cow<'a, [Box<str>]>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Accounts<'a> {
     before: usize,
     after: usize,
@@ -101,29 +110,33 @@ struct Accounts<'a> {
     changed: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct InCell<'a> {
-    cell: &'a str,
+    cell: Cow<'a, str>,
     accounts: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Movement<'a> {
-    from: &'a str,
-    to: &'a str,
+    from: Cow<'a, str>,
+    to: Cow<'a, str>,
     accounts: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct MoveView<'a> {
-    from: &'a str,
-    to: &'a str,
+    from: Cow<'a, str>,
+    to: Cow<'a, str>,
     /// `taken_back`, or a state.
-    state: &'static str,
+    state: Cow<'a, str>,
     accounts: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RowsView<'a> {
     before: usize,
     after: usize,
@@ -132,11 +145,12 @@ struct RowsView<'a> {
     repointed: NotedView<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NotedView<'a> {
     rows: usize,
     /// A few of them.
-    first: &'a [String],
+    first: Cow<'a, [String]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -199,12 +213,12 @@ impl Plan {
     fn content(&self) -> Content<'_> {
         let diff = &self.diff;
         Content {
-            base: &self.base,
-            candidate: &self.candidate,
+            base: (&*self.base).into(),
+            candidate: (&*self.candidate).into(),
             cells: (&diff.cells).into(),
             hosts: (&diff.hosts).into(),
             trust: (&diff.assets).into(),
-            listeners_removed: &diff.listeners_removed,
+            listeners_removed: (&*diff.listeners_removed).into(),
             accounts: Accounts {
                 before: diff.rows.before,
                 after: diff.rows.after,
@@ -224,20 +238,24 @@ impl Plan {
 fn moves(diff: &Diff) -> Vec<MoveView<'_>> {
     let new = diff.moves.by_state.iter();
     let new = new.map(|((from, to, state), accounts)| MoveView {
-        from,
-        to,
-        state: state.as_str(),
+        from: (&**from).into(),
+        to: (&**to).into(),
+        state: state.as_str().into(),
         accounts: *accounts,
     });
     let back = diff.moves.taken_back.iter();
-    let back =
-        back.map(|((from, to), accounts)| MoveView { from, to, state: "taken_back", accounts: *accounts });
+    let back = back.map(|((from, to), accounts)| MoveView {
+        from: (&**from).into(),
+        to: (&**to).into(),
+        state: TAKEN_BACK.into(),
+        accounts: *accounts,
+    });
     new.chain(back).collect()
 }
 
 fn rows(changes: &RowChanges) -> Option<RowsView<'_>> {
     fn noted(noted: &Noted) -> NotedView<'_> {
-        NotedView { rows: noted.count, first: &noted.first }
+        NotedView { rows: noted.count, first: (&*noted.first).into() }
     }
     let RowChanges { rows, added, removed, repointed, .. } = changes;
     (!changes.is_empty()).then(|| RowsView {
@@ -263,19 +281,19 @@ impl Verdict {
 impl<'a> From<&'a Changes> for ChangesView<'a> {
     fn from(changes: &'a Changes) -> Self {
         let Changes { added, removed, changed } = changes;
-        Self { added, removed, changed }
+        Self { added: (&**added).into(), removed: (&**removed).into(), changed: (&**changed).into() }
     }
 }
 
 impl<'a> From<(&'a Box<str>, &usize)> for InCell<'a> {
     fn from((cell, accounts): (&'a Box<str>, &usize)) -> Self {
-        Self { cell, accounts: *accounts }
+        Self { cell: (&**cell).into(), accounts: *accounts }
     }
 }
 
 impl<'a> From<(&'a (Box<str>, Box<str>), &usize)> for Movement<'a> {
     fn from(((from, to), accounts): (&'a (Box<str>, Box<str>), &usize)) -> Self {
-        Self { from, to, accounts: *accounts }
+        Self { from: (&**from).into(), to: (&**to).into(), accounts: *accounts }
     }
 }
 

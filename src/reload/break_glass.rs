@@ -101,7 +101,17 @@ impl BreakGlass {
         let write = || {
             journal.override_by(&by, &told, now)?;
             break_glass_file::save(state_dir, next.as_ref()).map_err(|error| {
-                refused(format!("it cannot be put down: {error}"), "make the state folder writable")
+                let what = format!("it cannot be put down: {error}");
+                // The line before says that it is in force.
+                if let Err(objection) =
+                    journal.override_by(&by, &format!("not in force, for {what}: {told}"), now)
+                {
+                    tracing::error!(
+                        reason = objection.what,
+                        "the audit trail has an override that is not in force"
+                    );
+                }
+                refused(what, "make the state folder writable")
             })
         };
         let elsewhere =

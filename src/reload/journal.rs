@@ -2,12 +2,14 @@
 //! which there is no swap, and one with the outcome.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::outcome::{Objection, ReloadOutcome, Trigger};
+use super::outcome::{Objection, Pushed, ReloadOutcome, Trigger};
 use crate::config::Change;
 use crate::config::time::parse_moment;
-use crate::history::Note;
+use crate::history::{NOTE_FILE, Note};
 use crate::policy::ids::Generation;
+use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::TrailMeters;
 use crate::trail::check::Checked;
@@ -16,11 +18,17 @@ use crate::trail::{Event, Head, Record, Trail, TrailError, Version};
 /// As a guard, by this name: what cannot be written down does not happen.
 pub const GUARD: &str = "audit_trail";
 
+/// What to do about that.
+pub const WAY_OUT: &str = "make the state folder writable again (df, mount and ls -l say why it is not)";
+
 /// Writes to the trail of a state folder, and shows its head.
 #[derive(Debug)]
 pub struct Journal {
     trail: Trail,
     meters: TrailMeters,
+    readiness: Arc<Readiness>,
+    /// Held from a line that was not taken to the next that is.
+    note: Option<NoteReady>,
 }
 
 /// What is about to serve in the place of what.
@@ -37,9 +45,35 @@ pub struct Intent<'a> {
     /// Digest of its plan, as people have read and approved it.
     pub plan: &'a str,
     /// What the change says of itself.
-    pub note: Option<&'a Note>,
-    /// Who else stands behind it: approvals.
-    pub who: &'a [String],
+    pub said: &'a Said,
+    /// Who has approved it: checked.
+    pub approved_by: &'a [String],
+}
+
+/// What a change says of itself, checked by nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The author that the configuration names; a note beside it takes nothing from that.
+    pub author: Option<String>,
+    /// Whom else it names, and the operator whose override lets it through.
+    pub who: Vec<String>,
+    /// What it is for.
+    pub why: Option<String>,
+    /// The number in the history of what is restored.
+    pub restores: Option<u64>,
+}
+
+impl Said {
+    /// In the configuration, which approvals are of, and in a note beside it, which anybody may write.
+    pub fn of(change: &Change, note: Option<Note>) -> Self {
+        let own = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let (reason, Note { who, why, restores, .. }) = (own(&change.reason), note.unwrap_or_default());
+        let why = match (reason, why) {
+            (Some(reason), Some(why)) if why != reason => Some(format!("{reason} ({NOTE_FILE}: {why})")),
+            (reason, why) => reason.or(why),
+        };
+        Self { author: own(&change.author), who: who.into_iter().collect(), why, restores }
+    }
 }
 
 /// A generation with its configuration hash.
@@ -49,8 +83,8 @@ pub fn version(generation: Generation, hash: &str) -> Version {
 
 impl Journal {
     /// In a state folder.
-    pub fn new(state_dir: &Path, meters: TrailMeters) -> Self {
-        Self { trail: Trail::new(state_dir), meters }
+    pub fn new(state_dir: &Path, meters: TrailMeters, readiness: Arc<Readiness>) -> Self {
+        Self { trail: Trail::new(state_dir), meters, readiness, note: None }
     }
 
     /// Shows the end of the trail as it is on the disk, where it is not as we have left it: what was cut off is seen
@@ -72,7 +106,7 @@ impl Journal {
         self.meters.ends(seq, at.unwrap_or(0));
     }
 
-    /// A process begins to serve. `who` has approved that; `reasons` say why it is not what the files say, where it is
+    /// A process begins to serve. `approved_by` have approved that; `reasons` say why it is not what the files say, where it is
     /// not.
     ///
     /// # Errors
@@ -80,12 +114,15 @@ impl Journal {
     pub fn start(
         &mut self,
         serving: Version,
-        who: Vec<String>,
+        approved_by: Vec<String>,
         reasons: Vec<String>,
         at: i64,
     ) -> Result<Head, Objection> {
         let trigger = Some(Trigger::Start.as_str().to_owned());
-        self.record(Record { trigger, to: Some(serving), who, reasons, ..Record::new(Event::Start) }, at)
+        self.record(
+            Record { trigger, to: Some(serving), approved_by, reasons, ..Record::new(Event::Start) },
+            at,
+        )
     }
 
     /// A swap is about to happen at `at` (seconds since the Unix epoch).
@@ -93,12 +130,11 @@ impl Journal {
     /// # Errors
     /// It is not on the disk, and must not happen.
     pub fn intent(&mut self, change: &Intent<'_>, at: i64) -> Result<Head, Objection> {
-        let note = change.note;
-        let claimed = note.and_then(|note| note.who.clone());
-        let why = note.and_then(|note| note.why.clone());
-        let who: Vec<String> = claimed.into_iter().chain(change.who.iter().cloned()).collect();
+        let Said { author, who, why, restores } = change.said.clone();
         let common = Record {
             trigger: Some(change.trigger.as_str().to_owned()),
+            approved_by: change.approved_by.to_vec(),
+            author,
             who,
             why,
             from: Some(change.from.clone()),
@@ -106,8 +142,7 @@ impl Journal {
             plan: Some(change.plan.to_owned()),
             ..Record::new(Event::Intent)
         };
-        if let Some(restores) = note.and_then(|note| note.restores) {
-            let restores = Some(restores);
+        if restores.is_some() {
             self.record(Record { event: Event::Rollback, restores, ..common.clone() }, at)?;
         }
         self.record(Record { changes: Some(change.changes.to_owned()), ..common }, at)
@@ -117,7 +152,7 @@ impl Journal {
     pub fn outcome(&mut self, trigger: Trigger, outcome: &ReloadOutcome, serving: Version, at: i64) {
         let reasons = match outcome {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
-            ReloadOutcome::Refused(objections) => objections.iter().map(ToString::to_string).collect(),
+            ReloadOutcome::Refused(objections, _) => objections.iter().map(ToString::to_string).collect(),
             ReloadOutcome::NeedsRestart(fields) => fields.clone(),
             ReloadOutcome::RolledBack { hash, reasons } => {
                 [format!("the configuration {hash} is taken back")].iter().chain(reasons).cloned().collect()
@@ -126,24 +161,23 @@ impl Journal {
                 Vec::new()
             }
         };
-        self.ended(trigger, outcome.label().as_str(), serving, reasons, at);
+        let mut record = ended(trigger, outcome.label().as_str(), serving, reasons);
+        if let Some(Pushed { hash, plan }) = outcome.pushed().as_deref() {
+            (record.candidate, record.plan) = (Some(hash.to_string()), plan.clone());
+        }
+        self.end(record, at);
     }
 
     /// A candidate is taken away before it was whole, and not because of what it did.
     pub fn withdrawn(&mut self, trigger: Trigger, candidate: Version, serving: Version, why: &str, at: i64) {
         let reason =
             format!("the configuration {} (generation {}): {why}", candidate.hash, candidate.generation);
-        self.ended(trigger, "withdrawn", serving, vec![reason], at);
+        let record = ended(trigger, "withdrawn", serving, vec![reason]);
+        self.end(Record { candidate: Some(candidate.hash), ..record }, at);
     }
 
-    fn ended(&mut self, trigger: Trigger, outcome: &str, serving: Version, reasons: Vec<String>, at: i64) {
-        let record = Record {
-            trigger: Some(trigger.as_str().to_owned()),
-            to: Some(serving),
-            outcome: Some(outcome.to_owned()),
-            reasons,
-            ..Record::new(Event::Outcome)
-        };
+    fn end(&mut self, record: Record, at: i64) {
+        let outcome = record.outcome.clone();
         match self.record(record, at) {
             Ok(Head { seq, sha256 }) => tracing::info!(seq, sha256, "head of the audit trail"),
             Err(objection) => {
@@ -167,34 +201,45 @@ impl Journal {
     }
 
     fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
-        let head = self.trail.append(at, record).map_err(|error| objection(&error))?;
+        let head = self.trail.append(at, record).map_err(|error| {
+            self.note = Some(self.readiness.note(Reason::Unwritten { what: told(&error) }));
+            objection(&error)
+        })?;
+        self.note = None;
         self.meters.ends(head.seq, at);
         Ok(head)
     }
 }
 
-fn objection(error: &TrailError) -> Objection {
+/// With the system's reason.
+fn told(error: &TrailError) -> String {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    Objection {
-        guard: GUARD.to_owned(),
-        what: format!("nothing is changed that cannot be written down first: {error}{cause}"),
-        hint: Some(
-            "make the state folder writable again (df, mount and ls -l say why it is not), then reload once more"
-                .to_owned(),
-        ),
-    }
+    format!("{error}{cause}")
 }
 
-/// What a configuration says of itself, where no note lies beside it.
-pub fn note_of(change: &Change, hash: &str) -> Option<Note> {
-    let said = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-    let (who, why) = (said(&change.author), said(&change.reason));
-    (who.is_some() || why.is_some()).then(|| Note { hash: hash.to_owned(), who, why, restores: None })
+fn objection(error: &TrailError) -> Objection {
+    unwritten(format!("nothing is changed that cannot be written down first: {}", told(error)))
+}
+
+/// What must be on the disk before a change cannot be written.
+pub fn unwritten(what: String) -> Objection {
+    Objection { guard: GUARD.to_owned(), what, hint: Some(format!("{WAY_OUT}, then reload once more")) }
+}
+
+fn ended(trigger: Trigger, outcome: &str, serving: Version, reasons: Vec<String>) -> Record {
+    Record {
+        trigger: Some(trigger.as_str().to_owned()),
+        to: Some(serving),
+        outcome: Some(outcome.to_owned()),
+        reasons,
+        ..Record::new(Event::Outcome)
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use super::*;
@@ -213,7 +258,7 @@ mod tests {
     fn the_head_of_the_trail_is_shown_and_so_is_one_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let (metrics, state) = (Metrics::new(), Ownership::default());
-        let mut journal = Journal::new(dir.path(), metrics.trail());
+        let mut journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
         let serving = || version(Generation(8), "def");
         for at in 100..103 {
             journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), at);
@@ -237,38 +282,43 @@ mod tests {
         assert_eq!(shown(&metrics), [5.0, 200.0], "a line says that it is broken, and then it goes on");
     }
 
-    fn change(note: Option<&Note>) -> Intent<'_> {
+    fn change(said: &Said) -> Intent<'_> {
         Intent {
             trigger: Trigger::Signal,
             from: version(Generation(7), "abc"),
             to: version(Generation(8), "def"),
             changes: "1 accounts moved from a to b",
             plan: "feed",
-            note,
-            who: &[],
+            said,
+            approved_by: &[],
         }
     }
 
     #[test]
     fn a_configuration_can_say_who_has_changed_it_and_why() {
-        assert_eq!(note_of(&Change::default(), "b"), None);
+        assert_eq!(Said::of(&Change::default(), None), Said::default());
         let change = Change { author: Some("ann".into()), reason: Some("us1 is full".into()) };
-        let (who, why) = (Some("ann".into()), Some("us1 is full".into()));
-        assert_eq!(note_of(&change, "b"), Some(Note { hash: "b".into(), who, why, restores: None }));
+        let said = Said::of(&change, None);
+        assert_eq!((said.author.as_deref(), said.why.as_deref()), (Some("ann"), Some("us1 is full")));
+        // A note beside it adds its claims, and takes nothing away.
+        let (who, why) = (Some("bob (SHA256:abc)".to_owned()), Some("tidying".to_owned()));
+        let said = Said::of(&change, Some(Note { who, why, ..Note::default() }));
+        assert_eq!((said.author.as_deref(), &*said.who), (Some("ann"), &["bob (SHA256:abc)".to_owned()][..]));
+        assert_eq!(said.why.as_deref(), Some("us1 is full (change.json: tidying)"));
     }
 
     #[test]
     fn an_intent_and_its_outcome_are_two_lines() {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
-        let mut journal = Journal::new(dir.path(), metrics.trail());
+        let mut journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
         let note = Note {
             hash: "def".into(),
             who: Some("ann".into()),
             why: Some("cell-2 is slow".into()),
             restores: Some(3),
         };
-        journal.intent(&change(Some(&note)), 5).unwrap();
+        journal.intent(&change(&Said::of(&Change::default(), Some(note))), 5).unwrap();
         let applied = ReloadOutcome::Applied { generation: Generation(8) };
         journal.outcome(Trigger::Signal, &applied, version(Generation(8), "def"), 6);
         let text = std::fs::read_to_string(dir.path().join(crate::trail::FILE_NAME)).unwrap();
@@ -285,9 +335,32 @@ mod tests {
     }
 
     #[test]
+    fn who_was_checked_and_what_was_refused_stand_in_fields_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::new(dir.path(), Metrics::new().trail(), Arc::default());
+        let said = Said { who: vec!["carol (SHA256:c)".into()], ..Said::default() };
+        let approved_by = &["bob (SHA256:b)".to_owned()];
+        journal.intent(&Intent { approved_by, ..change(&said) }, 5).unwrap();
+        let pushed = Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()) });
+        let (refused, generation) =
+            (ReloadOutcome::Refused(Vec::new(), Some(Arc::clone(&pushed))), Generation(8));
+        for outcome in [refused, ReloadOutcome::Staged { generation, pushed }] {
+            journal.outcome(Trigger::Signal, &outcome, version(Generation(7), "abc"), 6);
+        }
+        let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
+        let records: Vec<Record> =
+            text.lines().map(|line| Line::read(line.as_bytes()).unwrap().record).collect();
+        assert_eq!((&*records[0].approved_by, &records[0].who), (&approved_by[..], &said.who));
+        for record in &records[1..] {
+            let found = (record.candidate.as_deref(), record.plan.as_deref());
+            assert_eq!(found, (Some("cafe"), Some("feed")), "{text}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused_with_the_file_the_reason_and_the_way_out() {
-        let objection = Journal::new(Path::new("/nonexistent"), Metrics::new().trail())
-            .intent(&change(None), 0)
+        let objection = Journal::new(Path::new("/nonexistent"), Metrics::new().trail(), Arc::default())
+            .intent(&change(&Said::default()), 0)
             .unwrap_err();
         assert_eq!(objection.guard, GUARD);
         for expected in ["/nonexistent/audit.jsonl", "No such file"] {

@@ -1,10 +1,11 @@
 //! What a reload knows before it reads: what is on trial, and what was taken back or refused before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Reloader;
-use super::outcome::{ReloadOutcome, Trigger};
+use super::outcome::{Pushed, ReloadOutcome, Trigger};
 use crate::config::guard::{self, Guard};
 use crate::config::{self, Config};
 use crate::policy::ids::Generation;
@@ -17,6 +18,7 @@ use crate::telemetry::wall_time::unix_seconds;
 pub(super) struct Known {
     pub trigger: Trigger,
     pub staged: Option<Arc<Snapshot>>,
+    pub pushed: Option<Arc<Pushed>>,
     pub memory: Memory,
     pub issued: Generation,
 }
@@ -26,7 +28,8 @@ impl Known {
     pub(super) fn answer(&self, hash: &str) -> Option<ReloadOutcome> {
         let staged = self.staged.as_ref().filter(|staged| *staged.hash == *hash);
         let staged = staged.filter(|_| !self.trigger.is_at_once())?;
-        Some(ReloadOutcome::Staged { generation: staged.generation })
+        let pushed = Arc::clone(self.pushed.as_ref()?);
+        Some(ReloadOutcome::Staged { generation: staged.generation, pushed })
     }
 
     /// What there is to say of files that were taken back before. Those that differ from such in rows alone are the same
@@ -65,6 +68,18 @@ impl Reloader {
         let note = Reason::RolledBack { hash: hash.to_owned(), cause };
         // What a start has fallen back from is said by the note of that.
         self.staging.note = self.fallback.is_none().then(|| self.staging.readiness.note(note));
+    }
+
+    /// Shows whether the last reload was refused, and by whom. What a start has fallen back from is said by the note of that.
+    pub(super) fn note_refused(&mut self, outcome: &ReloadOutcome) {
+        self.refused = match outcome {
+            ReloadOutcome::Refused(objections, _) if self.fallback.is_none() => {
+                let guards: BTreeSet<&str> = objections.iter().map(|objection| &*objection.guard).collect();
+                let guards = guards.into_iter().collect::<Vec<_>>().join(", ");
+                Some(self.staging.readiness.note(Reason::Refused { guards }))
+            }
+            _ => None,
+        };
     }
 
     /// Files that mix moves with what they cannot come without: a restart is no way to have them serve.

@@ -22,19 +22,20 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 use crate::approval_files::Approvers;
-use crate::config::plan::{Plan, Requests};
-use crate::config::{self, Boot, Sources};
+use crate::config::plan::Requests;
+use crate::config::{Boot, Sources};
 use crate::live::Live;
 use crate::load::Place;
 use crate::policy::snapshot::Snapshot;
-use crate::readiness::NoteReady;
+use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::trail::Version;
 use crate::{history, last_good, quiet, start};
 pub use break_glass::{BreakGlass, kept_out};
-use journal::{Intent, Journal, note_of};
+pub use journal::unwritten;
+use journal::{Intent, Journal, Said};
 use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
 };
@@ -42,7 +43,7 @@ use prepare::{Lifted, Prepared, Ready, prepare};
 use retired::Retired;
 use said::log;
 pub use said::{note_objections, refusals, views, warn_of};
-pub use staged::Staging;
+pub use staged::{Staging, serve_first};
 pub use watch::Watch;
 
 /// A deployment writes several files; the reload waits until they have been quiet for this long.
@@ -77,6 +78,10 @@ pub struct Reloader {
     pub state: Arc<Ownership>,
     /// Held while the last good configuration serves instead of the files.
     pub fallback: Option<NoteReady>,
+    /// Held while what serves is not kept for later starts.
+    pub unsaved: Option<NoteReady>,
+    /// Held while the last reload is one that was refused.
+    pub refused: Option<NoteReady>,
     /// Who can let through what guards refuse; as of the start of the process.
     pub approvers: Arc<Approvers>,
     /// What an operator has decided alone.
@@ -199,7 +204,7 @@ impl Reloader {
             }
             Some(Prepared::Unchanged { sources }) => {
                 // The files may be good again without a change: they are what the last good ones were.
-                if self.fallback.is_some() {
+                if self.fallback.is_some() || self.unsaved.is_some() {
                     self.serve_files(sources, None).await;
                 }
                 self.withdraw("the files say again what serves", retired);
@@ -213,12 +218,12 @@ impl Reloader {
                 }
                 (outcome, loaded_at)
             }
-            Some(Prepared::Refused(objections, missing, mixed)) => {
+            Some(Prepared::Refused(objections, missing, mixed, pushed)) => {
                 note_objections(&self.metrics, &objections);
                 if let Some(hash) = mixed {
                     self.remember_mixed(hash, &objections);
                 }
-                (ReloadOutcome::Refused(refusals(&objections, missing)), loaded_at)
+                (ReloadOutcome::Refused(refusals(&objections, missing), Some(pushed)), loaded_at)
             }
             None => {
                 self.metrics.panicked();
@@ -228,6 +233,7 @@ impl Reloader {
                 (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
+        self.note_refused(&outcome);
         self.report(inbox);
         if trigger == Trigger::FileChange && !outcome.is_news_after(&last.outcome) {
             // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
@@ -259,17 +265,16 @@ impl Reloader {
         retired: &mut Retired,
     ) -> ReloadOutcome {
         note_objections(&self.metrics, &ready.plan.objections);
-        let who: Vec<String> = ready.lifted.iter().map(Lifted::by).collect();
         if self.steps_of(trigger, &ready).is_some() {
-            return self.stage(trigger, ready, &who, now, retired);
+            return self.stage(trigger, ready, now, retired);
         }
-        let number = match self.intend(trigger, &ready.next, (&ready.plan, &ready.change), &who, now) {
+        let number = match self.intend(trigger, &ready, now) {
             Ok(number) => number,
-            Err(objection) => return ReloadOutcome::Refused(vec![objection]),
+            Err(objection) => return ReloadOutcome::Refused(vec![objection], Some(ready.pushed)),
         };
         // Not before: a trail that cannot be written must not cost them.
         if let Err(objections) = self.use_approvals(&ready, now) {
-            return ReloadOutcome::Refused(objections);
+            return ReloadOutcome::Refused(objections, Some(ready.pushed));
         }
         match ready.rest {
             Some(rest) => self.put_aside(rest, retired),
@@ -283,15 +288,16 @@ impl Reloader {
     fn intend(
         &mut self,
         trigger: Trigger,
-        next: &Snapshot,
-        (plan, change): (&Plan, &config::Change),
-        who: &[String],
+        ready: &Ready,
         now: i64,
     ) -> Result<Option<u64>, outcome::Objection> {
-        let note = history::note(&self.place.folder, &next.hash).or_else(|| note_of(change, &next.hash));
+        let Ready { next, plan, change, lifted, .. } = ready;
+        let mut said = Said::of(change, history::note(&self.place.folder, &next.hash));
+        said.who.extend(lifted.as_ref().and_then(Lifted::overridden_by));
+        let approved_by = lifted.as_ref().map(Lifted::approved_by).unwrap_or_default();
         let (from, to) = (serving(&self.live.pin()), serving(next));
-        let (changes, digest) = (plan.diff.to_string(), plan.digest());
-        let change = Intent { trigger, from, to, changes: &changes, plan: &digest, note: note.as_ref(), who };
+        let (changes, plan) = (&*plan.diff.to_string(), &*plan.digest());
+        let change = Intent { trigger, from, to, changes, plan, said: &said, approved_by: &approved_by };
         let (state, journal) = (&self.state, &mut self.journal);
         let written = state.write(|| journal.intent(&change, now)).transpose()?;
         Ok(written.map(|head| head.seq))
@@ -311,11 +317,22 @@ impl Reloader {
                 Ok::<(), last_good::LastGoodError>(())
             })
         };
-        if let Some(Some(Err(error))) = quiet::run(keep).await {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, "the configuration serves, but a restart would not find it if the files went bad");
-        }
+        self.unsaved = match quiet::run(keep).await {
+            Some(Some(Err(error))) => Some(unsaved(&self.staging.readiness, &error)),
+            _ => None,
+        };
     }
+}
+
+/// Says that what serves is not kept for later starts, until the note is dropped.
+pub fn unsaved(readiness: &Arc<Readiness>, error: &last_good::LastGoodError) -> NoteReady {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let what = [error.to_string()].into_iter().chain(cause).collect::<Vec<_>>().join(": ");
+    tracing::error!(
+        error = what,
+        "the configuration serves, but a restart would not find it if the files went bad"
+    );
+    readiness.note(Reason::Unwritten { what })
 }
 
 /// Keeps the last good configuration that was just saved as what line `number` of the trail has put in force.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::known::Known;
+use super::outcome::Pushed;
 use super::prepare::{Prepared, Ready};
 use super::retired::Retired;
 use super::staged::{Staged, Staging};
@@ -42,6 +43,7 @@ pub(super) struct Offered {
     pub plan: Plan,
     /// Why approvals do not lift that.
     pub missing: Vec<String>,
+    pub pushed: Arc<Pushed>,
 }
 
 /// The moves of a push that is refused for nothing else than having them; or the refusal.
@@ -53,10 +55,10 @@ pub(super) fn or_refuse(
     known: &Known,
     now: i64,
 ) -> Prepared {
-    let Offered { sources, config, mut plan, missing } = offered;
+    let Offered { sources, config, mut plan, missing, pushed } = offered;
     let refusing = || plan.objections.iter().filter(|objection| objection.refuses());
     if !refusing().all(|objection| objection.guard == Guard::Mixed) {
-        return Prepared::Refused(plan.objections, missing, None);
+        return Prepared::Refused(plan.objections, missing, None, pushed);
     }
     let (hash, change) = (config.hash.clone(), config.change.clone());
     let rest = Rest { carries_on: known.goes_on_in(&config) };
@@ -68,18 +70,19 @@ pub(super) fn or_refuse(
         Ok((sources, config)) => {
             let plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
             if plan.verdict() == Verdict::Refused {
-                return Prepared::Refused(plan.objections, missing, None);
+                return Prepared::Refused(plan.objections, missing, None, pushed);
             }
             let next = Arc::new(known.numbered(config::compile(config, Some(live))));
             let (lifted, has_served) = (None, false);
-            let ready = Ready { next, sources, plan, change, lifted, has_served, rest: Some(rest) };
+            let pushed = Arc::new(Pushed { hash: next.hash.clone(), plan: Some(plan.digest()) });
+            let ready = Ready { next, sources, plan, pushed, change, lifted, has_served, rest: Some(rest) };
             Prepared::Ready(Box::new(ready))
         }
         Err(why) => {
             for objection in plan.objections.iter_mut().filter(|one| one.guard == Guard::Mixed) {
                 objection.what.push_str(&format!("; the moves cannot come first: {why}"));
             }
-            Prepared::Refused(plan.objections, missing, Some(hash))
+            Prepared::Refused(plan.objections, missing, Some(hash), pushed)
         }
     }
 }

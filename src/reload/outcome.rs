@@ -18,7 +18,8 @@ pub enum ReloadOutcome {
     /// The files have problems: all of them.
     Rejected(Vec<ProblemView>),
     /// The files are well formed, and guards object to the change.
-    Refused(Vec<Objection>),
+    /// `None` of what is not known: what a start did not let in.
+    Refused(Vec<Objection>, Option<Arc<Pushed>>),
     /// The change touches fields that only a restart can change, by path.
     NeedsRestart(Vec<String>),
     /// A new generation is in force.
@@ -30,6 +31,8 @@ pub enum ReloadOutcome {
     Staged {
         /// Its number.
         generation: Generation,
+        /// By what else it is known.
+        pushed: Arc<Pushed>,
     },
     /// A generation on trial was taken back, now or before; what serves goes on serving.
     RolledBack {
@@ -38,6 +41,15 @@ pub enum ReloadOutcome {
         /// Why, a line each.
         reasons: Vec<String>,
     },
+}
+
+/// What was offered: by this it is found again, in the files of whoever has pushed it and in the approvals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its configuration hash.
+    pub hash: Box<str>,
+    /// Digest of its plan, where one was made.
+    pub plan: Option<String>,
 }
 
 /// One problem of the files as it is shown to people; `config` has its own type for finding them.
@@ -292,12 +304,22 @@ impl ReloadOutcome {
         !as_before && self != before
     }
 
+    /// What was offered, where that is known and is not what serves.
+    pub fn pushed(&self) -> Option<Arc<Pushed>> {
+        match self {
+            Self::Refused(_, pushed) => pushed.clone(),
+            Self::Staged { pushed, .. } => Some(Arc::clone(pushed)),
+            Self::RolledBack { hash, .. } => Some(Arc::new(Pushed { hash: hash.clone(), plan: None })),
+            Self::Unchanged | Self::Rejected(_) | Self::NeedsRestart(_) | Self::Applied { .. } => None,
+        }
+    }
+
     /// The closed value that is counted.
     pub const fn label(&self) -> Reload {
         match self {
             Self::Unchanged => Reload::Unchanged,
             Self::Rejected(_) => Reload::Rejected,
-            Self::Refused(_) => Reload::Refused,
+            Self::Refused(..) => Reload::Refused,
             Self::NeedsRestart(_) => Reload::NeedsRestart,
             Self::Applied { .. } => Reload::Applied,
             Self::Staged { .. } => Reload::Staged,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::break_glass::{self, kept_out};
 use super::known::Known;
 use super::moves_first::{Offered, Rest, or_refuse};
-use super::outcome::ReloadOutcome;
+use super::outcome::{Pushed, ReloadOutcome};
 use super::views;
 use crate::approval::break_glass::Override;
 use crate::approval_files::{Approved, Approvers};
@@ -27,6 +27,7 @@ pub(super) struct Ready {
     pub sources: Sources,
     /// Its objections do not stop it: those of guards that only watch, or those that people have lifted.
     pub plan: Plan,
+    pub pushed: Arc<Pushed>,
     pub change: config::Change,
     /// Who has lifted them.
     pub lifted: Option<Lifted>,
@@ -45,11 +46,19 @@ pub(super) enum Lifted {
 }
 
 impl Lifted {
-    /// Who, for the trail.
-    pub(super) fn by(&self) -> String {
+    /// Who has signed.
+    pub(super) fn approved_by(&self) -> Vec<String> {
         match self {
-            Self::Approved(approved) => approved.by(),
-            Self::Overridden(by) => by.clone(),
+            Self::Approved(approved) => approved.each(),
+            Self::Overridden(_) => Vec::new(),
+        }
+    }
+
+    /// Who says so alone.
+    pub(super) fn overridden_by(&self) -> Option<String> {
+        match self {
+            Self::Approved(_) => None,
+            Self::Overridden(by) => Some(by.clone()),
         }
     }
 }
@@ -61,7 +70,7 @@ pub(super) enum Prepared {
     },
     /// What guards object to, and why approvals do not lift it; and the hash of files that mix moves with what they cannot
     /// come without.
-    Refused(Vec<Objection>, Vec<String>, Option<Box<str>>),
+    Refused(Vec<Objection>, Vec<String>, Option<Box<str>>, Arc<Pushed>),
     Not(ReloadOutcome),
 }
 
@@ -92,7 +101,8 @@ pub(super) fn prepare(
         return Prepared::Unchanged { sources };
     }
     if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
-        return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)]));
+        let pushed = Pushed { hash: config.hash.clone(), plan: None };
+        return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)], Some(Arc::new(pushed))));
     }
     let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
     let restored = asked.filter(|asked| asked.restores(now) && restores());
@@ -107,6 +117,7 @@ pub(super) fn prepare(
         Some(answer) => return Prepared::Not(answer),
         None => plan.objections.retain(|objection| objection.guard != Guard::Mixed || !known.is_at_once()),
     }
+    let pushed = Arc::new(Pushed { hash: config.hash.clone(), plan: Some(plan.digest()) });
     let mut lifted = None;
     if plan.verdict() == Verdict::Refused {
         let author = config.change.author.as_deref();
@@ -118,7 +129,7 @@ pub(super) fn prepare(
                     Some(Ok(by)) => lifted = Some(Lifted::Overridden(by)),
                     not => {
                         missing.extend(not.and_then(Result::err).into_iter().flatten());
-                        let offered = Offered { sources, config, plan, missing };
+                        let offered = Offered { sources, config, plan, missing, pushed };
                         return or_refuse(place, (boot, live), offered, requests, known, now);
                     }
                 }
@@ -127,5 +138,5 @@ pub(super) fn prepare(
     }
     let (change, has_served) = (config.change.clone(), restored.is_some());
     let next = Arc::new(known.numbered(config::compile(config, Some(live))));
-    Prepared::Ready(Box::new(Ready { next, sources, plan, change, lifted, has_served, rest: None }))
+    Prepared::Ready(Box::new(Ready { next, sources, plan, pushed, change, lifted, has_served, rest: None }))
 }

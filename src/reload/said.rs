@@ -11,7 +11,7 @@ pub(super) fn log(trigger: Trigger, outcome: &ReloadOutcome) {
         ReloadOutcome::Applied { generation } => {
             tracing::info!(?trigger, %generation, "configuration applied")
         }
-        ReloadOutcome::Staged { generation } => {
+        ReloadOutcome::Staged { generation, .. } => {
             tracing::info!(?trigger, %generation, "configuration accepted: it comes in force in steps");
         }
         // Each reason stands in the log since then.
@@ -30,7 +30,7 @@ pub(super) fn log(trigger: Trigger, outcome: &ReloadOutcome) {
                 "configuration not applied: these fields of boot.yaml need a restart"
             );
         }
-        ReloadOutcome::Refused(objections) => {
+        ReloadOutcome::Refused(objections, _) => {
             for objection in objections {
                 tracing::error!(?trigger, %objection, "configuration refused: the one before goes on serving");
             }

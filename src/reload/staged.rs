@@ -15,6 +15,7 @@ use super::retired::Retired;
 use super::{Reloader, refusals, serving, warn_of};
 use crate::config::Sources;
 use crate::config::apply::{Apply, Step};
+use crate::live::Live;
 use crate::policy::canary::judge::Seen;
 use crate::policy::canary::{Candidate, CellStats, Salt, has_replica};
 use crate::policy::ids::{Generation, Label};
@@ -79,8 +80,16 @@ impl Staging {
 
     pub(super) fn known(&self, trigger: Trigger) -> Known {
         let staged = self.standing.as_ref().map(|staged| Arc::clone(&staged.ready.next));
-        Known { trigger, staged, memory: self.memory.clone(), issued: self.issued }
+        let pushed = self.standing.as_ref().map(|staged| Arc::clone(&staged.ready.pushed));
+        Known { trigger, staged, pushed, memory: self.memory.clone(), issued: self.issued }
     }
+}
+
+/// Serves this in place of what was to serve and could not be written down: before there is a reloader, and before the
+/// first request.
+pub fn serve_first(live: &Live, snapshot: Arc<Snapshot>) {
+    #[expect(clippy::disallowed_methods, reason = "there is no task yet that swaps, and nothing serves")]
+    live.replace(snapshot);
 }
 
 impl Reloader {
@@ -98,15 +107,14 @@ impl Reloader {
         &mut self,
         trigger: Trigger,
         ready: Ready,
-        who: &[String],
         now: i64,
         retired: &mut Retired,
     ) -> ReloadOutcome {
         let Some(apply) = self.boot.apply.clone() else { return ReloadOutcome::Unchanged };
         let next = Arc::clone(&ready.next);
-        let number = match self.intend(trigger, &next, (&ready.plan, &ready.change), who, now) {
+        let number = match self.intend(trigger, &ready, now) {
             Ok(number) => number,
-            Err(objection) => return ReloadOutcome::Refused(vec![objection]),
+            Err(objection) => return ReloadOutcome::Refused(vec![objection], Some(ready.pushed)),
         };
         self.withdraw("another push has taken its place", retired);
         let before = self.staging.rest.take().and_then(|aside| aside.trial);
@@ -114,12 +122,12 @@ impl Reloader {
         self.metrics.prepare(&next);
         // Last, so that the one that serves most is found first and never pushed out by candidates.
         self.metrics.prepare(&self.live.pin());
-        let generation = next.generation;
+        let (generation, pushed) = (next.generation, Arc::clone(&ready.pushed));
         let note = Reason::Staged { generation: generation.0, hash: next.hash.to_string() };
         let note = self.staging.readiness.note(note);
         if let Some(before) = before {
             self.go_on(before, ready, number, note, retired);
-            return ReloadOutcome::Staged { generation };
+            return ReloadOutcome::Staged { generation, pushed };
         }
         let salt = Salt::of(&next.hash);
         let waits =
@@ -144,7 +152,7 @@ impl Reloader {
             }
             None => self.begin(0),
         }
-        ReloadOutcome::Staged { generation }
+        ReloadOutcome::Staged { generation, pushed }
     }
 
     /// Lets the candidate serve the share of a step.
@@ -209,7 +217,7 @@ impl Reloader {
             Err(objections) => {
                 self.stand(None);
                 retired.add(candidate);
-                ReloadOutcome::Refused(objections)
+                ReloadOutcome::Refused(objections, Some(ready.pushed))
             }
         };
         self.metrics.candidate.stands(None);

@@ -74,7 +74,13 @@ pub struct Record {
     /// What set it off: `signal`, `admin`, `file_change`, `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
-    /// People, as far as they are known: who has approved, whom a change names.
+    /// Who has approved it: keys and names that were checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+    /// The author that the configuration names: what approvals go by, and signatures cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// People that somebody names, checked by nobody. Lines of earlier versions have approvers and authors here, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub who: Vec<String>,
     /// In their words, what it is for.
@@ -86,6 +92,9 @@ pub struct Record {
     /// What is to serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Version>,
+    /// Of an outcome: the configuration hash of what was offered, where that is not what serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
     /// Digest of the plan, where one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
@@ -170,10 +179,13 @@ impl Record {
         Self {
             event,
             trigger: None,
+            approved_by: Vec::new(),
+            author: None,
             who: Vec::new(),
             why: None,
             from: None,
             to: None,
+            candidate: None,
             plan: None,
             changes: None,
             outcome: None,
@@ -186,10 +198,10 @@ impl Record {
 
     /// With every text and list cut to its bound.
     fn bounded(mut self) -> Self {
-        for text in [&mut self.why, &mut self.changes].into_iter().flatten() {
+        for text in [&mut self.author, &mut self.why, &mut self.changes].into_iter().flatten() {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
         }
-        for list in [&mut self.who, &mut self.reasons] {
+        for list in [&mut self.approved_by, &mut self.who, &mut self.reasons] {
             let more = list.len().saturating_sub(MAX_LISTED);
             list.truncate(MAX_LISTED);
             for item in &mut *list {

@@ -78,6 +78,47 @@ fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
 }
 
 #[test]
+fn the_signer_sees_what_the_digest_covers_and_what_it_does_not() {
+    let keys = Keys::default();
+    keys.make("alice", "ed25519", "");
+    let none = json!({ "added": [], "removed": [], "changed": [] });
+    let mut plan = json!({
+        "version": 1, "fleet": "prod-us", "base": "03".repeat(32), "candidate": "02".repeat(32),
+        "cells": { "added": [], "removed": ["us7"], "changed": [] }, "hosts": none, "trust": none,
+        "listeners_removed": [],
+        "accounts": { "before": 30, "after": 20, "added": [], "removed": [{ "cell": "us7", "accounts": 10 }],
+                      "moved": [{ "from": "us1", "to": "us2", "accounts": 3 }], "changed": 0 },
+        "credentials": { "before": 2, "after": 2, "added": { "rows": 0, "first": [] },
+                         "removed": { "rows": 0, "first": [] },
+                         "repointed": { "rows": 1, "first": ["abc (account 1 -> 2)"] } },
+        "dates": [],
+    });
+    plan["digest"] = digest_of(&plan).into();
+    // Whoever hands the file on can say that nobody objects; not that nothing changes.
+    plan["objections"] = json!([]);
+    std::fs::write(keys.path().join("plan.json"), plan.to_string()).unwrap();
+    let words = said(&approve(&keys, &["--plan", "plan.json", "--key", "alice"]));
+    for expect in [
+        "  - cells      us7\n",
+        "  - accounts   10 accounts removed from us7\n",
+        "  ~ accounts   us1 -> us2: 3\n",
+        "  ~ credentials 1 re-pointed: abc (account 1 -> 2)\n",
+        "  = accounts   30 before, 20 after\n",
+        "names no guard that objects. That is not signed",
+    ] {
+        assert!(words.contains(expect), "{expect}: {words}");
+    }
+    // A key of a later version is shown as it stands, and nothing of it moves the cursor.
+    plan["later"] = "\u{1b}[2J".into();
+    plan["digest"] = digest_of(&plan).into();
+    plan["objections"] = json!([{ "guard": "a", "mode": "b", "what": "c\u{1b}d" }]);
+    std::fs::write(keys.path().join("plan.json"), plan.to_string()).unwrap();
+    let words = said(&approve(&keys, &["--plan", "plan.json", "--key", "alice"]));
+    assert!(words.contains("\"later\"") && words.contains("as the file says; not signed"), "{words}");
+    assert!(words.contains("a (b): c d") && !words.contains('\u{1b}'), "{words}");
+}
+
+#[test]
 fn a_key_on_another_machine_signs_the_printed_statement() {
     let keys = Keys::default();
     let alice = keys.make("alice", "ecdsa", "256");
@@ -140,7 +181,7 @@ fn mistakes_are_told_and_nothing_is_written() {
         ("--plan-digest 01 --key alice", 64, "--candidate"),
         ("--join statement", 64, "2 values"),
         ("--plan plan.json --key alice --expires 8d", 64, "at most 7d"),
-        ("--plan plan.json --key alice --expires 0s", 64, "at most 7d"),
+        ("--plan plan.json --key alice --expires 0s", 64, "a whole number with a unit"),
         ("--plan plan.json --key alice --out a.txt", 1, "expected a name that ends with .approval"),
         ("--plan nowhere.json --key alice", 1, "reading nowhere.json"),
         ("--plan text.json --key alice", 1, "text.json is no plan; expected what cellgate plan"),

@@ -131,6 +131,12 @@ fn a_head_that_was_kept_elsewhere_is_asked_for() {
     said(&cellgate(&folder, &["audit", "verify", "--contains", head]), 0);
     fs::remove_file(folder.path("state/audit.jsonl")).unwrap();
     assert!(said(&cellgate(&folder, &["audit", "verify"]), 1).contains("--state-dir"));
+    fs::write(folder.path("state/audit.jsonl"), "").unwrap();
+    assert!(said(&cellgate(&folder, &["audit", "verify"]), 1).contains("has no line"));
+    let report = said(&cellgate(&folder, &["audit", "verify", "--json"]), 1);
+    assert!(report.contains(r#""whole":false"#), "{report}");
+    said(&cellgate(&folder, &["audit", "verify", "--contains", head]), 1);
+    assert!(said(&cellgate(&folder, &["audit", "verify", "--contains", "zz"]), 64).contains("64 hex digits"));
     drop(Process::start(&folder));
     let anew = said(&cellgate(&folder, &["audit", "verify", "--contains", head]), 1);
     assert!(anew.contains(head) && anew.contains("written anew"), "{anew}");
@@ -160,6 +166,90 @@ fn what_cannot_be_written_down_is_refused_and_the_generation_before_serves() {
     applied(&process, &folder, 2);
     assert_eq!(cell(&folder), "cell-3");
     said(&cellgate(&folder, &["audit", "verify"]), 0);
+}
+
+/// Ends the process, and lets `state/<name>` be a folder, which nobody can write as a file.
+fn ended_and_blocked(folder: &Folder, mut process: Process, name: &str) {
+    process.signal("TERM");
+    process.ended();
+    let path = folder.path(&format!("state/{name}"));
+    if path.exists() {
+        fs::rename(&path, folder.path("aside")).unwrap();
+    }
+    fs::create_dir(&path).unwrap();
+}
+
+/// What `/readyz` says beside being ready.
+fn notes(process: &Process) -> Vec<(String, String)> {
+    let page = raw_http::page(process.admin(), "/readyz");
+    assert_eq!(page.status, 200, "{}", page.text());
+    let reasons = page.json()["reasons"].as_array().unwrap().clone();
+    let text = |reason: &Value, key: &str| reason[key].as_str().unwrap().to_owned();
+    reasons.iter().map(|reason| (text(reason, "reason"), text(reason, "detail"))).collect()
+}
+
+#[test]
+fn a_start_that_cannot_be_written_down_serves_what_has_served_before() {
+    let folder = folder();
+    ended_and_blocked(&folder, Process::start(&folder), "audit.jsonl");
+    // The files that have just served.
+    let mut process = Process::start(&folder);
+    let noted = notes(&process);
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert!(noted[0].0 == "unwritten" && noted[0].1.contains("audit.jsonl"), "{noted:?}");
+    assert_eq!(page(&process)["last_reload"]["outcome"], "applied");
+    process.signal("TERM");
+    process.ended();
+
+    // Files that have not.
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    let mut process = Process::start(&folder);
+    assert_eq!(cell(&folder), "cell-2");
+    let noted = notes(&process);
+    assert!(
+        noted.iter().any(|(name, told)| name == "last_good" && told.contains("audit.jsonl")),
+        "{noted:?}"
+    );
+    let last = page(&process)["last_reload"].clone();
+    assert_eq!(
+        (&last["outcome"], &last["objections"][0]["guard"]),
+        (&"refused".into(), &"audit_trail".into())
+    );
+
+    // With nothing to fall back to.
+    process.signal("TERM");
+    process.ended();
+    fs::rename(folder.path("state/last-good.cellgate"), folder.path("kept")).unwrap();
+    let mut none = Process::spawn(&folder);
+    assert_eq!(none.ended().code(), Some(1));
+    let logged = folder.read("log/stderr.jsonl");
+    let line = logged.lines().find(|line| line.starts_with("cellgate: ")).unwrap();
+    assert!(line.contains("audit.jsonl") && line.contains("then start again"), "{line}");
+    fs::rename(folder.path("kept"), folder.path("state/last-good.cellgate")).unwrap();
+
+    let process = Process::start(&folder);
+    fs::remove_dir(folder.path("state/audit.jsonl")).unwrap();
+    fs::rename(folder.path("aside"), folder.path("state/audit.jsonl")).unwrap();
+    applied(&process, &folder, 2);
+    assert_eq!((cell(&folder), notes(&process)), ("cell-3".to_owned(), Vec::new()));
+    said(&cellgate(&folder, &["audit", "verify"]), 0);
+}
+
+#[test]
+fn a_start_that_cannot_be_kept_for_later_ones_serves_and_says_so_until_it_can() {
+    let folder = folder();
+    ended_and_blocked(&folder, Process::start(&folder), "last-good.cellgate.part");
+    folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    let process = Process::start(&folder);
+    assert_eq!(cell(&folder), "cell-3");
+    let noted = notes(&process);
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert!(noted[0].0 == "unwritten" && noted[0].1.contains("last-good.cellgate"), "{noted:?}");
+    fs::remove_dir(folder.path("state/last-good.cellgate.part")).unwrap();
+    assert_eq!(reload(&folder).status, 200);
+    assert_eq!(notes(&process), Vec::new());
+    let kept = cellgate::last_good::load(&folder.path("state")).unwrap();
+    assert_eq!(page(&process)["hash"], kept.hash);
 }
 
 #[test]
@@ -257,6 +347,34 @@ fn the_way_back_leaves_every_account_where_it_is() {
     assert_eq!((back["restores"].to_string(), &back["why"]), (first.clone(), &"cell-1 is gone".into()));
     assert!(said(&cellgate(&folder, &["history"]), 0).contains("cell-1 is gone"));
     assert!(folder.read("config/cellgate.yaml").contains("127.0.0.1:7101"));
+}
+
+#[test]
+fn a_claim_is_never_shown_as_an_approval_and_takes_nothing_from_the_author() {
+    let folder = folder();
+    let process = Process::start(&folder);
+    let yaml = folder.read("config/cellgate.yaml");
+    folder
+        .write("config/cellgate.yaml", &format!("{yaml}\nchange: {{ author: ann, reason: us1 is full }}\n"));
+    let output = Command::new(env!("CARGO_BIN_EXE_cellgate"))
+        .args(["check", "-o", "json", "--config"])
+        .arg(folder.path("config"))
+        .output()
+        .unwrap();
+    let hash = serde_json::from_slice::<Value>(&output.stdout).unwrap()["hash"].clone();
+    let note =
+        serde_json::json!({ "hash": hash, "who": "x\"  approved by bob (SHA256:b)", "why": "tidying" });
+    folder.write("config/change.json", &note.to_string());
+    applied(&process, &folder, 2);
+    let lines = shown(&folder);
+    let intent = lines.iter().rfind(|line| line["event"] == "intent").unwrap();
+    assert_eq!((&intent["author"], &intent["who"][0]), (&"ann".into(), &note["who"]), "{intent}");
+    assert!(intent["approved_by"].is_null(), "{intent}");
+    for text in [said(&cellgate(&folder, &["history"]), 0), said(&cellgate(&folder, &["audit", "show"]), 0)] {
+        assert!(text.contains(r#"who (claimed) "x\"  approved by bob (SHA256:b)""#), "{text}");
+        assert!(text.contains(r#"author "ann""#), "{text}");
+        assert!(text.contains("us1 is full (change.json: tidying)"), "{text}");
+    }
 }
 
 #[test]

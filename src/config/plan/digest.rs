@@ -24,6 +24,15 @@ pub fn digest_of(plan: &Value) -> String {
     hex(digest(&SHA256, text.as_bytes()))
 }
 
+/// The same without what stands beside the content.
+pub(super) fn content_of(plan: &Value) -> Value {
+    let mut content = plan.clone();
+    if let Value::Object(fields) = &mut content {
+        fields.retain(|key, _| !BESIDE.contains(&key.as_str()));
+    }
+    content
+}
+
 /// JSON without spaces, keys in their order.
 fn write(value: &Value, text: &mut String) {
     match value {

@@ -2,9 +2,13 @@
 
 use std::fmt::{self, Write};
 
-use super::super::diff::Changes;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::diff::moves::Noted;
 use super::super::guard::share;
-use super::{Plan, Verdict};
+use super::digest::content_of;
+use super::{ChangesView, Content, InCell, Movement, Plan, RowsView, TAKEN_BACK, Verdict};
 
 /// Hex digits of a hash that people compare.
 const SHORT: usize = 12;
@@ -58,47 +62,7 @@ impl Plan {
     }
 
     fn lines(&self) -> Vec<Line> {
-        let diff = &self.diff;
-        let mut lines = Vec::new();
-        for (kind, changes) in [("cells", &diff.cells), ("hosts", &diff.hosts), ("trust", &diff.assets)] {
-            lines.extend(of_changes(kind, changes));
-        }
-        lines.extend(diff.listeners_removed.iter().map(|name| line('-', "listeners", name.to_string())));
-        let accounts = |count: usize| {
-            if count == 1 { "1 account".to_owned() } else { format!("{} accounts", grouped(count)) }
-        };
-        for (cell, count) in &diff.accounts_removed {
-            lines.push(line('-', "accounts", format!("{} removed from {cell}", accounts(*count))));
-        }
-        for ((from, to), count) in &diff.accounts_moved {
-            lines.push(line('~', "accounts", format!("{from} -> {to}: {}", grouped(*count))));
-        }
-        for ((from, to, state), count) in &diff.moves.by_state {
-            let what = format!("{from} -> {to}: {} {}", grouped(*count), state.as_str());
-            lines.push(line('~', "moves", what));
-        }
-        for ((from, to), count) in &diff.moves.taken_back {
-            lines.push(line('~', "moves", format!("{from} -> {to}: {} taken back", grouped(*count))));
-        }
-        for (cell, count) in &diff.accounts_added {
-            lines.push(line('+', "accounts", format!("{} added to {cell}", accounts(*count))));
-        }
-        if diff.accounts_changed > 0 {
-            let what =
-                format!("{} with other prefixes, redirects or schedules", accounts(diff.accounts_changed));
-            lines.push(line('~', "accounts", what));
-        }
-        for (kind, rows) in diff.tables() {
-            for (word, noted) in rows.by_word() {
-                let sign = match word {
-                    "removed" => '-',
-                    "added" => '+',
-                    _ => '~',
-                };
-                lines.push(line(sign, kind, format!("{} {word}: {noted}", grouped(noted.count))));
-            }
-        }
-        lines.extend(diff.dates.iter().map(|date| line('~', "dates", date.to_string())));
+        let mut lines = lines_of(&self.content());
         lines.extend(
             self.boot.iter().map(|field| line('!', "boot.yaml", format!("{field} differs: needs a restart"))),
         );
@@ -130,6 +94,71 @@ impl Plan {
     }
 }
 
+/// What the digest of a plan, as JSON, covers: a line each, for whoever is to sign it. A plan that is not as this version
+/// writes it is shown as it stands, so that nothing of it is signed unseen.
+pub fn covered(plan: &Value) -> Vec<String> {
+    let content = content_of(plan);
+    let Ok(known) = Content::deserialize(&content) else {
+        let text = serde_json::to_string_pretty(&content).expect("what was read as JSON can be written");
+        return text.lines().map(str::to_owned).collect();
+    };
+    let accounts = &known.accounts;
+    let rows = format!("{} before, {} after", grouped(accounts.before), grouped(accounts.after));
+    let all = lines_of(&known).into_iter().chain([line('=', "accounts", rows)]);
+    all.map(|Line { sign, kind, what }| format!("{sign} {kind:<10} {what}")).collect()
+}
+
+fn lines_of(content: &Content<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let named = [("cells", &content.cells), ("hosts", &content.hosts), ("trust", &content.trust)];
+    for (kind, changes) in named {
+        lines.extend(of_changes(kind, changes));
+    }
+    lines.extend(content.listeners_removed.iter().map(|name| line('-', "listeners", name.to_string())));
+    lines.extend(of_accounts(content));
+    let tables = [("environments", &content.environments), ("credentials", &content.credentials)];
+    for (kind, rows) in tables {
+        lines.extend(rows.iter().flat_map(|rows| of_rows(kind, rows)));
+    }
+    lines.extend(content.dates.iter().map(|date| line('~', "dates", date.clone())));
+    lines
+}
+
+fn of_accounts(content: &Content<'_>) -> Vec<Line> {
+    let accounts = |count: usize| {
+        if count == 1 { "1 account".to_owned() } else { format!("{} accounts", grouped(count)) }
+    };
+    let mut lines = Vec::new();
+    for InCell { cell, accounts: count } in &content.accounts.removed {
+        lines.push(line('-', "accounts", format!("{} removed from {cell}", accounts(*count))));
+    }
+    for Movement { from, to, accounts: count } in &content.accounts.moved {
+        lines.push(line('~', "accounts", format!("{from} -> {to}: {}", grouped(*count))));
+    }
+    for of in &content.moves {
+        let state = if of.state == TAKEN_BACK { "taken back" } else { &*of.state };
+        let what = format!("{} -> {}: {} {state}", of.from, of.to, grouped(of.accounts));
+        lines.push(line('~', "moves", what));
+    }
+    for InCell { cell, accounts: count } in &content.accounts.added {
+        lines.push(line('+', "accounts", format!("{} added to {cell}", accounts(*count))));
+    }
+    if content.accounts.changed > 0 {
+        let changed = accounts(content.accounts.changed);
+        lines.push(line('~', "accounts", format!("{changed} with other prefixes, redirects or schedules")));
+    }
+    lines
+}
+
+fn of_rows(kind: &'static str, rows: &RowsView<'_>) -> impl Iterator<Item = Line> {
+    let words =
+        [('-', "removed", &rows.removed), ('~', "re-pointed", &rows.repointed), ('+', "added", &rows.added)];
+    words.into_iter().filter(|(.., noted)| noted.rows > 0).map(move |(sign, word, noted)| {
+        let shown = Noted { count: noted.rows, first: noted.first.to_vec() };
+        line(sign, kind, format!("{} {word}: {shown}", grouped(noted.rows)))
+    })
+}
+
 /// One line of a plan: `+` comes, `-` goes, `~` changes, `!` is not applied.
 struct Line {
     sign: char,
@@ -141,7 +170,7 @@ fn line(sign: char, kind: &'static str, what: String) -> Line {
     Line { sign, kind, what }
 }
 
-fn of_changes<'a>(kind: &'static str, changes: &'a Changes) -> impl Iterator<Item = Line> + 'a {
+fn of_changes<'a>(kind: &'static str, changes: &'a ChangesView<'_>) -> impl Iterator<Item = Line> + 'a {
     let signed = [('-', &changes.removed), ('~', &changes.changed), ('+', &changes.added)];
     signed
         .into_iter()

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use cellgate::last_good::{self, LastGood};
+
 use super::guards::{GUARDS, delete_a_cell};
 use super::rejected::Site;
 use crate::process::Process;
@@ -92,6 +94,46 @@ fn what_serves_is_kept_whatever_the_files_say() {
         "{overrides:?}"
     );
     assert!(break_glass(&site, &["end"], 1).contains("there is no override to end"));
+}
+
+#[test]
+fn what_an_operator_keeps_is_never_too_old() {
+    let mut site = Site::prepared(|folder| folder.append("config/boot.yaml", "max_last_good_age: 7d"));
+    break_glass(&site, &["keep", "--reason", "us1 is on fire", "--for", "30m"], 0);
+    site.folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
+    assert_eq!(site.reload().status, 409);
+    let noted = site.page("/readyz")["reasons"].clone();
+    assert_eq!((&noted[1]["reason"], noted.as_array().unwrap().len()), (&"refused".into(), 2), "{noted}");
+    site.process.signal("TERM");
+    site.process.ended();
+    let state = site.folder.path("state");
+    let kept = last_good::load(&state).unwrap();
+    // 1 January 2020: older than any limit of a few days.
+    last_good::save(&state, &LastGood { saved_at: 1_577_836_800, ..kept }).unwrap();
+    site.process = Process::start(&site.folder);
+    let ready = raw_http::page(site.process.admin(), "/readyz");
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    let text = ready.text();
+    assert!(text.contains(r#""kept""#) && !text.contains("Correct"), "{text}");
+    // Nothing is left to be said.
+    break_glass(&site, &["end"], 0);
+    assert_eq!(site.page("/readyz")["reasons"], serde_json::Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_override_that_cannot_be_put_down_is_taken_back_in_the_trail() {
+    let site = Site::start();
+    std::fs::create_dir(site.folder.path("state/break-glass.cellgate.part")).unwrap();
+    let told = break_glass(&site, &["keep", "--reason", "us1 is on fire"], 1);
+    assert!(told.contains("cannot be put down"), "{told}");
+    let trail = site.folder.read("state/audit.jsonl");
+    let overrides: Vec<&str> = trail.lines().filter(|line| line.contains(r#""event":"override""#)).collect();
+    assert_eq!(overrides.len(), 2, "{trail}");
+    assert!(
+        overrides[1].contains("not in force") && overrides[1].contains("us1 is on fire"),
+        "{overrides:?}"
+    );
+    assert_eq!(site.page("/readyz")["reasons"], serde_json::Value::Array(Vec::new()));
 }
 
 #[test]

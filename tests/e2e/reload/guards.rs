@@ -42,6 +42,9 @@ fn a_deletion_is_refused_at_a_reload_and_at_a_restart() {
     });
     let counted = "cellgate_guard_objections_total{guard=\"removal\",mode=\"enforce\"}";
     assert!(site.metric(counted) >= 1.0);
+    let reason = site.page("/readyz")["reasons"][0].clone();
+    assert_eq!((&reason["reason"], &reason["blocks"]), (&"refused".into(), &false.into()), "{reason}");
+    assert!(reason["detail"].as_str().unwrap().contains("removal"), "{reason}");
     assert_eq!(site.metric("cellgate_guard_mode{guard=\"removal\"}"), 2.0);
 
     // Nor is a restart a way round it.

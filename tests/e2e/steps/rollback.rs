@@ -141,9 +141,9 @@ fn what_was_taken_back_stays_so_until_somebody_tries_it_again_on_purpose() {
     assert_ne!(now["hash"], hash.as_str());
     let last = &now["last_reload"];
     assert_eq!((&last["outcome"], &last["hash"]), (&"rolled_back".into(), &hash.as_str().into()));
-    assert_eq!(notes(edge), ["last_good"]);
+    assert_eq!(notes(edge), ["rolled_back"]);
     let detail = page(edge, "/readyz")["reasons"][0]["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("rolled_back: cell cell-2: "), "{detail}");
+    assert!(detail.contains("rolled back: cell cell-2: "), "{detail}");
 
     // On purpose, twice: once more in steps, and then without any.
     let reply = reload(edge, "{\"again\": true}");
