@@ -186,7 +186,7 @@ impl Prepared {
     ///
     /// # Errors
     /// A thread cannot be started, or the state folder not be written.
-    pub fn serve(self) -> anyhow::Result<Running> {
+    pub fn serve(mut self) -> anyhow::Result<Running> {
         let Self { options, fallback, mut shared, data, admin, mut state_lock, .. } = self;
         state_lock.sign();
         let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
@@ -198,6 +198,8 @@ impl Prepared {
         let Begun { fallback, journal, unsaved, keeping } = begun;
         let snapshot = shared.live.pin();
         self.inbox.last.send_replace(Arc::new(start_report(&fallback, &snapshot, self.started)));
+        // That is no reload.
+        self.reload.mark_unchanged();
         let reloader = Reloader { unsaved, ..shared.reloader(&options, fallback.as_ref(), journal) };
         let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
