@@ -194,12 +194,10 @@ impl Downstream {
         stream.reset(h2::Reason::CANCEL);
     }
 
-    /// Throws away what the client still says on a tunnel over HTTP/2 whose other half has ended, until it ends its own: its
-    /// answer to a WebSocket's close may be under way. To let go of it at once resets the stream behind its end
-    /// (RFC 9113 section 8.1), and some clients then take the whole tunnel for broken.
+    /// Waits for the end of what an HTTP/2 client still says behind a response that is whole, and throws it away. To let go
+    /// of its stream at once resets it (RFC 9113 section 8.1), which some clients take for a failure of the whole exchange.
     pub async fn hear_out(&mut self) {
-        if self.broken_off || self.request().method != Method::CONNECT || self.status != Some(StatusCode::OK)
-        {
+        if self.broken_off || !(self.was_tunnel() || self.owes_its_end()) {
             return;
         }
         let rest = poll_fn(|cx| {
@@ -234,6 +232,17 @@ impl Downstream {
     /// Whether the whole request body has been read.
     pub fn request_done(&mut self) -> bool {
         self.source.is_done()
+    }
+
+    /// The client's answer to a WebSocket's close may be under way.
+    fn was_tunnel(&self) -> bool {
+        self.request().method == Method::CONNECT && self.status == Some(StatusCode::OK)
+    }
+
+    /// A body of no bytes was promised, so nothing waited for the frame that ends it: httpx, for one, sends it by itself.
+    fn owes_its_end(&self) -> bool {
+        let length = self.request().headers.get(header::CONTENT_LENGTH);
+        matches!(self.source, Source::H2(_)) && length.is_some_and(|length| length.as_bytes() == b"0")
     }
 
     fn new(source: Source, sink: Sink) -> Self {

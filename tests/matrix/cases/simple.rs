@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::client::{Body, Fixture, LEGS, Legs, Proto, Request, expect_status};
 use crate::table::Table;
@@ -13,6 +13,7 @@ pub fn rows(t: &mut Table) {
     t.all_legs("POST with a length", |f, l| post(f, l, Body::Length(70_000)));
     t.all_legs("POST without a length", |f, l| post(f, l, Body::Stream));
     t.all_legs("POST of length 0", post_empty);
+    t.each("POST of length 0 that is ended after its answer", &LEGS[2..], ended_late);
     t.all_legs("20 GETs on one connection use one origin connection", pooled);
     t.all_legs("PUT DELETE PATCH OPTIONS", methods);
     t.all_legs("path and query byte for byte", target);
@@ -48,6 +49,19 @@ async fn post_empty(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let (head, text) = call.whole().await?;
     expect_status(&head, &[200])?;
     ensure!(text == "hello POST 0 intact", "body {text:?}");
+    Ok(String::new())
+}
+
+async fn ended_late(f: Arc<Fixture>, legs: Legs) -> Result<String> {
+    let mut call = f.call(legs, &f.request(legs, "POST", "hello").body(Body::Length(0))).await?;
+    let (head, text) = call.whole().await?;
+    expect_status(&head, &[200])?;
+    ensure!(text == "hello POST 0 intact", "body {text:?}");
+    // Whatever was said about the first stream has arrived before this answer.
+    let beside = call.reuse_handle().context("an h2 connection")?;
+    let (head, _) = beside.send(&f.request(legs, "GET", "hello")).await?.whole().await?;
+    expect_status(&head, &[200])?;
+    call.tx.finish(&[]).await.context("the stream was reset behind its answer")?;
     Ok(String::new())
 }
 
