@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::Reloader;
 use super::outcome::{ReloadInbox, ReloadOutcome, Trigger};
 use super::retired::Retired;
 use super::staged::LOOK_EVERY;
-use super::{Reloader, serving};
 use crate::config::{self, Sources};
 use crate::load::Place;
 use crate::policy::snapshot::Snapshot;
@@ -56,9 +56,11 @@ impl Reloader {
         let found = quiet::run(move || look(&place, &state_dir, &live, not_again.as_deref())).await;
         match found {
             Some(Found::Other(next, sources)) => {
-                let version = serving(&next);
-                tracing::info!(hash = version.hash, "what the successor serves comes in force here too");
+                let hash = next.hash.clone();
                 let outcome = self.put_in_force(next, sources, None, retired).await;
+                if matches!(outcome, ReloadOutcome::Applied { .. }) {
+                    tracing::info!(%hash, "what the successor serves is in force here too");
+                }
                 self.tell(trigger, outcome.clone(), SystemTime::now(), inbox);
                 outcome
             }

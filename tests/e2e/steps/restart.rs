@@ -121,7 +121,7 @@ fn a_predecessor_that_drains_tries_nothing_and_serves_what_its_successor_has_fou
     // A move on top of it is in force in both, as soon as the new process has saved it.
     folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-1,,");
     eventually("the move, in the old process", || {
-        let followed = "what the successor serves comes in force here too";
+        let followed = "what the successor serves is in force here too";
         (upgrade::messages(&line.first, followed).len() == 1).then_some(())
     });
     assert_eq!(asked_on(&mut kept), "cell-1");
