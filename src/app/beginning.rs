@@ -89,16 +89,17 @@ pub(super) fn start_report(
 /// Why what serves is not what the files say, on `/readyz`. Only bad files make it too old: what an operator keeps, or a
 /// trial has taken back, is no accident.
 pub(super) fn reason_of(fallback: &start::Fallback, boot: &Boot) -> Reason {
-    let cause = first(&fallback.why.lines());
     match &fallback.why {
         Why::Kept(asked) => Reason::Kept { told: asked.to_string() },
         Why::RolledBack(one) => {
             let cause = one.reasons.first().cloned().unwrap_or_default();
             Reason::RolledBack { hash: one.hash.to_string(), cause }
         }
-        Why::Rejected(_) | Why::Refused(..) | Why::Unwritten(_) => {
-            Reason::LastGood { written: fallback.written, max_age: boot.max_last_good_age, cause }
-        }
+        why @ (Why::Rejected(_) | Why::Refused(..) | Why::Unwritten(_)) => Reason::LastGood {
+            written: fallback.written,
+            max_age: boot.max_last_good_age,
+            cause: first(&why.lines()),
+        },
     }
 }
 

@@ -17,7 +17,6 @@ use crate::handover::wire::{self, MAX_LINE};
 use crate::handover::{PREDECESSOR, Successor, UpgradeError};
 use crate::learned_file;
 use crate::policy::learned::LearnedTable;
-use crate::policy::moves::MoveState;
 use crate::policy::snapshot::Snapshot;
 use crate::systemd;
 use crate::telemetry::wall_time::unix_seconds;
@@ -74,7 +73,9 @@ impl Running {
         let given_up = self.state().give_up();
         // Before the last look at what is held: what was said of it until now, the new process must know.
         let giving_way = self.lineage().give_way();
-        talk.say(&Message::Commit { held: held(&self.snapshot()) }).await?;
+        let held =
+            self.snapshot().moves.table.held().map(|(account, epoch)| (account.value(), epoch)).collect();
+        talk.say(&Message::Commit { held }).await?;
         match tokio::time::timeout(SERVE_WITHIN, talk.hear()).await {
             Err(_) => return Err(UpgradeError::TooSlow(SERVE_WITHIN)),
             Ok(Ok(Some(Message::Serving))) => {
@@ -116,13 +117,6 @@ impl Running {
         drop(command);
         Ok((Started(Some(child)), Talk::new(ours).map_err(talk_failed)?, life))
     }
-}
-
-/// Accounts whose writes are held, and which move of each that is.
-fn held(snapshot: &Snapshot) -> Vec<(u64, u32)> {
-    let moves = snapshot.moves.table.open();
-    let held = moves.filter(|(_, of)| of.state == MoveState::Holding);
-    held.map(|(account, of)| (account.value(), of.epoch)).collect()
 }
 
 impl Heir {

@@ -151,6 +151,17 @@ impl MoveTable {
         self.open.iter().map(|row| &self.rows[*row as usize])
     }
 
+    /// Accounts whose writes are held, each with the epoch of the move that holds them.
+    pub fn held(&self) -> impl Iterator<Item = (AccountId, u32)> {
+        self.open().filter(|(_, of)| of.state == MoveState::Holding).map(|(account, of)| (*account, of.epoch))
+    }
+
+    /// Whether this table knows of a hold that somebody may have been told of: it has that move, as far at least, or a
+    /// newer one. With a table that does not, writes would go to the old cell after they were said to be held.
+    pub fn knows_of_hold(&self, account: AccountId, epoch: u32) -> bool {
+        self.find(account).is_some_and(|of| (of.epoch, of.state) >= (epoch, MoveState::Holding))
+    }
+
     /// All moves, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &(AccountId, Move)> {
         self.rows.iter()
@@ -184,6 +195,26 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|id| table.epoch(account(id))), [0, 2, 3, 0]);
         assert_eq!(table.open().map(|(id, _)| id.value()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(MoveTable::default().find(account(1)), None);
+    }
+
+    #[test]
+    fn a_hold_is_known_where_it_or_what_came_after_it_is() {
+        use MoveState::{Flipped, Holding, Prepare};
+        for (row, knows) in [
+            (Some((Holding, 2)), true),
+            (Some((Flipped, 2)), true),
+            (Some((Prepare, 3)), true),
+            (Some((Prepare, 2)), false),
+            (Some((Flipped, 1)), false),
+            (None, false),
+        ] {
+            let rows = row.map(|(state, epoch)| (account(123), to_2(state, epoch)));
+            let table = MoveTable::new(rows.into_iter().collect());
+            assert_eq!(table.knows_of_hold(account(123), 2), knows, "{row:?}");
+            let held: Vec<_> = table.held().collect();
+            let holds = matches!(row, Some((Holding, _)));
+            assert_eq!(held, if holds { vec![(account(123), 2)] } else { vec![] }, "{row:?}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ use journal::{Intent, Journal, Said};
 use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
 };
-use prepare::{Lifted, Prepared, Ready, prepare};
+use prepare::{Lifted, Prepared, Ready, Refused, prepare};
 use retired::Retired;
 use said::log;
 pub use said::{note_objections, refusals, views, warn_of};
@@ -218,7 +218,7 @@ impl Reloader {
                 }
                 (outcome, loaded_at)
             }
-            Some(Prepared::Refused(objections, missing, mixed, pushed)) => {
+            Some(Prepared::Refused(Refused { objections, missing, mixed, pushed })) => {
                 note_objections(&self.metrics, &objections);
                 if let Some(hash) = mixed {
                     self.remember_mixed(hash, &objections);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::known::Known;
 use super::outcome::Pushed;
-use super::prepare::{Prepared, Ready};
+use super::prepare::{Prepared, Ready, Refused};
 use super::retired::Retired;
 use super::staged::{Staged, Staging};
 use super::{Reloader, serving};
@@ -56,9 +56,10 @@ pub(super) fn or_refuse(
     now: i64,
 ) -> Prepared {
     let Offered { sources, config, mut plan, missing, pushed } = offered;
+    let refused = |objections, mixed| Prepared::Refused(Refused { objections, missing, mixed, pushed });
     let refusing = || plan.objections.iter().filter(|objection| objection.refuses());
     if !refusing().all(|objection| objection.guard == Guard::Mixed) {
-        return Prepared::Refused(plan.objections, missing, None, pushed);
+        return refused(plan.objections, None);
     }
     let (hash, change) = (config.hash.clone(), config.change.clone());
     let rest = Rest { carries_on: known.goes_on_in(&config) };
@@ -70,7 +71,7 @@ pub(super) fn or_refuse(
         Ok((sources, config)) => {
             let plan = Plan::of_reload(&boot.guards, live, &config, requests(&boot.state_dir));
             if plan.verdict() == Verdict::Refused {
-                return Prepared::Refused(plan.objections, missing, None, pushed);
+                return refused(plan.objections, None);
             }
             let next = Arc::new(known.numbered(config::compile(config, Some(live))));
             let (lifted, has_served) = (None, false);
@@ -82,7 +83,7 @@ pub(super) fn or_refuse(
             for objection in plan.objections.iter_mut().filter(|one| one.guard == Guard::Mixed) {
                 objection.what.push_str(&format!("; the moves cannot come first: {why}"));
             }
-            Prepared::Refused(plan.objections, missing, Some(hash), pushed)
+            refused(plan.objections, Some(hash))
         }
     }
 }

@@ -65,13 +65,19 @@ impl Lifted {
 
 pub(super) enum Prepared {
     Ready(Box<Ready>),
-    Unchanged {
-        sources: Sources,
-    },
-    /// What guards object to, and why approvals do not lift it; and the hash of files that mix moves with what they cannot
-    /// come without.
-    Refused(Vec<Objection>, Vec<String>, Option<Box<str>>, Arc<Pushed>),
+    Unchanged { sources: Sources },
+    Refused(Refused),
     Not(ReloadOutcome),
+}
+
+/// What guards do not let through.
+pub(super) struct Refused {
+    pub objections: Vec<Objection>,
+    /// Why approvals do not lift them.
+    pub missing: Vec<String>,
+    /// The hash of files that mix moves with what those cannot come without.
+    pub mixed: Option<Box<str>>,
+    pub pushed: Arc<Pushed>,
 }
 
 /// Reads the files and says what becomes of them.
