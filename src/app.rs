@@ -43,7 +43,7 @@ use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, NoteReady, Readiness, Reason};
 use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadReport, handles};
-use crate::reload::{QUEUED_SIGNALS, Reloader, Staging, Watch, note_objections, warn_of};
+use crate::reload::{FellBack, QUEUED_SIGNALS, Reloader, Staging, Watch, note_objections, warn_of};
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
 use crate::state_lock::StateLock;
@@ -258,9 +258,10 @@ impl Shared {
     }
 
     fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>, journal: Journal) -> Reloader {
-        let note = |fallback: &start::Fallback| {
+        let fell_back = |fallback: &start::Fallback| {
             self.metrics.serving_last_good(Some(fallback.written));
-            self.readiness.note(reason_of(fallback, &self.boot))
+            let note = self.readiness.note(reason_of(fallback, &self.boot));
+            FellBack { note, written: fallback.written }
         };
         Reloader {
             place: options.given().place,
@@ -272,7 +273,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             journal,
             state: Arc::clone(&self.state),
-            fallback: fallback.map(note),
+            fallback: fallback.map(fell_back),
             unsaved: None,
             refused: None,
             break_glass: broken_glass(self),

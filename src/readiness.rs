@@ -202,6 +202,15 @@ impl Drop for Guard {
     }
 }
 
+/// The first of many lines, and how many more there are: a cause for whoever reads in a hurry.
+pub fn first(lines: &[String]) -> String {
+    let more = lines.len().saturating_sub(1);
+    lines.first().map_or_else(String::new, |line| match more {
+        0 => line.clone(),
+        _ => format!("{line} (and {more} more)"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -112,7 +112,8 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
     let boot = boot.in_state_dir(&state_dir);
     let base = base(&given.place, &boot.state_dir, Some(&config));
     let differs = base.as_ref().is_ok_and(|(base, _)| base.config.hash != config.hash);
-    if let Some(kept) = kept(&boot.state_dir, now).filter(|_| differs) {
+    let kept = break_glass_file::load(&boot.state_dir).filter(|asked| differs && asked.keeps(now));
+    if let Some(kept) = kept {
         return fall_back(given, base, None, Why::Kept(Box::new(kept)));
     }
     let (mut plan, bootstrapped) = match &base {
@@ -207,13 +208,11 @@ fn with_moves(
     Ok((alone.sources, served))
 }
 
-/// The override that keeps what served last, where one holds.
-fn kept(state_dir: &Path, now: i64) -> Option<Override> {
-    break_glass_file::load(state_dir).filter(|asked| asked.keeps(now))
-}
-
 /// Whether people have let it through. Who may is as strict as both boot files say, where one of them came in the push.
-fn approve(
+///
+/// # Errors
+/// Why they have not, a line each; empty where nobody may.
+pub fn approve(
     given: &Given,
     (boot, before): (&Boot, &Guards),
     config: &Config,

@@ -23,13 +23,13 @@ use tokio::sync::oneshot;
 
 use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
-use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Trigger};
+use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Taken, Trigger};
 
 use super::AdminState;
 use super::host::AllowedHosts;
 use super::moves::MovesView;
 use super::page;
-use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, Trouble};
+use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
 
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
@@ -242,6 +242,8 @@ struct BreakGlass {
 #[serde(deny_unknown_fields)]
 struct MendGlass {
     by: String,
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 async fn break_glass(State(state): State<AdminState>, body: Body) -> Response {
@@ -256,8 +258,8 @@ async fn break_glass(State(state): State<AdminState>, body: Body) -> Response {
 }
 
 async fn mend_glass(State(state): State<AdminState>, body: Body) -> Response {
-    match json_body::<MendGlass>(body, r#"Send {"by": "..."}."#).await {
-        Ok(MendGlass { by }) => override_with(&state, Asked::End { by }).await,
+    match json_body::<MendGlass>(body, r#"Send {"by": "...", "reason": "..."}."#).await {
+        Ok(MendGlass { by, reason }) => override_with(&state, Asked::End { by, reason }).await,
         Err(trouble) => trouble,
     }
 }
@@ -277,7 +279,9 @@ async fn override_with(state: &AdminState, asked: Asked) -> Response {
         return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Look at /readyz, and ask again.");
     }
     match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
-        Ok(Ok(Ok(outcome))) => Json(OutcomeView::new(&outcome)).into_response(),
+        Ok(Ok(Ok((Taken { told, replaced }, outcome)))) => {
+            Json(TakenView { told, replaced, files: OutcomeView::new(&outcome) }).into_response()
+        }
         Ok(Ok(Err(objection))) => {
             let next = objection.hint.unwrap_or_default();
             trouble(StatusCode::CONFLICT, "not_overridden", format!("{}.", objection.what), &next)

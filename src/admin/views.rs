@@ -82,6 +82,16 @@ pub(super) struct OutcomeView {
     hint: Option<&'static str>,
 }
 
+/// An override that was taken, and what became of the files.
+#[derive(Debug, Serialize)]
+pub(super) struct TakenView {
+    pub told: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+    #[serde(flatten)]
+    pub files: OutcomeView,
+}
+
 #[derive(Debug, Serialize)]
 struct ProblemLine {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use crate::config::{self, Boot};
 use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
-use crate::readiness::Reason;
+use crate::readiness::{Reason, first};
 use crate::reload::BreakGlass;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
@@ -125,15 +125,6 @@ pub(super) fn prepare_state_dir(state_dir: &Path) -> anyhow::Result<()> {
         mode & 0o777,
     );
     Ok(())
-}
-
-/// The first of many lines, and how many more there are.
-pub(super) fn first(reasons: &[String]) -> String {
-    let more = reasons.len().saturating_sub(1);
-    reasons.first().map_or_else(String::new, |reason| match more {
-        0 => reason.clone(),
-        _ => format!("{reason} (and {more} more)"),
-    })
 }
 
 /// The configuration folder, and the folders of certificates outside it.

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 
-use super::beginning::first;
 use super::running::Running;
 use super::sockets::{Sockets, paired};
 use super::{Options, Prepared, prepare};
@@ -13,6 +12,7 @@ use crate::handover::wire::Wire;
 use crate::learned_file;
 use crate::policy::ids::AccountId;
 use crate::policy::moves::MoveTable;
+use crate::readiness::first;
 use crate::start::CannotStart;
 use crate::telemetry::labels::Upgrade;
 use crate::telemetry::wall_time::unix_seconds;

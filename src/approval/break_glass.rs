@@ -95,23 +95,22 @@ impl Override {
     /// # Errors
     /// [`OverrideError`].
     pub fn new(aim: Aim, reason: &str, by: &str, lasts: Duration, now: i64) -> Result<Self, OverrideError> {
-        let (reason, by) = (reason.trim(), by.trim());
-        for (which, text, most) in [("reason", reason, MAX_REASON), ("name", by, MAX_NAME)] {
-            if text.is_empty() {
-                return Err(OverrideError::Missing(which));
-            }
-            if text.len() > most {
-                return Err(OverrideError::TooLong { which, found: text.len(), most });
-            }
-            if text.contains(char::is_control) {
-                return Err(OverrideError::NotALine { which, found: quoted(text) });
-            }
-        }
+        let (reason, by) = (reason_of(reason)?, name_of(by)?);
         if !(SHORTEST..=LONGEST).contains(&lasts) {
             return Err(OverrideError::Length(lasts));
         }
         let lasts = i64::try_from(lasts.as_secs()).expect("it is some hours at most");
         Ok(Self { aim, reason: reason.to_owned(), by: by.to_owned(), until: now.saturating_add(lasts) })
+    }
+
+    /// What is told of its end before its time.
+    ///
+    /// # Errors
+    /// [`OverrideError`].
+    pub fn ended(&self, reason: Option<&str>) -> Result<String, OverrideError> {
+        let why =
+            reason.map(reason_of).transpose()?.map_or_else(String::new, |reason| format!(", for {reason}"));
+        Ok(format!("ended before its time{why}: {self}"))
     }
 
     /// Whether it is in force.
@@ -168,6 +167,33 @@ impl Override {
         standing.dedup();
         if standing.is_empty() { Ok(()) } else { Err(standing) }
     }
+}
+
+/// A reason as it is written down.
+fn reason_of(text: &str) -> Result<&str, OverrideError> {
+    one_line("reason", text, MAX_REASON)
+}
+
+/// The name of who decides, as it is written down.
+///
+/// # Errors
+/// [`OverrideError`].
+pub fn name_of(text: &str) -> Result<&str, OverrideError> {
+    one_line("name", text, MAX_NAME)
+}
+
+fn one_line<'t>(which: &'static str, text: &'t str, most: usize) -> Result<&'t str, OverrideError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(OverrideError::Missing(which));
+    }
+    if text.len() > most {
+        return Err(OverrideError::TooLong { which, found: text.len(), most });
+    }
+    if text.contains(char::is_control) {
+        return Err(OverrideError::NotALine { which, found: quoted(text) });
+    }
+    Ok(text)
 }
 
 impl fmt::Display for Override {

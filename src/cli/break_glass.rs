@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::reload::outcome::ProblemView;
+
 use super::admin_socket::{Answer, ask_with};
 use super::{FAILED, OK, complain, print_line, span};
 
@@ -30,7 +32,7 @@ enum What {
     /// Let what has served here before serve again
     Restore(Begin),
     /// End it before its time; the files are looked at anew
-    End(Who),
+    End(End),
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,8 +48,17 @@ struct Begin {
 }
 
 #[derive(Debug, clap::Args)]
+struct End {
+    /// Why, for those who read the audit trail
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, clap::Args)]
 struct Who {
-    /// Your name; the user that runs this where it is not given
+    /// Your name; the user that runs this, or runs sudo, where it is not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The admin socket
@@ -61,8 +72,12 @@ const REFUSED: u8 = 3;
 impl Who {
     /// Never empty: somebody must be named.
     fn name(&self) -> String {
-        let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-        self.name.clone().or_else(user).unwrap_or_else(|| "unknown".to_owned())
+        let user = |variable| std::env::var(variable).ok().filter(|user| !user.is_empty());
+        self.name
+            .clone()
+            .or_else(|| user("SUDO_USER"))
+            .or_else(|| user("USER"))
+            .unwrap_or_else(|| "unknown".to_owned())
     }
 }
 
@@ -70,8 +85,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (begin, aim) = match &args.what {
         What::Keep(begin) => (begin, "keep"),
         What::Restore(begin) => (begin, "restore"),
-        What::End(who) => {
-            let body = serde_json::json!({ "by": who.name() }).to_string();
+        What::End(End { reason, who }) => {
+            let body = serde_json::json!({ "by": who.name(), "reason": reason }).to_string();
             let answer = ask_with(&who.socket, "DELETE /break-glass", &body, WITHIN)?;
             return told(&answer, "the override is over", false);
         }
@@ -94,11 +109,16 @@ fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
     let outcome = text(&said["outcome"]);
     print_line(&format!("{done}; the files: {outcome}"))?;
     let refused = !keeps && !["unchanged", "applied", "staged"].contains(&&*outcome);
-    for list in ["objections", "problems"] {
-        for one in said[list].as_array().into_iter().flatten() {
-            let guard = one["guard"].as_str().map_or_else(String::new, |guard| format!("{guard}: "));
-            print_line(&format!("  {guard}{}", text(&one["what"])))?;
-        }
+    if let Some(replaced) = said["replaced"].as_str() {
+        print_line(&format!("it stands in place of: {replaced}"))?;
+    }
+    let list = |name: &str| said[name].as_array().cloned().unwrap_or_default();
+    for one in list("objections") {
+        print_line(&format!("  {}: {}", text(&one["guard"]), text(&one["what"])))?;
+    }
+    for one in list("problems") {
+        let problem: ProblemView = serde_json::from_value(one).unwrap_or_default();
+        print_line(&format!("  {problem}"))?;
     }
     Ok(if refused { REFUSED } else { OK }.into())
 }

@@ -1,6 +1,8 @@
 //! `cellgate plan`: what a configuration would change, what guards have against it, and which recorded requests would be
 //! decided differently. Nothing is changed. Exit code 0 for no change, 2 for changes, 3 for refused ones.
 
+mod standing;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,19 +11,20 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde::Serialize;
+use standing::Standing;
 
 use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_line, print_problems};
 use crate::app::{Options, requests_of};
 use crate::config::plan::{By, Plan, PlanView, Verdict};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Boot, Config, Problem};
 use crate::last_good::LastGoodError;
 use crate::load::{self, Place};
 use crate::replay::{self, Replayed};
-use crate::start;
+use crate::start::{self, Base, Given};
 
 /// There are changes, and no guard refuses them.
 const CHANGES: u8 = 2;
-/// A guard refuses the changes.
+/// A guard refuses the changes, or something else keeps them out.
 pub(super) const REFUSED: u8 = 3;
 
 /// Most bytes of a recording: a day of a busy replica's access log; more is a matter of `head`.
@@ -35,7 +38,8 @@ const SHOWN: usize = 20;
 
 /// Say what a configuration would change, before it serves.
 ///
-/// Exit code: 0 nothing would change, 2 something would, 3 a guard would refuse it; 64 the configuration has problems.
+/// Exit code: 0 nothing would change, 2 something would (also by approvals that lie in the folder), 3 it would be refused,
+/// by a guard, an override, or because it was rolled back before; 64 the configuration has problems.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -74,11 +78,18 @@ enum PlanOutput {
 struct Answer<'a> {
     #[serde(flatten)]
     plan: PlanView<'a>,
+    standing: &'a Standing,
     replayed: &'a Replayed,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let recording = recording(args.replay.as_deref())?;
+    if let Some(state_dir) = args.state_dir.as_deref().filter(|state_dir| !state_dir.is_dir()) {
+        bail!(
+            "--state-dir {}: there is no such folder; expected one that cellgate serves from",
+            state_dir.display()
+        );
+    }
     let options = Options {
         config: args.config.folder.clone(),
         boot: args.config.boot.clone(),
@@ -94,24 +105,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(state_dir) => boot.in_state_dir(state_dir),
         None => boot,
     };
-    let base = match &args.against {
-        Some(folder) => match config::parse_all(
-            &load::load(Place { folder: folder.clone(), ..args.config.place() }),
-            now(),
-        ) {
-            Ok((boot, config)) => start::Base { boot, config },
-            Err(problems) => {
-                complain(&format!("cellgate: the configuration in {} is bad:", folder.display()));
-                return Ok(wrong(&problems));
-            }
-        },
-        None => match start::base(&given.place, &boot.state_dir, Some(&config)) {
-            Ok((base, _)) => base,
-            Err(error @ LastGoodError::Absent(_)) => {
-                return from_nothing(args.output, &Plan::from_nothing(&boot.guards, false, &error, &config));
-            }
-            Err(error) => return Err(error).context("reading what serves"),
-        },
+    let base = match base(args, &given, &boot, &config)? {
+        Ok(base) => base,
+        Err(code) => return Ok(code),
     };
     if let Some(socket) = &args.socket {
         serves(socket, &base.config)?;
@@ -119,6 +115,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = start::plan(&given, By::Running, &base, (&boot, &config), &|folder| {
         requests_of(folder, std::time::SystemTime::now())
     });
+    let has_state = args.against.is_none();
+    let standing = Standing::find(&given, (&boot, &base.boot), &config, &plan, has_state, now());
     let at = u64::try_from(now()).unwrap_or(0);
     let before = config::compile(base.config, None);
     let after = config::compile(config, None);
@@ -130,23 +128,44 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             path.display()
         );
     }
+    let beside = || {
+        let standing: String = standing.lines().iter().map(|line| format!("{line}\n")).collect();
+        format!("{standing}{}", told(&replayed, args.replay.is_none()))
+    };
     match args.output {
-        PlanOutput::Text => {
-            print(format!("{}{}", plan.to_text(), told(&replayed, args.replay.is_none())).as_bytes())?
-        }
-        PlanOutput::Markdown => {
-            print(format!("{}\n{}", plan.to_markdown(), told(&replayed, args.replay.is_none())).as_bytes())?;
-        }
+        PlanOutput::Text => print(format!("{}{}", plan.to_text(), beside()).as_bytes())?,
+        PlanOutput::Markdown => print(format!("{}\n{}", plan.to_markdown(), beside()).as_bytes())?,
         PlanOutput::Json => {
-            let answer = Answer { plan: plan.view(), replayed: &replayed };
+            let answer = Answer { plan: plan.view(), standing: &standing, replayed: &replayed };
             print_line(&serde_json::to_string_pretty(&answer).context("writing the plan")?)?;
         }
     }
-    Ok(code(&plan))
+    Ok(code(standing.ends(plan.verdict())))
 }
 
-fn code(plan: &Plan) -> ExitCode {
-    ExitCode::from(match plan.verdict() {
+/// What is compared with. Where there is none, that has been told, and the exit code is here.
+fn base(args: &Args, given: &Given, boot: &Boot, config: &Config) -> anyhow::Result<Result<Base, ExitCode>> {
+    if let Some(folder) = &args.against {
+        let sources = load::load(Place { folder: folder.clone(), ..args.config.place() });
+        return Ok(match config::parse_all(&sources, now()) {
+            Ok((boot, config)) => Ok(Base { boot, config }),
+            Err(problems) => {
+                complain(&format!("cellgate: the configuration in {} is bad:", folder.display()));
+                Err(wrong(&problems))
+            }
+        });
+    }
+    match start::base(&given.place, &boot.state_dir, Some(config)) {
+        Ok((base, _)) => Ok(Ok(base)),
+        Err(error @ LastGoodError::Absent(_)) => {
+            from_nothing(args.output, &Plan::from_nothing(&boot.guards, false, &error, config)).map(Err)
+        }
+        Err(error) => Err(error).context("reading what serves"),
+    }
+}
+
+fn code(verdict: Verdict) -> ExitCode {
+    ExitCode::from(match verdict {
         Verdict::Nothing => OK,
         Verdict::Changes => CHANGES,
         Verdict::Refused => REFUSED,
@@ -170,7 +189,7 @@ fn from_nothing(output: PlanOutput, plan: &Plan) -> anyhow::Result<ExitCode> {
     complain(
         "cellgate: nothing has served from this state folder; --against DIR compares with another folder",
     );
-    Ok(code(plan))
+    Ok(code(plan.verdict()))
 }
 
 /// Makes sure that a running process serves what was compared with.

@@ -28,6 +28,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         generation: previous.map_or(Generation::default(), |previous| previous.generation).next(),
         hash: config.hash,
         rest: config.rest,
+        settings: config.settings,
         hosts: HostTable::new(hosts, surfaces),
         surfaces: config.surfaces,
         cells,

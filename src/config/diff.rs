@@ -3,12 +3,14 @@
 
 pub mod moves;
 pub mod rows;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::assets::{self, Assets};
 use super::routing::Config;
+use super::settings::{self, SettingChange, Settings};
 use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::credential::Fingerprint;
@@ -45,6 +47,8 @@ pub struct Diff {
     pub assets: Changes,
     /// Schedules whose dates are new, gone or other.
     pub dates: Vec<DateChange>,
+    /// What else is written differently, by where it stands.
+    pub settings: Vec<SettingChange>,
     /// Rows of the account table.
     pub rows: Rows,
     /// Rows from environments to accounts.
@@ -108,6 +112,7 @@ pub struct View<'a> {
     hosts: Vec<&'a HostRule>,
     schedules: &'a [Schedule],
     assets: Assets,
+    settings: &'a Settings,
     rest: &'a str,
 }
 
@@ -145,6 +150,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
         moves: MoveChanges::between(&before, &after),
         environments: before.rows_to(before.environments, after.environments),
         credentials: before.rows_to(before.credentials, after.credentials),
+        settings: settings::changes(before.settings, after.settings),
         beside_accounts: before.rest != after.rest,
         ..Diff::default()
     };
@@ -167,6 +173,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
     for account in before.accounts.iter().filter(|account| after.accounts.by_id(account.id).is_none()) {
         *diff.accounts_removed.entry(before.cell(account).into()).or_default() += 1;
     }
+    diff.drop_told_settings();
     diff
 }
 
@@ -198,9 +205,24 @@ impl Diff {
         Self { rows: Rows { before: rows, after: rows }, ..Self::default() }
     }
 
-    /// Whether routes and dates stay as they are. Limits, rules and certificates may differ all the same.
+    /// Whether nothing differs but files that say the same in other bytes.
     pub fn is_empty(&self) -> bool {
         *self == Self { rows: self.rows, beside_accounts: self.beside_accounts, ..Self::default() }
+    }
+
+    /// Of settings that differ, leaves those that nothing else of the difference names.
+    fn drop_told_settings(&mut self) {
+        let dates = [".deprecated_since", ".sunset_at"];
+        let is_date =
+            |path: &str| path.starts_with("schedules[") && dates.iter().any(|key| path.ends_with(key));
+        let told = |change: &SettingChange| {
+            let is_in = |list, changes: &Changes| {
+                change.is_in(list, &changes.added) || change.is_in(list, &changes.removed)
+            };
+            is_in("cells", &self.cells) || is_in("hosts", &self.hosts) || is_date(&change.path)
+        };
+        self.settings =
+            std::mem::take(&mut self.settings).into_iter().filter(|change| !told(change)).collect();
     }
 
     /// The tables of rows that lead to accounts, by name.
@@ -265,6 +287,7 @@ impl<'a> From<&'a Snapshot> for View<'a> {
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
             assets: assets::of_snapshot(snapshot),
+            settings: &snapshot.settings,
             rest: &snapshot.rest,
         }
     }
@@ -281,6 +304,7 @@ impl<'a> From<&'a Config> for View<'a> {
             hosts: config.hosts.iter().map(|host| &host.rule).collect(),
             schedules: &config.schedules,
             assets: assets::of_config(config),
+            settings: &config.settings,
             rest: &config.rest,
         }
     }
@@ -299,45 +323,6 @@ impl<'a> From<&'a Cell> for CellView<'a> {
             protocol: cell.protocol,
             host: cell.host,
             seal: cell.seal.as_ref().map(|seal| &*seal.id),
-        }
-    }
-}
-
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts: Vec<String> = Vec::new();
-        parts.extend(self.accounts_added.iter().map(|(cell, n)| format!("{n} accounts added to {cell}")));
-        parts.extend(
-            self.accounts_removed.iter().map(|(cell, n)| format!("{n} accounts removed from {cell}")),
-        );
-        let moved = self.accounts_moved.iter();
-        parts.extend(moved.map(|((from, to), n)| format!("{n} accounts moved from {from} to {to}")));
-        parts.extend(
-            self.moves
-                .by_state
-                .iter()
-                .map(|((from, to, state), n)| format!("{n} moves from {from} to {to} {}", state.as_str())),
-        );
-        let back = self.moves.taken_back.iter();
-        parts.extend(back.map(|((from, to), n)| format!("{n} moves from {from} to {to} taken back")));
-        if self.accounts_changed > 0 {
-            parts.push(format!("{} accounts changed", self.accounts_changed));
-        }
-        for (kind, rows) in self.tables() {
-            for (word, noted) in rows.by_word() {
-                parts.push(format!("{} {kind} {word}: {noted}", noted.count));
-            }
-        }
-        for (kind, changes) in [("cells", &self.cells), ("hosts", &self.hosts), ("trust", &self.assets)] {
-            let words =
-                [("added", &changes.added), ("removed", &changes.removed), ("changed", &changes.changed)];
-            let some = words.into_iter().filter(|(_, names)| !names.is_empty());
-            parts.extend(some.map(|(word, names)| format!("{kind} {word}: {}", names.join(", "))));
-        }
-        parts.extend(self.dates.iter().map(ToString::to_string));
-        match parts.as_slice() {
-            [] => f.write_str("no change of accounts, cells, hosts or dates"),
-            parts => f.write_str(&parts.join("; ")),
         }
     }
 }

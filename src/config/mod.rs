@@ -38,6 +38,7 @@ mod routing;
 mod routing_cookie;
 pub mod scan;
 pub mod secret;
+pub mod settings;
 mod slot;
 mod state_dir;
 mod tables;
@@ -61,11 +62,16 @@ pub use tables::RESERVED_PREFIXES;
 use compiled::Compiled;
 use names::Names;
 use problem::Report;
-use raw::Shape;
+use raw::{Shape, Tree};
+use scan::Places;
+use settings::Settings;
 use slot::{At, Document, Slot};
 use tables::{Lookup, accounts_csv};
 
 use crate::policy::accounts::AccountTable;
+
+/// Keys of the routing configuration that settle nothing: what the format is, and what a change says of itself.
+const BESIDE_SETTINGS: [&str; 2] = ["version", "change"];
 
 /// Reads `boot.yaml`.
 pub fn parse_boot(sources: &Sources) -> Result<Boot, Vec<Problem>> {
@@ -169,9 +175,11 @@ fn routing_of(
 ) -> Option<Config> {
     let file = sources.folder.join(ROUTING_FILE);
     let tried = format!("tried {}; --config DIR names another folder", file.display());
-    let (document, raw) =
-        document(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, &tried, report)?, report)?;
-    routing::read(raw, &At::root(&document), sources, routing::Beside { boot, compiled, now })
+    let (places, tree) = tree(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, &tried, report)?, report)?;
+    let mut settings = Settings::new();
+    settings::take_in(&mut settings, "", &tree, &BESIDE_SETTINGS);
+    let (document, raw) = typed(ROUTING_FILE, places, tree, report)?;
+    routing::read(raw, &At::root(&document), sources, routing::Beside { boot, compiled, settings, now })
 }
 
 fn text<'s>(file: &str, text: &'s FileText, tried: &str, report: &Report) -> Option<&'s [u8]> {
@@ -186,20 +194,35 @@ fn text<'s>(file: &str, text: &'s FileText, tried: &str, report: &Report) -> Opt
     }
 }
 
-/// A YAML file as raw values with their places.
-fn document<'a, T: Shape>(file: &'a str, bytes: &[u8], report: &'a Report) -> Option<(Document<'a>, T)> {
+/// A YAML file, and where its values stand.
+fn tree(file: &str, bytes: &[u8], report: &Report) -> Option<(Places, Tree)> {
     let (text, places) = scan::scan(file, bytes, report)?;
-    let tree = match raw::parse(text) {
-        Ok(tree) => tree,
+    match raw::parse(text) {
+        Ok(tree) => Some((places, tree)),
         Err((place, what)) => {
             let problem = Problem::in_file(file, format!("not readable as YAML: {what}"), "well-formed YAML");
             report.push(match place {
                 Some((line, column)) => problem.at_column(line, column),
                 None => problem,
             });
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// A YAML file as raw values with their places.
+fn document<'a, T: Shape>(file: &'a str, bytes: &[u8], report: &'a Report) -> Option<(Document<'a>, T)> {
+    let (places, tree) = tree(file, bytes, report)?;
+    typed(file, places, tree, report)
+}
+
+/// What such a file holds, as raw values.
+fn typed<'a, T: Shape>(
+    file: &'a str,
+    places: Places,
+    tree: Tree,
+    report: &'a Report,
+) -> Option<(Document<'a>, T)> {
     match T::read(tree) {
         Ok(raw) => Some((Document { file, places, report }, raw)),
         Err(found) => {

@@ -13,10 +13,14 @@ use super::diff::moves::Noted;
 use super::diff::rows::RowChanges;
 use super::diff::{Changes, Diff, Traffic};
 use super::guard::{Guard, Objection};
+use super::settings::SettingChange;
 
 pub use digest::digest_of;
 pub use make::{Boots, By, Requests};
 pub use text::covered;
+
+/// Settings that a plan lists: more than anybody changes by hand at once, and less than hides an objection.
+const SETTINGS_SHOWN: usize = 100;
 
 /// As a state: moves that are no longer there.
 const TAKEN_BACK: &str = "taken_back";
@@ -89,6 +93,9 @@ struct Content<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     credentials: Option<RowsView<'a>>,
     dates: Vec<String>,
+    /// Whatever else is written differently. Left out where nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -231,6 +238,7 @@ impl Plan {
             environments: rows(&diff.environments),
             credentials: rows(&diff.credentials),
             dates: diff.dates.iter().map(ToString::to_string).collect(),
+            settings: settings(&diff.settings),
         }
     }
 }
@@ -251,6 +259,13 @@ fn moves(diff: &Diff) -> Vec<MoveView<'_>> {
         accounts: *accounts,
     });
     new.chain(back).collect()
+}
+
+/// A line each, of the first so many; the hash of what is offered covers them all.
+fn settings(changes: &[SettingChange]) -> Vec<String> {
+    let more = changes.len().saturating_sub(SETTINGS_SHOWN);
+    let rest = (more > 0).then(|| format!("and {more} more"));
+    changes.iter().take(SETTINGS_SHOWN).map(ToString::to_string).chain(rest).collect()
 }
 
 fn rows(changes: &RowChanges) -> Option<RowsView<'_>> {

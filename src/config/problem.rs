@@ -85,7 +85,8 @@ impl Problem {
     }
 }
 
-fn one_line(text: Box<str>) -> Box<str> {
+/// Without control characters, and not longer than a part of a line for people.
+pub(super) fn one_line(text: Box<str>) -> Box<str> {
     if text.len() <= MAX_PART && !text.contains(char::is_control) {
         return text;
     }

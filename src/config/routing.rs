@@ -17,11 +17,12 @@ use super::names::{Names, URL, url};
 use super::networks::{MAX_NETWORKS, networks};
 use super::problem::Report;
 use super::raw::{self, Field};
+use super::settings::Settings;
 use super::slot::{At, Slot};
 use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
-use super::{clients, document};
+use super::{clients, document, settings, tree, typed};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client::ClientFamily;
@@ -40,6 +41,8 @@ pub struct Config {
     pub hash: Box<str>,
     /// See [`Snapshot::rest`](crate::policy::snapshot::Snapshot::rest).
     pub rest: Box<str>,
+    /// What is written, by where it stands.
+    pub settings: Settings,
     /// Who has made it what it is, and why.
     pub change: Change,
     /// Products with a host label of their own.
@@ -92,12 +95,13 @@ const MAX_CHANGE: usize = 500;
 const MAX_EXCEPTIONS: usize = 1_000;
 
 /// What is known beside the files.
-#[derive(Clone, Copy)]
 pub(super) struct Beside<'a> {
     /// Says whether certificates are needed.
     pub(super) boot: Option<&'a Boot>,
     /// Tables that need not be read if they are of these files.
     pub(super) compiled: Option<&'a Compiled>,
+    /// What the file says.
+    pub(super) settings: Settings,
     /// Seconds since the Unix epoch.
     pub(super) now: i64,
 }
@@ -107,7 +111,7 @@ pub(super) fn read(
     raw: raw::Routing,
     at: &At<'_>,
     sources: &Sources,
-    Beside { boot, compiled, now }: Beside<'_>,
+    Beside { boot, compiled, mut settings, now }: Beside<'_>,
 ) -> Option<Config> {
     let (rest, mut raw, report) = (rest(&raw, sources), at.open(raw), at.report());
     super::version(raw.version(at));
@@ -133,16 +137,15 @@ pub(super) fn read(
     let reserved = reserved(surface_names, &domains, &hosts);
     let lookup = Lookup { cells: cell_names, schedules: schedule_names, reserved: &reserved };
     let hash = hash(sources);
-    let compiled = compiled.filter(|tables| tables.is_of(&hash, cells.len(), schedules.len()));
     let written =
         Tables { accounts: raw.accounts(at), environments: raw.environments(at), credentials: table };
-    let (accounts, environments, credentials) = match compiled.cloned() {
+    let is_of = |tables: &&Compiled| tables.is_of(&hash, cells.len(), schedules.len());
+    let (accounts, environments, credentials) = match compiled.filter(is_of).cloned() {
         Some(tables) => (KnownAccounts::Table(tables.accounts), tables.environments, tables.credentials),
         None => written.read(sources, &lookup, report),
     };
     identify.credentials.table = credentials;
-    let clients = client_families(raw.clients(at), sources, report);
-
+    let clients = client_families(raw.clients(at), sources, &mut settings, report);
     let certificates = certificates(raw.certificates(at), sources, &tls);
     // Held against half of the hosts, every certificate would look useless.
     let whole_hosts = (hosts.len() == count).then_some(hosts.as_slice());
@@ -150,6 +153,7 @@ pub(super) fn read(
     Some(Config {
         hash,
         rest,
+        settings,
         change: change(raw.change(at)),
         surfaces,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
@@ -330,10 +334,17 @@ fn credentials(
     tables::credentials_csv(&path, text, &keys, accounts, report)
 }
 
-fn client_families(slot: Slot<'_, raw::Table>, sources: &Sources, report: &Report) -> Vec<ClientFamily> {
+fn client_families(
+    slot: Slot<'_, raw::Table>,
+    sources: &Sources,
+    settings: &mut Settings,
+    report: &Report,
+) -> Vec<ClientFamily> {
     let Some((path, at)) = table_file(slot) else { return Vec::new() };
-    let Some(text) = sources.table(&at, &path) else { return Vec::new() };
-    match document(&path, text, report) {
+    let written = sources.table(&at, &path).and_then(|text| tree(&path, text, report));
+    let Some((places, tree)) = written else { return Vec::new() };
+    settings::take_in(settings, "clients", &tree, &["version"]);
+    match typed(&path, places, tree, report) {
         Some((document, raw)) => clients::read(raw, &At::root(&document)),
         None => Vec::new(),
     }

@@ -3,6 +3,7 @@
 //! Plain data only. What must outlive a reload (counters, learned credentials) hangs on it as a shared
 //! handle that `config::compile` carries over by name. Opaque TLS values (`rustls`) are held, not used.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub hash: Box<str>,
     /// The same over all of it but the account table: where this is equal, only rows differ.
     pub rest: Box<str>,
+    /// What is written in the files that people write by hand, by where it stands: to tell what another says instead.
+    pub settings: BTreeMap<Box<str>, Box<str>>,
     /// Products with a host label of their own; [`SurfaceIndex`] counts in it.
     pub surfaces: Vec<Surface>,
     /// Which hosts are served.

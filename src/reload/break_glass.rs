@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use super::Reloader;
 use super::journal::Journal;
-use super::outcome::{Asked, Objection};
+use super::outcome::{Asked, Objection, Taken};
 use super::retired::Retired;
-use crate::approval::break_glass::{Aim, Override};
+use crate::approval::break_glass::{self, Aim, Override, OverrideError};
 use crate::break_glass_file;
 use crate::config::{Sources, rollback};
 use crate::history;
@@ -75,27 +75,31 @@ impl BreakGlass {
         state: &Ownership,
         state_dir: &Path,
         now: i64,
-    ) -> Result<(), Objection> {
+    ) -> Result<Taken, Objection> {
         let refused = |what: String, hint: &str| Objection {
             guard: GUARD.to_owned(),
             what,
             hint: Some(hint.to_owned()),
         };
-        let (by, next) = match asked {
+        let wrong = |error: OverrideError| refused(error.to_string(), "ask again");
+        let before = self.in_force(now).cloned();
+        let (by, next, told) = match asked {
             Asked::Begin { aim, reason, by, lasts } => {
                 let aim = [Aim::Keep, Aim::Restore].into_iter().find(|known| known.as_str() == aim);
                 let aim = aim.ok_or_else(|| refused("it has no aim".to_owned(), "it is keep or restore"))?;
-                let next = Override::new(aim, &reason, &by, lasts, now);
-                let next = next.map_err(|error| refused(error.to_string(), "ask again"))?;
-                (next.by.clone(), Some(next))
+                let next = Override::new(aim, &reason, &by, lasts, now).map_err(wrong)?;
+                let told = match &before {
+                    Some(before) => format!("{next} (in place of: {before})"),
+                    None => next.to_string(),
+                };
+                (next.by.clone(), Some(next), told)
             }
-            Asked::End { by } => (by, None),
-        };
-        let told = match (&next, &self.asked) {
-            (Some(next), _) => next.to_string(),
-            (None, Some(before)) => format!("ended before its time: {before}"),
-            (None, None) => {
-                return Err(refused("there is no override to end".to_owned(), "nothing is to be done"));
+            Asked::End { by, reason } => {
+                let by = break_glass::name_of(&by).map_err(wrong)?.to_owned();
+                let before = before.as_ref().ok_or_else(|| {
+                    refused("there is no override to end".to_owned(), "nothing is to be done")
+                })?;
+                (by, None, before.ended(reason.as_deref()).map_err(wrong)?)
             }
         };
         let write = || {
@@ -118,8 +122,9 @@ impl BreakGlass {
             || refused("another process has the state folder by now".to_owned(), "ask the one that serves");
         state.write(write).unwrap_or_else(|| Err(elsewhere()))?;
         tracing::error!(by, told, "BREAK GLASS");
+        let replaced = before.filter(|_| next.is_some()).map(|before| before.to_string());
         self.show(next);
-        Ok(())
+        Ok(Taken { told, replaced })
     }
 
     fn show(&mut self, asked: Option<Override>) {
@@ -132,15 +137,15 @@ impl BreakGlass {
 
 impl Reloader {
     /// Takes what an operator has decided.
-    pub(super) fn break_glass(&mut self, asked: Asked, retired: &mut Retired) -> Result<(), Objection> {
+    pub(super) fn break_glass(&mut self, asked: Asked, retired: &mut Retired) -> Result<Taken, Objection> {
         let now = unix_seconds(SystemTime::now());
         let Self { break_glass, journal, state, boot, .. } = self;
-        break_glass.take(asked, journal, state, &boot.state_dir, now)?;
+        let taken = break_glass.take(asked, journal, state, &boot.state_dir, now)?;
         if self.break_glass.in_force(now).is_some_and(|asked| asked.keeps(now)) {
             self.withdraw("an operator keeps what serves", retired);
         }
         self.withdraw_overridden(retired);
-        Ok(())
+        Ok(taken)
     }
 }
 

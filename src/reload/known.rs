@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Reloader;
+use super::break_glass::GUARD;
 use super::outcome::{Pushed, ReloadOutcome, Trigger};
 use crate::config::guard::{self, Guard};
 use crate::config::{self, Config};
 use crate::policy::ids::Generation;
 use crate::policy::snapshot::Snapshot;
-use crate::readiness::Reason;
+use crate::readiness::{NoteReady, Reason, first};
 use crate::rolled_back::{Memory, RolledBack};
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -61,6 +62,14 @@ impl Known {
     }
 }
 
+/// A start that serves the last good configuration instead of the files.
+pub struct FellBack {
+    /// Shows it, and why.
+    pub note: NoteReady,
+    /// When what serves was last known to be good.
+    pub written: SystemTime,
+}
+
 impl Reloader {
     /// Shows that the files are what was taken back.
     pub(super) fn note_rolled_back(&mut self, hash: &str, reasons: &[String]) {
@@ -72,6 +81,7 @@ impl Reloader {
 
     /// Shows whether the last reload was refused, and by whom. What a start has fallen back from is said by the note of that.
     pub(super) fn note_refused(&mut self, outcome: &ReloadOutcome) {
+        self.note_fallback(outcome);
         self.refused = match outcome {
             ReloadOutcome::Refused(objections, _) if self.fallback.is_none() => {
                 let guards: BTreeSet<&str> = objections.iter().map(|objection| &*objection.guard).collect();
@@ -80,6 +90,32 @@ impl Reloader {
             }
             _ => None,
         };
+    }
+
+    /// Says anew why what serves is not what the files say, where a start has fallen back: an override that was the reason may
+    /// be over, and the files may be bad in another way.
+    fn note_fallback(&mut self, outcome: &ReloadOutcome) {
+        let (max_age, readiness) = (self.boot.max_last_good_age, &self.staging.readiness);
+        let Some(fell_back) = &mut self.fallback else { return };
+        let last_good = |cause: String| Reason::LastGood { written: fell_back.written, max_age, cause };
+        let cause = |lines: Vec<String>| last_good(first(&lines));
+        let reason = match outcome {
+            ReloadOutcome::Applied { .. } | ReloadOutcome::Staged { .. } | ReloadOutcome::Unchanged => return,
+            ReloadOutcome::RolledBack { hash, reasons } => {
+                Reason::RolledBack { hash: hash.to_string(), cause: first(reasons) }
+            }
+            ReloadOutcome::Refused(objections, _) => {
+                match objections.iter().find(|objection| objection.guard == GUARD) {
+                    Some(kept) => Reason::Kept { told: kept.what.clone() },
+                    None => cause(objections.iter().map(ToString::to_string).collect()),
+                }
+            }
+            ReloadOutcome::Rejected(problems) => cause(problems.iter().map(ToString::to_string).collect()),
+            ReloadOutcome::NeedsRestart(fields) => {
+                last_good(format!("boot.yaml: {} differ, which needs a restart", fields.join(", ")))
+            }
+        };
+        fell_back.note = readiness.note(reason);
     }
 
     /// Files that mix moves with what they cannot come without: a restart is no way to have them serve.

@@ -36,6 +36,7 @@ use crate::{history, last_good, quiet, start};
 pub use break_glass::{BreakGlass, kept_out};
 pub use journal::unwritten;
 use journal::{Intent, Journal, Said};
+pub use known::FellBack;
 use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
 };
@@ -77,7 +78,7 @@ pub struct Reloader {
     /// leaves the writing to its successor.
     pub state: Arc<Ownership>,
     /// Held while the last good configuration serves instead of the files.
-    pub fallback: Option<NoteReady>,
+    pub fallback: Option<FellBack>,
     /// Held while what serves is not kept for later starts.
     pub unsaved: Option<NoteReady>,
     /// Held while the last reload is one that was refused.
@@ -130,7 +131,7 @@ impl Reloader {
                         continue;
                     };
                     let answer = match self.break_glass(asked, &mut retired) {
-                        Ok(()) => Ok(self.reload(Trigger::Admin, &inbox, &mut retired).await),
+                        Ok(taken) => Ok((taken, self.reload(Trigger::Admin, &inbox, &mut retired).await)),
                         Err(objection) => Err(objection),
                     };
                     let _ = reply.send(answer);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::policy::ids::{Generation, Label};
@@ -53,7 +54,8 @@ pub struct Pushed {
 }
 
 /// One problem of the files as it is shown to people; `config` has its own type for finding them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ProblemView {
     /// File, relative to the configuration folder.
     pub file: Option<String>,
@@ -223,6 +225,8 @@ pub enum Asked {
     End {
         /// Who says so.
         by: String,
+        /// Why, where they say.
+        reason: Option<String>,
     },
 }
 
@@ -231,8 +235,17 @@ pub enum Asked {
 pub struct OverrideRequest {
     /// What is asked.
     pub asked: Asked,
-    /// The outcome of looking at the files, or why nothing has changed.
-    pub reply: oneshot::Sender<Result<ReloadOutcome, Objection>>,
+    /// What has been taken and the outcome of looking at the files, or why nothing has changed.
+    pub reply: oneshot::Sender<Result<(Taken, ReloadOutcome), Objection>>,
+}
+
+/// An override that was taken, or its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// As the audit trail has it.
+    pub told: String,
+    /// The one that it stands in place of.
+    pub replaced: Option<String>,
 }
 
 /// Another generation is in force than the caller meant to replace; nothing was read.

@@ -78,6 +78,10 @@ fn example() -> Sources {
 
 /// Replaces a piece of a file, which must be there exactly once.
 #[allow(dead_code)]
+/// What is told of cell-3 going back from port 7999, where nobody listens.
+const FROM_DEAD_PORT: &str =
+    "cells changed: cell-3; cells[cell-3].groups[local].endpoints: [127.0.0.1:7999] -> [127.0.0.1:7103]";
+
 fn replace(text: &mut cellgate::config::FileText, from: &str, to: &str) {
     let before = String::from_utf8(text.clone().unwrap()).unwrap();
     assert_eq!(before.matches(from).count(), 1, "{from:?} must stand there once");

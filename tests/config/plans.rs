@@ -5,6 +5,7 @@ use cellgate::config::diff::moves::Noted;
 use cellgate::config::diff::rows::RowChanges;
 use cellgate::config::guard::{Guard, Mode, Objection};
 use cellgate::config::plan::{Plan, Verdict};
+use cellgate::config::settings::SettingChange;
 use cellgate::config::{Diff, Traffic};
 
 fn noted(count: usize, first: &str) -> Noted {
@@ -28,6 +29,8 @@ fn plan() -> Plan {
         repointed: noted(1, "abababababab (account 1 -> 2)"),
         ..RowChanges::default()
     };
+    diff.settings =
+        vec![SettingChange { path: "limits.head_bytes".into(), before: Some("65536".into()), after: None }];
     let what = "cells that served are gone: us2".to_owned();
     Plan {
         fleet: Some("prod".into()),
@@ -70,7 +73,8 @@ fn the_digest_is_of_what_changes_alone() {
     assert!(same(&|plan| plan.objections.clear()));
     assert!(same(&|plan| plan.boot.clear()));
     assert!(same(&|plan| plan.fleet = None));
-    let changes: [&dyn Fn(&mut Plan); 11] = [
+    let changes: [&dyn Fn(&mut Plan); 12] = [
+        &|plan| plan.diff.settings.clear(),
         &|plan| plan.base = "c".into(),
         &|plan| plan.candidate = "c".into(),
         &|plan| plan.diff.cells.removed.clear(),
@@ -101,10 +105,11 @@ fn a_plan_ends_in_one_of_three_ways() {
 }
 
 #[test]
-fn a_plan_without_rows_of_tables_keeps_the_digest_it_always_had() {
+fn a_plan_without_rows_of_tables_and_settings_keeps_the_digest_it_always_had() {
     let mut plan = plan();
-    (plan.diff.environments, plan.diff.credentials) = Default::default();
+    (plan.diff.environments, plan.diff.credentials, plan.diff.settings) = Default::default();
     let view = serde_json::to_value(plan.view()).unwrap();
     assert!(view.get("environments").is_none() && view.get("credentials").is_none(), "{view}");
+    assert!(view.get("settings").is_none(), "{view}");
     assert_eq!(plan.digest(), "8b6ac8f3cd9319e9f1de087b32eea4346081c6ef1d77ebda44cf045540d07150");
 }

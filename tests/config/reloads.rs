@@ -120,7 +120,7 @@ fn equal_files_have_equal_hashes_and_others_do_not() {
 fn a_diff_says_what_changes_for_whom() {
     let before = config(|_| {});
     let check = |after: &Config, expect: &str| assert_eq!(diff(&before, after).to_string(), expect);
-    check(&config(|_| {}), "no change of accounts, cells, hosts or dates");
+    check(&config(|_| {}), "no change of accounts, cells, hosts, dates or settings");
     check(
         &accounts(|text| replace(text, "1001,mt001,shared", "1001,mt001,cell-1")),
         "1 accounts moved from shared to cell-1",
@@ -154,7 +154,19 @@ fn a_diff_says_what_changes_for_whom() {
         }),
         "cells changed: cell-3; hosts added: old.getdbt.com; hosts removed: {prefix}.cloud.getdbt.com; hosts changed: \
          {prefix}.us1.dbt.com; schedule extended: 2026-02-01T00:00:00Z to 2027-03-31T00:00:00Z -> \
-         2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z",
+         2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z; cells[cell-3].groups[local].endpoints: [127.0.0.1:7103] -> \
+         [127.0.0.1:7109]; hosts[{prefix}.us1.dbt.com].no_account.cell: not set -> shared",
+    );
+    check(
+        &config(|sources| {
+            let path = "- path: \"/deploy/{account}\"";
+            replace(&mut sources.routing, path, "- path: \"/delay/{account}\"");
+            replace(&mut sources.routing, "last: 70437463654399", "last: 70437463654398");
+            let clients = sources.files.get_mut("clients.yaml").unwrap();
+            replace(clients, "user_agent_prefix: axios/", "user_agent_prefix: axios");
+        }),
+        "clients.families[axios].user_agent_prefix: axios/ -> axios; identify.id_ranges[0].last: 70437463654399 -> \
+         70437463654398; identify.paths[/delay/{account}].path: not set -> /delay/{account}; 1 other settings",
     );
     let running = compile(config(|_| {}), None);
     assert!(diff(&running, &before).is_empty());

@@ -215,6 +215,10 @@ fn a_plan_that_cannot_be_made_says_why() {
     let site = Site::start();
     candidate(&site.folder);
     let elsewhere = site.folder.path("elsewhere").display().to_string();
+    let mistyped = plan(&site.folder, &["--state-dir", &elsewhere]);
+    assert_eq!(mistyped.status.code(), Some(1));
+    assert!(text(&mistyped.stderr).contains("there is no such folder"), "{}", text(&mistyped.stderr));
+    fs::create_dir(&elsewhere).unwrap();
     let nothing = plan(&site.folder, &["--state-dir", &elsewhere]);
     assert_eq!(nothing.status.code(), Some(2), "the tests' boot.yaml asks for no baseline");
     let said = text(&nothing.stderr);

@@ -90,6 +90,7 @@ impl SnapshotBuilder {
             generation: Generation(1),
             hash: "0123456789abcdef".into(),
             rest: "fedcba9876543210".into(),
+            settings: Default::default(),
             surfaces: SURFACES.map(|name| Surface { name: label(name), errors: ErrorShape::Status }).to_vec(),
             hosts: HostTable::default(),
             cells: Vec::new(),

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::policy::hex::hex;
 
 /// Keys beside the content: they depend on the day, the books, the guards and the machine, or are the digest itself.
-const BESIDE: [&str; 8] =
-    ["version", "verdict", "digest", "fleet", "restart", "traffic", "objections", "replayed"];
+const BESIDE: [&str; 9] =
+    ["version", "verdict", "digest", "fleet", "restart", "traffic", "objections", "standing", "replayed"];
 
 /// SHA-256 of the content of a plan as JSON, lower-case hex. A key that is not known here is content: nobody can add
 /// to what was signed.

@@ -19,7 +19,7 @@ impl Plan {
         let mut text = format!("{} -> {}\n", short(&self.base), short(&self.candidate));
         let lines = self.lines();
         if lines.is_empty() {
-            text.push_str("\nNo change of accounts, cells, hosts, trust or dates.\n");
+            text.push_str("\nNo change of accounts, cells, hosts, trust, dates or settings.\n");
         } else {
             text.push('\n');
         }
@@ -45,7 +45,7 @@ impl Plan {
             format!("### cellgate plan `{}` → `{}`\n\n", short(&self.base), short(&self.candidate));
         let lines = self.lines();
         if lines.is_empty() {
-            text.push_str("No change of accounts, cells, hosts, trust or dates.\n");
+            text.push_str("No change of accounts, cells, hosts, trust, dates or settings.\n");
         } else {
             text.push_str("| | what | |\n|---|---|---|\n");
         }
@@ -121,6 +121,7 @@ fn lines_of(content: &Content<'_>) -> Vec<Line> {
         lines.extend(rows.iter().flat_map(|rows| of_rows(kind, rows)));
     }
     lines.extend(content.dates.iter().map(|date| line('~', "dates", date.clone())));
+    lines.extend(content.settings.iter().map(|setting| line('~', "settings", setting.clone())));
     lines
 }
 

@@ -105,7 +105,16 @@ fn two_people_let_a_deletion_through_and_one_does_not() {
     assert_eq!(served(&site.process), "cell-2");
     assert_eq!(site.page("/config")["generation"], 1);
 
+    let plan = |code: i32| {
+        let planned = process::run(&site.folder, &["plan"]);
+        let text = String::from_utf8_lossy(&planned.stdout).into_owned();
+        assert_eq!(planned.status.code(), Some(code), "{text}");
+        text
+    };
+    assert!(plan(3).contains("Not approved: 1 of 2 approvals"), "{}", plan(3));
     people.approve("bob");
+    let planned = plan(2);
+    assert!(planned.contains("Approved by ") && planned.contains("it would be let through"), "{planned}");
     // The approvals are no part of the configuration, so that only a reload looks at them.
     let both = site.reload();
     assert_eq!(both.status, 200, "{}", said(&both));

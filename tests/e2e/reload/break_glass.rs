@@ -6,7 +6,7 @@ use cellgate::last_good::{self, LastGood};
 
 use super::guards::{GUARDS, delete_a_cell};
 use super::rejected::Site;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::raw_http;
 use crate::running::Folder;
 
@@ -94,6 +94,37 @@ fn what_serves_is_kept_whatever_the_files_say() {
         "{overrides:?}"
     );
     assert!(break_glass(&site, &["end"], 1).contains("there is no override to end"));
+}
+
+#[test]
+fn what_takes_the_place_of_another_says_so_and_what_is_over_is_no_reason_any_more() {
+    let site = Site::start();
+    break_glass(&site, &["restore", "--reason", "us1 is slow", "--for", "30m"], 0);
+    let told = break_glass(&site, &["keep", "--reason", "us1 is on fire", "--for", "30m"], 0);
+    assert!(
+        told.contains("it stands in place of: override to restore") && told.contains("us1 is slow"),
+        "{told}"
+    );
+    delete_a_cell(&site.folder);
+    let planned = said(&process::run(&site.folder, &["plan"]), 3);
+    assert!(planned.contains("It would be REFUSED until that is over: override to keep"), "{planned}");
+
+    let site = restarted(site);
+    let reason = |site: &Site| site.page("/readyz")["reasons"].clone();
+    assert_eq!(reason(&site)[0]["reason"], "kept", "{}", reason(&site));
+    let told = break_glass(&site, &["end", "--reason", "it is out"], 3);
+    assert!(told.contains("  removal: cells that served are gone: cell-3"), "{told}");
+    let now = reason(&site);
+    assert_eq!((&now[0]["reason"], now.as_array().unwrap().len()), (&"last_good".into(), 1), "{now}");
+    assert!(now.to_string().contains("removal: cells that served are gone"), "{now}");
+    let trail = site.folder.read("state/audit.jsonl");
+    assert!(trail.contains("(in place of: override to restore"), "{trail}");
+    assert!(trail.contains("ended before its time, for it is out: override to keep"), "{trail}");
+
+    // Files that are bad are told as `check` tells them.
+    site.folder.append("config/cellgate.yaml", "limit: 1");
+    let told = break_glass(&site, &["keep", "--reason", "again"], 0);
+    assert!(told.contains("  cellgate.yaml:") && told.contains("; expected "), "{told}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{
     ACCOUNTS, LONG, ask, cell_of, config, ended, have_it_taken_back, metric, notes, outcomes, page,
     push_a_dead_port, push_another_place, reload, share, stage, trail, world,
 };
+use crate::process;
 use crate::running::eventually;
 use crate::world::{World, load_lane};
 
@@ -127,6 +128,13 @@ fn what_was_taken_back_stays_so_until_somebody_tries_it_again_on_purpose() {
         );
         assert!(reply.json()["hint"].as_str().unwrap().contains("again"), "{}", reply.text());
     }
+    let planned = process::run(&world.edge.folder, &["plan"]);
+    let text = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert_eq!(planned.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("No guard refuses it.") && text.contains("it was tried and rolled back: cell "),
+        "{text}"
+    );
     let told = world.edge.running().reloads().borrow().clone();
     world
         .edge
