@@ -16,6 +16,7 @@ use crate::policy::certificates::{CertificateTable, ServerCertificate};
 use crate::policy::facts::CertificateNames;
 use crate::policy::ids::Generation;
 use crate::readiness::Reason;
+use crate::reload::journal::Said;
 use crate::reload::outcome::{
     Objection, ProblemView, Pushed, ReloadInbox, ReloadOutcome, ReloadReport, ReloadRequest, StaleGeneration,
     Trigger, handles,
@@ -309,7 +310,8 @@ fn a_reload_answers_with_its_outcome() {
         expected: Some("endpoints".into()),
         ..ProblemView::default()
     };
-    let pushed = || Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()) });
+    let pushed =
+        || Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()), said: Said::default() });
     let objection = Objection { guard: "shrink".into(), what: "half of the accounts go".into(), hint: None };
     let shown_problem = json!({"file": "cells.yaml", "line": 3, "path": "cells.us1",
                                "what": "unknown key 'endpoint'", "expected": "endpoints"});

@@ -162,8 +162,10 @@ impl Journal {
             }
         };
         let mut record = ended(trigger, outcome.label().as_str(), serving, reasons);
-        if let Some(Pushed { hash, plan }) = outcome.pushed().as_deref() {
+        if let Some(Pushed { hash, plan, said }) = outcome.pushed().as_deref() {
             (record.candidate, record.plan) = (Some(hash.to_string()), plan.clone());
+            let Said { author, who, why, .. } = said.clone();
+            (record.author, record.who, record.why) = (author, who, why);
         }
         self.end(record, at);
     }
@@ -341,7 +343,8 @@ mod tests {
         let said = Said { who: vec!["carol (SHA256:c)".into()], ..Said::default() };
         let approved_by = &["bob (SHA256:b)".to_owned()];
         journal.intent(&Intent { approved_by, ..change(&said) }, 5).unwrap();
-        let pushed = Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()) });
+        let by_dan = Said { author: Some("dan".into()), why: Some("slow".into()), ..said.clone() };
+        let pushed = Arc::new(Pushed { hash: "cafe".into(), plan: Some("feed".into()), said: by_dan });
         let (refused, generation) =
             (ReloadOutcome::Refused(Vec::new(), Some(Arc::clone(&pushed))), Generation(8));
         for outcome in [refused, ReloadOutcome::Staged { generation, pushed }] {
@@ -354,6 +357,8 @@ mod tests {
         for record in &records[1..] {
             let found = (record.candidate.as_deref(), record.plan.as_deref());
             assert_eq!(found, (Some("cafe"), Some("feed")), "{text}");
+            let offered = (record.author.as_deref(), record.who.len(), record.why.as_deref());
+            assert_eq!(offered, (Some("dan"), 1, Some("slow")), "{text}");
         }
     }
 

@@ -35,7 +35,7 @@ use crate::trail::Version;
 use crate::{history, last_good, quiet, start};
 pub use break_glass::{BreakGlass, kept_out};
 pub use journal::unwritten;
-use journal::{Intent, Journal, Said};
+use journal::{Intent, Journal};
 pub use known::FellBack;
 use outcome::{
     OverrideRequest, ProblemView, ReloadInbox, ReloadOutcome, ReloadReport, StaleGeneration, Trigger,
@@ -292,8 +292,8 @@ impl Reloader {
         ready: &Ready,
         now: i64,
     ) -> Result<Option<u64>, outcome::Objection> {
-        let Ready { next, plan, change, lifted, .. } = ready;
-        let mut said = Said::of(change, history::note(&self.place.folder, &next.hash));
+        let Ready { next, plan, pushed, lifted, .. } = ready;
+        let mut said = pushed.said.clone();
         said.who.extend(lifted.as_ref().and_then(Lifted::overridden_by));
         let approved_by = lifted.as_ref().map(Lifted::approved_by).unwrap_or_default();
         let (from, to) = (serving(&self.live.pin()), serving(next));

@@ -56,12 +56,13 @@ pub(super) fn or_refuse(
     now: i64,
 ) -> Prepared {
     let Offered { sources, config, mut plan, missing, pushed } = offered;
+    let said = pushed.said.clone();
     let refused = |objections, mixed| Prepared::Refused(Refused { objections, missing, mixed, pushed });
     let refusing = || plan.objections.iter().filter(|objection| objection.refuses());
     if !refusing().all(|objection| objection.guard == Guard::Mixed) {
         return refused(plan.objections, None);
     }
-    let (hash, change) = (config.hash.clone(), config.change.clone());
+    let hash = config.hash.clone();
     let rest = Rest { carries_on: known.goes_on_in(&config) };
     let alone = served(place, &boot.state_dir, live)
         .and_then(|base| moves_alone(base, live, &sources, &config).map_err(|why| why.to_string()));
@@ -75,8 +76,8 @@ pub(super) fn or_refuse(
             }
             let next = Arc::new(known.numbered(config::compile(config, Some(live))));
             let (lifted, has_served) = (None, false);
-            let pushed = Arc::new(Pushed { hash: next.hash.clone(), plan: Some(plan.digest()) });
-            let ready = Ready { next, sources, plan, pushed, change, lifted, has_served, rest: Some(rest) };
+            let pushed = Arc::new(Pushed { hash: next.hash.clone(), plan: Some(plan.digest()), said });
+            let ready = Ready { next, sources, plan, pushed, lifted, has_served, rest: Some(rest) };
             Prepared::Ready(Box::new(ready))
         }
         Err(why) => {

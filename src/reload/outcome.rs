@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::journal::Said;
 use crate::policy::ids::{Generation, Label};
 use crate::telemetry::labels::Reload;
 
@@ -51,6 +52,8 @@ pub struct Pushed {
     pub hash: Box<str>,
     /// Digest of its plan, where one was made.
     pub plan: Option<String>,
+    /// What is said of who offers it, and why.
+    pub said: Said,
 }
 
 /// One problem of the files as it is shown to people; `config` has its own type for finding them.
@@ -322,7 +325,9 @@ impl ReloadOutcome {
         match self {
             Self::Refused(_, pushed) => pushed.clone(),
             Self::Staged { pushed, .. } => Some(Arc::clone(pushed)),
-            Self::RolledBack { hash, .. } => Some(Arc::new(Pushed { hash: hash.clone(), plan: None })),
+            Self::RolledBack { hash, .. } => {
+                Some(Arc::new(Pushed { hash: hash.clone(), plan: None, said: Said::default() }))
+            }
             Self::Unchanged | Self::Rejected(_) | Self::NeedsRestart(_) | Self::Applied { .. } => None,
         }
     }

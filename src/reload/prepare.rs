@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::break_glass::{self, kept_out};
+use super::journal::Said;
 use super::known::Known;
 use super::moves_first::{Offered, Rest, or_refuse};
 use super::outcome::{Pushed, ReloadOutcome};
@@ -19,7 +20,7 @@ use crate::config::{self, Boot, Sources};
 use crate::load::Place;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::wall_time::unix_seconds;
-use crate::{compiled_file, load, start};
+use crate::{compiled_file, history, load, start};
 
 /// A generation that can be put in force.
 pub(super) struct Ready {
@@ -28,7 +29,6 @@ pub(super) struct Ready {
     /// Its objections do not stop it: those of guards that only watch, or those that people have lifted.
     pub plan: Plan,
     pub pushed: Arc<Pushed>,
-    pub change: config::Change,
     /// Who has lifted them.
     pub lifted: Option<Lifted>,
     /// An operator restores what has served here before: that needs no trial.
@@ -106,8 +106,9 @@ pub(super) fn prepare(
     if config.hash == live.hash {
         return Prepared::Unchanged { sources };
     }
+    let said = || Said::of(&config.change, history::note(&place.folder, &config.hash));
     if let Some(kept) = asked.filter(|asked| asked.keeps(now)) {
-        let pushed = Pushed { hash: config.hash.clone(), plan: None };
+        let pushed = Pushed { hash: config.hash.clone(), plan: None, said: said() };
         return Prepared::Not(ReloadOutcome::Refused(vec![kept_out(kept)], Some(Arc::new(pushed))));
     }
     let restores = || break_glass::restores(place, &boot.state_dir, &config.hash, now);
@@ -123,7 +124,7 @@ pub(super) fn prepare(
         Some(answer) => return Prepared::Not(answer),
         None => plan.objections.retain(|objection| objection.guard != Guard::Mixed || !known.is_at_once()),
     }
-    let pushed = Arc::new(Pushed { hash: config.hash.clone(), plan: Some(plan.digest()) });
+    let pushed = Arc::new(Pushed { hash: config.hash.clone(), plan: Some(plan.digest()), said: said() });
     let mut lifted = None;
     if plan.verdict() == Verdict::Refused {
         let author = config.change.author.as_deref();
@@ -142,7 +143,7 @@ pub(super) fn prepare(
             }
         }
     }
-    let (change, has_served) = (config.change.clone(), restored.is_some());
+    let has_served = restored.is_some();
     let next = Arc::new(known.numbered(config::compile(config, Some(live))));
-    Prepared::Ready(Box::new(Ready { next, sources, plan, pushed, change, lifted, has_served, rest: None }))
+    Prepared::Ready(Box::new(Ready { next, sources, plan, pushed, lifted, has_served, rest: None }))
 }
