@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::Reloader;
 use super::break_glass::GUARD;
 use super::outcome::{Pushed, ReloadOutcome, Trigger};
+use super::prepare::Lifted;
 use crate::config::guard::{self, Guard};
 use crate::config::{self, Config};
 use crate::policy::ids::Generation;
@@ -20,6 +21,8 @@ pub(super) struct Known {
     pub trigger: Trigger,
     pub staged: Option<Arc<Snapshot>>,
     pub pushed: Option<Arc<Pushed>>,
+    /// Who has let in what is on trial, against guards.
+    pub lifted: Option<Lifted>,
     pub memory: Memory,
     pub issued: Generation,
 }
@@ -48,6 +51,13 @@ impl Known {
     pub(super) fn goes_on_in(&self, offered: &Config) -> bool {
         let diff = self.staged.as_ref().map(|staged| config::diff(&**staged, offered));
         diff.is_some_and(|diff| diff.is_about_moves() && !diff.is_mixed())
+    }
+
+    /// Who has let these files in before, moves aside: what was approved for a trial is not refused to it for moves that have
+    /// come since, and those are not held up by it.
+    pub(super) fn lifted_in(&self, offered: &Config) -> Option<Lifted> {
+        let is_on_trial = self.staged.as_ref().is_some_and(|staged| staged.hash == offered.hash);
+        self.lifted.clone().filter(|_| is_on_trial || self.goes_on_in(offered))
     }
 
     /// Whoever has it come in force at once has said that moves and the rest belong together.

@@ -59,7 +59,8 @@ pub(super) fn or_refuse(
     let said = pushed.said.clone();
     let refused = |objections, mixed| Prepared::Refused(Refused { objections, missing, mixed, pushed });
     let refusing = || plan.objections.iter().filter(|objection| objection.refuses());
-    if !refusing().all(|objection| objection.guard == Guard::Mixed) {
+    let is_all_about_moves = refusing().all(|objection| objection.guard == Guard::Mixed);
+    if !is_all_about_moves && known.lifted_in(&config).is_none() {
         return refused(plan.objections, None);
     }
     let hash = config.hash.clone();

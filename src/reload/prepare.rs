@@ -38,6 +38,7 @@ pub(super) struct Ready {
 }
 
 /// Who lets through what guards refuse.
+#[derive(Clone)]
 pub(super) enum Lifted {
     /// Enough people, who have signed.
     Approved(Approved),
@@ -134,6 +135,9 @@ pub(super) fn prepare(
                 let lifts = |asked: &Override| asked.lifts(&plan, restored.is_some(), now);
                 match asked.map(|asked| lifts(asked).map(|()| asked.to_string())) {
                     Some(Ok(by)) => lifted = Some(Lifted::Overridden(by)),
+                    _ if !plan.refuses(Guard::Mixed) && known.lifted_in(&config).is_some() => {
+                        lifted = known.lifted_in(&config);
+                    }
                     not => {
                         missing.extend(not.and_then(Result::err).into_iter().flatten());
                         let offered = Offered { sources, config, plan, missing, pushed };

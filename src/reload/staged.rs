@@ -79,9 +79,17 @@ impl Staging {
     }
 
     pub(super) fn known(&self, trigger: Trigger) -> Known {
-        let staged = self.standing.as_ref().map(|staged| Arc::clone(&staged.ready.next));
-        let pushed = self.standing.as_ref().map(|staged| Arc::clone(&staged.ready.pushed));
-        Known { trigger, staged, pushed, memory: self.memory.clone(), issued: self.issued }
+        // One that is put aside while moves come in force is as good as standing.
+        let aside = || self.rest.as_ref().and_then(|aside| aside.trial.as_ref());
+        let trial = self.standing.as_ref().or_else(aside).map(|staged| &staged.ready);
+        Known {
+            trigger,
+            staged: trial.map(|ready| Arc::clone(&ready.next)),
+            pushed: trial.map(|ready| Arc::clone(&ready.pushed)),
+            lifted: trial.and_then(|ready| ready.lifted.clone()),
+            memory: self.memory.clone(),
+            issued: self.issued,
+        }
     }
 }
 

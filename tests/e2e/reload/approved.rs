@@ -198,6 +198,44 @@ fn an_approved_change_on_trial_uses_its_approvals_up_when_it_is_whole() {
 }
 
 #[test]
+fn moves_are_not_held_up_by_the_trial_of_an_approved_change() {
+    let steps = "apply: { steps: [{ share: 50%, bake: 1h }] }\n";
+    let site = site_with(&["alice", "bob"], "protected_cells: { names: [cell-3] },", steps);
+    site.folder.point("cell-3", "127.0.0.1:9");
+    let people = People(&site.folder);
+    people.approve("alice");
+    people.approve("bob");
+    let reply = site.reload();
+    assert_eq!((reply.status, &reply.json()["outcome"]), (202, &"staged".into()), "{}", reply.text());
+    let first = site.page("/config")["candidate"]["hash"].clone();
+
+    site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-2", "12345,acme ac345,cell-1");
+    let reply = site.reload();
+    assert_eq!((reply.status, &reply.json()["outcome"]), (202, &"staged".into()), "{}", reply.text());
+    assert_eq!(served(&site.process), "cell-1");
+    let now = site.page("/config")["candidate"].clone();
+    assert!(now["hash"].is_string() && now["hash"] != first, "{now}");
+
+    // What nobody has approved does not come in with them.
+    site.folder.edit("config/accounts.csv", "12345,acme ac345,cell-1", "12345,acme ac345,cell-2");
+    let cell = site.folder.read("config/cellgate.yaml").replace("127.0.0.1:9]", "127.0.0.1:10]");
+    let mine = site.folder.read("config/cellgate.yaml");
+    site.folder.write("config/cellgate.yaml", &cell);
+    let reply = site.reload();
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    assert!(said(&reply).contains("approvals: 0 of 2 approvals"), "{}", said(&reply));
+    assert_eq!(served(&site.process), "cell-1");
+
+    site.folder.write("config/cellgate.yaml", &mine);
+    assert_eq!(site.reload().status, 202);
+    assert_eq!(served(&site.process), "cell-2");
+    let socket = site.folder.path("state/admin.sock");
+    let reply = raw_http::admin_with(&socket, "POST", "/reload", "{\"at_once\": true}");
+    assert_eq!((reply.status, &reply.json()["outcome"]), (200, &"applied".into()), "{}", reply.text());
+    assert!(site.folder.path("state/used-approvals.cellgate").exists());
+}
+
+#[test]
 fn who_may_approve_does_not_come_with_the_push() {
     let site = site(&["alice"]);
     site.folder.edit("config/boot.yaml", "../people/allowed_signers", "allowed_signers");
