@@ -62,11 +62,9 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = now();
-    if let Some(out) = args.out.as_ref().filter(|out| out.extension().is_none_or(|end| end != EXTENSION)) {
-        bail!(
-            "--out {}: no replica reads it there; expected a name that ends with .{EXTENSION}",
-            out.display()
-        );
+    // Before anybody has typed a passphrase or touched a token for nothing.
+    if let Some(out) = &args.out {
+        check_out(out)?;
     }
     if let Some([statement, signature]) = args.join.as_deref() {
         let (text, signature) = (read(statement)?, read(signature)?);
@@ -98,6 +96,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             finish(&statement, &text, &sign(key, &text)?, args.out.as_deref())
         }
     }
+}
+
+fn check_out(out: &Path) -> anyhow::Result<()> {
+    let name = out.display();
+    ensure!(
+        out.extension().is_some_and(|end| end == EXTENSION),
+        "--out {name}: no replica reads it there; expected a name that ends with .{EXTENSION}"
+    );
+    ensure!(fs::symlink_metadata(out).is_err(), "--out {name}: it is there already; name another file");
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    ensure!(folder.is_none_or(Path::is_dir), "--out {name}: there is no such folder; make it first");
+    Ok(())
 }
 
 /// Where only hashes are there to be shown.

@@ -191,10 +191,11 @@ fn mistakes_are_told_and_nothing_is_written() {
         ("--plan unnamed.json --key alice", 1, "the fleet is \"prod us\"; expected 1 to 63 letters"),
         ("--plan plan.json --key nobody", 1, "ssh-keygen has not signed with nobody"),
         ("--plan plan.json --key weak", 1, "no replica would count it: "),
+        ("--plan plan.json --key nobody --out taken.approval", 1, "taken.approval: it is there already"),
         (
-            "--plan plan.json --key alice --out taken.approval",
+            "--plan plan.json --key nobody --out nowhere/a.approval",
             1,
-            "writing taken.approval; --out names another file",
+            "there is no such folder; make it first",
         ),
         ("--join statement other.sig", 1, "did not sign this text"),
         ("--join statement git.sig", 1, "it is for \"git\""),
@@ -207,7 +208,7 @@ fn mistakes_are_told_and_nothing_is_written() {
         assert!(output.stdout.is_empty(), "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 20);
+    assert_eq!(checked, 21);
     assert_eq!(std::fs::read_dir(keys.path()).unwrap().count(), before);
     assert_eq!(std::fs::read_to_string(keys.path().join("taken.approval")).unwrap(), "what was here");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
