@@ -284,3 +284,23 @@ fn whoever_looks_sees_once_that_the_file_is_another() {
     trail.append(AT, reload(7)).unwrap();
     assert!(trail.look().is_none());
 }
+
+#[test]
+fn a_trail_of_before_there_were_more_fields_is_whole_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = include_bytes!("../../tests/golden/audit_trail_before_approved_by.jsonl");
+    fs::write(dir.path().join(FILE_NAME), old).unwrap();
+    assert_eq!(events(&go_on(dir.path())), [Event::Start]);
+    let mut records = Vec::new();
+    let checked = check(&files::all(dir.path()).unwrap(), Checker::default(), true, |line| {
+        records.push(line.record.clone());
+    })
+    .unwrap();
+    assert_eq!((checked.lines, checked.breaks, checked.broken, checked.rest), (4, 0, None, None));
+    let intent = &records[1];
+    assert_eq!(
+        (intent.who.as_slice(), intent.why.as_deref()),
+        (&["ann".to_owned()][..], Some("cell-2 is slow"))
+    );
+    assert!(intent.approved_by.is_empty() && intent.candidate.is_none() && intent.plan.is_none());
+}
