@@ -22,13 +22,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, AdminState};
-use crate::approval_files::Approved;
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::lineage::Lineage;
 use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
-use crate::learned_file;
 use crate::listen::bind::Bound;
 use crate::listen::drain::Drain;
 use crate::listen::limits::ConnectionCounts;
@@ -41,7 +39,7 @@ use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, NoteReady, Readiness, Reason};
-use crate::reload::journal::Journal;
+use crate::reload::journal::{Journal, Said};
 use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadReport, handles};
 use crate::reload::{FellBack, QUEUED_SIGNALS, Reloader, Staging, Watch, note_objections, warn_of};
 use crate::start::{self, Started};
@@ -51,10 +49,11 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
+use crate::{history, learned_file};
 use beginning::{
     approvers, broken_glass, prepare_state_dir, reason_of, replica, start_report, watched_folders,
 };
-use keep::Begun;
+use keep::{Begins, Begun};
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -110,10 +109,9 @@ pub fn build(options: &Options) -> anyhow::Result<Running> {
 pub struct Prepared {
     options: Options,
     started: SystemTime,
-    sources: config::Sources,
+    begins: Begins,
     fallback: Option<start::Fallback>,
     bootstrapped: Option<NoteReady>,
-    approved: Option<Approved>,
     shared: Shared,
     starting: BlockReady,
     data: DataPlane,
@@ -134,7 +132,11 @@ pub struct Prepared {
 pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepared> {
     let now = SystemTime::now();
     let started = start::start(&options.given(), unix_seconds(now), &|folder| requests_of(folder, now))?;
-    let Started { boot, config, sources, fallback, observed, approved, bootstrapped, in_steps } = started;
+    let Started { boot, config, sources, fallback, observed, approved, bootstrapped, changed, in_steps } =
+        started;
+    let note = history::note(&options.config, &config.hash);
+    let said = if fallback.is_none() { Said::of(&config.change, note) } else { Said::default() };
+    let begins = Begins { sources, approved, changed, said };
     prepare_state_dir(&boot.state_dir)?;
     let state_lock = sockets.state_lock(&boot.state_dir)?;
     let snapshot = Arc::new(config::compile(config, None));
@@ -154,10 +156,9 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     Ok(Prepared {
         options: options.clone(),
         started: now,
-        sources,
+        begins,
         fallback,
         bootstrapped,
-        approved,
         shared,
         starting,
         data,
@@ -190,11 +191,11 @@ impl Prepared {
         let Self { options, fallback, mut shared, data, admin, mut state_lock, .. } = self;
         state_lock.sign();
         let (signals, signal_inbox) = mpsc::channel(QUEUED_SIGNALS);
-        let watched = watched_folders(&options.config, &self.sources);
+        let watched = watched_folders(&options.config, &self.begins.sources);
         // While a predecessor served, it alone saw what changed.
         let look_at_once = !self.took.is_empty() || self.in_steps;
         let now = unix_seconds(self.started);
-        let begun = shared.begin(&options, self.sources, self.approved.as_ref(), fallback, now)?;
+        let begun = shared.begin(&options, self.begins, fallback, now)?;
         let Begun { fallback, journal, unsaved, keeping } = begun;
         let snapshot = shared.live.pin();
         self.inbox.last.send_replace(Arc::new(start_report(&fallback, &snapshot, self.started)));

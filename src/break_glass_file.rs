@@ -4,8 +4,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
-use crate::approval::break_glass::Override;
+use crate::approval::break_glass::{Aim, LONGEST, Override};
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -17,24 +18,26 @@ const MAGIC: &str = "cellgate-break-glass 1";
 /// Largest file that is read back: a reason and a name at their longest, escaped, with room.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// The override that was put down, also one that is over. Without the file there is none; a damaged file is none, and
-/// says so: it lifts nothing.
+/// The override that was put down, also one that is over. Without the file there is none. A damaged file lifts nothing, and
+/// is taken for one that keeps what serves, as long as any that was put down then could: somebody may have kept it.
 pub fn load(state_dir: &Path) -> Option<Override> {
     let path = state_dir.join(FILE_NAME);
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
     let damaged = |reason: &str| {
         tracing::error!(path = %path.display(), reason, "the override in the state folder is not believed");
-        None
+        let written = fs::metadata(&path).and_then(|about| about.modified()).ok()?;
+        let ends = (written + LONGEST).duration_since(UNIX_EPOCH).ok()?;
+        let reason = format!("{FILE_NAME} is damaged ({reason}), and may have kept what serves");
+        let until = i64::try_from(ends.as_secs()).ok()?;
+        Some(Override { aim: Aim::Keep, reason, by: "cellgate".to_owned(), until })
     };
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => damaged(&error.to_string()),
         Ok(_) => match state_file::unsealed(MAGIC, &bytes) {
             Err(reason) => damaged(reason),
-            Ok(rest) => {
-                serde_json::from_slice(rest).or_else(|error| damaged(&error.to_string()).ok_or(())).ok()
-            }
+            Ok(rest) => serde_json::from_slice(rest).map_or_else(|error| damaged(&error.to_string()), Some),
         },
     }
 }
@@ -62,7 +65,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::approval::break_glass::Aim;
 
     #[test]
     fn what_was_put_down_is_read_back_and_a_changed_byte_is_nothing() {
@@ -77,7 +79,10 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, bad).unwrap();
-            assert_eq!(load(dir.path()), None, "byte {at}");
+            let taken = load(dir.path()).unwrap();
+            assert_eq!((taken.aim, &*taken.by), (Aim::Keep, "cellgate"), "byte {at}");
+            let now = UNIX_EPOCH.elapsed().unwrap().as_secs().try_into().unwrap();
+            assert!(taken.keeps(now) && !taken.keeps(now + 4 * 3_600 + 1), "byte {at}");
         }
         save(dir.path(), None).unwrap();
         save(dir.path(), None).unwrap();

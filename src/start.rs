@@ -4,6 +4,8 @@
 //! A thin shell over `load`, `config` and `last_good`: it reads and chooses, and decides nothing about
 //! what is in the files.
 
+mod told;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,6 +22,7 @@ use crate::last_good::{self, LastGood, LastGoodError};
 use crate::load::{self, Place};
 use crate::policy::snapshot::Snapshot;
 use crate::rolled_back::{Memory, RolledBack};
+pub use told::Changed;
 
 /// What a start is given.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Started {
     pub approved: Option<Approved>,
     /// There was nothing to compare it with, and somebody said that this is the beginning.
     pub bootstrapped: bool,
+    /// What it changes, where it is not what served last.
+    pub changed: Option<Changed>,
     /// The files are good, and are not served yet: they differ from what served last, and come in force in steps.
     pub in_steps: bool,
 }
@@ -149,8 +154,9 @@ pub fn start(given: &Given, now: i64, requests: RequestsIn<'_>) -> Result<Starte
             Ok(Started { in_steps: true, ..Started::of(boot, config, sources) })
         }
         _ => {
+            let changed = differs.then(|| Changed::of(&plan));
             let observed = plan.objections;
-            Ok(Started { observed, approved, bootstrapped, ..Started::of(boot, config, sources) })
+            Ok(Started { observed, approved, bootstrapped, changed, ..Started::of(boot, config, sources) })
         }
     }
 }
@@ -346,38 +352,8 @@ impl Started {
             observed: Vec::new(),
             approved: None,
             bootstrapped: false,
+            changed: None,
             in_steps: false,
-        }
-    }
-}
-
-impl Why {
-    /// `a problem`, `3 objections against it`.
-    fn count(&self) -> String {
-        let (count, one, many) = match self {
-            Self::Rejected(problems) => (problems.len(), "a problem", "problems"),
-            Self::Kept(_) => (1, "an operator's override against it", ""),
-            Self::Refused(objections, _) => {
-                (objections.len(), "an objection against it", "objections against it")
-            }
-            Self::RolledBack(_) => (1, "a rollback behind it", ""),
-            Self::Unwritten(_) => (1, "no place in the state folder", ""),
-        };
-        if count == 1 { one.to_owned() } else { format!("{count} {many}") }
-    }
-
-    /// One line each.
-    pub fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
-            Self::Kept(asked) => vec![asked.to_string()],
-            Self::Unwritten(what) => vec![what.clone()],
-            Self::Refused(objections, missing) => {
-                objections.iter().map(ToString::to_string).chain(missing.iter().cloned()).collect()
-            }
-            Self::RolledBack(one) => {
-                one.reasons.iter().map(|reason| format!("rolled_back: {reason}")).collect()
-            }
         }
     }
 }

@@ -225,6 +225,11 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             );
             (detail, None)
         }
+        Reason::Refused { guards } if guards == crate::reload::outcome::BREAK_GLASS => {
+            let detail = "The last reload was kept out by an operator's override: /config says whose. What served before \
+                          serves. The files are looked at when that is over, or after `cellgate break-glass end`.";
+            (detail.into(), None)
+        }
         Reason::Refused { guards } => {
             let detail = format!(
                 "The last reload was refused ({guards}): /config says why. What served before serves. Correct the files, or \

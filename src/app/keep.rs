@@ -12,10 +12,22 @@ use crate::config::{self, Sources};
 use crate::last_good::{self, LastGoodError};
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
-use crate::reload::journal::{Journal, WAY_OUT, version};
+use crate::reload::journal::{Journal, Said, Start, WAY_OUT, version};
 use crate::reload::{keep_in_history, serve_first, unsaved};
-use crate::start::{Fallback, Started, Why};
+use crate::start::{Changed, Fallback, Started, Why};
 use crate::{quiet, start};
+
+/// What a start is about to serve, and what is to be written down of it.
+pub(super) struct Begins {
+    /// The files.
+    pub sources: Sources,
+    /// Who has let them through.
+    pub approved: Option<Approved>,
+    /// What they change, where they are not what served last.
+    pub changed: Option<Changed>,
+    /// What they say of themselves.
+    pub said: Said,
+}
 
 /// What a start has put down before the first request, and what follows from that.
 pub(super) struct Begun {
@@ -38,8 +50,7 @@ impl Shared {
     pub(super) fn begin(
         &mut self,
         options: &Options,
-        sources: Sources,
-        approved: Option<&Approved>,
+        begins: Begins,
         mut fallback: Option<Fallback>,
         now: i64,
     ) -> anyhow::Result<Begun> {
@@ -47,13 +58,28 @@ impl Shared {
         let mut journal = Journal::new(&state_dir, self.metrics.trail(), Arc::clone(&self.readiness));
         let serves = self.live.pin();
         let has_served = fallback.is_some() || last_good::is_saved(&state_dir, &serves.hash);
-        let used_up = approved.map_or(Ok(()), |approved| use_up(approved, &state_dir, now));
-        let written =
-            used_up.and_then(|()| begin_trail(&mut journal, &serves, approved, fallback.as_ref(), now));
+        let Begins { sources, approved, changed, said } = begins;
+        let start = Start {
+            serving: version(serves.generation, &serves.hash),
+            changed,
+            said,
+            approved_by: approved.as_ref().map(Approved::each).unwrap_or_default(),
+            reasons: reasons(fallback.as_ref()),
+        };
+        let used_up = approved.map_or(Ok(()), |approved| use_up(&approved, &state_dir, now));
+        let written = used_up.and_then(|()| begin_trail(&mut journal, start, now));
         let written = match written {
             Err(what) if !has_served => {
                 fallback = Some(self.fall_back(options, what)?);
-                begin_trail(&mut journal, &self.live.pin(), None, fallback.as_ref(), now)
+                let serves = self.live.pin();
+                let start = Start {
+                    serving: version(serves.generation, &serves.hash),
+                    changed: None,
+                    said: Said::default(),
+                    approved_by: Vec::new(),
+                    reasons: reasons(fallback.as_ref()),
+                };
+                begin_trail(&mut journal, start, now)
             }
             written => written,
         };
@@ -128,17 +154,12 @@ fn use_up(approved: &Approved, state_dir: &Path, now: i64) -> Result<(), String>
 }
 
 /// Writes the line of a start into the audit trail, before it serves, and gives its number.
-fn begin_trail(
-    journal: &mut Journal,
-    snapshot: &Snapshot,
-    approved: Option<&Approved>,
-    fallback: Option<&Fallback>,
-    now: i64,
-) -> Result<u64, String> {
-    let serving = version(snapshot.generation, &snapshot.hash);
-    let reasons = fallback.map_or_else(Vec::new, |fallback| fallback.why.lines());
-    let approved_by = approved.map(Approved::each).unwrap_or_default();
-    let head = journal.start(serving, approved_by, reasons, now).map_err(|objection| objection.what)?;
+fn begin_trail(journal: &mut Journal, start: Start, now: i64) -> Result<u64, String> {
+    let head = journal.start(start, now).map_err(|objection| objection.what)?;
     tracing::info!(seq = head.seq, sha256 = head.sha256, "head of the audit trail");
     Ok(head.seq)
+}
+
+fn reasons(fallback: Option<&Fallback>) -> Vec<String> {
+    fallback.map_or_else(Vec::new, |fallback| fallback.why.lines())
 }

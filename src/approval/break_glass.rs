@@ -109,7 +109,7 @@ impl Override {
     /// [`OverrideError`].
     pub fn ended(&self, reason: Option<&str>) -> Result<String, OverrideError> {
         let why =
-            reason.map(reason_of).transpose()?.map_or_else(String::new, |reason| format!(", for {reason}"));
+            reason.map(reason_of).transpose()?.map_or_else(String::new, |reason| format!(", for {reason:?}"));
         Ok(format!("ended before its time{why}: {self}"))
     }
 
@@ -199,7 +199,8 @@ fn one_line<'t>(which: &'static str, text: &'t str, most: usize) -> Result<&'t s
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { aim, reason, by, until } = self;
-        write!(f, "override to {} until {}, by {by}: {reason}", aim.as_str(), show_moment(*until))
+        // In quotes that neither can end.
+        write!(f, "override to {} until {}, by {by:?}: {reason:?}", aim.as_str(), show_moment(*until))
     }
 }
 
@@ -240,7 +241,10 @@ mod tests {
         let new = |reason: &str, by: &str, lasts| Override::new(Aim::Keep, reason, by, lasts, NOW);
         let good = new("  us1 is on fire ", " alice ", LONGEST).unwrap();
         assert_eq!((&*good.reason, &*good.by, good.until), ("us1 is on fire", "alice", NOW + 14_400));
-        assert_eq!(good.to_string(), "override to keep until 2026-11-20T04:00:00Z, by alice: us1 is on fire");
+        assert_eq!(
+            good.to_string(),
+            r#"override to keep until 2026-11-20T04:00:00Z, by "alice": "us1 is on fire""#
+        );
         let check = |reason: &str, by: &str, lasts, expect: &str| {
             let error = new(reason, by, lasts).unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");

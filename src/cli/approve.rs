@@ -1,7 +1,7 @@
 //! `cellgate approve`: signs a plan with an SSH key. Writes the statement, lets `ssh-keygen` sign it, and puts both into
 //! one file; says in words what is signed before it is. Reads no configuration: it runs where the key is.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("{} is no statement of cellgate approve", statement.display()))?;
         complain(&in_words(&statement, now));
         complain(NOT_SHOWN);
-        return finish(&statement, &text, &signature, args.out.as_deref());
+        return finish(&text, &signature, OutFile::create(&statement, args.out.as_deref())?);
     }
     let (statement, plan) = args.statement(now)?;
     complain(&in_words(&statement, now));
@@ -93,7 +93,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Some(key) => {
             complain(&format!("\nSigning with {} (a hardware key waits to be touched).", key.display()));
-            finish(&statement, &text, &sign(key, &text)?, args.out.as_deref())
+            let file = OutFile::create(&statement, args.out.as_deref())?;
+            finish(&text, &sign(key, &text)?, file)
         }
     }
 }
@@ -275,23 +276,52 @@ fn sign(key: &Path, text: &str) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).context("reading the signature of ssh-keygen")
 }
 
-fn finish(
-    statement: &Statement,
-    text: &str,
-    signature: &str,
-    out: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
+fn finish(text: &str, signature: &str, out: OutFile) -> anyhow::Result<ExitCode> {
     let approval =
         Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
     let key = Approval::parse(approval.as_bytes())?.fingerprint();
-    let name = |digits: String| digits[..12].to_owned();
-    let own =
-        || format!("{}-{}.{EXTENSION}", name(statement.plan.to_string()), name(statement.nonce.to_string()));
-    let path = out.map_or_else(|| PathBuf::from(own()), Path::to_owned);
-    let file = OpenOptions::new().write(true).create_new(true).open(&path);
-    let written = file.and_then(|mut file| file.write_all(approval.as_bytes()));
-    written.with_context(|| format!("writing {}; --out names another file", path.display()))?;
+    let path = out.write(approval.as_bytes())?;
     complain(&format!("Signed by {key}. Put the file into {FOLDER}/ of the configuration folder."));
     print_line(&path.display().to_string())?;
     Ok(OK.into())
+}
+
+/// The approval's file, made before anybody is asked for a key: a signature is not lost because it cannot be put down.
+/// Removed again where nothing is written.
+struct OutFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl OutFile {
+    fn create(statement: &Statement, out: Option<&Path>) -> anyhow::Result<Self> {
+        let name = |digits: String| digits[..12].to_owned();
+        let own = || {
+            let (plan, nonce) = (name(statement.plan.to_string()), name(statement.nonce.to_string()));
+            PathBuf::from(format!("{plan}-{nonce}.{EXTENSION}"))
+        };
+        let path = out.map_or_else(own, Path::to_owned);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.with_context(|| format!("making {}; --out names another file", path.display()))?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn write(mut self, approval: &[u8]) -> anyhow::Result<PathBuf> {
+        let file = self.file.as_mut().expect("it is written once");
+        let written = file.write_all(approval);
+        written.with_context(|| format!("writing {}; --out names another file", self.path.display()))?;
+        self.file = None;
+        Ok(std::mem::take(&mut self.path))
+    }
+}
+
+impl Drop for OutFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some()
+            // Empty, and an error is being told already.
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            complain(&format!("cellgate: {} is left behind: {error}", self.path.display()));
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{FAILED, OK, Output, complain, print, print_line};
 use crate::approval::Digest;
+use crate::config::problem::is_deceptive;
 use crate::trail::check::{Break, Checked, Checker};
 use crate::trail::{self, Head, Line, Record, Version, files};
 
@@ -241,8 +242,10 @@ fn one_line(line: &Line) -> String {
     add("restores ", record.restores.map(|number| number.to_string()));
     add("plan ", record.plan.clone());
     add("why: ", record.why.as_ref().map(|why| format!("{why:?}")));
-    add("changes: ", record.changes.clone());
-    add("reasons: ", (!record.reasons.is_empty()).then(|| record.reasons.join(" | ")));
+    // Names and values in these are people's words, too.
+    add("changes: ", record.changes.as_ref().map(|changes| format!("{changes:?}")));
+    let reasons: Vec<String> = record.reasons.iter().map(|reason| format!("{reason:?}")).collect();
+    add("reasons: ", (!reasons.is_empty()).then(|| reasons.join(" | ")));
     parts.join("  ")
 }
 
@@ -268,5 +271,5 @@ fn short(version: &Version) -> String {
 
 /// As one line that cannot do anything to a terminal: some of it was written by people.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.chars().map(|char| if is_deceptive(char) { ' ' } else { char }).collect()
 }

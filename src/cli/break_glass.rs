@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::approval::break_glass::{LONGEST, SHORTEST};
+use crate::config::time::show_duration;
 use crate::reload::outcome::ProblemView;
 
 use super::admin_socket::{Answer, ask_with};
@@ -41,7 +43,7 @@ struct Begin {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// How long: 1m to 4h
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = span)]
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = length)]
     lasts: Duration,
     #[command(flatten)]
     who: Who,
@@ -64,6 +66,20 @@ struct Who {
     /// The admin socket
     #[arg(long, value_name = "PATH", default_value = "state/admin.sock")]
     socket: PathBuf,
+}
+
+/// What one may decide alone.
+fn length(text: &str) -> Result<Duration, String> {
+    let lasts = span(text)?;
+    let fits = (SHORTEST..=LONGEST).contains(&lasts);
+    fits.then_some(lasts).ok_or_else(|| {
+        format!(
+            "it would last {}; expected {} to {}",
+            show_duration(lasts),
+            show_duration(SHORTEST),
+            show_duration(LONGEST)
+        )
+    })
 }
 
 /// It is in force, and what the files say is still refused.
@@ -119,6 +135,12 @@ fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
     for one in list("problems") {
         let problem: ProblemView = serde_json::from_value(one).unwrap_or_default();
         print_line(&format!("  {problem}"))?;
+    }
+    for reason in list("reasons") {
+        print_line(&format!("  {}", text(&reason)))?;
+    }
+    if let Some(hint) = said["hint"].as_str() {
+        print_line(&format!("  next: {hint}"))?;
     }
     Ok(if refused { REFUSED } else { OK }.into())
 }

@@ -52,11 +52,9 @@ enum Command {
     Serve(serve::Args),
     /// Read the configuration and report every problem in it
     Check(check::Args),
-    /// Say what a configuration would change, before it serves
     Plan(plan::Args),
     /// Approve a plan with an SSH key
     Approve(approve::Args),
-    /// Keep what serves, or restore what has served, alone and for a limited time
     BreakGlass(break_glass::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
@@ -64,7 +62,6 @@ enum Command {
     Report(report::ReportArgs),
     /// Ask a running cellgate whether it is ready
     Healthz(healthz::Args),
-    /// Replace the running cellgate by the program now in its place, without losing a request
     Upgrade(upgrade::Args),
     /// Check the audit trail of starts and reloads, or show what it says
     Audit(audit::Args),
@@ -74,7 +71,6 @@ enum Command {
     Steps(steps::Args),
     /// Write an older configuration into a new folder, with every account left where it is
     Rollback(rollback::Args),
-    /// Move accounts to another cell, one published state after another
     Move(moves::Args),
     /// Print the fingerprint of a token read from standard input, for credentials.csv
     Fingerprint(fingerprint::Args),

@@ -15,8 +15,8 @@ use standing::Standing;
 
 use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_line, print_problems};
 use crate::app::{Options, requests_of};
-use crate::config::plan::{By, Plan, PlanView, Verdict};
-use crate::config::{self, Boot, Config, Problem};
+use crate::config::plan::{By, Plan, PlanView, Verdict, code_span};
+use crate::config::{self, Boot, Config, Problem, Sources};
 use crate::last_good::LastGoodError;
 use crate::load::{self, Place};
 use crate::replay::{self, Replayed};
@@ -79,7 +79,7 @@ struct Answer<'a> {
     #[serde(flatten)]
     plan: PlanView<'a>,
     standing: &'a Standing,
-    replayed: &'a Replayed,
+    replayed: Option<&'a Replayed>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         requests_of(folder, std::time::SystemTime::now())
     });
     let has_state = args.against.is_none();
-    let standing = Standing::find(&given, (&boot, &base.boot), &config, &plan, has_state, now());
+    let standing = Standing::find(&given, (&boot, &base.boot.guards), &config, &plan, has_state, now());
     let at = u64::try_from(now()).unwrap_or(0);
     let before = config::compile(base.config, None);
     let after = config::compile(config, None);
@@ -128,25 +128,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             path.display()
         );
     }
-    let beside = || {
-        let standing: String = standing.lines().iter().map(|line| format!("{line}\n")).collect();
-        format!("{standing}{}", told(&replayed, args.replay.is_none()))
-    };
-    match args.output {
-        PlanOutput::Text => print(format!("{}{}", plan.to_text(), beside()).as_bytes())?,
-        PlanOutput::Markdown => print(format!("{}\n{}", plan.to_markdown(), beside()).as_bytes())?,
-        PlanOutput::Json => {
-            let answer = Answer { plan: plan.view(), standing: &standing, replayed: &replayed };
-            print_line(&serde_json::to_string_pretty(&answer).context("writing the plan")?)?;
-        }
-    }
+    report(args.output, &plan, &standing, Some((&replayed, told(&replayed, args.replay.is_none()))))?;
     Ok(code(standing.ends(plan.verdict())))
 }
 
 /// What is compared with. Where there is none, that has been told, and the exit code is here.
 fn base(args: &Args, given: &Given, boot: &Boot, config: &Config) -> anyhow::Result<Result<Base, ExitCode>> {
     if let Some(folder) = &args.against {
-        let sources = load::load(Place { folder: folder.clone(), ..args.config.place() });
+        // Both as if they lay where the files of the plan lie: paths that are the same words are the same.
+        let read = load::load(Place { folder: folder.clone(), ..args.config.place() });
+        let sources = Sources { folder: given.place.folder.clone(), ..read };
         return Ok(match config::parse_all(&sources, now()) {
             Ok((boot, config)) => Ok(Base { boot, config }),
             Err(problems) => {
@@ -157,9 +148,7 @@ fn base(args: &Args, given: &Given, boot: &Boot, config: &Config) -> anyhow::Res
     }
     match start::base(&given.place, &boot.state_dir, Some(config)) {
         Ok((base, _)) => Ok(Ok(base)),
-        Err(error @ LastGoodError::Absent(_)) => {
-            from_nothing(args.output, &Plan::from_nothing(&boot.guards, false, &error, config)).map(Err)
-        }
+        Err(error @ LastGoodError::Absent(_)) => from_nothing(args, given, boot, config, &error).map(Err),
         Err(error) => Err(error).context("reading what serves"),
     }
 }
@@ -177,19 +166,49 @@ fn wrong(problems: &[Problem]) -> ExitCode {
     USAGE.into()
 }
 
-/// A plan of a replica that has served nothing yet: only approvals or `--bootstrap` let it begin.
-fn from_nothing(output: PlanOutput, plan: &Plan) -> anyhow::Result<ExitCode> {
-    match output {
-        PlanOutput::Text => print(plan.to_text().as_bytes())?,
-        PlanOutput::Markdown => print(plan.to_markdown().as_bytes())?,
-        PlanOutput::Json => {
-            print_line(&serde_json::to_string_pretty(&plan.view()).context("writing the plan")?)?;
-        }
-    }
+/// A plan of a replica that has served nothing yet: only approvals or `--bootstrap` let it begin. No request has been decided
+/// there, so none is compared.
+fn from_nothing(
+    args: &Args,
+    given: &Given,
+    boot: &Boot,
+    config: &Config,
+    why: &LastGoodError,
+) -> anyhow::Result<ExitCode> {
+    let plan = Plan::from_nothing(&boot.guards, false, why, config);
+    let standing = Standing::find(given, (boot, &boot.guards), config, &plan, true, now());
+    report(args.output, &plan, &standing, None)?;
     complain(
         "cellgate: nothing has served from this state folder; --against DIR compares with another folder",
     );
-    Ok(code(plan.verdict()))
+    Ok(code(standing.ends(plan.verdict())))
+}
+
+/// `replayed` with its words for people.
+fn report(
+    output: PlanOutput,
+    plan: &Plan,
+    standing: &Standing,
+    replayed: Option<(&Replayed, String)>,
+) -> anyhow::Result<()> {
+    let told = replayed.as_ref().map_or("", |(_, told)| told);
+    match output {
+        PlanOutput::Text => {
+            let standing: String = standing.lines().iter().map(|line| format!("{line}\n")).collect();
+            print(format!("{}{standing}{told}", plan.to_text()).as_bytes())
+        }
+        PlanOutput::Markdown => {
+            let standing: String =
+                standing.lines().iter().map(|line| format!("- {}\n", code_span(line))).collect();
+            let told: String = told.lines().map(|line| format!("    {line}\n")).collect();
+            print(format!("{}\n{standing}\n{told}", plan.to_markdown()).as_bytes())
+        }
+        PlanOutput::Json => {
+            let replayed = replayed.map(|(replayed, _)| replayed);
+            let answer = Answer { plan: plan.view(), standing, replayed };
+            print_line(&serde_json::to_string_pretty(&answer).context("writing the plan")?)
+        }
+    }
 }
 
 /// Makes sure that a running process serves what was compared with.

@@ -216,10 +216,9 @@ impl Diff {
         let is_date =
             |path: &str| path.starts_with("schedules[") && dates.iter().any(|key| path.ends_with(key));
         let told = |change: &SettingChange| {
-            let is_in = |list, changes: &Changes| {
-                change.is_in(list, &changes.added) || change.is_in(list, &changes.removed)
-            };
-            is_in("cells", &self.cells) || is_in("hosts", &self.hosts) || is_date(&change.path)
+            // What is new is told whole: people sign for the addresses in it.
+            let is_gone = |list, changes: &Changes| change.is_in(list, &changes.removed);
+            is_gone("cells", &self.cells) || is_gone("hosts", &self.hosts) || is_date(&change.path)
         };
         self.settings =
             std::mem::take(&mut self.settings).into_iter().filter(|change| !told(change)).collect();

@@ -70,8 +70,8 @@ use tables::{Lookup, accounts_csv};
 
 use crate::policy::accounts::AccountTable;
 
-/// Keys of the routing configuration that settle nothing: what the format is, and what a change says of itself.
-const BESIDE_SETTINGS: [&str; 2] = ["version", "change"];
+/// Keys of the routing configuration that settle nothing.
+const BESIDE_SETTINGS: [&str; 1] = ["version"];
 
 /// Reads `boot.yaml`.
 pub fn parse_boot(sources: &Sources) -> Result<Boot, Vec<Problem>> {
@@ -179,6 +179,7 @@ fn routing_of(
     let mut settings = Settings::new();
     settings::take_in(&mut settings, "", &tree, &BESIDE_SETTINGS);
     let (document, raw) = typed(ROUTING_FILE, places, tree, report)?;
+    settings.extend(settings::contents(&raw, sources));
     routing::read(raw, &At::root(&document), sources, routing::Beside { boot, compiled, settings, now })
 }
 

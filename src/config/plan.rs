@@ -17,7 +17,7 @@ use super::settings::SettingChange;
 
 pub use digest::digest_of;
 pub use make::{Boots, By, Requests};
-pub use text::covered;
+pub use text::{code_span, covered};
 
 /// Settings that a plan lists: more than anybody changes by hand at once, and less than hides an objection.
 const SETTINGS_SHOWN: usize = 100;

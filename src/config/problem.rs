@@ -85,9 +85,15 @@ impl Problem {
     }
 }
 
+/// What can make a line look like another one: control characters, line ends of Unicode, and whatever turns the direction of
+/// reading (UAX 9).
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Without control characters, and not longer than a part of a line for people.
 pub(super) fn one_line(text: Box<str>) -> Box<str> {
-    if text.len() <= MAX_PART && !text.contains(char::is_control) {
+    if text.len() <= MAX_PART && !text.contains(is_deceptive) {
         return text;
     }
     let mut line = String::new();
@@ -97,7 +103,7 @@ pub(super) fn one_line(text: Box<str>) -> Box<str> {
                 line.push('…');
                 break;
             }
-            _ if c.is_control() => line.extend(c.escape_default()),
+            _ if is_deceptive(c) => line.extend(c.escape_default()),
             _ => line.push(c),
         }
     }

@@ -1,4 +1,4 @@
-//! What a file says, by path: `cells[cell-1].groups[0].endpoints`, and the text of its value. For telling people what a change
+//! What a file says, by path: `cells[cell-1].groups[#1].endpoints`, and the text of its value. For telling people what a change
 //! changes, also where nothing else has a name for it: path rules, limits, ranges of ids, deadlines.
 //!
 //! Decides nothing: what values mean is read elsewhere, and two spellings of one value are two texts here.
@@ -6,8 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::files::Sources;
 use super::problem::one_line;
-use super::raw::Tree;
+use super::raw::{self, Tree};
+use crate::policy::hex::hex;
 
 /// Every value of the files that people write by hand. Tables have their own words.
 pub type Settings = BTreeMap<Box<str>, Box<str>>;
@@ -20,6 +24,15 @@ const BETWEEN: &str = ", ";
 
 /// Behind the path of a list whose items are known by name: their order, in which the first that fits may count.
 const ORDER: &str = "[]";
+
+/// Lists whose order says nothing.
+const UNORDERED: [&str; 5] = ["surfaces", "hosts", "schedules", "cells", "certificates"];
+
+/// What stands where nothing is set.
+const NOT_SET: &str = "(not set)";
+
+/// Hex digits by which contents of files are told apart, as of other hashes that people compare.
+const CONTENT_DIGITS: usize = 12;
 
 /// One value that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +64,16 @@ pub fn take_in(settings: &mut Settings, path: &str, tree: &Tree, beside: &[&str]
                 *times.entry(name).or_default() += 1;
             }
             for (position, (item, name)) in items.iter().zip(&names).enumerate() {
-                // One of two that are called alike is told by its place.
-                let item_path = match name.as_deref().filter(|name| times[name] == 1) {
+                // One of two that are called alike is told by its place, which no name looks like.
+                let known = name.as_deref().filter(|name| times[name] == 1 && !name.starts_with('#'));
+                let item_path = match known {
                     Some(name) => format!("{path}[{name}]"),
-                    None => format!("{path}[{position}]"),
+                    None => format!("{path}[#{}]", position + 1),
                 };
                 take_in(settings, &item_path, item, &[]);
             }
             let order: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
-            if order.len() > 1 {
+            if !order.is_empty() && !UNORDERED.contains(&path) {
                 settings.insert(format!("{path}{ORDER}").into(), order.join(BETWEEN).into());
             }
         }
@@ -73,6 +87,26 @@ pub fn take_in(settings: &mut Settings, path: &str, tree: &Tree, beside: &[&str]
     }
 }
 
+/// What keys and certificates hold, as the beginning of a digest: another key under the same name is another key.
+pub fn contents<'s>(
+    raw: &raw::Routing,
+    sources: &'s Sources,
+) -> impl Iterator<Item = (Box<str>, Box<str>)> + 's {
+    let mut tables = Vec::new();
+    for table in [&raw.accounts, &raw.environments, &raw.clients] {
+        table.look(|table| table.file.look(|file| tables.push(file.clone())));
+    }
+    raw.moves.look(|moves| moves.file.look(|file| tables.push(file.clone())));
+    raw.identify.look(|identify| {
+        identify.credentials.look(|credentials| credentials.table.look(|file| tables.push(file.clone())));
+    });
+    let files = sources.files.iter().filter(move |(name, _)| tables.iter().all(|table| **table != ***name));
+    files.filter_map(|(name, text)| {
+        let digest = hex(digest(&SHA256, text.as_ref().ok()?));
+        Some((format!("{name} (content)").into(), digest[..CONTENT_DIGITS].into()))
+    })
+}
+
 /// What differs, in the order of the paths.
 pub fn changes(before: &Settings, after: &Settings) -> Vec<SettingChange> {
     let gone = before.keys().filter(|path| !after.contains_key(*path));
@@ -80,8 +114,7 @@ pub fn changes(before: &Settings, after: &Settings) -> Vec<SettingChange> {
     paths.sort_unstable();
     let change = |path: &str| {
         let (before, after) = (before.get(path).map(Box::as_ref), after.get(path).map(Box::as_ref));
-        let tells = before != after && (!path.ends_with(ORDER) || is_reordered(before, after));
-        tells.then(|| SettingChange {
+        (before != after).then(|| SettingChange {
             path: path.into(),
             before: before.map(Into::into),
             after: after.map(Into::into),
@@ -102,10 +135,12 @@ impl SettingChange {
 
 impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<Box<str>>| match value {
-            Some(value) => one_line(value.clone()),
-            None => "not set".into(),
-        };
+        let shown = |value: &Option<Box<str>>| one_line(value.clone().unwrap_or(NOT_SET.into()));
+        if let Some(list) = self.path.strip_suffix(ORDER) {
+            let (place, before, after) = reordered(self.before.as_deref(), self.after.as_deref());
+            let (list, before, after) = (one_line(list.into()), one_line(before), one_line(after));
+            return write!(f, "{list}, in their order from #{place} on: {before} -> {after}");
+        }
         let (path, before, after) = (one_line(self.path.clone()), shown(&self.before), shown(&self.after));
         write!(f, "{path}: {before} -> {after}")?;
         if before == after {
@@ -115,14 +150,20 @@ impl fmt::Display for SettingChange {
     }
 }
 
-/// Whether the same items stand in another order. Others than before are told by themselves.
-fn is_reordered(before: Option<&str>, after: Option<&str>) -> bool {
-    let items = |order: Option<&str>| {
-        let mut items: Vec<String> = order.unwrap_or_default().split(BETWEEN).map(str::to_owned).collect();
-        items.sort_unstable();
-        items
+/// Where two orders of names begin to differ, from 1, and what stands there in each, without what is the same at the end.
+fn reordered(before: Option<&str>, after: Option<&str>) -> (usize, Box<str>, Box<str>) {
+    fn items(order: Option<&str>) -> Vec<&str> {
+        order.map(|order| order.split(BETWEEN).collect()).unwrap_or_default()
+    }
+    let (before, after) = (items(before), items(after));
+    let same = before.iter().zip(&after).take_while(|(one, other)| one == other).count();
+    let (before, after) = (&before[same..], &after[same..]);
+    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(one, other)| one == other).count();
+    let told = |items: &[&str]| match &items[..items.len() - end] {
+        [] => "nothing".into(),
+        items => items.join(BETWEEN).into(),
     };
-    items(before) == items(after)
+    (same + 1, told(before), told(after))
 }
 
 fn name(item: &Tree) -> Option<String> {
@@ -143,7 +184,6 @@ fn word(tree: &Tree) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::raw;
     use super::*;
 
     fn of(text: &str) -> Settings {
@@ -176,10 +216,9 @@ cells:
         assert_eq!(
             between(before, after),
             [
-                "cells[]: cell-1, cell-2 -> cell-2, cell-1",
-                "cells[cell-1].groups[0].endpoints: [127.0.0.1:1, 127.0.0.1:2] -> [127.0.0.1:1]",
-                "cells[cell-2].seal.file: not set -> x",
-                "limits.head_bytes: 65536 -> not set",
+                "cells[cell-1].groups[#1].endpoints: [127.0.0.1:1, 127.0.0.1:2] -> [127.0.0.1:1]",
+                "cells[cell-2].seal.file: (not set) -> x",
+                "limits.head_bytes: 65536 -> (not set)",
             ]
         );
         assert!(between(before, before).is_empty());
@@ -189,20 +228,31 @@ cells:
     fn items_that_are_called_alike_are_told_by_their_place() {
         let both =
             |second: &str| format!("hosts: [{{ pattern: a, role: cell }}, {{ pattern: a, role: {second} }}]");
-        assert_eq!(between(&both("cell"), &both("legacy")), ["hosts[1].role: cell -> legacy"]);
+        assert_eq!(between(&both("cell"), &both("legacy")), ["hosts[#2].role: cell -> legacy"]);
         let paths = |list: &str| format!("paths: [{list}]");
-        let (a, b) = ("{ path: /a }", "{ path: /b }");
-        assert_eq!(
-            between(&paths(&[a, b].join(",")), &paths(&[b, a].join(","))),
-            ["paths[]: /a, /b -> /b, /a"],
-            "of which the first counts"
-        );
-        assert_eq!(
-            between(&paths(a), &paths(&[b, a].join(","))),
-            ["paths[/b].path: not set -> /b"],
-            "which says enough"
-        );
-        assert_eq!(between("paths: [[a], [b]]", "paths: [[a], [c]]"), ["paths[1]: [b] -> [c]"]);
+        let (a, b, c) = ("{ path: /a }", "{ path: /b }", "{ path: /c }");
+        let between = |before: &[&str], after: &[&str]| {
+            let told = between(&paths(&before.join(",")), &paths(&after.join(",")));
+            told.into_iter().filter(|told| told.contains("order")).collect::<Vec<_>>()
+        };
+        let told = "paths, in their order from #";
+        assert_eq!(between(&[a, b, c], &[b, a, c]), [format!("{told}1 on: /a, /b -> /b, /a")]);
+        // The first that fits counts, so that it matters where a new one stands.
+        assert_eq!(between(&[a, b], &[c, a, b]), [format!("{told}1 on: nothing -> /c")]);
+        assert_eq!(between(&[a, b], &[a, b, c]), [format!("{told}3 on: nothing -> /c")]);
+        assert_eq!(between(&[a, b, c], &[a, c]), [format!("{told}2 on: /b -> nothing")]);
+        assert!(between(&[a, b], &[a, b]).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_place_hides_nothing() {
+        let shapes = |min: u8| {
+            format!(
+                "shapes: [{{ prefix: d, min: {min} }}, {{ prefix: d, min: 9 }}, {{ prefix: '#1', min: 3 }}]"
+            )
+        };
+        assert_eq!(between(&shapes(1), &shapes(2)), ["shapes[#1].min: 1 -> 2"]);
+        assert_eq!(between("paths: [[a], [b]]", "paths: [[a], [c]]"), ["paths[#2]: [b] -> [c]"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Reloader;
 use super::journal::Journal;
-use super::outcome::{Asked, Objection, Taken};
+use super::outcome::{Asked, BREAK_GLASS as GUARD, Objection, Taken};
 use super::retired::Retired;
 use crate::approval::break_glass::{self, Aim, Override, OverrideError};
 use crate::break_glass_file;
@@ -20,9 +20,6 @@ use crate::start::to_sources;
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-
-/// As a guard, by this name: what an override keeps, it keeps from being swapped.
-pub const GUARD: &str = "break_glass";
 
 /// The override in force, if there is one.
 pub struct BreakGlass {
@@ -106,13 +103,13 @@ impl BreakGlass {
             journal.override_by(&by, &told, now)?;
             break_glass_file::save(state_dir, next.as_ref()).map_err(|error| {
                 let what = format!("it cannot be put down: {error}");
-                // The line before says that it is in force.
-                if let Err(objection) =
-                    journal.override_by(&by, &format!("not in force, for {what}: {told}"), now)
-                {
+                // The line before says that it came about.
+                let not = if next.is_some() { "not in force" } else { "not ended" };
+                if let Err(objection) = journal.override_by(&by, &format!("{not}, for {what}: {told}"), now) {
+                    let reason = objection.what;
                     tracing::error!(
-                        reason = objection.what,
-                        "the audit trail has an override that is not in force"
+                        reason,
+                        "the audit trail has an override, or its end, that did not come about"
                     );
                 }
                 refused(what, "make the state folder writable")

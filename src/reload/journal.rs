@@ -10,6 +10,7 @@ use crate::config::time::parse_moment;
 use crate::history::{NOTE_FILE, Note};
 use crate::policy::ids::Generation;
 use crate::readiness::{NoteReady, Readiness, Reason};
+use crate::start::Changed;
 use crate::state_file::Ownership;
 use crate::telemetry::metrics::TrailMeters;
 use crate::trail::check::Checked;
@@ -81,6 +82,21 @@ pub fn version(generation: Generation, hash: &str) -> Version {
     Version { generation: generation.0, hash: hash.to_owned() }
 }
 
+/// With what a process begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What is to serve.
+    pub serving: Version,
+    /// What that changes, where it is not what served last.
+    pub changed: Option<Changed>,
+    /// What it says of itself.
+    pub said: Said,
+    /// Who has approved it.
+    pub approved_by: Vec<String>,
+    /// Why it is not what the files say, where it is not.
+    pub reasons: Vec<String>,
+}
+
 impl Journal {
     /// In a state folder.
     pub fn new(state_dir: &Path, meters: TrailMeters, readiness: Arc<Readiness>) -> Self {
@@ -106,23 +122,20 @@ impl Journal {
         self.meters.ends(seq, at.unwrap_or(0));
     }
 
-    /// A process begins to serve. `approved_by` have approved that; `reasons` say why it is not what the files say, where it is
-    /// not.
+    /// A process begins to serve.
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
-    pub fn start(
-        &mut self,
-        serving: Version,
-        approved_by: Vec<String>,
-        reasons: Vec<String>,
-        at: i64,
-    ) -> Result<Head, Objection> {
-        let trigger = Some(Trigger::Start.as_str().to_owned());
-        self.record(
-            Record { trigger, to: Some(serving), approved_by, reasons, ..Record::new(Event::Start) },
-            at,
-        )
+    pub fn start(&mut self, start: Start, at: i64) -> Result<Head, Objection> {
+        let Start { serving, changed, said, approved_by, reasons } = start;
+        let Said { author, who, why, .. } = said;
+        // Generations count from each start anew: what served last had none here.
+        let from = changed.as_ref().map(|changed| version(Generation::default(), &changed.from));
+        let (changes, plan) = changed.map(|changed| (changed.changes, changed.plan)).unzip();
+        let (trigger, to) = (Some(Trigger::Start.as_str().to_owned()), Some(serving));
+        let record =
+            Record { trigger, from, to, changes, plan, author, who, why, ..Record::new(Event::Start) };
+        self.record(Record { approved_by, reasons, ..record }, at)
     }
 
     /// A swap is about to happen at `at` (seconds since the Unix epoch).

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Reloader;
-use super::break_glass::GUARD;
-use super::outcome::{Pushed, ReloadOutcome, Trigger};
+use super::outcome::{BREAK_GLASS, Pushed, ReloadOutcome, Trigger};
 use super::prepare::Lifted;
 use crate::config::guard::{self, Guard};
 use crate::config::{self, Config};
@@ -115,7 +114,7 @@ impl Reloader {
                 Reason::RolledBack { hash: hash.to_string(), cause: first(reasons) }
             }
             ReloadOutcome::Refused(objections, _) => {
-                match objections.iter().find(|objection| objection.guard == GUARD) {
+                match objections.iter().find(|objection| objection.guard == BREAK_GLASS) {
                     Some(kept) => Reason::Kept { told: kept.what.clone() },
                     None => cause(objections.iter().map(ToString::to_string).collect()),
                 }

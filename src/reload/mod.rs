@@ -33,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::trail::Version;
 use crate::{history, last_good, quiet, start};
-pub use break_glass::{BreakGlass, kept_out};
+pub use break_glass::{BreakGlass, kept_out, restores};
 pub use journal::unwritten;
 use journal::{Intent, Journal};
 pub use known::FellBack;

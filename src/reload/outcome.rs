@@ -99,6 +99,9 @@ impl fmt::Display for ProblemView {
     }
 }
 
+/// As a guard, by this name: what an override keeps, it keeps from being swapped.
+pub const BREAK_GLASS: &str = "break_glass";
+
 /// Why a guard does not let a change through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {

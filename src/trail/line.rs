@@ -268,9 +268,12 @@ impl Torn {
     }
 }
 
-/// Whether bytes are how a line begins and not how one ends: what is left of it when its writer dies.
+/// Whether bytes are how a line begins and not how one ends: what is left of it when its writer dies. A whole object without
+/// its digest is no beginning of a line, whose last brace stands behind that.
 pub fn may_be_torn(bytes: &[u8]) -> bool {
-    unseal(bytes).is_none() && (bytes.starts_with(START) || START.starts_with(bytes))
+    unseal(bytes).is_none()
+        && (bytes.starts_with(START) || START.starts_with(bytes))
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err()
 }
 
 impl Event {

@@ -286,6 +286,19 @@ fn whoever_looks_sees_once_that_the_file_is_another() {
 }
 
 #[test]
+fn a_whole_object_without_its_digest_is_no_line_that_is_being_written() {
+    for forged in [r#"{"seq":6,"event":"override","reasons":["forged"]}"#, r#"{"seq":6}"#] {
+        for end in ["", "\n"] {
+            let dir = five();
+            let mut text = fs::read(dir.path().join(FILE_NAME)).unwrap();
+            text.extend_from_slice(format!("{forged}{end}").as_bytes());
+            fs::write(dir.path().join(FILE_NAME), text).unwrap();
+            assert_eq!(verify(dir.path()).breaks, 1, "{forged}{end:?}");
+        }
+    }
+}
+
+#[test]
 fn a_trail_of_before_there_were_more_fields_is_whole_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let old = include_bytes!("../../tests/golden/audit_trail_before_approved_by.jsonl");

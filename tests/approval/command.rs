@@ -197,6 +197,11 @@ fn mistakes_are_told_and_nothing_is_written() {
             1,
             "there is no such folder; make it first",
         ),
+        (
+            "--plan plan.json --key nobody --out /proc/a.approval",
+            1,
+            "making /proc/a.approval; --out names another",
+        ),
         ("--join statement other.sig", 1, "did not sign this text"),
         ("--join statement git.sig", 1, "it is for \"git\""),
         ("--join plan.json other.sig", 1, "plan.json is no statement of cellgate approve"),
@@ -208,7 +213,7 @@ fn mistakes_are_told_and_nothing_is_written() {
         assert!(output.stdout.is_empty(), "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 21);
+    assert_eq!(checked, 22);
     assert_eq!(std::fs::read_dir(keys.path()).unwrap().count(), before);
     assert_eq!(std::fs::read_to_string(keys.path().join("taken.approval")).unwrap(), "what was here");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));

@@ -155,7 +155,8 @@ fn a_diff_says_what_changes_for_whom() {
         "cells changed: cell-3; hosts added: old.getdbt.com; hosts removed: {prefix}.cloud.getdbt.com; hosts changed: \
          {prefix}.us1.dbt.com; schedule extended: 2026-02-01T00:00:00Z to 2027-03-31T00:00:00Z -> \
          2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z; cells[cell-3].groups[local].endpoints: [127.0.0.1:7103] -> \
-         [127.0.0.1:7109]; hosts[{prefix}.us1.dbt.com].no_account.cell: not set -> shared",
+         [127.0.0.1:7109]; hosts[old.getdbt.com].pattern: (not set) -> old.getdbt.com; \
+         hosts[old.getdbt.com].role: (not set) -> legacy; 3 other settings",
     );
     check(
         &config(|sources| {
@@ -165,9 +166,15 @@ fn a_diff_says_what_changes_for_whom() {
             let clients = sources.files.get_mut("clients.yaml").unwrap();
             replace(clients, "user_agent_prefix: axios/", "user_agent_prefix: axios");
         }),
-        "clients.families[axios].user_agent_prefix: axios/ -> axios; identify.id_ranges[0].last: 70437463654399 -> \
-         70437463654398; identify.paths[/delay/{account}].path: not set -> /delay/{account}; 1 other settings",
+        "clients.families[axios].user_agent_prefix: axios/ -> axios; identify.id_ranges[#1].last: 70437463654399 -> \
+         70437463654398; identify.paths[/delay/{account}].path: (not set) -> /delay/{account}; 2 other settings",
     );
+    let other_key = config(|sources| {
+        let key = Ok("513182179ca0d8c0579fe3827fe0cc1ce2690643e3bcc7b6262f3bfc34d40e28\n".into());
+        sources.files.insert("keys/demo-fingerprint.key".into(), key);
+    });
+    let told = diff(&before, &other_key).to_string();
+    assert!(told.starts_with("keys/demo-fingerprint.key (content): ") && !told.contains(';'), "{told}");
     let running = compile(config(|_| {}), None);
     assert!(diff(&running, &before).is_empty());
 }

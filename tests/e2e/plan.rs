@@ -85,11 +85,31 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
     let refused = plan(&site.folder, &["--output", "markdown"]);
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
     let said = text(&refused.stdout);
-    assert!(said.contains("- **Refused** by `removal`: cells that served are gone: shared"), "{said}");
-    assert!(said.contains("| - | cells | shared |"), "{said}");
+    assert!(said.contains("- **Refused** by `removal`: `cells that served are gone: shared`"), "{said}");
+    assert!(said.contains("| - | cells | `shared` |"), "{said}");
 
     assert_eq!(site.page("/config")["generation"], 1);
     assert_eq!(served(&site.process), "cell-2");
+}
+
+#[test]
+fn equal_folders_are_equal_wherever_they_lie() {
+    let site = Site::start();
+    let approvals = "approvals: { fleet: tests, allowed_signers: ../people/allowed_signers }";
+    site.folder.edit("config/boot.yaml", "guards: {", &format!("guards: {{ {approvals},"));
+    fs::create_dir(site.folder.path("people")).unwrap();
+    site.folder.write("people/allowed_signers", "");
+    for checkout in ["a", "c"] {
+        for name in ["config", "people", "certs"] {
+            copy(&site.folder.path(name), &site.folder.path(&format!("{checkout}/{name}")));
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.arg("plan").arg("--config").arg(site.folder.path("c/config"));
+    let output = command.arg("--against").arg(site.folder.path("a/config")).output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("Nothing to do."), "{said}");
 }
 
 #[test]
@@ -111,7 +131,7 @@ fn a_credential_of_another_account_is_told_and_refused() {
     assert_eq!(found["environments"]["added"], serde_json::json!({ "rows": 1, "first": ["88992"] }));
     assert_eq!(found["objections"][0]["guard"], "rows_repointed", "{found}");
     for (output, sign) in
-        [("text", "  ~ credentials 1 re-pointed: "), ("markdown", "| ~ | credentials | 1 re-pointed: ")]
+        [("text", "  ~ credentials 1 re-pointed: "), ("markdown", "| ~ | credentials | `1 re-pointed: ")]
     {
         let said = text(&plan(&site.folder, &["--output", output]).stdout);
         assert!(said.contains(&format!("{sign}036e23033eb6 (account 12345 -> 41007)")), "{said}");

@@ -5,8 +5,10 @@ use serde::Serialize;
 
 use crate::approval_files::Approved;
 use crate::break_glass_file;
+use crate::config::guard::Guards;
 use crate::config::plan::{Plan, Verdict};
 use crate::config::{Boot, Config};
+use crate::reload::restores;
 use crate::rolled_back::Memory;
 use crate::start::{self, Given};
 
@@ -15,19 +17,23 @@ use crate::start::{self, Given};
 pub(super) struct Standing {
     /// Who lets through what guards refuse: enough of them.
     approved_by: Vec<String>,
+    /// The override that lets it through.
+    restored: Option<String>,
     /// Why approvals do not lift what guards refuse, a line each.
     not_approved: Vec<String>,
     /// The override that keeps what serves.
     kept: Option<String>,
     /// Why these files were taken back, where they were.
     rolled_back: Vec<String>,
+    /// How the plan ends with all of it: what the exit code says.
+    ends: &'static str,
 }
 
 impl Standing {
     /// By the folder of the files and, unless two folders are compared, by the state folder.
     pub fn find(
         given: &Given,
-        (boot, before): (&Boot, &Boot),
+        (boot, before): (&Boot, &Guards),
         config: &Config,
         plan: &Plan,
         has_state: bool,
@@ -35,18 +41,23 @@ impl Standing {
     ) -> Self {
         let mut standing = Self::default();
         if plan.verdict() == Verdict::Refused {
-            match start::approve(given, (boot, &before.guards), config, plan, now) {
+            match start::approve(given, (boot, before), config, plan, now) {
                 Ok(approved) => standing.approved_by = Approved::each(&approved),
                 Err(missing) => standing.not_approved = missing,
             }
         }
         if has_state && plan.verdict() != Verdict::Nothing {
-            let kept = break_glass_file::load(&boot.state_dir).filter(|asked| asked.keeps(now));
-            standing.kept = kept.map(|asked| asked.to_string());
+            let asked = break_glass_file::load(&boot.state_dir);
+            let restores = || restores(&given.place, &boot.state_dir, &config.hash, now);
+            let restored = asked.as_ref().filter(|asked| asked.restores(now) && restores());
+            let restored = restored.filter(|asked| asked.lifts(plan, true, now).is_ok());
+            standing.restored = restored.map(ToString::to_string);
+            standing.kept = asked.filter(|asked| asked.keeps(now)).map(|asked| asked.to_string());
             let memory = Memory::load(&boot.state_dir);
-            standing.rolled_back =
-                memory.find(&config.hash).map(|one| one.reasons.clone()).unwrap_or_default();
+            let rolled_back = memory.find(&config.hash).filter(|_| standing.restored.is_none());
+            standing.rolled_back = rolled_back.map(|one| one.reasons.clone()).unwrap_or_default();
         }
+        standing.ends = standing.ends(plan.verdict()).as_str();
         standing
     }
 
@@ -55,7 +66,7 @@ impl Standing {
         match verdict {
             Verdict::Nothing => Verdict::Nothing,
             _ if self.kept.is_some() || !self.rolled_back.is_empty() => Verdict::Refused,
-            Verdict::Refused if !self.approved_by.is_empty() => Verdict::Changes,
+            Verdict::Refused if !self.approved_by.is_empty() || self.restored.is_some() => Verdict::Changes,
             other => other,
         }
     }
@@ -64,7 +75,13 @@ impl Standing {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.approved_by.is_empty() {
-            lines.push(format!("Approved by {}: it would be let through.", self.approved_by.join(", ")));
+            lines.push(format!(
+                "Approved by {}, which lifts what guards refuse.",
+                self.approved_by.join(", ")
+            ));
+        }
+        if let Some(restored) = &self.restored {
+            lines.push(format!("It is restored, whatever guards refuse: {restored}"));
         }
         lines.extend(self.not_approved.iter().map(|why| format!("Not approved: {why}")));
         if let Some(kept) = &self.kept {
@@ -91,12 +108,14 @@ mod tests {
         let kept = Standing { kept: Some("override".to_owned()), ..Standing::default() };
         let both =
             Standing { kept: Some("override".to_owned()), approved_by: said("ann"), ..Standing::default() };
+        let restored = Standing { restored: Some("override".to_owned()), ..Standing::default() };
         let rolled_back = Standing { rolled_back: said("cell-1 fails"), ..Standing::default() };
         for (standing, ends) in [
             (Standing::default(), [Nothing, Changes, Refused]),
             (approved, [Nothing, Changes, Changes]),
             (kept, [Nothing, Refused, Refused]),
             (both, [Nothing, Refused, Refused]),
+            (restored, [Nothing, Changes, Changes]),
             (rolled_back, [Nothing, Refused, Refused]),
         ] {
             assert_eq!(

@@ -50,12 +50,12 @@ impl Plan {
             text.push_str("| | what | |\n|---|---|---|\n");
         }
         for Line { sign, kind, what } in lines {
-            let _ = writeln!(text, "| {sign} | {kind} | {} |", escaped(&what));
+            let _ = writeln!(text, "| {sign} | {kind} | {} |", code_span(&what));
         }
         for objection in &self.objections {
             let word = if objection.refuses() { "**Refused**" } else { "Observed" };
             let _ =
-                write!(text, "\n- {word} by `{}`: {}", objection.guard.as_str(), escaped(&objection.what));
+                write!(text, "\n- {word} by `{}`: {}", objection.guard.as_str(), code_span(&objection.what));
         }
         let _ = writeln!(text, "\n\n{}", self.sentence());
         text
@@ -86,6 +86,9 @@ impl Plan {
         let refusing = self.objections.iter().filter(|objection| objection.refuses()).count();
         let end = match self.verdict() {
             Verdict::Nothing => "Nothing to do.".to_owned(),
+            Verdict::Changes if lines_of(&self.content()).is_empty() && self.boot.is_empty() => {
+                "Other bytes that say the same; no guard refuses it.".to_owned()
+            }
             Verdict::Changes => "No guard refuses it.".to_owned(),
             Verdict::Refused if refusing == 1 => "It would be REFUSED, by 1 guard.".to_owned(),
             Verdict::Refused => format!("It would be REFUSED: {refusing} objections."),
@@ -194,9 +197,10 @@ fn grouped(number: usize) -> String {
     groups.join(",")
 }
 
-/// A cell of a table ends with `|`.
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
+/// As Markdown that stands for nothing but itself, also in a cell of a table: names and values are foreign, and `*` is part
+/// of a path.
+pub fn code_span(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'").replace('|', "\\|"))
 }
 
 impl fmt::Display for Plan {

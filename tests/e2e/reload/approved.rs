@@ -114,7 +114,10 @@ fn two_people_let_a_deletion_through_and_one_does_not() {
     assert!(plan(3).contains("Not approved: 1 of 2 approvals"), "{}", plan(3));
     people.approve("bob");
     let planned = plan(2);
-    assert!(planned.contains("Approved by ") && planned.contains("it would be let through"), "{planned}");
+    assert!(
+        planned.contains("Approved by ") && planned.contains(", which lifts what guards refuse."),
+        "{planned}"
+    );
     // The approvals are no part of the configuration, so that only a reload looks at them.
     let both = site.reload();
     assert_eq!(both.status, 200, "{}", said(&both));
@@ -160,15 +163,23 @@ fn an_author_does_not_approve_and_a_changed_candidate_needs_new_approvals() {
 #[test]
 fn a_start_is_approved_as_a_reload_is() {
     let mut site = site(&["alice", "bob"]);
+    // Before the files change: a process that runs would take the approvals for its own.
+    site.process.signal("TERM");
+    site.process.ended();
     delete_a_cell(&site.folder);
     let people = People(&site.folder);
     people.approve("alice");
     people.approve("bob");
-    site.process.signal("TERM");
-    site.process.ended();
     site.process = Process::start(&site.folder);
     assert_eq!(site.page("/config")["cells"], 3);
     assert_eq!(site.page("/readyz")["reasons"], serde_json::json!([]));
+    let trail = site.folder.read("state/audit.jsonl");
+    let start = trail.lines().rfind(|line| line.contains(r#""event":"start""#)).unwrap();
+    for expected in
+        [r#""from":{"generation":0,"#, r#""changes":"2 accounts moved"#, r#""plan":""#, "alice@example.com"]
+    {
+        assert!(start.contains(expected), "{expected} in {start}");
+    }
 }
 
 #[test]
