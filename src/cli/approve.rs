@@ -249,8 +249,11 @@ fn in_words(statement: &Statement, now: i64) -> String {
     // In whole minutes: nobody plans by the second.
     let minutes = expires.saturating_sub(now).max(0) / 60;
     let left = show_duration(Duration::from_secs(minutes.unsigned_abs() * 60));
-    let left =
-        if minutes == 0 { "which is now or has passed".to_owned() } else { format!("{left} from now") };
+    let left = match minutes {
+        0 if *expires > now => "in less than a minute".to_owned(),
+        0 => "which is now or has passed".to_owned(),
+        _ => format!("{left} from now"),
+    };
     format!(
         "You approve one change of the fleet {fleet}, and nothing else:\n  plan   {plan}\n  {from}\n  to     {candidate}\n\
          Each replica takes it once, until {} ({left}).",
