@@ -59,27 +59,14 @@ impl Shared {
         let serves = self.live.pin();
         let has_served = fallback.is_some() || last_good::is_saved(&state_dir, &serves.hash);
         let Begins { sources, approved, changed, said } = begins;
-        let start = Start {
-            serving: version(serves.generation, &serves.hash),
-            changed,
-            said,
-            approved_by: approved.as_ref().map(Approved::each).unwrap_or_default(),
-            reasons: reasons(fallback.as_ref()),
-        };
+        let approved_by = approved.as_ref().map(Approved::each).unwrap_or_default();
+        let start = Start { changed, said, approved_by, ..line_of(&serves, fallback.as_ref()) };
         let used_up = approved.map_or(Ok(()), |approved| use_up(&approved, &state_dir, now));
         let written = used_up.and_then(|()| begin_trail(&mut journal, start, now));
         let written = match written {
             Err(what) if !has_served => {
                 fallback = Some(self.fall_back(options, what)?);
-                let serves = self.live.pin();
-                let start = Start {
-                    serving: version(serves.generation, &serves.hash),
-                    changed: None,
-                    said: Said::default(),
-                    approved_by: Vec::new(),
-                    reasons: reasons(fallback.as_ref()),
-                };
-                begin_trail(&mut journal, start, now)
+                begin_trail(&mut journal, line_of(&self.live.pin(), fallback.as_ref()), now)
             }
             written => written,
         };
@@ -160,6 +147,13 @@ fn begin_trail(journal: &mut Journal, start: Start, now: i64) -> Result<u64, Str
     Ok(head.seq)
 }
 
-fn reasons(fallback: Option<&Fallback>) -> Vec<String> {
-    fallback.map_or_else(Vec::new, |fallback| fallback.why.lines())
+/// What there is to say of any start: what serves, and why that is not what the files say.
+fn line_of(serves: &Snapshot, fallback: Option<&Fallback>) -> Start {
+    Start {
+        serving: version(serves.generation, &serves.hash),
+        changed: None,
+        said: Said::default(),
+        approved_by: Vec::new(),
+        reasons: fallback.map_or_else(Vec::new, |fallback| fallback.why.lines()),
+    }
 }
