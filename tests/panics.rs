@@ -79,6 +79,7 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
         connection_lifetime: Duration::from_secs(3_600),
         requests_per_connection: 1_000,
         streams_per_connection: 100,
+        requests: 1_000,
         http2: ClientHttp2 {
             control: ControlAllowance { frames: NonZeroU32::MAX, per: PATIENCE },
             windows: Windows { stream: LEAST_WINDOW, connection: LEAST_WINDOW },

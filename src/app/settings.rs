@@ -47,6 +47,7 @@ pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
         requests_per_connection: boot.limits.requests_per_connection.get(),
         streams_per_connection: boot.limits.streams_per_connection.get(),
         http2: boot.limits.http2,
+        requests: boot.limits.requests.get(),
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Limits {
     pub connections: NonZeroU32,
     /// Most client connections from one address.
     pub connections_per_address: NonZeroU32,
+    /// Most requests in flight at once.
+    pub requests: NonZeroU32,
     /// Networks for which that does not count.
     pub shared_addresses: Vec<IpNet>,
     /// Most handshakes in progress at once.
@@ -217,6 +219,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     let (b, a) = (&before.limits, &after.limits);
     note(b.connections != a.connections, "limits.connections");
     note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");
+    note(b.requests != a.requests, "limits.requests");
     note(b.shared_addresses != a.shared_addresses, "limits.shared_addresses");
     note(b.handshakes != a.handshakes, "limits.handshakes");
     note(b.handshake_timeout != a.handshake_timeout, "limits.handshake_timeout");
@@ -354,6 +357,7 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
         connections: positive(raw.connections(at)).or(known(default::CONNECTIONS)),
         connections_per_address: positive(raw.connections_per_address(at))
             .or(known(default::CONNECTIONS_PER_ADDRESS)),
+        requests: positive(raw.requests(at)).or(known(default::REQUESTS)),
         shared_addresses: shared_addresses(raw.shared_addresses(at)),
         handshakes: positive(raw.handshakes(at)).or(known(default::HANDSHAKES)),
         handshake_timeout: raw.handshake_timeout(at).duration(TIMEOUTS).or(default::HANDSHAKE_TIMEOUT),

@@ -13,6 +13,7 @@ use super::raw::{self, Field};
 use super::secret;
 use super::slot::{At, LABEL, Slot};
 use super::tls::{ClientTls, MinVersion, Tls, Towards};
+use crate::policy::admit::Bound;
 use crate::policy::ids::Label;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
@@ -25,6 +26,9 @@ pub mod default {
     /// A thousand requests of 64 KiB buffers each way are 128 MiB; a cell that has more in flight is slow,
     /// not busy.
     pub const MAX_IN_FLIGHT: u32 = 1_000;
+    /// One of many cells never holds more of a process, so that a black hole leaves three quarters to the others
+    /// (facts: no cell above 25 %); of fewer than four, each has its part.
+    pub const SHARE_PERCENT: u8 = 25;
     /// For cells in one zone.
     pub const ZONE: &str = "default";
     /// Used first.
@@ -56,9 +60,13 @@ const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::fro
 pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     let mut shared: Option<u32> = None;
+    let part = u8::try_from(100_usize.div_ceil(slots.len().max(1))).expect("at most 100");
+    let share_percent = default::SHARE_PERCENT.max(part);
     for slot in slots {
         let at = slot.at.clone();
-        let Some(cell) = slot.required().and_then(|raw| cell(raw, &at, sources, tls)) else { continue };
+        let Some(cell) = slot.required().and_then(|raw| cell(raw, share_percent, &at, sources, tls)) else {
+            continue;
+        };
         if cell.shared {
             let at = at.key("shared");
             if let Some(first) = shared {
@@ -74,7 +82,7 @@ pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls
     cells
 }
 
-fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cell> {
+fn cell(raw: raw::Cell, share: u8, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cell> {
     let mut raw = at.open(raw);
     let name = raw.name(at).label().required();
     let shared = raw.shared(at).or(false);
@@ -89,8 +97,9 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
     // Without a readable name the key would be wrong, and the report is not empty.
     let owner = name.as_ref().map_or("", Label::as_str).to_owned();
     let key = |address: &str| EndpointKey(format!("{owner}|{address}|{}|{identity}", word(protocol)).into());
-    let groups = groups(raw.groups(at), &key);
     let max_in_flight = raw.max_in_flight(at).number(1..=u32::MAX).or(default::MAX_IN_FLIGHT);
+    let share_percent = raw.share_percent(at).number(1..=100).or(share);
+    let groups = groups(raw.groups(at), max_in_flight, &key);
     let timeouts_at = at.key("timeouts");
     let timeouts = timeouts(raw.timeouts(at).or(raw::CellTimeouts::default()), &timeouts_at);
     let http2 = super::http2::cell(raw.http2(at).or(raw::CellHttp2::default()), &at.key("http2"));
@@ -106,6 +115,7 @@ fn cell(raw: raw::Cell, at: &At<'_>, sources: &Sources, tls: &Tls) -> Option<Cel
         domain: domain?,
         groups,
         max_in_flight,
+        share_percent,
         timeouts,
         http2,
         protocol,
@@ -124,7 +134,11 @@ const fn word(protocol: CellProtocol) -> &'static str {
     }
 }
 
-fn groups(slot: Slot<'_, Vec<Field<raw::Group>>>, key: &dyn Fn(&str) -> EndpointKey) -> Vec<Group> {
+fn groups(
+    slot: Slot<'_, Vec<Field<raw::Group>>>,
+    of_cell: u32,
+    key: &dyn Fn(&str) -> EndpointKey,
+) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut lines: HashMap<Box<str>, u32> = HashMap::new();
     for slot in slot.some_items(MAX_GROUPS) {
@@ -139,6 +153,8 @@ fn groups(slot: Slot<'_, Vec<Field<raw::Group>>>, key: &dyn Fn(&str) -> Endpoint
         }
         let priority = raw.priority(&at).number(0..=u8::MAX).or(default::PRIORITY);
         let capacity_rps = raw.capacity_rps(&at).number(1..=u32::MAX).optional();
+        let most = raw.max_in_flight(&at).number(1..=of_cell).or(of_cell);
+        let connections = Bound::new(raw.max_connections(&at).number(1..=u32::MAX).or(most));
         let mut endpoints = Vec::new();
         for slot in raw.endpoints(&at).some_items(MAX_ENDPOINTS) {
             let at = slot.at.clone();
@@ -150,9 +166,10 @@ fn groups(slot: Slot<'_, Vec<Field<raw::Group>>>, key: &dyn Fn(&str) -> Endpoint
                     "each endpoint once in a cell",
                 );
             }
-            endpoints.push(Endpoint { address, key: key(&text) });
+            endpoints.push(Endpoint { address, key: key(&text), connections: connections.clone() });
         }
-        groups.push(Group { zone, priority, capacity_rps, endpoints });
+        let requests = Bound::new(most);
+        groups.push(Group { zone, priority, capacity_rps, requests, endpoints });
     }
     groups.sort_by_key(|group| group.priority);
     groups

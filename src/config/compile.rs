@@ -9,7 +9,7 @@ use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::CertificateTable;
 use crate::policy::hosts::HostTable;
 use crate::policy::ids::{Generation, Label, SurfaceIndex};
-use crate::policy::snapshot::{Cell, EndpointKey, IdRange, Snapshot};
+use crate::policy::snapshot::{Cell, EndpointKey, Group, IdRange, Snapshot};
 
 /// The next snapshot. What must outlive a reload is carried over from `previous` by name: the live counters
 /// of cells, and TLS towards cells whose trust did not change, so that sessions resume. Takes the
@@ -56,12 +56,28 @@ fn carry_over(cells: &mut [Cell], previous: &Snapshot) {
     for cell in cells {
         let Some(before) = before.get(&cell.name) else { continue };
         cell.load = Arc::clone(&before.load);
+        for group in &mut cell.groups {
+            if let Some(before) = before.groups.iter().find(|before| before.zone == group.zone) {
+                carry_over_group(group, before);
+            }
+        }
         // The key of an endpoint says all that decides about trust: where one is the same, so is that.
         let same_trust = keys(cell).any(|key| keys(before).any(|old| old == key));
         if let (Some(tls), Some(old), true) = (&mut cell.tls, &before.tls, same_trust) {
             tls.http1 = Arc::clone(&old.http1);
             tls.http2 = Arc::clone(&old.http2);
         }
+    }
+}
+
+/// The counters of a group go to the one in the same zone.
+fn carry_over_group(group: &mut Group, before: &Group) {
+    group.requests.permits = Arc::clone(&before.requests.permits);
+    let Some(connections) = before.endpoints.first().map(|endpoint| &endpoint.connections.permits) else {
+        return;
+    };
+    for endpoint in &mut group.endpoints {
+        endpoint.connections.permits = Arc::clone(connections);
     }
 }
 

@@ -125,6 +125,8 @@ struct CellView<'a> {
     /// The key of an endpoint holds its address and its trust.
     endpoints: Vec<(&'a str, u8, Option<u32>, &'a EndpointKey)>,
     max_in_flight: u32,
+    share_percent: u8,
+    bounds: Vec<(u32, Option<u32>)>,
     timeouts: CellTimeouts,
     http2: CellHttp2,
     protocol: CellProtocol,
@@ -317,6 +319,8 @@ impl<'a> From<&'a Cell> for CellView<'a> {
             domain: &cell.domain,
             endpoints: endpoints(&cell.groups),
             max_in_flight: cell.max_in_flight,
+            share_percent: cell.share_percent,
+            bounds: cell.groups.iter().map(bounds).collect(),
             timeouts: cell.timeouts,
             http2: cell.http2,
             protocol: cell.protocol,
@@ -372,4 +376,8 @@ fn dates(before: &[Schedule], after: &[Schedule]) -> Vec<DateChange> {
         (before != after).then(|| DateChange { schedule: name.into(), before, after })
     };
     names.into_iter().filter_map(change).collect()
+}
+
+fn bounds(group: &Group) -> (u32, Option<u32>) {
+    (group.requests.most, group.endpoints.first().map(|endpoint| endpoint.connections.most))
 }

@@ -1,4 +1,4 @@
-//! `endpoint_classes:` of `cellgate.yaml`: how long requests may take, by path.
+//! `endpoint_classes:` of `cellgate.yaml`: how long requests may take and how much they matter, by path.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ use super::raw::{self, Field};
 use super::slot::{At, Slot};
 use super::time::{parse_duration, show_duration};
 use crate::policy::endpoint_class::{EndpointClass, EndpointClasses, REQUEST_TIMEOUT};
+use crate::policy::protection::priority::Priority;
 use crate::policy::snapshot::Segment;
 
 /// Most classes and most paths of one; all paths are looked at on each request.
@@ -51,8 +52,11 @@ pub(super) fn read(slot: Slot<'_, Vec<Field<raw::EndpointClass>>>) -> EndpointCl
         let response_head = raw.response_head(&at).duration(SILENCE).optional();
         let idle = raw.idle(&at).duration(SILENCE).optional();
         fits(request, [("response_head", response_head), ("idle", idle)], &at);
+        let words = Priority::ALL.map(|priority| (priority.as_str(), priority));
+        let priority = raw.priority(&at).word(&words).or(Priority::default());
+        let long_lived = raw.long_lived(&at).or(false);
         if let Some(name) = name {
-            classes.push(EndpointClass { name, paths, request, response_head, idle });
+            classes.push(EndpointClass { name, paths, request, response_head, idle, priority, long_lived });
         }
     }
     EndpointClasses::new(classes, specific_first)

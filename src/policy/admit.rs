@@ -1,8 +1,8 @@
-//! Permits: the right to one in-flight request of a cell. A value, freed on drop.
+//! Permits: the right to be one of a bounded number: a request in flight, a connection. A value, freed on drop.
 //!
-//! The counter outlives reloads (`config::compile` carries it over by cell name), so a limit that a
-//! reload lowers below the live count is not an invariant that `in_flight <= limit`: the excess drains
-//! by itself and nothing new is admitted until it has.
+//! The counter outlives reloads (`config::compile` carries it over by name), so a limit that a reload lowers below
+//! the live count is not an invariant that `taken <= limit`: the excess drains by itself and nothing new is admitted
+//! until it has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,10 +12,28 @@ use super::retry::RetryBudget;
 use super::unauthorized::Unauthorized;
 use super::writes::Writes;
 
+/// How many permits of one kind are taken.
+#[derive(Debug, Default)]
+pub struct Permits(AtomicU32);
+
+/// One of a bounded number.
+#[derive(Debug)]
+#[must_use = "dropping a permit ends what it was taken for"]
+pub struct Permit(Arc<Permits>);
+
+/// Permits, and how many there are.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Outlives reloads.
+    pub permits: Arc<Permits>,
+    /// Most that may be taken at once.
+    pub most: u32,
+}
+
 /// The live counters of one cell, shared by all snapshots that have the cell.
 #[derive(Debug, Default)]
 pub struct CellLoad {
-    in_flight: AtomicU32,
+    requests: Arc<Permits>,
     /// How many of its answers are 401.
     pub unauthorized: Unauthorized,
     /// How many of its requests may be sent again.
@@ -26,29 +44,48 @@ pub struct CellLoad {
     pub waiting: Arc<Waiting>,
 }
 
-/// The right to one in-flight request.
-#[derive(Debug)]
-#[must_use = "dropping a permit ends the request it was taken for"]
-pub struct Permit(Arc<CellLoad>);
-
-impl CellLoad {
+impl Permits {
     /// Takes a permit unless `limit` are taken already.
-    pub fn try_acquire(self: &Arc<Self>, limit: u32) -> Option<Permit> {
-        // Count first, look second: two requests that race for the last permit cannot both get it.
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub fn try_take(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        // Count first, look second: two that race for the last permit cannot both get it.
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(Arc::clone(self));
         (before < limit).then_some(permit)
     }
 
-    /// How many permits are taken now.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+    /// How many are taken now.
+    pub fn taken(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Bound {
+    /// So many, none of which is taken.
+    pub fn new(most: u32) -> Self {
+        Self { permits: Arc::default(), most }
+    }
+
+    /// Takes one, unless all are taken.
+    pub fn try_take(&self) -> Option<Permit> {
+        self.permits.try_take(self.most)
+    }
+}
+
+impl CellLoad {
+    /// A permit for a request, unless `limit` are taken already.
+    pub fn try_acquire(&self, limit: u32) -> Option<Permit> {
+        self.requests.try_take(limit)
+    }
+
+    /// How many requests hold a permit now.
+    pub fn in_flight(&self) -> u32 {
+        self.requests.taken()
     }
 }
 
@@ -58,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_permit_comes_free_when_it_is_dropped() {
-        let load = Arc::new(CellLoad::default());
+        let load = CellLoad::default();
         let first = load.try_acquire(2);
         let second = load.try_acquire(2);
         assert!(first.is_some() && second.is_some());

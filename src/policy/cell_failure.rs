@@ -28,6 +28,8 @@ pub enum Unreachable {
     TlsProtocol,
     /// What came was no HTTP/2.
     Protocol,
+    /// The part of the cell that it belongs to has as many connections as it may have.
+    TooMany,
     /// The system had another reason, or the cell allows no stream.
     Other,
 }
@@ -80,6 +82,7 @@ impl Unreachable {
             Self::TlsAlert => "tls_alert_received",
             Self::TlsProtocol => "tls_protocol_error",
             Self::Protocol => "http_protocol_error",
+            Self::TooMany => "connection_limit_reached",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoint classes: how long an exchange may take, by the path of its request and by its cell.
+//! Endpoint classes: how long an exchange may take and how much it matters, by the path of its request and by its cell.
 //!
 //! One deadline cannot suit all: a click is lost after minutes, a long poll is silent for an hour on purpose, and
 //! a stream ends when its reader has seen enough. What a class does not say, the cell says. WebSockets are no
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ids::Label;
 use super::path::matches;
+use super::protection::priority::Priority;
 use super::snapshot::{CellTimeouts, Segment};
 
 /// The request timeout of what no class names: no page or API call of the clients we know takes a tenth of it,
@@ -27,7 +28,15 @@ pub struct EndpointClass {
     pub response_head: Option<Duration>,
     /// Silence on either side afterwards, in place of the cell's and the client's.
     pub idle: Option<Duration>,
+    /// Which requests are refused first when a cell has too many.
+    pub priority: Priority,
+    /// Long polls and streams: how many are open says nothing of how much the cell has to do.
+    pub long_lived: bool,
 }
+
+/// What the class of one request says, or what is so where none does.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassOf<'a>(Option<&'a EndpointClass>);
 
 /// Every class of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,17 +89,29 @@ impl EndpointClasses {
         Self { paths, classes, rest }
     }
 
-    /// The class of a raw path, without its query.
-    pub fn find(&self, path: &str) -> Option<&EndpointClass> {
+    /// What holds for a request with this target.
+    pub fn of(&self, target: &str) -> ClassOf<'_> {
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
         let segments = || path.split('/').skip(1).map(str::as_bytes);
         let named = self.paths.iter().find(|(template, _)| matches(template, segments()));
-        named.map(|(_, index)| *index).or(self.rest).map(|index| &self.classes[index])
+        ClassOf(named.map(|(_, index)| *index).or(self.rest).map(|index| &self.classes[index]))
+    }
+}
+
+impl ClassOf<'_> {
+    /// Which requests are refused first when a cell has too many.
+    pub fn priority(self) -> Priority {
+        self.0.map_or(Priority::default(), |class| class.priority)
     }
 
-    /// How long a request for a target may take at a cell.
-    pub fn times(&self, target: &str, cell: &CellTimeouts, client: ClientTimes) -> ExchangeTimes {
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let class = self.find(path);
+    /// Whether it may stay open for as long as somebody listens.
+    pub fn is_long_lived(self) -> bool {
+        self.0.is_some_and(|class| class.long_lived)
+    }
+
+    /// How long the request may take at a cell.
+    pub fn times(self, cell: &CellTimeouts, client: ClientTimes) -> ExchangeTimes {
+        let class = self.0;
         let own_idle = class.and_then(|class| class.idle);
         ExchangeTimes {
             request: class.map_or(Some(REQUEST_TIMEOUT), |class| class.request),
@@ -129,6 +150,8 @@ mod tests {
             request: request.map(seconds),
             response_head: None,
             idle: None,
+            priority: Priority::default(),
+            long_lived: false,
         }
     }
 
@@ -148,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_no_class_names_has_a_limit_all_the_same() {
-        let times = EndpointClasses::default().times("/anything?at=all", &CELL, CLIENT);
+        let times = EndpointClasses::default().of("/anything?at=all").times(&CELL, CLIENT);
         assert_eq!(
             times,
             ExchangeTimes {
@@ -182,7 +205,7 @@ mod tests {
             ("/", Some(600)),
             ("*", Some(600)),
         ] {
-            assert_eq!(classes.times(target, &CELL, CLIENT).request, expect.map(seconds), "{target}");
+            assert_eq!(classes.of(target).times(&CELL, CLIENT).request, expect.map(seconds), "{target}");
         }
     }
 
@@ -196,12 +219,30 @@ mod tests {
         short.idle = Some(seconds(2));
         let classes = EndpointClasses::new(vec![long_poll, stream, short], longer_first);
         let of = |target: &str| {
-            let times = classes.times(target, &CELL, CLIENT);
+            let times = classes.of(target).times(&CELL, CLIENT);
             [times.response_head, times.idle, times.client_body, times.client_stall].map(|t| t.as_secs())
         };
         assert_eq!(of("/poll"), [3_600, 300, 20, 30]);
         assert_eq!(of("/stream"), [60, 1_800, 1_800, 30]);
         assert_eq!(of("/short"), [60, 2, 2, 2]);
         assert_eq!(of("/other"), [60, 300, 20, 30]);
+    }
+
+    #[test]
+    fn a_class_says_what_is_refused_first_and_what_may_stay_open() {
+        let mut beats = class("beats", &["/api/v2/accounts/{account}/runs/*/heartbeat"], Some(10));
+        beats.priority = Priority::Critical;
+        let mut polls = class("polls", &["/poll"], None);
+        (polls.priority, polls.long_lived) = (Priority::Bulk, true);
+        let classes = EndpointClasses::new(vec![beats, polls], longer_first);
+        for (target, priority, long_lived) in [
+            ("/api/v2/accounts/7/runs/9/heartbeat", Priority::Critical, false),
+            ("/api/v2/accounts/7/runs/9", Priority::Api, false),
+            ("/poll?since=1", Priority::Bulk, true),
+            ("*", Priority::Api, false),
+        ] {
+            let of = classes.of(target);
+            assert_eq!((of.priority(), of.is_long_lived()), (priority, long_lived), "{target}");
+        }
     }
 }

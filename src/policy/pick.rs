@@ -3,7 +3,7 @@
 //! Health, capacity and zones join here when their state exists; the signature takes what was passed
 //! over in this request, so that an attempt never goes back to an endpoint that has just failed it.
 
-use super::snapshot::{Cell, Endpoint};
+use super::snapshot::{Cell, Endpoint, Group};
 
 /// A group and an endpoint in it, by position; meaningless without the cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub fn pick(cell: &Cell, ticket: u64, passed_over: &[Place]) -> Option<Place> {
     let candidates = || open().filter(|(other, _)| *other == priority).map(|(_, place)| place);
     let turn = usize::try_from(ticket % candidates().count() as u64).expect("below a count of endpoints");
     candidates().nth(turn)
+}
+
+/// The group of a place that [`pick`] gave for this cell.
+pub fn group(cell: &Cell, place: Place) -> &Group {
+    &cell.groups[place.group]
 }
 
 /// The endpoint at a place that [`pick`] gave for this cell.

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::cell_failure::{BrokenAnswer, Silence, Unreachable};
+use super::protection::shed::Shed;
 
 /// Why a request was not answered by a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub enum Refusal {
     CellTimeout(Silence),
     /// Every permit of the cell is taken.
     CellFull,
+    /// To keep the cell standing: see [`Shed`].
+    Shed(Shed),
     /// The account is moving to another cell, and the request has waited for as long as it may, or found no slot to
     /// wait in. Nothing of it was sent.
     AccountMoving,
@@ -133,7 +136,7 @@ impl Refusal {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
-            Self::CellFull | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
+            Self::CellFull | Self::Shed(_) | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
             Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
@@ -151,6 +154,7 @@ impl Refusal {
             Self::CellUnreachable(_)
             | Self::CellBroken(_)
             | Self::CellFull
+            | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove
             | Self::Drain => 14,
@@ -178,6 +182,7 @@ impl Refusal {
             Self::CellBroken(_) => "cell_broken",
             Self::CellTimeout(_) => "cell_timeout",
             Self::CellFull => "cell_full",
+            Self::Shed(why) => why.label(),
             Self::AccountMoving => "account_moving",
             Self::CutByMove => "cut_by_move",
             Self::Drain => "drain",
@@ -203,6 +208,7 @@ impl Refusal {
             Self::CellBroken(how) => how.proxy_error(),
             Self::CellTimeout(silence) => silence.proxy_error(),
             Self::CellFull => "connection_limit_reached",
+            Self::Shed(why) => why.proxy_error(),
             Self::AccountMoving => "destination_unavailable",
             Self::CutByMove | Self::Drain => "connection_terminated",
             Self::Loop => "proxy_loop_detected",
@@ -259,6 +265,7 @@ impl Refusal {
                  sent cannot be read."
             }
             Self::CellTimeout(_) => "The account's environment did not answer in time.",
+            Self::Shed(why) => why.advice(),
             Self::CellFull => {
                 "The account's environment is at its limit. Nothing was sent to it: repeat the request \
                  after the time in Retry-After."
@@ -298,7 +305,7 @@ impl Refusal {
         match self {
             // Permits come free within a response time; a second is the shortest value that
             // delta-seconds can say.
-            Self::CellFull => Some(Duration::from_secs(1)),
+            Self::CellFull | Self::Shed(_) => Some(Duration::from_secs(1)),
             // Whoever comes back waits for a budget again, so that most of the time it is here.
             Self::AccountMoving => Some(Duration::from_secs(2)),
             _ => None,
@@ -326,6 +333,7 @@ impl Refusal {
             | Self::CellBroken(_)
             | Self::CellTimeout(_)
             | Self::CellFull
+            | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove
             | Self::Loop => false,

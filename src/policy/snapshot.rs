@@ -12,7 +12,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::accounts::{AccountTable, ScheduleIndex};
-use super::admit::CellLoad;
+use super::admit::{Bound, CellLoad};
 use super::annotate::Written;
 use super::client::ClientFamily;
 use super::endpoint_class::EndpointClasses;
@@ -95,6 +95,8 @@ pub struct Cell {
     pub groups: Vec<Group>,
     /// Most requests in flight before new ones are refused with 503.
     pub max_in_flight: u32,
+    /// Most of the process's permits that it may hold, in percent.
+    pub share_percent: u8,
     /// How long its connections may take.
     pub timeouts: CellTimeouts,
     /// How its HTTP/2 connections are used.
@@ -120,6 +122,8 @@ pub struct Group {
     pub priority: u8,
     /// Declared capacity in requests per second, where known.
     pub capacity_rps: Option<u32>,
+    /// Its requests in flight; live counters, which outlive reloads.
+    pub requests: Bound,
     /// Where it listens.
     pub endpoints: Vec<Endpoint>,
 }
@@ -132,6 +136,8 @@ pub struct Endpoint {
     /// Identity for connection pools: cell, address and everything that decides whom TLS trusts. Two
     /// endpoints with different trust can never share a connection.
     pub key: EndpointKey,
+    /// Open connections to its group, idle ones too; a live counter, which outlives reloads.
+    pub connections: Bound,
 }
 
 /// Where an endpoint is.

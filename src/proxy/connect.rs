@@ -16,10 +16,12 @@ use tokio_rustls::TlsConnector;
 
 use super::cause;
 use super::connect_h2::{self, Cuts};
+use super::counted::CountedStream;
 use super::pool::Pool;
 use super::resolver::Resolver;
 use super::upstream::Upstream;
 use super::wire::{Wire, WireHandle};
+use crate::policy::admit::Permit;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::labels::Connect;
@@ -80,6 +82,9 @@ pub enum ConnectError {
         /// The configured time.
         limit: Duration,
     },
+    /// The group has as many connections as it may have, and none of them is idle.
+    #[error("its group has {0} connections already, as many as max_connections allows")]
+    TooMany(u32),
     /// `timeouts.connect` is over.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
@@ -113,6 +118,7 @@ impl ConnectError {
         match self {
             Self::Resolve { .. } | Self::ResolveTimeout { .. } => Connect::Unresolved,
             Self::Tcp { .. } | Self::Http2 { .. } => Connect::Refused,
+            Self::TooMany(_) => Connect::TooMany,
             Self::Tls { .. } => Connect::Tls,
             Self::Timeout(_) => Connect::TimedOut,
         }
@@ -126,6 +132,7 @@ impl ConnectError {
             Self::Tcp { source, .. } => cause::of_tcp(source),
             Self::Tls { source, .. } => cause::of_handshake(source),
             Self::Http2 { cause, .. } => *cause,
+            Self::TooMany(_) => Unreachable::TooMany,
             Self::Timeout(_) => Unreachable::Timeout,
         }
     }
@@ -192,8 +199,10 @@ impl Connector {
         endpoint: &Endpoint,
         resolving: &AtomicBool,
     ) -> Result<(Wire, SocketAddr), ConnectError> {
+        let permit = self.room(cell, endpoint)?;
         let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
+        let tcp = CountedStream::new(tcp, permit);
         let wire = match &cell.tls {
             Some(tls) => Wire::queued(secure(tls, tcp, address, Alpn::Http1).await?, id),
             None => Wire::queued(tcp, id),
@@ -247,8 +256,10 @@ impl Connector {
         endpoint: &Endpoint,
         resolving: &AtomicBool,
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
+        let permit = self.room(cell, endpoint)?;
         let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
         let id = tcp.as_raw_fd();
+        let tcp = CountedStream::new(tcp, permit);
         let opened = match &cell.tls {
             Some(tls) => {
                 let stream = secure(tls, tcp, address, Alpn::Http2).await?;
@@ -262,6 +273,22 @@ impl Connector {
             return Err(no_stream(address));
         }
         Ok((connection, handle, address))
+    }
+
+    /// A permit for another connection to an endpoint's group. Where all are taken, an idle one to it is closed: it
+    /// stands in the way of somebody who has work.
+    fn room(&self, cell: &Cell, endpoint: &Endpoint) -> Result<Permit, ConnectError> {
+        let connections = &endpoint.connections;
+        if let Some(permit) = connections.try_take() {
+            return Ok(permit);
+        }
+        let same_group = |other: &&Endpoint| Arc::ptr_eq(&other.connections.permits, &connections.permits);
+        for other in cell.endpoints().filter(same_group) {
+            if self.pool.close_oldest(&other.key) {
+                break;
+            }
+        }
+        connections.try_take().ok_or(ConnectError::TooMany(connections.most))
     }
 
     /// Tries each address in turn; the deadline around it bounds the whole. `resolving` is set while the
@@ -329,10 +356,10 @@ enum Alpn {
 
 async fn secure(
     tls: &CellTls,
-    tcp: TcpStream,
+    tcp: CountedStream,
     address: SocketAddr,
     alpn: Alpn,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+) -> Result<tokio_rustls::client::TlsStream<CountedStream>, ConnectError> {
     let config = match alpn {
         Alpn::Http1 => Arc::clone(&tls.http1),
         Alpn::Http2 => Arc::clone(&tls.http2),
@@ -356,6 +383,7 @@ mod tests {
 
     use super::super::resolver::{Answer, Lookup};
     use super::*;
+    use crate::policy::admit::Bound;
     use crate::policy::snapshot::EndpointKey;
 
     /// Asks nobody.
@@ -373,7 +401,7 @@ mod tests {
         let snapshot = crate::test_snapshot::example().build();
         let (address, key) =
             (EndpointAddress::Name("cell-1.test".into(), 80), EndpointKey("cell-1.test".into()));
-        let endpoint = Endpoint { address, key };
+        let endpoint = Endpoint { address, key, connections: Bound::new(1) };
         let need = Need { h2: true, fresher_than: Duration::MAX, new: false };
         let room = size_of_val(&connector.connect(&snapshot.cells[0], &endpoint, need));
         assert!(room <= 1024, "{room} bytes in each request");
@@ -384,7 +412,8 @@ mod tests {
         let connector = Connector::new(Resolver::new(Box::new(Silent)), Arc::new(Metrics::new()));
         let snapshot = crate::test_snapshot::example().build();
         let address = EndpointAddress::Name("cell-1.test".into(), 80);
-        let endpoint = Endpoint { address, key: EndpointKey("cell-1.test".into()) };
+        let key = EndpointKey("cell-1.test".into());
+        let endpoint = Endpoint { address, key, connections: Bound::new(2) };
         for h2 in [false, true] {
             let need = Need { h2, fresher_than: Duration::MAX, new: false };
             let error = connector.connect(&snapshot.cells[0], &endpoint, need).await.err().unwrap();

@@ -134,10 +134,13 @@ impl Exchange<'_> {
 
     async fn forward(&mut self, request: &Request, index: CellIndex) {
         let cell = self.snapshot.cell(index);
-        let Some(_permit) = cell.load.try_acquire(cell.max_in_flight) else {
-            return self.refuse(request, Refusal::CellFull, Outcome::NotForwarded).await;
+        let _admitted = match self.service.admit(cell) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse(request, refusal, Outcome::NotForwarded).await,
         };
-        let outgoing = self.service.outgoing(self.snapshot, request, cell, self.down.request(), self.begun);
+        let class = self.snapshot.endpoint_classes.of(&request.target);
+        let outgoing =
+            self.service.outgoing(self.snapshot, request, cell, class, self.down.request(), self.begun);
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
         let forwarding =
@@ -174,7 +177,7 @@ impl Exchange<'_> {
 
     /// Passes the cell's answer on, annotated.
     async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing<'_>, answer: Answer) {
-        let Answer { mut head, end, mut upstream, place, progress } = answer;
+        let Answer { mut head, end, mut upstream, place, permit: _permit, progress } = answer;
         let tunnel = progress.is_tunnel();
         let asked = Asked::of(request.upgrade, request.version);
         let chunks = head.version != Version::HTTP_10;

@@ -14,10 +14,12 @@ use super::outgoing::Outgoing;
 use super::pump::{Broken, Progress, Pump};
 use super::service::unix_now;
 use super::upstream::Upstream;
+use crate::policy::admit::Permit;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
 use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
+use crate::policy::protection::shed::Shed;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::retry::{self, Again, RetryBudget, Tried, Unanswered};
 use crate::policy::snapshot::{Cell, CellProtocol};
@@ -56,6 +58,8 @@ pub struct Answer {
     pub upstream: Upstream,
     /// For the connection pool.
     pub place: pick::Place,
+    /// Of the group that answers; held until the answer has ended.
+    pub permit: Permit,
     /// How far both directions are.
     pub progress: Progress,
 }
@@ -128,6 +132,7 @@ impl Route<'_> {
         let Self { cell, outgoing, .. } = *self;
         let place = pick::pick(cell, outgoing.ticket, &self.passed_over)
             .ok_or(Attempt::NoEndpoint(self.unreachable))?;
+        let permit = pick::group(cell, place).requests.try_take().ok_or(Attempt::GroupFull)?;
         trace.tried.connections += 1;
         let need =
             Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.method), new: self.new };
@@ -157,7 +162,7 @@ impl Route<'_> {
         match heads {
             Ok((head, end, progress)) => {
                 trace.first_byte = Some(Instant::now());
-                Ok(Answer { head, end, upstream, place, progress })
+                Ok(Answer { head, end, upstream, place, permit, progress })
             }
             Err(Attempt::Broken { broken, .. }) => {
                 Err(Attempt::Broken { broken, sent, heard: upstream.has_begun() })
@@ -172,6 +177,8 @@ impl Route<'_> {
 enum Attempt {
     /// All endpoints have been tried; why not the last of them.
     NoEndpoint(Unreachable),
+    /// The group has as many requests as it may have. Another one is no way round: it has its own to do.
+    GroupFull,
     NotConnected(Unreachable),
     Broken {
         broken: Broken,
@@ -189,7 +196,7 @@ impl Attempt {
             Self::NotConnected(_) => Some(Unanswered::NoConnection),
             Self::Broken { broken: Broken::Cell(_), sent: false, .. } => Some(Unanswered::Unsent),
             Self::Broken { broken: Broken::Cell(error), sent: true, .. } => Some(lost(error)),
-            Self::NoEndpoint(_) | Self::Broken { .. } => None,
+            Self::NoEndpoint(_) | Self::GroupFull | Self::Broken { .. } => None,
         }
     }
 
@@ -202,6 +209,7 @@ impl Attempt {
     fn blame(self, outcome: Outcome) -> Failed {
         let refusal = match self {
             Self::NoEndpoint(why) | Self::NotConnected(why) => Refusal::CellUnreachable(why),
+            Self::GroupFull => Refusal::Shed(Shed::GroupFull),
             Self::Broken { broken, heard, .. } => match broken {
                 Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
                 Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),

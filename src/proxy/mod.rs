@@ -1,10 +1,12 @@
 //! The shell around the engine: takes a connection, reads requests, asks `policy`, forwards, answers,
 //! and tells `telemetry` how it ended. It has no opinions of its own.
 
+mod admission;
 mod cause;
 mod compact;
 pub mod connect;
 mod connect_h2;
+mod counted;
 pub mod downstream;
 mod exchange;
 pub mod forward;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::pump::Limits;
 use super::request::Request;
 use super::service::{Service, unix_now};
-use crate::policy::endpoint_class::ClientTimes;
+use crate::policy::endpoint_class::{ClassOf, ClientTimes};
 use crate::policy::facts::{Upgrade, WireVersion};
 use crate::policy::forwarding::Edits;
 use crate::policy::seal;
@@ -45,6 +45,7 @@ impl Service {
         snapshot: &Snapshot,
         request: &'a Request,
         cell: &Cell,
+        class: ClassOf<'_>,
         head: &RequestHeader,
         begun: Instant,
     ) -> Outgoing<'a> {
@@ -57,7 +58,7 @@ impl Service {
         let method = if translated { Method::GET } else { head.method.clone() };
         let client = self.limits();
         let client = ClientTimes { body: client.body_timeout, stall: client.idle_timeout };
-        let times = snapshot.endpoint_classes.times(&request.target, &cell.timeouts, client);
+        let times = class.times(&cell.timeouts, client);
         Outgoing {
             upgrade: request.upgrade,
             grpc: request.grpc,

@@ -175,6 +175,14 @@ impl Pool {
         drop(closed);
     }
 
+    /// Closes the oldest idle HTTP/1 connection of an endpoint, where it has one. (One of HTTP/2 would go when its task
+    /// ends, which is too late for whoever needs its place now.)
+    pub fn close_oldest(&self, key: &EndpointKey) -> bool {
+        let oldest = lock(&self.endpoints).get_mut(key).and_then(|endpoint| endpoint.h1.pop_front());
+        // Closing is a system call, so it is done outside of the lock.
+        oldest.is_some()
+    }
+
     /// How many idle HTTP/1 connections an endpoint has.
     pub fn idle(&self, key: &EndpointKey) -> usize {
         lock(&self.endpoints).get(key).map_or(0, |endpoint| endpoint.h1.len())

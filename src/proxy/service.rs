@@ -16,6 +16,7 @@ use super::{h1, h2, moving, warm};
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::{Phase, Shutdown};
 use crate::live::{Live, Pinned};
+use crate::policy::admit::Bound;
 use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
@@ -47,6 +48,8 @@ pub struct ClientLimits {
     pub streams_per_connection: u32,
     /// What else HTTP/2 clients are allowed.
     pub http2: ClientHttp2,
+    /// Requests in flight at once, over all connections.
+    pub requests: u32,
 }
 
 /// The data plane.
@@ -61,6 +64,8 @@ pub struct Service {
     shutdown: Shutdown,
     /// How many requests of all cells may be sent again.
     pub(super) retries: RetryBudget,
+    /// Requests in flight at all cells.
+    pub(super) requests: Bound,
     /// Numbers requests, to spread them over endpoints.
     tickets: AtomicU64,
     /// What is left of the memory for windows.
@@ -81,7 +86,7 @@ impl Service {
     ) -> Self {
         let window_memory = AtomicU64::new(limits.http2.window_memory);
         let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
-        let pieces = Pieces::default();
+        let (pieces, requests) = (Pieces::default(), Bound::new(limits.requests));
         Self {
             live,
             connector,
@@ -90,6 +95,7 @@ impl Service {
             limits,
             shutdown,
             retries,
+            requests,
             tickets,
             window_memory,
             pieces,

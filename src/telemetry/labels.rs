@@ -7,6 +7,7 @@ use crate::policy::cell_failure::{BrokenAnswer, Silence, Unreachable};
 use crate::policy::decide::{Source, Why};
 use crate::policy::facts::WireVersion;
 use crate::policy::hosts::Role;
+use crate::policy::protection::shed::Shed;
 use crate::policy::refusal::{BadRequest, Refusal};
 use crate::policy::validity::Kind;
 
@@ -110,6 +111,8 @@ label_enum! {
         Tls => "tls",
         /// The endpoint's name has never been resolved.
         Unresolved => "unresolved",
+        /// The group has as many connections as it may have.
+        TooMany => "too_many",
     }
 }
 
@@ -195,7 +198,7 @@ pub(super) const SOURCES: [Source; 8] = [
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-pub(super) const REFUSALS: [Refusal; 32] = [
+pub(super) const REFUSALS: [Refusal; 32 + Shed::ALL.len()] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -229,6 +232,15 @@ pub(super) const REFUSALS: [Refusal; 32] = [
     Refusal::BadRequest(BadRequest::Stream),
     Refusal::AccountMoving,
     Refusal::CutByMove,
+    Refusal::Shed(Shed::ProcessFull),
+    Refusal::Shed(Shed::GroupFull),
+    Refusal::Shed(Shed::LowPriority),
+    Refusal::Shed(Shed::QueueFull),
+    Refusal::Shed(Shed::WaitedTooLong),
+    Refusal::Shed(Shed::Recovering),
+    Refusal::Shed(Shed::NoHeadroom),
+    Refusal::Shed(Shed::CellDown),
+    Refusal::Shed(Shed::Operator),
 ];
 
 /// Position in [`REFUSALS`]. Written out, so that a new refusal does not compile without its series.
@@ -251,6 +263,8 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::CellFull => 14,
         Refusal::AccountMoving => 30,
         Refusal::CutByMove => 31,
+        // In the order of their declaration, which is the one above.
+        Refusal::Shed(why) => 32 + why as usize,
         Refusal::Drain => 15,
         Refusal::Loop => 16,
         Refusal::Internal => 17,

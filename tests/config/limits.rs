@@ -31,6 +31,7 @@ fn limits_are_on_without_any_configuration() {
     let Limits {
         connections,
         connections_per_address,
+        requests,
         shared_addresses,
         handshakes,
         handshake_timeout,
@@ -48,6 +49,7 @@ fn limits_are_on_without_any_configuration() {
     } = boot.limits;
     assert!(connections.get() <= 65_536 / 2, "two descriptors each below the usual hard limit");
     assert!(connections_per_address.get() <= connections.get() / 10, "ten sources to shut others out");
+    assert!(requests.get() * 2 * 64 <= 4 * 1024 * 1024, "4 GiB of 64 KiB in both directions");
     assert!(shared_addresses.is_empty());
     // One address must not be able to hold all of them.
     assert!(handshakes > connections_per_address && handshakes < connections);
@@ -70,7 +72,7 @@ fn limits_are_on_without_any_configuration() {
         assert_eq!((tunnel_idle, keep_alive), (seconds(3_600), seconds(50)));
         assert_eq!(cell.max_in_flight, 1_000);
         let client = ClientTimes { body: body_timeout, stall: idle_timeout };
-        let times = snapshot.endpoint_classes.times("/any/path", &cell.timeouts, client);
+        let times = snapshot.endpoint_classes.of("/any/path").times(&cell.timeouts, client);
         assert_eq!(times.request, Some(seconds(3_600)));
         assert_eq!((times.client_body, times.client_stall), (body_timeout, idle_timeout));
     }
@@ -82,7 +84,7 @@ fn the_example_lets_editors_and_streams_live_for_hours() {
     let snapshot = compile(config, None);
     let client = ClientTimes { body: seconds(60), stall: seconds(300) };
     let of = |target: &str| {
-        let times = snapshot.endpoint_classes.times(target, &snapshot.cells[0].timeouts, client);
+        let times = snapshot.endpoint_classes.of(target).times(&snapshot.cells[0].timeouts, client);
         (times.request, times.response_head)
     };
     assert_eq!(of("/api/v2/accounts/12345/jobs/"), (Some(seconds(900)), seconds(60)));

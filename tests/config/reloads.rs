@@ -214,6 +214,7 @@ fn changes_that_need_a_restart_are_named_by_field() {
     added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
     for (key, value) in [
         ("connections_per_address", "7"),
+        ("requests", "7"),
         ("shared_addresses", "[10.0.0.0/8]"),
         ("handshakes", "7"),
         ("handshake_timeout", "7s"),

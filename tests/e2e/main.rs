@@ -20,6 +20,7 @@ mod running;
 
 mod answers;
 mod audit_trail;
+mod bulkheads;
 mod client_certificates;
 mod clients;
 mod cold_replica;

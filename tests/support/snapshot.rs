@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use cellgate::policy::accounts::{AccountTable, AccountTableBuilder, NewAccount, ScheduleIndex};
+use cellgate::policy::admit::Bound;
 use cellgate::policy::certificates::CertificateTable;
 use cellgate::policy::client::{ClientFamily, ClientMatch};
 use cellgate::policy::client_certificate::ClientPolicy;
@@ -119,6 +120,7 @@ impl SnapshotBuilder {
         let endpoint = Endpoint {
             address: EndpointAddress::Socket(address),
             key: EndpointKey(format!("{name} {address}").into()),
+            connections: Bound::new(1000),
         };
         let timeouts = CellTimeouts {
             tunnel_idle: Duration::from_secs(3600),
@@ -135,9 +137,11 @@ impl SnapshotBuilder {
                 zone: label("a"),
                 priority: 0,
                 capacity_rps: None,
+                requests: Bound::new(1000),
                 endpoints: vec![endpoint],
             }],
             max_in_flight: 1000,
+            share_percent: 100,
             timeouts,
             http2: CellHttp2 {
                 streams_per_connection: 100,

@@ -26,6 +26,9 @@ pub const CONNECTIONS: u32 = 20_000;
 /// A tenth of all: ten sources must work together to shut others out. More than any office behind one address
 /// needs; balancers that hide their clients are named in `shared_addresses`.
 pub const CONNECTIONS_PER_ADDRESS: u32 = 2_000;
+/// As many as connections: of HTTP/1 no connection has more than one. Of HTTP/2 one connection could have a hundred, and
+/// each may hold 64 KiB in both directions: 2.6 GB at most.
+pub const REQUESTS: u32 = 20_000;
 /// Twice what one address may have, so that no single one can hold all of them. At 2,000 full handshakes a second
 /// on two cores, what is in progress beyond this could not be done before its deadline anyway.
 pub const HANDSHAKES: u32 = 4_000;

@@ -92,6 +92,8 @@ mapping! {
         connections: u64 = default::CONNECTIONS;
         /// Most client connections from one address (of IPv6: from one /64): the one in the PROXY header, where there is one.
         connections_per_address: u64 = default::CONNECTIONS_PER_ADDRESS;
+        /// Most requests in flight at once, over all cells; more are answered with 503. Each cell has a share of them.
+        requests: u64 = default::REQUESTS;
         /// Networks of balancers without PROXY protocol and of gateways, for whom `connections_per_address` does not count.
         shared_addresses: Vec<Field<String>> = NONE;
         /// Most PROXY headers and TLS handshakes in progress at once, over all listeners; more connections are closed.

@@ -8,6 +8,7 @@ use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
 use super::{Change, Field, Keys, Moves, NONE, Outline, REQUIRED, Shape, Tree, mapping};
 use crate::policy::endpoint_class::REQUEST_TIMEOUT;
+use crate::policy::protection::priority::Priority;
 use crate::policy::snapshot::RequestLimits;
 
 mapping! {
@@ -148,6 +149,8 @@ mapping! {
         tls: CellTls = NONE;
         /// Most requests in flight; more are answered with 503.
         max_in_flight: u64 = cell::MAX_IN_FLIGHT;
+        /// Most of the process's `limits.requests` that it may hold, in percent, whatever `max_in_flight` says.
+        share_percent: u64 = format!("{}, or what there is for each of fewer than four cells", cell::SHARE_PERCENT);
         /// How long its connections may take.
         timeouts: CellTimeouts = NONE;
         /// How its HTTP/2 connections are used; new values hold for new connections.
@@ -184,6 +187,10 @@ mapping! {
         priority: u64 = cell::PRIORITY;
         /// Declared capacity in requests per second, where known.
         capacity_rps: u64 = NONE;
+        /// Most requests in flight at the group.
+        max_in_flight: u64 = "max_in_flight of the cell";
+        /// Most open connections to the group, idle ones included.
+        max_connections: u64 = "max_in_flight of the group";
         /// `127.0.0.1:7101`, `"[::1]:7101"` or `name:port`; names are resolved again and again.
         endpoints: Vec<Field<String>> = REQUIRED;
     }
@@ -365,7 +372,7 @@ mapping! {
 }
 
 mapping! {
-    /// Requests that may take equally long. What no class names has the defaults below and the times of its cell.
+    /// Requests that may take equally long and matter as much. What no class names has the defaults below and the times of its cell.
     EndpointClass {
         /// Unique label, such as `interactive`, `long-poll` or `stream`.
         name: String = REQUIRED;
@@ -379,5 +386,11 @@ mapping! {
         /// Silence of either side in the middle of an exchange, in place of the cell's `idle` and of `limits.body_timeout`; a client
         /// that does not read is never given more than `limits.idle_timeout`.
         idle: String = NONE;
+        /// What is refused last when a cell has more to do than it can: `critical` (heartbeats, run control, callbacks), `interactive`,
+        /// `api` or `bulk`.
+        priority: String = Priority::default().as_str();
+        /// Long polls and streams, of which many are open without the cell having much to do: they count for `max_in_flight` only. A
+        /// WebSocket always is.
+        long_lived: bool = false;
     }
 }
