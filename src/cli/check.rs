@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{ConfigFolder, OK, Output, USAGE, complain, now, print_line, print_problems};
 use crate::audit::learned_use::{self, LearnedUse};
+use crate::config::protection;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 use crate::{config, load, reload};
@@ -17,7 +18,7 @@ const LOOK_BACK_SECS: i64 = 7 * 86_400;
 
 /// Read the configuration and report every problem in it.
 ///
-/// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems.
+/// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems (or overdue warnings with --strict).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -26,6 +27,9 @@ pub struct Args {
     /// the books in this state folder
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Fail also where a protection is in observe for longer than it was meant to be
+    #[arg(long)]
+    strict: bool,
     /// How to report
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -36,12 +40,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let problems = match config::parse_all(&sources, now()) {
         Ok((boot, config)) => {
             let snapshot = config::compile(config, None);
-            let remarks = boot.guards.remarks(&snapshot);
+            let mut remarks = boot.guards.remarks(&snapshot);
+            let standing = protection::remarks(&snapshot.protection, snapshot.cells.iter(), now());
+            let overdue = standing.iter().filter(|remark| remark.is_overdue).count();
+            remarks.extend(standing.into_iter().map(|remark| remark.what));
             if args.output == Output::Text {
                 remarks.iter().for_each(|remark| complain(&format!("warning: {remark}")));
             }
             let cold = args.state_dir.as_deref().map(|folder| Cold::read(folder, &snapshot)).transpose()?;
             print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks, cold.as_ref()))?;
+            if args.strict && overdue > 0 {
+                complain(&format!(
+                    "--strict: {overdue} of the warnings are overdue: enforce, or say until when"
+                ));
+                return Ok(USAGE.into());
+            }
             return Ok(OK.into());
         }
         Err(problems) => problems,

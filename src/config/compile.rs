@@ -32,6 +32,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         hosts: HostTable::new(hosts, surfaces),
         surfaces: config.surfaces,
         cells,
+        protection: config.protection,
         accounts: config.accounts,
         environments: config.environments,
         moves: config.moves,

@@ -19,6 +19,7 @@ use crate::policy::http2::CellHttp2;
 use crate::policy::ids::{AccountId, EntityId};
 use crate::policy::keyed::KeyTable;
 use crate::policy::moves::MoveTable;
+use crate::policy::protection::CellProtection;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
@@ -127,6 +128,7 @@ struct CellView<'a> {
     max_in_flight: u32,
     share_percent: u8,
     bounds: Vec<(u32, Option<u32>)>,
+    protection: &'a CellProtection,
     timeouts: CellTimeouts,
     http2: CellHttp2,
     protocol: CellProtocol,
@@ -321,6 +323,7 @@ impl<'a> From<&'a Cell> for CellView<'a> {
             max_in_flight: cell.max_in_flight,
             share_percent: cell.share_percent,
             bounds: cell.groups.iter().map(bounds).collect(),
+            protection: &cell.protection,
             timeouts: cell.timeouts,
             http2: cell.http2,
             protocol: cell.protocol,

@@ -30,6 +30,7 @@ mod networks;
 mod ocsp;
 pub mod plan;
 pub mod problem;
+pub mod protection;
 mod raw;
 pub mod reference;
 mod revocation;

@@ -22,7 +22,7 @@ use super::slot::{At, Slot};
 use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
-use super::{clients, document, settings, tree, typed};
+use super::{clients, document, protection, settings, tree, typed};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client::ClientFamily;
@@ -32,6 +32,7 @@ use crate::policy::hosts::Labels;
 use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
 use crate::policy::moves::Moves;
+use crate::policy::protection::Protection;
 use crate::policy::snapshot::{Cell, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
@@ -65,6 +66,8 @@ pub struct Config {
     pub clients: Vec<ClientFamily>,
     /// What a request head may be.
     pub limits: RequestLimits,
+    /// What keeps cells standing.
+    pub protection: Protection,
     /// How long requests may take, by path.
     pub endpoint_classes: EndpointClasses,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -163,6 +166,7 @@ pub(super) fn read(
         schedules,
         identify,
         clients,
+        protection: protection::read(raw.protection(at)),
         limits: limits(raw.limits(at)),
         client_tls: tickets::read(raw.tls(at), sources),
         endpoint_classes: endpoint_classes::read(raw.endpoint_classes(at)),

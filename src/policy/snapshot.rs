@@ -22,6 +22,7 @@ use super::http2::CellHttp2;
 use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::keyed::KeyTable;
 use super::moves::Moves;
+use super::protection::{CellProtection, Protection};
 use super::routing_cookie::RoutingCookie;
 use super::tickets::TicketRules;
 
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub hosts: HostTable,
     /// Every cell; [`CellIndex`] counts in it.
     pub cells: Vec<Cell>,
+    /// What keeps them standing, as far as it is one for all.
+    pub protection: Protection,
     /// Who lives where.
     pub accounts: AccountTable,
     /// Environment id to account, for headers that name an environment.
@@ -97,6 +100,8 @@ pub struct Cell {
     pub max_in_flight: u32,
     /// Most of the process's permits that it may hold, in percent.
     pub share_percent: u8,
+    /// What keeps it standing.
+    pub protection: CellProtection,
     /// How long its connections may take.
     pub timeouts: CellTimeouts,
     /// How its HTTP/2 connections are used.

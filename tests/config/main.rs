@@ -22,6 +22,7 @@ mod moving;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
 mod plans;
+mod protection;
 mod reference;
 mod reloads;
 mod rollback;

@@ -95,6 +95,7 @@ impl SnapshotBuilder {
             surfaces: SURFACES.map(|name| Surface { name: label(name), errors: ErrorShape::Status }).to_vec(),
             hosts: HostTable::default(),
             cells: Vec::new(),
+            protection: Default::default(),
             accounts: AccountTable::default(),
             environments: KeyTable::default(),
             moves: cellgate::policy::moves::Moves::default(),
@@ -142,6 +143,7 @@ impl SnapshotBuilder {
             }],
             max_in_flight: 1000,
             share_percent: 100,
+            protection: Default::default(),
             timeouts,
             http2: CellHttp2 {
                 streams_per_connection: 100,

@@ -6,7 +6,9 @@ use super::super::identify::default as identify;
 use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
-use super::{Change, Field, Keys, Moves, NONE, Outline, REQUIRED, Shape, Tree, mapping};
+use super::{
+    CellModes, Change, Field, Keys, Moves, NONE, Outline, Protection, REQUIRED, Shape, Tree, mapping,
+};
 use crate::policy::endpoint_class::REQUEST_TIMEOUT;
 use crate::policy::protection::priority::Priority;
 use crate::policy::snapshot::RequestLimits;
@@ -26,6 +28,8 @@ mapping! {
         schedules: Vec<Field<Schedule>> = NONE;
         /// The deployments that hold accounts.
         cells: Vec<Field<Cell>> = REQUIRED;
+        /// What keeps cells standing.
+        protection: Protection = NONE;
         /// How a request names its account.
         identify: Identify = NONE;
         /// The account table.
@@ -151,6 +155,8 @@ mapping! {
         max_in_flight: u64 = cell::MAX_IN_FLIGHT;
         /// Most of the process's `limits.requests` that it may hold, in percent, whatever `max_in_flight` says.
         share_percent: u64 = format!("{}, or what there is for each of fewer than four cells", cell::SHARE_PERCENT);
+        /// What the parts that keep it standing do to its requests.
+        modes: CellModes = NONE;
         /// How long its connections may take.
         timeouts: CellTimeouts = NONE;
         /// How its HTTP/2 connections are used; new values hold for new connections.

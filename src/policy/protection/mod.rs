@@ -5,5 +5,38 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod bulkhead;
+pub mod modes;
+pub mod policies;
 pub mod priority;
 pub mod shed;
+
+use std::num::NonZeroU32;
+
+use super::guard::Mode;
+use modes::Modes;
+
+/// What is one for all cells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Protection {
+    /// Replicas that share declared capacities.
+    pub replicas: NonZeroU32,
+    /// Whether it is told a sick cell from a sick network.
+    pub verdict: Mode,
+    /// Until when that may be observe, in seconds since the Unix epoch.
+    pub observe_until: Option<i64>,
+}
+
+/// What a cell says of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CellProtection {
+    /// What each part does.
+    pub modes: Modes,
+    /// Until when any of them may be observe, in seconds since the Unix epoch.
+    pub observe_until: Option<i64>,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self { replicas: NonZeroU32::MIN, verdict: Mode::Enforce, observe_until: None }
+    }
+}
