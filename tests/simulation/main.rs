@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod ask;
+mod health;
 mod hostile;
 mod lessons;
 mod moves;

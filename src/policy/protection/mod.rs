@@ -5,6 +5,8 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod bulkhead;
+pub mod health;
+pub mod histogram;
 pub mod modes;
 pub mod policies;
 pub mod priority;
