@@ -5,3 +5,4 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod priority;
+pub mod verdict;

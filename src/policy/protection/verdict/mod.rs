@@ -1,0 +1,3 @@
+//! Sick cell or sick network?
+
+pub mod signals;
