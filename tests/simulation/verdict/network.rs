@@ -40,7 +40,7 @@ const CHECK_EVERY: f64 = 5.0;
 const ANSWER_SPREAD: f64 = 0.7;
 
 /// What a fleet is, and how restless.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
     /// Endpoints of each cell in each zone.
     pub endpoints: usize,
@@ -82,6 +82,8 @@ pub struct Endpoint {
     restarting: u64,
     /// How much slower it is after a restart; goes to 0.
     cold: f64,
+    /// When it was last down for a restart.
+    down: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +143,7 @@ impl Network {
                         pending: 0,
                         restarting: 0,
                         cold: 0.0,
+                        down: None,
                     });
                 }
             }
@@ -173,6 +176,17 @@ impl Network {
         let late = if self.rng.f64() < 1e-3 { late + 0.05 * self.rng.f64() } else { late };
         let cpu = Some(if stall.workers > 0.0 { 0.97 } else { 0.3 });
         (signals, ProcessSignals { late: seconds(late), cpu })
+    }
+
+    /// What comes is drawn anew, from what has been.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng.seed(seed);
+    }
+
+    /// Whether a deployment has restarted this endpoint so lately: then it has been down, and may be called so.
+    pub fn was_down(&self, place: &Place, within: u64) -> bool {
+        let down = |endpoint: &Endpoint| endpoint.down.is_some_and(|down| self.second - down <= within);
+        self.endpoints.iter().any(|endpoint| endpoint.place == *place && down(endpoint))
     }
 
     /// How busy the day is now, around 1.
@@ -215,7 +229,11 @@ impl Network {
         let cell = &cells[endpoint.cell];
         endpoint.way.step(rng);
         endpoint.app.step(rng);
-        let refusing = endpoint.restart() || weather.refuses;
+        let restarts = endpoint.restart();
+        if restarts {
+            endpoint.down = Some(second);
+        }
+        let refusing = restarts || weather.refuses;
         let noise = endpoint.way.value + zones[endpoint.zone].value + out.value;
         let blipped = second < blip.2 && (blip.0 == ZONES || blip.0 == endpoint.zone);
         let mut round_trip = endpoint.round_trip * noise.exp() + if blipped { blip.1 } else { 0.0 };
@@ -339,10 +357,13 @@ impl Endpoint {
         let collects = rng.f64() < 1.0 / 1_200.0;
         let pause = weather.pause.max(if collects { 0.2 + 1.3 * rng.f64() } else { 0.0 });
         let takes = asked.answer + asked.round_trip + pause;
-        // Of those that wait, so many get their answer within a second.
-        let share = 1.0 - (-1.0 / takes).exp();
-        let answers = binomial(rng, self.pending, share);
-        self.pending -= answers;
+        // Of those that waited, so many still do; of those that came within the second, so many (M/M/∞, which has
+        // Little's law).
+        let still = (-1.0 / takes).exp();
+        let waited = self.pending.saturating_sub(asked.started);
+        let left = binomial(rng, waited, still) + binomial(rng, self.pending - waited, takes * (1.0 - still));
+        let answers = self.pending - left;
+        self.pending = left;
         signals.answers = answers;
         signals.ended = answers;
         let failed = binomial(rng, answers, asked.failing);
@@ -395,7 +416,8 @@ impl Endpoint {
         let sockets = if gone { 0 } else { signals.started.min(4).max(asked.checks) };
         // Of what we send a third carries data, and is sent again when it or its answer is lost.
         let sent = 3 * (signals.started + signals.answers) + 4 * signals.connects;
-        let lost = if gone { 1.0 } else { (2.0 * weather.loss).min(0.9) };
+        // A refusal is an answer: nothing is sent again.
+        let lost = if gone && !asked.refusing { 1.0 } else { (2.0 * weather.loss).min(0.9) };
         let mut again = binomial(rng, sent, lost / 3.0 + 5e-4);
         if rng.f64() < 1e-3 && sent > 0 {
             again += rng.u32(1..=4);
