@@ -444,5 +444,14 @@ mod tests {
         };
         assert_eq!(some(3), [zone(1)]);
         assert_eq!(some(0), []);
+        // Others that lean are not well: this is certain in one zone first, and is everywhere.
+        let begins = found(everywhere, |(_, in_zone, number), row| {
+            row.round_trip = match (in_zone, number) {
+                (1, _) => State::Bad,
+                (_, 0) => State::Leaning,
+                _ => State::Fine,
+            };
+        });
+        assert_eq!(begins, [Verdict::Ambiguous(Doubt::Widespread)]);
     }
 }
