@@ -368,6 +368,11 @@ mod tests {
         let mut fleet = Fleet::default();
         assert_eq!(fleet.run(300, peace).run_late(2, late, slow).said(), [], "twice is no verdict");
         assert_eq!(fleet.run_late(1, late, slow).said(), [Verdict::Proxy]);
+        // While that stands, what only our clock says is nobody's fault either.
+        let zone_late = |_: usize, zone: usize, signals: &mut Signals| {
+            signals.connect_time = Some(Duration::from_millis(if zone == 1 { 400 } else { 2 }));
+        };
+        assert_eq!(fleet.run(50, zone_late).said(), [Verdict::Proxy]);
         assert_eq!(fleet.run(120, peace).said(), []);
         // A busy machine is no sick proxy, and what is late by it is nobody's fault.
         assert_eq!(fleet.run_late(120, Duration::from_millis(50), slow).said(), []);
