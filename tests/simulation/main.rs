@@ -13,6 +13,7 @@ mod lessons;
 mod moves;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
+mod verdict;
 mod world;
 
 use std::collections::BTreeMap;

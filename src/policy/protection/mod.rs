@@ -11,6 +11,7 @@ pub mod modes;
 pub mod policies;
 pub mod priority;
 pub mod shed;
+pub mod verdict;
 
 use std::num::NonZeroU32;
 
