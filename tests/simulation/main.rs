@@ -10,6 +10,7 @@ mod ask;
 mod hostile;
 mod lessons;
 mod moves;
+mod overload;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 mod world;

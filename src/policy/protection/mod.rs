@@ -4,4 +4,11 @@
 //! State machines and counters with `now` passed in; requests count, one task judges (docs/decisions/0016-standing.md).
 //! Nothing here is async, and nothing reads a clock.
 
+pub mod concurrency;
+pub mod fullness;
+pub mod gate;
+pub mod observed;
 pub mod priority;
+pub mod queue;
+pub mod retry_after;
+pub mod shares;
