@@ -11,6 +11,7 @@ mod health;
 mod hostile;
 mod lessons;
 mod moves;
+mod overload;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 mod verdict;

@@ -5,11 +5,18 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod bulkhead;
+pub mod concurrency;
+pub mod fullness;
+pub mod gate;
 pub mod health;
 pub mod histogram;
 pub mod modes;
+pub mod observed;
 pub mod policies;
 pub mod priority;
+pub mod queue;
+pub mod retry_after;
+pub mod shares;
 pub mod shed;
 pub mod verdict;
 
