@@ -41,6 +41,8 @@ pub mod audit;
 pub mod explain;
 pub mod replay;
 
+pub mod drill;
+
 pub mod app;
 pub mod cli;
 

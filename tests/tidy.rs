@@ -83,6 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audit", &["policy", "telemetry"]),
     ("explain", &["policy"]),
     ("replay", &["policy", "explain"]),
+    ("drill", &["policy", "config"]),
     // The root lists the modules.
     ("lib", &[]),
 ];
