@@ -5,5 +5,6 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod cut;
+pub mod failover;
 pub mod pace;
 pub mod priority;
