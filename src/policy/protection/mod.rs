@@ -8,3 +8,4 @@ pub mod cut;
 pub mod failover;
 pub mod pace;
 pub mod priority;
+pub mod ramp;
