@@ -7,9 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod ask;
+mod clients;
+mod failover;
 mod hostile;
 mod lessons;
 mod moves;
+mod recovery;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 mod world;
