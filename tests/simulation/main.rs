@@ -7,11 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod ask;
+mod clients;
+mod failover;
 mod health;
 mod hostile;
 mod lessons;
 mod moves;
 mod overload;
+mod recovery;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 mod verdict;

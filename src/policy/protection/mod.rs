@@ -6,15 +6,19 @@
 
 pub mod bulkhead;
 pub mod concurrency;
+pub mod cut;
+pub mod failover;
 pub mod fullness;
 pub mod gate;
 pub mod health;
 pub mod histogram;
 pub mod modes;
 pub mod observed;
+pub mod pace;
 pub mod policies;
 pub mod priority;
 pub mod queue;
+pub mod ramp;
 pub mod retry_after;
 pub mod shares;
 pub mod shed;

@@ -1,0 +1,122 @@
+//! What requests read of a failover: which group is an account's own, who of it is moved, where to, and how
+//! much of that may go. Plain numbers in atomics; a request that sees half of an update goes to a group that
+//! would have been right before.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::super::moment::Moment;
+use super::super::cut::Cut;
+use super::super::pace::Pace;
+use super::super::priority::Priority;
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// To the group that its account belongs to in normal times, by position.
+    Own(usize),
+    /// To another, because its own is lost or on its way back.
+    Moved(usize),
+    /// There is no room for it.
+    Shed,
+}
+
+/// One for each cell; made anew when its groups change.
+#[derive(Debug)]
+pub struct Published {
+    pub(super) lanes: Box<[Lane]>,
+    /// Requests that asked, by class.
+    pub(super) offered: [AtomicU64; 4],
+}
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// Accounts below it, of 2^32, and not below that of the lane before, have their own group here.
+    pub(super) home_end: AtomicU64,
+    /// Of those, so many of 2^32 stay here.
+    pub(super) kept: AtomicU64,
+    /// What may come of its own, while it is on its way back.
+    pub(super) own: Pace,
+    /// Of the moved, those that come here or to a lane before, as a [`Cut`].
+    pub(super) cut: AtomicU64,
+    /// What may come of the moved.
+    pub(super) moved: Pace,
+    /// What may come of both. The own takes of it without being asked.
+    pub(super) total: Pace,
+    /// Requests that went here from its own.
+    pub(super) own_count: AtomicU64,
+    /// Requests that would have come here moved, let through or not.
+    pub(super) asked_count: AtomicU64,
+    /// Those let through.
+    pub(super) moved_count: AtomicU64,
+}
+
+/// All of what is counted in parts of 2^32.
+pub(super) const WHOLE: u64 = 1 << 32;
+
+impl Published {
+    /// Everything goes to the first of so many groups until something is decided.
+    pub fn new(groups: usize) -> Self {
+        let lane = |_| Lane {
+            home_end: AtomicU64::new(WHOLE),
+            kept: AtomicU64::new(WHOLE),
+            own: Pace::unlimited(),
+            cut: AtomicU64::new(Cut::NONE.bits()),
+            moved: Pace::closed(),
+            total: Pace::unlimited(),
+            own_count: AtomicU64::new(0),
+            asked_count: AtomicU64::new(0),
+            moved_count: AtomicU64::new(0),
+        };
+        Self { lanes: (0..groups).map(lane).collect(), offered: [const { AtomicU64::new(0) }; 4] }
+    }
+}
+
+/// Where a request goes. `account` is a hash that is the same in all replicas; who has none is placed by
+/// `ticket`, which is drawn for the request.
+pub fn choose_group(
+    published: &Published,
+    ticket: u64,
+    account: Option<u64>,
+    priority: Priority,
+    now: Moment,
+) -> Chosen {
+    count(&published.offered[priority as usize]);
+    let key = account.unwrap_or(ticket);
+    let place = mixed(key, 1);
+    let below = |lane: &Lane| u64::from(place) < lane.home_end.load(Ordering::Relaxed);
+    let Some(home) = published.lanes.iter().position(below) else { return Chosen::Shed };
+    let lane = &published.lanes[home];
+    let stays = u64::from(mixed(key, 2)) < lane.kept.load(Ordering::Relaxed);
+    if stays && lane.own.try_take(now, priority) {
+        lane.total.charge(now);
+        count(&lane.own_count);
+        return Chosen::Own(home);
+    }
+    moved(published, mixed(key, 3), priority, now)
+}
+
+fn moved(published: &Published, rank: u32, priority: Priority, now: Moment) -> Chosen {
+    let holds = |lane: &Lane| Cut::from_bits(lane.cut.load(Ordering::Relaxed)).holds(priority, rank);
+    let Some(index) = published.lanes.iter().position(holds) else { return Chosen::Shed };
+    let lane = &published.lanes[index];
+    count(&lane.asked_count);
+    if !lane.moved.try_take(now, priority) || !lane.total.try_take(now, priority) {
+        return Chosen::Shed;
+    }
+    count(&lane.moved_count);
+    Chosen::Moved(index)
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One of several numbers of a key that say nothing of each other (the finalizer of `SplitMix64`, Steele and
+/// others 2014).
+fn mixed(key: u64, which: u64) -> u32 {
+    let mut bits = key.wrapping_add(which.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ (bits >> 31)) >> 32) as u32
+}
