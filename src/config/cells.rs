@@ -168,7 +168,12 @@ fn groups(
                     "each endpoint once in a cell",
                 );
             }
-            endpoints.push(Endpoint { address, key: key(&text), connections: connections.clone() });
+            endpoints.push(Endpoint {
+                address,
+                key: key(&text),
+                connections: connections.clone(),
+                load: Arc::default(),
+            });
         }
         let requests = Bound::new(most);
         groups.push(Group { zone, priority, capacity_rps, requests, endpoints });

@@ -79,6 +79,10 @@ fn carry_over_group(group: &mut Group, before: &Group) {
     };
     for endpoint in &mut group.endpoints {
         endpoint.connections.permits = Arc::clone(connections);
+        // What is known of an address whose trust has changed is known of somebody else.
+        if let Some(before) = before.endpoints.iter().find(|before| before.key == endpoint.key) {
+            endpoint.load = Arc::clone(&before.load);
+        }
     }
 }
 

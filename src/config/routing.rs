@@ -130,9 +130,8 @@ pub(super) fn read(
     let (surface_names, schedule_names, cell_names) = (&surface_names, &schedule_names, &cell_names);
     let targets =
         Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };
-    let written_hosts = raw.hosts(at).some_items(hosts::MAX_HOSTS);
-    let count = written_hosts.len();
-    let hosts = hosts::hosts(written_hosts, &targets, sources, &tls);
+    let written = raw.hosts(at).some_items(hosts::MAX_HOSTS);
+    let (count, hosts) = (written.len(), hosts::hosts(written, &targets, sources, &tls));
     let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
     let cells = cells::read(cells, sources, &tls);
     let (mut identify, table) = identify::read(raw.identify(at), cell_names, sources);

@@ -22,6 +22,7 @@ use super::http2::CellHttp2;
 use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::keyed::KeyTable;
 use super::moves::Moves;
+use super::protection::endpoint_load::EndpointLoad;
 use super::protection::{CellProtection, Protection};
 use super::routing_cookie::RoutingCookie;
 use super::tickets::TicketRules;
@@ -143,6 +144,8 @@ pub struct Endpoint {
     pub key: EndpointKey,
     /// Open connections to its group, idle ones too; a live counter, which outlives reloads.
     pub connections: Bound,
+    /// What is known of it; live, and outlives reloads.
+    pub load: Arc<EndpointLoad>,
 }
 
 /// Where an endpoint is.

@@ -3,7 +3,6 @@
 //! TLS uses the cell's own client configuration, built once at compile: sessions resume, and no
 //! process-wide root store exists (pingora's connector rebuilds it per connection and shares roots).
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -11,10 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pingora::connectors::http::v2::ConnectionRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::cause;
+pub use super::connect_error::ConnectError;
 use super::connect_h2::{self, Cuts};
 use super::counted::CountedStream;
 use super::pool::Pool;
@@ -24,7 +26,6 @@ use super::wire::{Wire, WireHandle};
 use crate::policy::admit::Permit;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
-use crate::telemetry::labels::Connect;
 use crate::telemetry::metrics::Metrics;
 
 /// Makes and reuses connections to cells.
@@ -32,62 +33,6 @@ pub struct Connector {
     pool: Pool,
     resolver: Resolver,
     cuts: Arc<Cuts>,
-}
-
-/// Why there is no connection. Nothing of the request has been sent.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The name has no address, and never had one.
-    #[error("the name {name} does not resolve")]
-    Resolve {
-        /// The endpoint's name.
-        name: Box<str>,
-        #[source]
-        /// The resolver's reason.
-        source: io::Error,
-    },
-    /// TCP refused or unreachable.
-    #[error("cannot connect to {address}")]
-    Tcp {
-        /// The address tried last.
-        address: SocketAddr,
-        #[source]
-        /// The socket's reason.
-        source: io::Error,
-    },
-    /// TLS failed: wrong certificate, wrong roots, or no TLS at all.
-    #[error("TLS with {address} failed")]
-    Tls {
-        /// The address.
-        address: SocketAddr,
-        #[source]
-        /// rustls' reason.
-        source: io::Error,
-    },
-    /// The cell does not speak HTTP/2 there.
-    #[error("HTTP/2 with {address} failed: {reason}")]
-    Http2 {
-        /// The address.
-        address: SocketAddr,
-        /// The engine's reason.
-        reason: String,
-        /// The same in fewer words.
-        cause: Unreachable,
-    },
-    /// `timeouts.connect` is over before the name had an address.
-    #[error("the name {name} does not resolve within {limit:?}")]
-    ResolveTimeout {
-        /// The endpoint's name.
-        name: Box<str>,
-        /// The configured time.
-        limit: Duration,
-    },
-    /// The group has as many connections as it may have, and none of them is idle.
-    #[error("its group has {0} connections already, as many as max_connections allows")]
-    TooMany(u32),
-    /// `timeouts.connect` is over.
-    #[error("no connection within {0:?}")]
-    Timeout(Duration),
 }
 
 /// What an exchange needs of its connection.
@@ -112,30 +57,12 @@ pub struct Connected {
     pub address: Option<SocketAddr>,
 }
 
-impl ConnectError {
-    /// How it is counted.
-    pub const fn label(&self) -> Connect {
-        match self {
-            Self::Resolve { .. } | Self::ResolveTimeout { .. } => Connect::Unresolved,
-            Self::Tcp { .. } | Self::Http2 { .. } => Connect::Refused,
-            Self::TooMany(_) => Connect::TooMany,
-            Self::Tls { .. } => Connect::Tls,
-            Self::Timeout(_) => Connect::TimedOut,
-        }
-    }
-
-    /// What the client is told of it.
-    pub fn cause(&self) -> Unreachable {
-        match self {
-            Self::Resolve { .. } => Unreachable::Unresolved,
-            Self::ResolveTimeout { .. } => Unreachable::ResolveTimeout,
-            Self::Tcp { source, .. } => cause::of_tcp(source),
-            Self::Tls { source, .. } => cause::of_handshake(source),
-            Self::Http2 { cause, .. } => *cause,
-            Self::TooMany(_) => Unreachable::TooMany,
-            Self::Timeout(_) => Unreachable::Timeout,
-        }
-    }
+/// A new TCP connection.
+pub(super) struct Opened {
+    pub tcp: TcpStream,
+    pub address: SocketAddr,
+    /// From SYN to SYN-ACK.
+    pub took: Duration,
 }
 
 impl Connector {
@@ -200,12 +127,20 @@ impl Connector {
         resolving: &AtomicBool,
     ) -> Result<(Wire, SocketAddr), ConnectError> {
         let permit = self.room(cell, endpoint)?;
-        let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
-        let id = tcp.as_raw_fd();
+        let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
+        let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);
         let tcp = CountedStream::new(tcp, permit);
         let wire = match &cell.tls {
-            Some(tls) => Wire::queued(secure(tls, tcp, address, Alpn::Http1).await?, id),
-            None => Wire::queued(tcp, id),
+            Some(tls) => {
+                let begun = Instant::now();
+                let secured = secure(tls, tcp, address, Alpn::Http1).await?;
+                counters.connected(took, Some(begun.elapsed()));
+                Wire::queued(secured, id)
+            }
+            None => {
+                counters.connected(took, None);
+                Wire::queued(tcp, id)
+            }
         };
         Ok((wire, address))
     }
@@ -257,15 +192,20 @@ impl Connector {
         resolving: &AtomicBool,
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
         let permit = self.room(cell, endpoint)?;
-        let (tcp, address) = self.tcp(&endpoint.address, resolving).await?;
-        let id = tcp.as_raw_fd();
+        let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
+        let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);
         let tcp = CountedStream::new(tcp, permit);
         let opened = match &cell.tls {
             Some(tls) => {
-                let stream = secure(tls, tcp, address, Alpn::Http2).await?;
-                connect_h2::open(stream, id, cell, &self.cuts).await
+                let begun = Instant::now();
+                let secured = secure(tls, tcp, address, Alpn::Http2).await?;
+                counters.connected(took, Some(begun.elapsed()));
+                connect_h2::open(secured, id, cell, &self.cuts).await
             }
-            None => connect_h2::open(tcp, id, cell, &self.cuts).await,
+            None => {
+                counters.connected(took, None);
+                connect_h2::open(tcp, id, cell, &self.cuts).await
+            }
         };
         let (connection, handle) = opened.map_err(|error| no_http2(address, &into_engine(error)))?;
         if !connection.is_closed() && !connection.can_accept_streams(1) {
@@ -293,11 +233,11 @@ impl Connector {
 
     /// Tries each address in turn; the deadline around it bounds the whole. `resolving` is set while the
     /// address is not known.
-    async fn tcp(
+    pub(super) async fn tcp(
         &self,
         address: &EndpointAddress,
         resolving: &AtomicBool,
-    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    ) -> Result<Opened, ConnectError> {
         let addresses = match address {
             EndpointAddress::Socket(address) => vec![*address],
             EndpointAddress::Name(name, port) => {
@@ -309,11 +249,13 @@ impl Connector {
         };
         let mut last = None;
         for address in addresses {
+            let begun = Instant::now();
             match TcpStream::connect(address).await {
                 Ok(tcp) => {
+                    let took = begun.elapsed();
                     // A head and its body must not wait for each other's acknowledgement.
                     let _ = tcp.set_nodelay(true);
-                    return Ok((tcp, address));
+                    return Ok(Opened { tcp, address, took });
                 }
                 Err(source) => last = Some(ConnectError::Tcp { address, source }),
             }
@@ -349,17 +291,17 @@ fn into_engine(error: h2::Error) -> pingora::BError {
 }
 
 #[derive(Clone, Copy)]
-enum Alpn {
+pub(super) enum Alpn {
     Http1,
     Http2,
 }
 
-async fn secure(
+pub(super) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &CellTls,
-    tcp: CountedStream,
+    tcp: S,
     address: SocketAddr,
     alpn: Alpn,
-) -> Result<tokio_rustls::client::TlsStream<CountedStream>, ConnectError> {
+) -> Result<tokio_rustls::client::TlsStream<S>, ConnectError> {
     let config = match alpn {
         Alpn::Http1 => Arc::clone(&tls.http1),
         Alpn::Http2 => Arc::clone(&tls.http2),
@@ -385,6 +327,7 @@ mod tests {
     use super::*;
     use crate::policy::admit::Bound;
     use crate::policy::snapshot::EndpointKey;
+    use crate::telemetry::labels::Connect;
 
     /// Asks nobody.
     struct Silent;
@@ -401,7 +344,7 @@ mod tests {
         let snapshot = crate::test_snapshot::example().build();
         let (address, key) =
             (EndpointAddress::Name("cell-1.test".into(), 80), EndpointKey("cell-1.test".into()));
-        let endpoint = Endpoint { address, key, connections: Bound::new(1) };
+        let endpoint = Endpoint { address, key, connections: Bound::new(1), load: Arc::default() };
         let need = Need { h2: true, fresher_than: Duration::MAX, new: false };
         let room = size_of_val(&connector.connect(&snapshot.cells[0], &endpoint, need));
         assert!(room <= 1024, "{room} bytes in each request");
@@ -413,7 +356,7 @@ mod tests {
         let snapshot = crate::test_snapshot::example().build();
         let address = EndpointAddress::Name("cell-1.test".into(), 80);
         let key = EndpointKey("cell-1.test".into());
-        let endpoint = Endpoint { address, key, connections: Bound::new(2) };
+        let endpoint = Endpoint { address, key, connections: Bound::new(2), load: Arc::default() };
         for h2 in [false, true] {
             let need = Need { h2, fresher_than: Duration::MAX, new: false };
             let error = connector.connect(&snapshot.cells[0], &endpoint, need).await.err().unwrap();

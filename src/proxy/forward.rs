@@ -19,7 +19,9 @@ use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
 use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
+use crate::policy::protection::endpoint_load as health;
 use crate::policy::protection::shed::Shed;
+use crate::policy::protection::verdict::counters::Failure;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::retry::{self, Again, RetryBudget, Tried, Unanswered};
 use crate::policy::snapshot::{Cell, CellProtocol};
@@ -127,23 +129,27 @@ struct Route<'a> {
     new: bool,
 }
 
-impl Route<'_> {
+impl<'a> Route<'a> {
     async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
         let Self { cell, outgoing, .. } = *self;
-        let place = pick::pick(cell, outgoing.ticket, &self.passed_over)
-            .ok_or(Attempt::NoEndpoint(self.unreachable))?;
+        let (place, attempt) = self.enter()?;
         let permit = pick::group(cell, place).requests.try_take().ok_or(Attempt::GroupFull)?;
         trace.tried.connections += 1;
         let need =
             Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.method), new: self.new };
-        let endpoint = pick::endpoint(cell, place);
-        let connected = self.connector.connect(cell, endpoint, need).await.map_err(|error| {
-            tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
-            trace.connects.push(error.label());
-            self.passed_over.push(place);
-            self.unreachable = error.cause();
-            Attempt::NotConnected(self.unreachable)
-        })?;
+        let connected = match self.connector.connect(cell, pick::endpoint(cell, place), need).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                tracing::debug!(cell = %cell.name, %error, "no connection to an endpoint");
+                if let Some(failure) = error.failure() {
+                    attempt.unconnected(failure);
+                }
+                trace.connects.push(error.label());
+                self.passed_over.push(place);
+                self.unreachable = error.cause();
+                return Err(Attempt::NotConnected(self.unreachable));
+            }
+        };
         if !connected.reused {
             trace.connects.push(Connect::Connected);
         }
@@ -152,23 +158,64 @@ impl Route<'_> {
         trace.connected = Some(Instant::now());
         self.new = true;
         let mut upstream = connected.upstream;
-        let number = trace.tried.sends + 1;
-        let heads = exchange_heads(cell, outgoing, number, down, &mut upstream).await;
-        if let Err(Attempt::Broken { broken: Broken::CellSlow(_), .. }) = &heads {
-            upstream.distrust();
-        }
-        let sent = !matches!(&heads, Err(Attempt::Broken { sent: false, .. })) && !upstream.nothing_sent();
-        trace.tried.sends += u8::from(sent);
-        match heads {
-            Ok((head, end, progress)) => {
-                trace.first_byte = Some(Instant::now());
-                Ok(Answer { head, end, upstream, place, permit, progress })
-            }
-            Err(Attempt::Broken { broken, .. }) => {
+        match self.ask(attempt.asked(), &mut upstream, down, trace).await {
+            Ok((head, end, progress)) => Ok(Answer { head, end, upstream, place, permit, progress }),
+            Err(Attempt::Broken { broken, sent, .. }) => {
                 Err(Attempt::Broken { broken, sent, heard: upstream.has_begun() })
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// The endpoint for this attempt: the first in turn that health lets requests in.
+    fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
+        let cell = self.cell;
+        loop {
+            let place = pick::pick(cell, self.outgoing.ticket, &self.passed_over)
+                .ok_or(Attempt::NoEndpoint(self.unreachable))?;
+            if let Some(attempt) = pick::endpoint(cell, place).load.enter(self.outgoing.account) {
+                return Ok((place, attempt));
+            }
+            self.passed_over.push(place);
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer, and tells of the endpoint how that went.
+    async fn ask(
+        &self,
+        asked: health::Asked<'_>,
+        upstream: &mut Upstream,
+        down: &mut Downstream,
+        trace: &mut Trace,
+    ) -> Result<(Box<Parts>, bool, Progress), Attempt> {
+        let begun = Instant::now();
+        let before = asked.counters().wants_sample().then(|| upstream.socket()).flatten();
+        let number = trace.tried.sends + 1;
+        let heads = exchange_heads(self.cell, self.outgoing, number, down, upstream).await;
+        if let Some((before, after)) = before.zip(upstream.socket()) {
+            asked.counters().sample(before, after);
+        }
+        let sent = !matches!(&heads, Err(Attempt::Broken { sent: false, .. })) && !upstream.nothing_sent();
+        trace.tried.sends += u8::from(sent);
+        match &heads {
+            Ok((head, ..)) => {
+                let now = Instant::now();
+                trace.first_byte = Some(now);
+                let usual = !self.outgoing.waits_on_purpose;
+                let retry_after = head.headers.contains_key(header::RETRY_AFTER);
+                asked.answered(head.status.as_u16(), retry_after, usual.then_some(now - begun));
+            }
+            Err(Attempt::Broken { broken: Broken::CellSlow(_), .. }) => {
+                upstream.distrust();
+                asked.broken(Failure::Timeout);
+            }
+            // A pooled connection that had gone stale says nothing of who is there now.
+            Err(Attempt::Broken { broken: Broken::Cell(_), .. }) if !trace.reused || upstream.has_begun() => {
+                asked.broken(Failure::Reset);
+            }
+            Err(_) => {}
+        }
+        heads
     }
 }
 

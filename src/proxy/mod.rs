@@ -3,8 +3,10 @@
 
 mod admission;
 mod cause;
+mod check;
 mod compact;
 pub mod connect;
+mod connect_error;
 mod connect_h2;
 mod counted;
 pub mod downstream;
@@ -33,6 +35,7 @@ mod response;
 pub mod service;
 mod settled;
 pub mod sink;
+mod socket;
 mod tunnel;
 pub mod upstream;
 mod warm;

@@ -14,6 +14,7 @@ use super::service::{Service, unix_now};
 use crate::policy::endpoint_class::{ClassOf, ClientTimes};
 use crate::policy::facts::{Upgrade, WireVersion};
 use crate::policy::forwarding::Edits;
+use crate::policy::ids::AccountId;
 use crate::policy::seal;
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
 
@@ -27,6 +28,10 @@ pub struct Outgoing<'a> {
     pub grpc: bool,
     /// Chooses the endpoint.
     pub ticket: u64,
+    /// Whose it is, where that is known.
+    pub account: Option<AccountId>,
+    /// How long its answer takes to begin says nothing of the endpoint: a long poll, a stream, a tunnel.
+    pub waits_on_purpose: bool,
     /// How long it may take.
     pub limits: Limits,
     target: PathAndQuery,
@@ -63,6 +68,8 @@ impl Service {
             upgrade: request.upgrade,
             grpc: request.grpc,
             ticket: self.ticket(),
+            account: request.decision.account,
+            waits_on_purpose: class.is_long_lived() || request.upgrade != Upgrade::None,
             limits: Limits { times, until: times.request.map(|request| begun + request) },
             target: head.uri.path_and_query().cloned().expect("the gate has read a path or *"),
             version: request.version,

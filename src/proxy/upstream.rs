@@ -16,6 +16,7 @@ use pingora::protocols::http::v2::client::Http2Session as H2Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::sink::Sink;
+use super::socket;
 use super::wire::{Wire, WireHandle};
 
 /// The cell's side of one exchange.
@@ -85,6 +86,11 @@ impl Upstream {
         {
             session.conn.mark_shutdown();
         }
+    }
+
+    /// What the kernel says of the connection.
+    pub(super) fn socket(&self) -> Option<crate::policy::protection::verdict::counters::Socket> {
+        socket::ask(self.wire.id())
     }
 
     /// Whether the request head must be written for HTTP/2.

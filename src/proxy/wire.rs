@@ -142,6 +142,11 @@ impl WireHandle {
         inner.queue.is_empty() && !inner.unflushed && inner.end != End::Asked && inner.failed.is_none()
     }
 
+    /// The descriptor of its socket, as long as it is open.
+    pub fn id(&self) -> UniqueIDType {
+        lock(&self.0).id
+    }
+
     /// How many bytes the stream below was given so far. Where that has not grown, nothing was sent.
     pub fn given(&self) -> u64 {
         lock(&self.0).given

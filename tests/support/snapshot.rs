@@ -122,6 +122,7 @@ impl SnapshotBuilder {
             address: EndpointAddress::Socket(address),
             key: EndpointKey(format!("{name} {address}").into()),
             connections: Bound::new(1000),
+            load: Arc::default(),
         };
         let timeouts = CellTimeouts {
             tunnel_idle: Duration::from_secs(3600),

@@ -9,6 +9,7 @@
 mod apply;
 mod boot;
 mod guards;
+mod limits;
 mod moves;
 mod protection;
 mod routing;
@@ -23,6 +24,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 pub use apply::*;
 pub use boot::*;
 pub use guards::*;
+pub use limits::*;
 pub use moves::*;
 pub use protection::*;
 pub use routing::*;

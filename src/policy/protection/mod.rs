@@ -7,6 +7,7 @@
 pub mod bulkhead;
 pub mod concurrency;
 pub mod cut;
+pub mod endpoint_load;
 pub mod failover;
 pub mod fullness;
 pub mod gate;

@@ -10,6 +10,7 @@
 //! [`detector`], which holds and clears -> [`effects`].
 
 pub mod baseline;
+pub mod counters;
 pub mod cusum;
 pub mod detector;
 pub mod effects;
