@@ -80,6 +80,11 @@ impl EndpointClasses {
         Self { paths, classes, rest }
     }
 
+    /// The names of all classes.
+    pub fn names(&self) -> impl Iterator<Item = &Label> {
+        self.classes.iter().map(|class| &class.name)
+    }
+
     /// The class of a raw path, without its query.
     pub fn find(&self, path: &str) -> Option<&EndpointClass> {
         let segments = || path.split('/').skip(1).map(str::as_bytes);

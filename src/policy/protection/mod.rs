@@ -4,4 +4,6 @@
 //! State machines and counters with `now` passed in; requests count, one task judges (docs/decisions/0016-standing.md).
 //! Nothing here is async, and nothing reads a clock.
 
+pub mod levers;
+pub mod policies;
 pub mod priority;
