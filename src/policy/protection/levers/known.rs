@@ -1,6 +1,6 @@
 //! Whether what a lever names is there: a lever that names nothing does nothing, and at three in the morning nobody notices.
 
-use super::{Held, Lever, Place, Shed};
+use super::{Held, Lever, Levers, Place, Shed};
 use crate::policy::ids::Label;
 use crate::policy::snapshot::{Cell, Snapshot};
 
@@ -62,6 +62,19 @@ impl Shed {
         }
         Ok(())
     }
+}
+
+/// Names of the cells that levers have left without an endpoint: their requests are refused. Whoever drains the only zone has
+/// perhaps not meant that.
+pub fn bare_cells(levers: &Levers, live: &Snapshot) -> Vec<String> {
+    let is_bare = |cell: &&Cell| {
+        cell.groups.iter().all(|group| {
+            let drained =
+                |address| levers.drained(cell.name.as_str(), group.zone.as_str(), address).is_some();
+            group.endpoints.iter().all(|endpoint| drained(&endpoint.address))
+        })
+    };
+    live.cells.iter().filter(is_bare).map(|cell| cell.name.to_string()).collect()
 }
 
 fn find<'s>(live: &'s Snapshot, name: &Label) -> Result<&'s Cell, Unknown> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use answers::{Caps, Of, RequestOf, Reserved};
 pub use pass::OperatorPass;
 pub use table::{Levers, PulledOrReplaced, Refused};
-pub use words::WordsError;
+pub use words::{WordsError, in_quotes};
 
 use super::policies::Policy;
 use crate::policy::guard::Mode;

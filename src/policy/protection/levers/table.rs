@@ -108,7 +108,7 @@ impl Levers {
         lasts: Option<Duration>,
         now: i64,
     ) -> Result<PulledOrReplaced, Refused> {
-        let (by, reason) = (name_of(by)?.to_owned(), reason_of(reason)?.to_owned());
+        let (by, reason) = (Self::name_of(by)?.to_owned(), Self::reason_of(reason)?.to_owned());
         let lasts = lasts.unwrap_or(lever.default_time());
         if !(SHORTEST..=LONGEST).contains(&lasts) {
             return Err(Refused::Time(lasts.as_secs()));
@@ -141,6 +141,31 @@ impl Levers {
         over
     }
 
+    /// A reason as it is written down.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn reason_of(text: &str) -> Result<&str, Refused> {
+        let text = text.trim();
+        let count = text.chars().count();
+        if !REASON.contains(&count) {
+            return Err(Refused::Reason(count));
+        }
+        one_line("reason", text)
+    }
+
+    /// The name of who says so, as it is written down.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn name_of(text: &str) -> Result<&str, Refused> {
+        let text = text.trim();
+        if !(1..=MAX_NAME).contains(&text.len()) {
+            return Err(Refused::Name(text.len()));
+        }
+        one_line("name", text)
+    }
+
     pub(super) fn entries(&self) -> &[Entry] {
         &self.pulled
     }
@@ -148,31 +173,6 @@ impl Levers {
     fn entry(&self, id: LeverId) -> Option<&Entry> {
         self.pulled.iter().find(|entry| entry.pulled.id == id)
     }
-}
-
-/// A reason as it is written down.
-///
-/// # Errors
-/// [`Refused`].
-pub fn reason_of(text: &str) -> Result<&str, Refused> {
-    let text = text.trim();
-    let count = text.chars().count();
-    if !REASON.contains(&count) {
-        return Err(Refused::Reason(count));
-    }
-    one_line("reason", text)
-}
-
-/// The name of who says so, as it is written down.
-///
-/// # Errors
-/// [`Refused`].
-pub fn name_of(text: &str) -> Result<&str, Refused> {
-    let text = text.trim();
-    if !(1..=MAX_NAME).contains(&text.len()) {
-        return Err(Refused::Name(text.len()));
-    }
-    one_line("name", text)
 }
 
 fn one_line<'t>(which: &'static str, text: &'t str) -> Result<&'t str, Refused> {

@@ -293,13 +293,13 @@ impl fmt::Display for Shed {
         write!(f, " {percent}%")?;
         cell.as_ref().map_or(Ok(()), |cell| write!(f, " cell {cell}"))?;
         account.as_ref().map_or(Ok(()), |account| write!(f, " account {account}"))?;
-        client.as_ref().map_or(Ok(()), |client| write!(f, " client {}", word(client)))?;
+        client.as_ref().map_or(Ok(()), |client| write!(f, " client {}", in_quotes(client)))?;
         class.as_ref().map_or(Ok(()), |class| write!(f, " class {class}"))
     }
 }
 
-/// A word as it is read back.
-pub fn word(text: &str) -> String {
+/// A word as it is read back: in quotes where it needs them.
+pub fn in_quotes(text: &str) -> String {
     if !text.is_empty() && !text.contains([' ', '"', '\\']) {
         return text.to_owned();
     }
@@ -384,7 +384,7 @@ mod tests {
         );
         let address = "the address of an endpoint, such as 10.0.0.7:8080";
         for wrong in ["10.0.0.7", "10.0.0.7:0x", "a b:80", ":80", "a:0"] {
-            let word = word(wrong);
+            let word = in_quotes(wrong);
             check(&format!("drain endpoint {word}"), &format!("found {wrong:?}; expected {address}"));
         }
         check("drain", "it ends here; expected what is drained: endpoint, group, zone, cell");
