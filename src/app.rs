@@ -27,6 +27,7 @@ use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::lineage::Lineage;
 use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
+use crate::levers::handle::{LeverHandle, LeverInbox};
 use crate::listen::bind::Bound;
 use crate::listen::drain::Drain;
 use crate::listen::limits::ConnectionCounts;
@@ -34,6 +35,7 @@ use crate::listen::serve::Shell;
 use crate::listen::tls::TlsSettings;
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
+use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::snapshot::Snapshot;
 use crate::proxy::connect::Connector;
 use crate::proxy::resolver::Resolver;
@@ -49,9 +51,10 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
-use crate::{history, learned_file};
+use crate::{history, learned_file, levers};
 use beginning::{
-    approvers, broken_glass, prepare_state_dir, reason_of, replica, start_report, watched_folders,
+    approvers, broken_glass, count_panics, prepare_state_dir, reason_of, replica, start_report,
+    watched_folders,
 };
 use keep::{Begins, Begun};
 use sockets::{lock_to_offer, to_offer};
@@ -85,6 +88,7 @@ struct Shared {
     learned: Arc<LearnedTable>,
     state: Arc<Ownership>,
     lineage: Arc<Lineage>,
+    levers: Arc<LeverBoard>,
 }
 
 /// The plane that serves requests, bound and not yet accepting.
@@ -118,6 +122,7 @@ pub struct Prepared {
     admin: Admin,
     reload: watch::Receiver<Arc<ReloadReport>>,
     inbox: ReloadInbox,
+    levers: (LeverHandle, LeverInbox),
     upgrades: mpsc::Receiver<UpgradeRequest>,
     state_lock: StateLock,
     took: Vec<String>,
@@ -152,7 +157,9 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     let last = reload.last.clone();
     let (upgrade, upgrades) = mpsc::channel(QUEUED_REQUESTS);
     let settings = settings::admin_settings(&shared.boot);
-    let admin = Admin::prepare(&settings, sockets.admin(&settings), shared.admin_state(reload, upgrade))?;
+    let levers = levers::handle::handles(Arc::clone(&shared.levers));
+    let admin_state = shared.admin_state(reload, upgrade, levers.0.clone());
+    let admin = Admin::prepare(&settings, sockets.admin(&settings), admin_state)?;
     Ok(Prepared {
         options: options.clone(),
         started: now,
@@ -165,6 +172,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         admin,
         reload: last,
         inbox,
+        levers,
         upgrades,
         state_lock,
         took: sockets.took(),
@@ -201,6 +209,8 @@ impl Prepared {
         self.inbox.last.send_replace(Arc::new(start_report(&fallback, &snapshot, self.started)));
         // That is no reload.
         self.reload.mark_unchanged();
+        let levers = shared.keeper(journal.clone(), now).start(self.levers.0, self.levers.1);
+        let levers = levers.context("starting the thread of the levers")?;
         let reloader = Reloader { unsaved, ..shared.reloader(&options, fallback.as_ref(), journal) };
         let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
@@ -227,6 +237,7 @@ impl Prepared {
             data: Some(runtime),
             control: Some(control),
             keeping,
+            levers: Some(levers),
             _state_lock: state_lock,
         })
     }
@@ -241,11 +252,11 @@ impl Shared {
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
-        let lineage = Arc::new(lineage);
-        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage })
+        let (lineage, levers) = (Arc::new(lineage), Arc::default());
+        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers })
     }
 
-    fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle) -> AdminState {
+    fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle, levers: LeverHandle) -> AdminState {
         let (learned, live) = (Arc::clone(&self.learned), Arc::clone(&self.live));
         AdminState {
             learned: Arc::new(move || learned_file::text(&learned, &live.pin())),
@@ -254,6 +265,7 @@ impl Shared {
             readiness: Arc::clone(&self.readiness),
             reload,
             upgrade,
+            levers,
             lineage: Arc::clone(&self.lineage),
         }
     }
@@ -345,19 +357,6 @@ fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
     let books = BooksSettings { folder: boot.state_dir.clone(), window: DEFAULT_WINDOW, writer };
     let books = Books::start(books, metrics.books()).context("starting the books")?;
     Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
-}
-
-/// A panic ends one task and not the process, so it must not go unseen.
-fn count_panics(metrics: &Arc<Metrics>) {
-    let metrics = Arc::downgrade(metrics);
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if let Some(metrics) = metrics.upgrade() {
-            metrics.panicked();
-        }
-        tracing::error!(%panic, "a task of cellgate has panicked; report this");
-        report(panic);
-    }));
 }
 
 fn data_runtime(boot: &Boot) -> anyhow::Result<Runtime> {

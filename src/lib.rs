@@ -25,6 +25,7 @@ pub mod systemd;
 pub mod compiled_file;
 pub mod last_good;
 pub mod learned_file;
+pub mod levers_file;
 pub mod rolled_back;
 pub mod trail;
 
@@ -33,6 +34,7 @@ pub mod load;
 
 pub mod approval_files;
 pub mod break_glass_file;
+pub mod levers;
 pub mod reload;
 pub mod start;
 

@@ -34,6 +34,11 @@ pub enum Reason {
         /// Who, until when and why.
         told: String,
     },
+    /// Levers are pulled: what is configured is not what holds.
+    Levers {
+        /// Which, and until when.
+        told: String,
+    },
     /// A new configuration serves a share of the accounts, or waits for its turn.
     Staged {
         /// Its number.
@@ -131,6 +136,7 @@ impl Reason {
             Self::LastGoodTooOld { .. } => "last_good_too_old",
             Self::Bootstrapped => "bootstrapped",
             Self::BreakGlass { .. } => "break_glass",
+            Self::Levers { .. } => "levers",
             Self::Staged { .. } => "staged",
             Self::RolledBack { .. } => "rolled_back",
             Self::Kept { .. } => "kept",
@@ -150,6 +156,7 @@ impl Reason {
             | Self::Draining
             | Self::Bootstrapped
             | Self::BreakGlass { .. }
+            | Self::Levers { .. }
             | Self::Staged { .. }
             | Self::RolledBack { .. }
             | Self::Kept { .. }

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -96,29 +96,77 @@ pub fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Whether this process may replace files of the state folder. Two do not at once: a predecessor gives it up
 /// before its successor reads, so that nothing old is written over something new.
 #[derive(Debug)]
-pub struct Ownership(Mutex<bool>);
+pub struct Ownership {
+    /// Held by whoever takes turns with others.
+    turn: Mutex<()>,
+    writers: Mutex<Writers>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct Writers {
+    owned: bool,
+    /// How many write right now.
+    writing: u32,
+}
 
 impl Default for Ownership {
     fn default() -> Self {
-        Self(Mutex::new(true))
+        let writers = Writers { owned: true, writing: 0 };
+        Self { turn: Mutex::default(), writers: Mutex::new(writers), ended: Condvar::new() }
     }
 }
 
 impl Ownership {
-    /// Writes, unless it has been given up; it cannot be given up meanwhile.
+    /// Writes, unless it has been given up; it cannot be given up meanwhile. One after the other.
     pub fn write<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
-        let owned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        owned.then(write)
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_beside(write)
     }
 
-    /// Waits for who is writing; then nobody writes any more until it is taken back.
+    /// The same without waiting for a turn, which may take as long as a million accounts take to be written: for what has one
+    /// writer of its own.
+    pub fn write_beside<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
+        let _writing = self.begin()?;
+        Some(write())
+    }
+
+    /// From now on nobody begins to write until it is taken back; waits for those that write.
     pub fn give_up(&self) -> GivenUp<'_> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        let mut writers = self.writers();
+        writers.owned = false;
+        while writers.writing > 0 {
+            writers = self.ended.wait(writers).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(writers);
         GivenUp { ownership: self, taken_back: true }
     }
 
+    fn begin(&self) -> Option<Writing<'_>> {
+        let mut writers = self.writers();
+        writers.owned.then(|| {
+            writers.writing += 1;
+            Writing(self)
+        })
+    }
+
     fn take_back(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.writers().owned = true;
+    }
+
+    /// A poisoned lock means that another holder panicked between two whole changes.
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody writes, also where that panics.
+struct Writing<'a>(&'a Ownership);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writers().writing -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -159,5 +207,50 @@ mod tests {
         assert_eq!(ownership.write(|| 3), Some(3));
         ownership.give_up().for_good();
         assert_eq!(ownership.write(|| 4), None);
+        assert_eq!(ownership.write_beside(|| 5), None);
+    }
+
+    /// Longer than anything takes that does not wait for ever.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+    #[test]
+    fn who_has_one_writer_waits_for_no_turn_and_is_waited_for() {
+        let ownership = Ownership::default();
+        let (began, begin) = std::sync::mpsc::sync_channel(1);
+        let (done, end) = std::sync::mpsc::sync_channel::<()>(1);
+        let (gave_up, given_up) = std::sync::mpsc::sync_channel(1);
+        std::thread::scope(|scope| {
+            let writes = &ownership;
+            scope.spawn(move || {
+                writes.write(|| {
+                    began.send(()).expect("the test waits for it");
+                    end.recv_timeout(PATIENCE).expect("the test says when");
+                })
+            });
+            // Dropped where something fails, so that the writer ends.
+            let done = done;
+            begin.recv().expect("the writer begins");
+            // A turn is taken, and may take long.
+            assert_eq!(ownership.write_beside(|| 1), Some(1));
+            scope.spawn(move || {
+                writes.give_up().for_good();
+                gave_up.send(()).expect("the test waits for it");
+            });
+            // Who gives it up waits for the writer, and lets nobody else begin.
+            while ownership.write_beside(|| ()).is_some() {
+                std::thread::yield_now();
+            }
+            assert!(given_up.try_recv().is_err(), "somebody writes still");
+            done.send(()).expect("the writer waits for it");
+            given_up.recv().expect("it is given up");
+        });
+    }
+
+    #[test]
+    fn a_writer_that_panics_is_not_waited_for() {
+        let ownership = Ownership::default();
+        let write = || ownership.write_beside(|| assert!(ownership.turn.is_poisoned(), "a writer fails"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).is_err());
+        ownership.give_up().for_good();
     }
 }

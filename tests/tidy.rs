@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compiled_file", &["policy", "config", "state_file"]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
+    ("levers_file", &["policy", "state_file"]),
     ("rolled_back", &["state_file"]),
     ("trail", &["policy", "config"]),
     ("history", &["last_good", "trail"]),
@@ -76,10 +77,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "start",
         ],
     ),
+    // Beside the task that reloads, with which it has the audit trail together.
+    (
+        "levers",
+        &["policy", "config", "readiness", "telemetry", "state_file", "levers_file", "reload::journal"],
+    ),
+    ("levers/handle", &["policy"]),
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),
     // Can look and ask. Without `live` and the rest of `reload` it cannot swap.
-    ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "handover"]),
+    ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover"]),
     ("audit", &["policy", "telemetry"]),
     ("explain", &["policy"]),
     ("replay", &["policy", "explain"]),

@@ -7,6 +7,7 @@
 
 mod candidate;
 mod host;
+mod levers;
 mod listen;
 mod moves;
 mod page;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::handover::UpgradeHandle;
 use crate::handover::lineage::Lineage;
+use crate::levers::handle::LeverHandle;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::Readiness;
 use crate::reload::outcome::ReloadHandle;
@@ -72,6 +74,8 @@ pub struct AdminState {
     pub reload: ReloadHandle,
     /// `POST /upgrade`.
     pub upgrade: UpgradeHandle,
+    /// `/levers`: pulling, releasing, and what is pulled.
+    pub levers: LeverHandle,
     /// `/moves`: who says it, and who else may have something under way.
     pub lineage: Arc<Lineage>,
     /// `/credentials`: what has been learned, as the file in the state folder has it; `None` where nothing can be.

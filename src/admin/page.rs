@@ -44,7 +44,7 @@ mod tests {
         for path in ["/healthz", "/readyz", "/metrics", "/config", "/cells", "/moves"] {
             assert!(page.contains(&format!("href=\"{path}\"")), "{path}");
         }
-        for path in ["POST /reload", "POST /upgrade", "POST /break-glass", "/accounts/{id}"] {
+        for path in ["POST /reload", "POST /upgrade", "POST /break-glass", "/levers", "/accounts/{id}"] {
             assert!(page.contains(path), "{path}");
         }
     }

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{self, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_MATCH, REFERRER_POLICY, RETRY_AFTER,
@@ -27,6 +27,7 @@ use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadReques
 
 use super::AdminState;
 use super::host::AllowedHosts;
+use super::levers;
 use super::moves::MovesView;
 use super::page;
 use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
@@ -55,6 +56,8 @@ pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade))
         .route("/break-glass", post(break_glass).delete(mend_glass))
+        .route("/levers", get(levers::list).post(levers::pull))
+        .route("/levers/{id}", delete(levers::release))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harden))
@@ -264,7 +267,7 @@ async fn mend_glass(State(state): State<AdminState>, body: Body) -> Response {
     }
 }
 
-async fn json_body<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, Response> {
+pub(super) async fn json_body<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, Response> {
     let bytes = to_bytes(body, MAX_BODY).await.unwrap_or_default();
     serde_json::from_slice(&bytes).map_err(|error| {
         let what = format!("The body is not what is asked for: {error}.");
@@ -386,6 +389,11 @@ fn etag(generation: Generation) -> HeaderValue {
     HeaderValue::try_from(format!("\"{generation}\"")).expect("digits in quotes are a header value")
 }
 
-fn trouble(status: StatusCode, error: &'static str, what: impl Into<String>, next: &str) -> Response {
+pub(super) fn trouble(
+    status: StatusCode,
+    error: &'static str,
+    what: impl Into<String>,
+    next: &str,
+) -> Response {
     (status, Json(Trouble { error, what: what.into(), next: next.to_owned() })).into_response()
 }

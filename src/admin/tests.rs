@@ -66,6 +66,7 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         readiness: Arc::clone(&readiness),
         reload: reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        levers: crate::levers::handle::handles(Arc::default()).0,
         lineage: Arc::clone(&lineage),
         learned: Arc::new(|| None),
     };
@@ -497,6 +498,7 @@ fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
         readiness: Arc::new(Readiness::default()),
         reload: running.reload.clone(),
         upgrade: tokio::sync::mpsc::channel(1).0,
+        levers: crate::levers::handle::handles(Arc::default()).0,
         lineage: Arc::new(Lineage::new(1, Vec::new())),
         learned: Arc::new(|| None),
     };

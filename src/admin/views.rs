@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::candidate::CandidateView;
 use crate::policy::accounts::Account;
-use crate::policy::snapshot::{Cell, CellProtocol, EndpointAddress, Snapshot};
+use crate::policy::snapshot::{Cell, CellProtocol, Snapshot};
 use crate::policy::validity::{Stage, endings};
 use crate::readiness::{Readiness, Reason};
 use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport, StagedReport};
@@ -204,6 +204,7 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             (detail.into(), None)
         }
         Reason::BreakGlass { told } => (format!("An operator has broken the glass: {told}."), None),
+        Reason::Levers { told } => (format!("Levers are pulled: {told}. `cellgate levers` says why."), None),
         Reason::Staged { generation, hash } => {
             let detail = format!(
                 "Generation {generation} ({hash}) comes in force in steps: /config shows its share. To stop it, put the \
@@ -245,12 +246,10 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             (detail, None)
         }
         Reason::LastGoodTooOld { written, max_age } => {
+            let (at, age, most) = (Seconds(*written), Span(age(now, *written)), Span(max_age.as_secs()));
             let detail = format!(
-                "The last good configuration was written at {}, {} ago; max_last_good_age in boot.yaml allows {}. \
-                 Correct the files and reload; or raise max_last_good_age, or take it out, and restart.",
-                Seconds(*written),
-                Span(age(now, *written)),
-                Span(max_age.as_secs()),
+                "The last good configuration was written at {at}, {age} ago; max_last_good_age in boot.yaml allows {most}. \
+                 Correct the files and reload; or raise max_last_good_age, or take it out, and restart."
             );
             (detail, Some(*written))
         }
@@ -360,7 +359,7 @@ impl CellView {
             zone: group.zone.to_string(),
             priority: group.priority,
             capacity_rps: group.capacity_rps,
-            endpoints: group.endpoints.iter().map(|endpoint| address(&endpoint.address)).collect(),
+            endpoints: group.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
         });
         Self {
             name: cell.name.to_string(),
@@ -376,13 +375,6 @@ impl CellView {
             max_in_flight: cell.max_in_flight,
             groups: groups.collect(),
         }
-    }
-}
-
-fn address(address: &EndpointAddress) -> String {
-    match address {
-        EndpointAddress::Socket(address) => address.to_string(),
-        EndpointAddress::Name(name, port) => format!("{name}:{port}"),
     }
 }
 

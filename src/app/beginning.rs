@@ -11,13 +11,16 @@ use super::{Options, Shared};
 use crate::approval_files::Approvers;
 use crate::audit::report::{self, ReportError};
 use crate::config::{self, Boot};
+use crate::levers::Keeper;
 use crate::load::Place;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{Reason, first};
 use crate::reload::BreakGlass;
+use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 
 /// A week has every kind of day in it.
@@ -35,6 +38,20 @@ impl Options {
 pub(super) fn broken_glass(shared: &Shared) -> BreakGlass {
     let (readiness, metrics) = (Arc::clone(&shared.readiness), Arc::clone(&shared.metrics));
     BreakGlass::load(&shared.boot.state_dir, readiness, metrics, unix_seconds(SystemTime::now()))
+}
+
+impl Shared {
+    /// Who keeps the levers, with those in force that the state folder has.
+    pub(super) fn keeper(&self, journal: Journal, now: i64) -> Keeper {
+        Keeper::begin(
+            Arc::clone(&self.levers),
+            journal,
+            (Arc::clone(&self.state), self.boot.state_dir.clone()),
+            super::source(&self.live),
+            Arc::clone(&self.readiness),
+            now,
+        )
+    }
 }
 
 /// Who can let through what guards refuse. Lines that let nobody sign are told.
@@ -101,6 +118,19 @@ pub(super) fn reason_of(fallback: &start::Fallback, boot: &Boot) -> Reason {
             cause: first(&why.lines()),
         },
     }
+}
+
+/// A panic ends one task and not the process, so it must not go unseen.
+pub(super) fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::downgrade(metrics);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(metrics) = metrics.upgrade() {
+            metrics.panicked();
+        }
+        tracing::error!(%panic, "a task of cellgate has panicked; report this");
+        report(panic);
+    }));
 }
 
 /// The name by which this replica is among the first that a new configuration is tried on, or not.

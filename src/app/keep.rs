@@ -55,18 +55,18 @@ impl Shared {
         now: i64,
     ) -> anyhow::Result<Begun> {
         let state_dir = self.boot.state_dir.clone();
-        let mut journal = Journal::new(&state_dir, self.metrics.trail(), Arc::clone(&self.readiness));
+        let journal = Journal::new(&state_dir, self.metrics.trail(), Arc::clone(&self.readiness));
         let serves = self.live.pin();
         let has_served = fallback.is_some() || last_good::is_saved(&state_dir, &serves.hash);
         let Begins { sources, approved, changed, said } = begins;
         let approved_by = approved.as_ref().map(Approved::each).unwrap_or_default();
         let start = Start { changed, said, approved_by, ..line_of(&serves, fallback.as_ref()) };
         let used_up = approved.map_or(Ok(()), |approved| use_up(&approved, &state_dir, now));
-        let written = used_up.and_then(|()| begin_trail(&mut journal, start, now));
+        let written = used_up.and_then(|()| begin_trail(&journal, start, now));
         let written = match written {
             Err(what) if !has_served => {
                 fallback = Some(self.fall_back(options, what)?);
-                begin_trail(&mut journal, line_of(&self.live.pin(), fallback.as_ref()), now)
+                begin_trail(&journal, line_of(&self.live.pin(), fallback.as_ref()), now)
             }
             written => written,
         };
@@ -141,7 +141,7 @@ fn use_up(approved: &Approved, state_dir: &Path, now: i64) -> Result<(), String>
 }
 
 /// Writes the line of a start into the audit trail, before it serves, and gives its number.
-fn begin_trail(journal: &mut Journal, start: Start, now: i64) -> Result<u64, String> {
+fn begin_trail(journal: &Journal, start: Start, now: i64) -> Result<u64, String> {
     let head = journal.start(start, now).map_err(|objection| objection.what)?;
     tracing::info!(seq = head.seq, sha256 = head.sha256, "head of the audit trail");
     Ok(head.seq)

@@ -18,6 +18,7 @@ use crate::handover::UpgradeRequest;
 use crate::handover::lineage::Lineage;
 use crate::handover::message::Offered;
 use crate::learned_file;
+use crate::levers::LeverThread;
 use crate::listen::drain::{Drain, Drained};
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
@@ -55,6 +56,8 @@ pub struct Running {
     pub(super) control: Option<JoinHandle<()>>,
     /// Writes what this start found in the state folder.
     pub(super) keeping: Option<JoinHandle<()>>,
+    /// Ends after the admin plane: what that has asked for is answered.
+    pub(super) levers: Option<LeverThread>,
     /// Last, so that everything that writes in the state folder has ended before another may.
     pub(super) _state_lock: StateLock,
 }
@@ -193,6 +196,7 @@ impl Drop for Running {
         {
             tracing::error!("the control thread ended with a panic; report it with the log of before");
         }
+        drop(self.levers.take());
         if let Some(keeping) = self.keeping.take()
             && keeping.join().is_err()
         {

@@ -9,6 +9,7 @@ use crate::config::time::show_duration;
 use crate::reload::outcome::ProblemView;
 
 use super::admin_socket::{Answer, ask_with};
+use super::levers::{Traffic, traffic};
 use super::{FAILED, OK, complain, print_line, span};
 
 /// Longer than the admin plane lets a reload take.
@@ -35,6 +36,7 @@ enum What {
     Restore(Begin),
     /// End it before its time; the files are looked at anew
     End(End),
+    Traffic(Traffic),
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,14 +60,15 @@ struct End {
     who: Who,
 }
 
+/// Who says so, and to which process.
 #[derive(Debug, clap::Args)]
-struct Who {
+pub(super) struct Who {
     /// Your name; the user that runs this, or runs sudo, where it is not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The admin socket
     #[arg(long, value_name = "PATH", default_value = "state/admin.sock")]
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 /// What one may decide alone.
@@ -87,7 +90,7 @@ const REFUSED: u8 = 3;
 
 impl Who {
     /// Never empty: somebody must be named.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let user = |variable| std::env::var(variable).ok().filter(|user| !user.is_empty());
         self.name
             .clone()
@@ -106,6 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let answer = ask_with(&who.socket, "DELETE /break-glass", &body, WITHIN)?;
             return told(&answer, "the override is over", false);
         }
+        What::Traffic(args) => return traffic(args),
     };
     let Begin { reason, lasts, who } = begin;
     let body =

@@ -11,6 +11,7 @@ mod explain;
 mod fingerprint;
 mod healthz;
 mod history;
+mod levers;
 mod moves;
 mod plan;
 mod report;
@@ -30,6 +31,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::time::parse_duration;
 use crate::load::Place;
+use crate::policy::protection::levers::LeverKind;
 
 /// Everything is well.
 pub const OK: u8 = 0;
@@ -56,6 +58,39 @@ enum Command {
     /// Approve a plan with an SSH key
     Approve(approve::Args),
     BreakGlass(break_glass::Args),
+    /// Let a cell take no more than so much, for a time
+    #[command(override_usage = "cellgate cap cell NAME in_flight NUMBER --reason TEXT [--for TIME]\n       \
+                          cellgate cap cell NAME rps NUMBER --reason TEXT [--for TIME]")]
+    Cap(levers::Pull),
+    /// Refuse a part of some requests at once, for a time
+    #[command(
+        override_usage = "cellgate shed PERCENT% [cell NAME] [account ID] [client FAMILY] [class NAME] --reason TEXT \
+                          [--for TIME]"
+    )]
+    Shed(levers::Pull),
+    /// Send nothing new to an endpoint, a group, a zone or a cell, for a time
+    #[command(override_usage = "cellgate drain endpoint ADDRESS --reason TEXT [--for TIME]\n       \
+                          cellgate drain group CELL ZONE ...\n       cellgate drain zone NAME ...\n       \
+                          cellgate drain cell NAME ...")]
+    Drain(levers::Pull),
+    /// Drain a zone in all cells and ask what is open there to leave, for a time
+    #[command(override_usage = "cellgate evacuate zone NAME --reason TEXT [--for TIME]")]
+    Evacuate(levers::Pull),
+    /// Ask a cell that comes back at this rate and no other, for a time
+    #[command(override_usage = "cellgate ramp set cell NAME rps NUMBER --reason TEXT [--for TIME]")]
+    Ramp(levers::Pull),
+    /// Let new requests of a cell or an account wait some seconds in place of failing, for a time
+    #[command(override_usage = "cellgate hold cell NAME [writes] --reason TEXT [--for TIME]\n       \
+                          cellgate hold account ID [writes] --reason TEXT [--for TIME]")]
+    Hold(levers::Pull),
+    /// Turn a protection off, let it watch, or enforce it, for a time
+    #[command(
+        override_usage = "cellgate policy set NAME off|observe|enforce [cell NAME] --reason TEXT [--for TIME]\n\n\
+                          NAME: bulkhead, health, limit, queue, failover, recovery, verdict"
+    )]
+    Policy(levers::Pull),
+    Levers(levers::List),
+    Release(levers::Release),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
@@ -127,6 +162,15 @@ impl Cli {
             Command::Plan(args) => plan::run(&args),
             Command::Approve(args) => approve::run(&args),
             Command::BreakGlass(args) => break_glass::run(&args),
+            Command::Cap(args) => levers::pull(LeverKind::Cap, &args),
+            Command::Shed(args) => levers::pull(LeverKind::Shed, &args),
+            Command::Drain(args) => levers::pull(LeverKind::Drain, &args),
+            Command::Evacuate(args) => levers::pull(LeverKind::Evacuate, &args),
+            Command::Ramp(args) => levers::pull(LeverKind::Ramp, &args),
+            Command::Hold(args) => levers::pull(LeverKind::Hold, &args),
+            Command::Policy(args) => levers::pull(LeverKind::Policy, &args),
+            Command::Levers(args) => levers::list(&args),
+            Command::Release(args) => levers::release(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),

@@ -130,7 +130,7 @@ fn short(hash: &Value) -> String {
 }
 
 /// `45s`, `4m 10s`, `2h 5m`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),

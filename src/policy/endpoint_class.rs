@@ -89,6 +89,11 @@ impl EndpointClasses {
         Self { paths, classes, rest }
     }
 
+    /// The names of all classes.
+    pub fn names(&self) -> impl Iterator<Item = &Label> {
+        self.classes.iter().map(|class| &class.name)
+    }
+
     /// What holds for a request with this target.
     pub fn of(&self, target: &str) -> ClassOf<'_> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
@@ -98,7 +103,12 @@ impl EndpointClasses {
     }
 }
 
-impl ClassOf<'_> {
+impl<'a> ClassOf<'a> {
+    /// Its name; `None` where no class is named.
+    pub fn name(self) -> Option<&'a Label> {
+        self.0.map(|class| &class.name)
+    }
+
     /// Which requests are refused first when a cell has too many.
     pub fn priority(self) -> Priority {
         self.0.map_or(Priority::default(), |class| class.priority)

@@ -157,6 +157,15 @@ pub enum EndpointAddress {
     Name(Box<str>, u16),
 }
 
+impl std::fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
 /// See [`Endpoint::key`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointKey(pub Arc<str>);

@@ -68,7 +68,7 @@ impl BreakGlass {
     pub fn take(
         &mut self,
         asked: Asked,
-        journal: &mut Journal,
+        journal: &Journal,
         state: &Ownership,
         state_dir: &Path,
         now: i64,

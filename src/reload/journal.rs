@@ -2,7 +2,7 @@
 //! which there is no swap, and one with the outcome.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::outcome::{Objection, Pushed, ReloadOutcome, Trigger};
 use crate::config::Change;
@@ -22,9 +22,13 @@ pub const GUARD: &str = "audit_trail";
 /// What to do about that.
 pub const WAY_OUT: &str = "make the state folder writable again (df, mount and ls -l say why it is not)";
 
-/// Writes to the trail of a state folder, and shows its head.
+/// Writes to the trail of a state folder, and shows its head. Its copies are one: whoever has one (the task that reloads, the
+/// thread that keeps the levers) writes behind what the others have written.
+#[derive(Clone, Debug)]
+pub struct Journal(Arc<Mutex<Book>>);
+
 #[derive(Debug)]
-pub struct Journal {
+struct Book {
     trail: Trail,
     meters: TrailMeters,
     readiness: Arc<Readiness>,
@@ -82,6 +86,21 @@ pub fn version(generation: Generation, hash: &str) -> Version {
     Version { generation: generation.0, hash: hash.to_owned() }
 }
 
+/// What becomes of a lever.
+#[derive(Clone, Copy, Debug)]
+pub struct LeverLine<'a> {
+    /// `admin`, or `time` where nobody asked.
+    pub trigger: &'static str,
+    /// `pulled`, `released`, `over`, `failed`, `lost`.
+    pub outcome: &'static str,
+    /// Who has pulled or released it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Its number, its words, until when.
+    pub told: &'a str,
+}
+
 /// With what a process begins.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -100,13 +119,14 @@ pub struct Start {
 impl Journal {
     /// In a state folder.
     pub fn new(state_dir: &Path, meters: TrailMeters, readiness: Arc<Readiness>) -> Self {
-        Self { trail: Trail::new(state_dir), meters, readiness, note: None }
+        let book = Book { trail: Trail::new(state_dir), meters, readiness, note: None };
+        Self(Arc::new(Mutex::new(book)))
     }
 
     /// Shows the end of the trail as it is on the disk, where it is not as we have left it: what was cut off is seen
     /// before somebody changes the configuration. Who does not own the state folder does not look.
-    pub fn look(&mut self, state: &Ownership) {
-        let Some(Some(found)) = state.write(|| self.trail.look()) else { return };
+    pub fn look(&self, state: &Ownership) {
+        let Some(Some(found)) = state.write(|| self.book().trail.look()) else { return };
         let (head, at) = match found {
             Ok(Checked { head, last_at, .. }) => (head, last_at.as_deref().and_then(parse_moment)),
             Err(error) => {
@@ -119,14 +139,14 @@ impl Journal {
             seq,
             "the audit trail is not as this process has left it; see `cellgate audit verify`"
         );
-        self.meters.ends(seq, at.unwrap_or(0));
+        self.book().meters.ends(seq, at.unwrap_or(0));
     }
 
     /// A process begins to serve.
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
-    pub fn start(&mut self, start: Start, at: i64) -> Result<Head, Objection> {
+    pub fn start(&self, start: Start, at: i64) -> Result<Head, Objection> {
         let Start { serving, changed, said, approved_by, reasons } = start;
         let Said { author, who, why, .. } = said;
         // Generations count from each start anew: what served last had none here.
@@ -142,7 +162,7 @@ impl Journal {
     ///
     /// # Errors
     /// It is not on the disk, and must not happen.
-    pub fn intent(&mut self, change: &Intent<'_>, at: i64) -> Result<Head, Objection> {
+    pub fn intent(&self, change: &Intent<'_>, at: i64) -> Result<Head, Objection> {
         let Said { author, who, why, restores } = change.said.clone();
         let common = Record {
             trigger: Some(change.trigger.as_str().to_owned()),
@@ -162,7 +182,7 @@ impl Journal {
     }
 
     /// A reload has ended. What serves cannot be undone, so a line that is not taken is said in the log.
-    pub fn outcome(&mut self, trigger: Trigger, outcome: &ReloadOutcome, serving: Version, at: i64) {
+    pub fn outcome(&self, trigger: Trigger, outcome: &ReloadOutcome, serving: Version, at: i64) {
         let reasons = match outcome {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
             ReloadOutcome::Refused(objections, _) => objections.iter().map(ToString::to_string).collect(),
@@ -184,14 +204,14 @@ impl Journal {
     }
 
     /// A candidate is taken away before it was whole, and not because of what it did.
-    pub fn withdrawn(&mut self, trigger: Trigger, candidate: Version, serving: Version, why: &str, at: i64) {
+    pub fn withdrawn(&self, trigger: Trigger, candidate: Version, serving: Version, why: &str, at: i64) {
         let reason =
             format!("the configuration {} (generation {}): {why}", candidate.hash, candidate.generation);
         let record = ended(trigger, "withdrawn", serving, vec![reason]);
         self.end(Record { candidate: Some(candidate.hash), ..record }, at);
     }
 
-    fn end(&mut self, record: Record, at: i64) {
+    fn end(&self, record: Record, at: i64) {
         let outcome = record.outcome.clone();
         match self.record(record, at) {
             Ok(Head { seq, sha256 }) => tracing::info!(seq, sha256, "head of the audit trail"),
@@ -209,20 +229,43 @@ impl Journal {
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
-    pub fn override_by(&mut self, by: &str, told: &str, at: i64) -> Result<Head, Objection> {
+    pub fn override_by(&self, by: &str, told: &str, at: i64) -> Result<Head, Objection> {
         let (trigger, who) = (Some(Trigger::Admin.as_str().to_owned()), vec![by.to_owned()]);
         let record = Record { trigger, who, reasons: vec![told.to_owned()], ..Record::new(Event::Override) };
         self.record(record, at)
     }
 
-    fn record(&mut self, record: Record, at: i64) -> Result<Head, Objection> {
-        let head = self.trail.append(at, record).map_err(|error| {
-            self.note = Some(self.readiness.note(Reason::Unwritten { what: told(&error) }));
+    /// What becomes of a lever; `by` is who has pulled or released it.
+    ///
+    /// # Errors
+    /// As [`intent`](Self::intent).
+    pub fn lever(&self, line: LeverLine<'_>, at: i64) -> Result<Head, Objection> {
+        let LeverLine { trigger, outcome, by, reason, told } = line;
+        let record = Record {
+            trigger: Some(trigger.to_owned()),
+            who: vec![by.to_owned()],
+            why: Some(reason.to_owned()),
+            changes: Some(told.to_owned()),
+            outcome: Some(outcome.to_owned()),
+            ..Record::new(Event::Lever)
+        };
+        self.record(record, at)
+    }
+
+    fn record(&self, record: Record, at: i64) -> Result<Head, Objection> {
+        let mut book = self.book();
+        let head = book.trail.append(at, record).map_err(|error| {
+            book.note = Some(book.readiness.note(Reason::Unwritten { what: told(&error) }));
             objection(&error)
         })?;
-        self.note = None;
-        self.meters.ends(head.seq, at);
+        book.note = None;
+        book.meters.ends(head.seq, at);
         Ok(head)
+    }
+
+    /// Where another holder has panicked, the trail reads its own end again before it adds a line.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,7 +316,7 @@ mod tests {
     fn the_head_of_the_trail_is_shown_and_so_is_one_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let (metrics, state) = (Metrics::new(), Ownership::default());
-        let mut journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
+        let journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
         let serving = || version(Generation(8), "def");
         for at in 100..103 {
             journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), at);
@@ -326,7 +369,7 @@ mod tests {
     fn an_intent_and_its_outcome_are_two_lines() {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
-        let mut journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
+        let journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
         let note = Note {
             hash: "def".into(),
             who: Some("ann".into()),
@@ -352,7 +395,7 @@ mod tests {
     #[test]
     fn who_was_checked_and_what_was_refused_stand_in_fields_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::new(dir.path(), Metrics::new().trail(), Arc::default());
+        let journal = Journal::new(dir.path(), Metrics::new().trail(), Arc::default());
         let said = Said { who: vec!["carol (SHA256:c)".into()], ..Said::default() };
         let approved_by = &["bob (SHA256:b)".to_owned()];
         journal.intent(&Intent { approved_by, ..change(&said) }, 5).unwrap();

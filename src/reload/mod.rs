@@ -250,7 +250,7 @@ impl Reloader {
         log(trigger, &outcome);
         self.metrics.reload(outcome.label(), now);
         let serving = serving(&self.live.pin());
-        let (state, journal) = (&self.state, &mut self.journal);
+        let (state, journal) = (&self.state, &self.journal);
         state.write(|| journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
         let report = ReloadReport { trigger, at: now, outcome, loaded_at };
         // Receivers live in the admin plane; without one nobody looks.
@@ -299,7 +299,7 @@ impl Reloader {
         let (from, to) = (serving(&self.live.pin()), serving(next));
         let (changes, plan) = (&*plan.diff.to_string(), &*plan.digest());
         let change = Intent { trigger, from, to, changes, plan, said: &said, approved_by: &approved_by };
-        let (state, journal) = (&self.state, &mut self.journal);
+        let (state, journal) = (&self.state, &self.journal);
         let written = state.write(|| journal.intent(&change, now)).transpose()?;
         Ok(written.map(|head| head.seq))
     }

@@ -153,7 +153,7 @@ impl Reloader {
         if let Some(candidate) = candidate {
             self.stand(Some(candidate));
         }
-        let (state, journal, now) = (&self.state, &mut self.journal, unix_seconds(SystemTime::now()));
+        let (state, journal, now) = (&self.state, &self.journal, unix_seconds(SystemTime::now()));
         let why = "its trial goes on with newer moves in it";
         state.write(|| journal.withdrawn(was.1, was.0, serving(&stable), why, now));
     }

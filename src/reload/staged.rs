@@ -282,7 +282,7 @@ impl Reloader {
         let next = staged.ready.next;
         tracing::warn!(generation = %next.generation, why, "the new configuration is withdrawn before it was whole");
         self.metrics.candidate.stands(None);
-        let (state, journal, stable) = (&self.state, &mut self.journal, self.live.pin());
+        let (state, journal, stable) = (&self.state, &self.journal, self.live.pin());
         let (candidate, now) = (serving(&next), unix_seconds(SystemTime::now()));
         state.write(|| journal.withdrawn(staged.trigger, candidate, serving(&stable), why, now));
         retired.add(next);

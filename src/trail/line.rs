@@ -37,6 +37,8 @@ pub enum Event {
     Override,
     /// An operator keeps or restores what served before.
     Rollback,
+    /// What becomes of a lever (`docs/levers.md`).
+    Lever,
     /// The file before this line ends within a line: whoever wrote it died, or the disk was full.
     Torn,
     /// The lines before this one are not what was written.
@@ -71,7 +73,7 @@ pub struct Torn {
 pub struct Record {
     /// What it is about.
     pub event: Event,
-    /// What set it off: `signal`, `admin`, `file_change`, `start`.
+    /// What set it off: `signal`, `admin`, `file_change`, `start`; of a lever `time`, where nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
     /// Who has approved it: keys and names that were checked.
@@ -98,10 +100,10 @@ pub struct Record {
     /// Digest of the plan, where one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
-    /// What changes, in counts and names.
+    /// What changes, in counts and names; of a lever its number and words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<String>,
-    /// How a reload has ended.
+    /// How a reload has ended, or what became of a lever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Problems, objections, fields: whatever explains the line.
@@ -285,6 +287,7 @@ impl Event {
             Self::Outcome => "outcome",
             Self::Override => "override",
             Self::Rollback => "rollback",
+            Self::Lever => "lever",
             Self::Torn => "torn",
             Self::Broken => "broken",
             Self::Dropped => "dropped",
@@ -372,6 +375,7 @@ mod tests {
             Event::Outcome,
             Event::Override,
             Event::Rollback,
+            Event::Lever,
             Event::Torn,
             Event::Broken,
             Event::Dropped,

@@ -29,6 +29,7 @@ mod credentials;
 mod holding;
 mod hops;
 mod kill_shared;
+mod levers;
 mod move_command;
 mod moves;
 mod plan;

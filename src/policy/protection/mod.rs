@@ -13,6 +13,7 @@ pub mod fullness;
 pub mod gate;
 pub mod health;
 pub mod histogram;
+pub mod levers;
 pub mod modes;
 pub mod observed;
 pub mod pace;

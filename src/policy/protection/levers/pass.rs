@@ -1,0 +1,50 @@
+//! The operators' pass: by what a request of theirs is known on the worst day.
+//!
+//! It is 32 random bytes that the command draws on the operator's machine, and that cellgate never has: it is told their
+//! SHA-256, over the admin socket, and compares that with the digest of what a request brings in [`HEADER`]. So whoever has
+//! the admin socket decides who has a pass; nothing that is written down anywhere (state folder, trail, list) is one; and it
+//! is worth nothing when the lever's time is over. What it opens are permits: a request with it is routed, judged and
+//! answered like any other.
+
+use crate::policy::hex::hex;
+
+/// The field of a request that brings it. Removed from every request before it is sent on, whether a lever is pulled or not.
+pub const HEADER: &str = "x-cellgate-operator-pass";
+
+/// Length of a pass as it is sent, in bytes: 32 random ones, in hex. Nothing else is worth a digest.
+pub const PASS_LEN: usize = 64;
+
+/// The SHA-256 of a pass as it is sent. No secret: what it is the digest of cannot be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorPass([u8; 32]);
+
+impl OperatorPass {
+    /// With this digest.
+    pub const fn of_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Whether bytes have the form of a pass: 64 lower-case hex digits.
+    pub fn is_pass(bytes: &[u8]) -> bool {
+        bytes.len() == PASS_LEN && bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
+    /// From its hex form.
+    pub fn parse(text: &str) -> Option<Self> {
+        if !Self::is_pass(text.as_bytes()) {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl std::fmt::Display for OperatorPass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex(self.0))
+    }
+}
