@@ -1,0 +1,229 @@
+//! The faults, what must be said of each, and how one of them goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use loadtest::load::LoadReport;
+
+use crate::fault::Fault;
+use crate::network::{address, endpoint};
+use crate::said::{Look, Said, look};
+use crate::world::{CELLS, World, zone_name};
+
+/// A fault, and what must be said of it.
+struct Scenario {
+    name: &'static str,
+    fault: Fault,
+    expected: Expected,
+}
+
+/// Who is sick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Nobody,
+    Zone(u8),
+    Path,
+    /// The endpoint of this number in this zone.
+    Endpoint(u8, u8),
+}
+
+/// The endpoint that dies.
+const DEAD: (u8, u8) = (2, 3);
+const DEAD_ADDRESS: Ipv4Addr = address(DEAD.0, DEAD.1);
+
+const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "no fault", fault: Fault::None, expected: Expected::Nobody },
+    Scenario {
+        name: "a zone loses 20 %",
+        fault: Fault::Zone { zone: 1, percent: 20 },
+        expected: Expected::Zone(1),
+    },
+    Scenario {
+        name: "a zone loses 50 %",
+        fault: Fault::Zone { zone: 1, percent: 50 },
+        expected: Expected::Zone(1),
+    },
+    Scenario { name: "all lose 20 %", fault: Fault::Egress { percent: 20 }, expected: Expected::Path },
+    Scenario {
+        name: "an endpoint refuses",
+        fault: Fault::Refused(DEAD_ADDRESS),
+        expected: Expected::Endpoint(DEAD.0, DEAD.1),
+    },
+    Scenario {
+        name: "an endpoint is silent",
+        fault: Fault::Silent(DEAD_ADDRESS),
+        expected: Expected::Endpoint(DEAD.0, DEAD.1),
+    },
+    Scenario { name: "a zone's way is full", fault: Fault::Full { zone: 1 }, expected: Expected::Zone(1) },
+];
+
+/// How long there is no fault: half as long again as the detector needs for a baseline (30 seconds), so that what
+/// ends the start is over too.
+const LEARNS: Duration = Duration::from_secs(45);
+
+/// A verdict that is not there by then is not coming. Where none is to come, it is waited for as long.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a fault goes on once it is known: what is wrong about what is done shows in a few looks.
+const GOES_ON: Duration = Duration::from_secs(15);
+
+/// How often it is asked.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// All that happened in one part of a scenario.
+#[derive(Default)]
+struct Seen {
+    /// What was said, when first, and on what.
+    said: BTreeMap<Said, (Duration, String)>,
+    /// Who was taken out, by zone and address, and when.
+    ejected: BTreeMap<(String, String), Duration>,
+    /// Addresses of those of them on whose zone, or on everything, a verdict stood before and after.
+    ejected_while_frozen: BTreeSet<String>,
+}
+
+/// Each scenario, one after the other; one that fails keeps none of the others from its turn.
+pub fn run_all() {
+    let only = std::env::var("CELLGATE_TEST_PACKETS").unwrap_or_default();
+    let chosen = SCENARIOS.iter().filter(|scenario| scenario.name.contains(&only));
+    let complaints: Vec<String> = chosen.flat_map(run).collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+fn run(scenario: &Scenario) -> Vec<String> {
+    let world = World::start();
+    let mut last = look(&world);
+    let calm = watch(&world, &mut last, LEARNS, |_| false);
+    let before = world.load.report();
+
+    let standing = scenario.fault.begin(&world.network, &world.edge, &world.zones);
+    let began = Instant::now();
+    let found = watch(&world, &mut last, WITHIN, |look| look.says(|said| scenario.expected.is_said_by(said)));
+    let after = watch(&world, &mut last, GOES_ON, |_| false);
+    let lasted = began.elapsed();
+    let hit = standing.hit();
+    drop(standing);
+    let report = world.load.report();
+
+    println!(
+        "{}: {hit} packets lost or refused in {:.0} s; {:?} expected",
+        scenario.name,
+        lasted.as_secs_f64(),
+        scenario.expected
+    );
+    println!("  before: {}", calm.told());
+    println!("  with the fault: {}", found.told());
+    println!("  and then: {}", after.told());
+    println!("  {}", requests(&before, &report));
+    scenario
+        .judge(&calm, &found, &after)
+        .into_iter()
+        .map(|what| format!("{}: {what}", scenario.name))
+        .collect()
+}
+
+impl Scenario {
+    fn judge(&self, calm: &Seen, found: &Seen, after: &Seen) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let wrong_in_peace = calm.said.keys().filter(|said| Expected::Nobody.is_contradicted_by(said));
+        complaints.extend(wrong_in_peace.map(|said| format!("before the fault it said {said}")));
+        let is_said = |seen: &Seen| seen.said.keys().any(|said| self.expected.is_said_by(said));
+        if self.expected != Expected::Nobody && !is_said(found) {
+            complaints.push(format!("it did not say {:?} within {WITHIN:?}", self.expected));
+        }
+        for seen in [found, after] {
+            let wrong = seen.said.keys().filter(|said| self.expected.is_contradicted_by(said));
+            complaints.extend(wrong.map(|said| format!("it said {said}")));
+            let frozen = seen.ejected_while_frozen.iter();
+            complaints
+                .extend(frozen.map(|who| format!("{who} was ejected under a verdict about its zone or all")));
+        }
+        if self.expected == Expected::Nobody {
+            let ejected = [calm, found, after].into_iter().flat_map(|seen| seen.ejected.keys());
+            complaints.extend(ejected.map(|(_, who)| format!("{who} was ejected without any fault")));
+        }
+        complaints
+    }
+}
+
+impl Expected {
+    fn is_said_by(self, said: &Said) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Zone(zone) => said.kind == "zone" && said.text == format!("zone {}", zone_name(zone)),
+            Self::Path => said.kind == "path",
+            Self::Endpoint(zone, number) => said.is_of_endpoint(endpoint(zone, number)),
+        }
+    }
+
+    /// Doubts contradict nothing, nor does what a busy machine does to a process that is not optimised: it sleeps, and
+    /// cells are slow. All of it is printed.
+    fn is_contradicted_by(self, said: &Said) -> bool {
+        match said.kind.as_str() {
+            "zone" | "path" => !self.is_said_by(said),
+            "cell_network" => true,
+            // Of a sick zone they may be said first.
+            "endpoint" => match self {
+                Self::Zone(zone) => !(1..=CELLS).any(|number| said.is_of_endpoint(endpoint(zone, number))),
+                Self::Path => false,
+                Self::Nobody | Self::Endpoint(..) => !self.is_said_by(said),
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Looks until it is `enough`, or the time is over. `last` is the look before.
+fn watch(world: &World, last: &mut Look, time: Duration, enough: impl Fn(&Look) -> bool) -> Seen {
+    let began = Instant::now();
+    let mut seen = Seen::default();
+    while began.elapsed() < time {
+        std::thread::sleep(EVERY);
+        let now = look(world);
+        for (said, evidence) in &now.verdicts {
+            seen.said.entry(said.clone()).or_insert_with(|| (began.elapsed(), evidence.clone()));
+        }
+        for (zone, address) in now.out.difference(&last.out) {
+            seen.ejected.entry((zone.clone(), address.clone())).or_insert_with(|| began.elapsed());
+            if last.freezes(zone) && now.freezes(zone) {
+                seen.ejected_while_frozen.insert(address.clone());
+            }
+        }
+        let over = enough(&now);
+        *last = now;
+        if over {
+            break;
+        }
+    }
+    seen
+}
+
+impl Seen {
+    fn told(&self) -> String {
+        let after = |at: &Duration| format!("after {:.1} s", at.as_secs_f64());
+        let said = self.said.iter().map(|(said, (at, evidence))| format!("{said} {}: {evidence}", after(at)));
+        let out = self.ejected.iter().map(|((_, who), at)| format!("{who} taken out {}", after(at)));
+        let all: Vec<String> = said.chain(out).collect();
+        if all.is_empty() { "nothing".to_owned() } else { all.join("; ") }
+    }
+}
+
+/// What became of those that were sent with the fault.
+fn requests(before: &LoadReport, after: &LoadReport) -> String {
+    let failed = |report: &LoadReport| report.all.failed() + report.all.refused();
+    let sent = after.all.sent - before.all.sent;
+    let (ok, bad) = (after.all.ok - before.all.ok, failed(after) - failed(before));
+    let mut kinds = String::new();
+    for (kind, count) in &after.all.failures {
+        let more = count - before.all.count(*kind);
+        if more > 0 {
+            kinds.push_str(&format!(", {kind:?} {more}"));
+        }
+    }
+    let open = sent.saturating_sub(ok + bad);
+    format!(
+        "requests: {sent} sent, {bad} failed{kinds}, {open} more under way than before; {} of {} had failed before",
+        failed(before),
+        before.all.sent
+    )
+}
