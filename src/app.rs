@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, AdminState};
 use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
+use crate::clock::Clock;
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::lineage::Lineage;
@@ -89,6 +90,7 @@ struct Shared {
     state: Arc<Ownership>,
     lineage: Arc<Lineage>,
     levers: Arc<LeverBoard>,
+    clock: Clock,
 }
 
 /// The plane that serves requests, bound and not yet accepting.
@@ -253,7 +255,8 @@ impl Shared {
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
         let (lineage, levers) = (Arc::new(lineage), Arc::default());
-        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers })
+        let clock = Clock::begin();
+        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers, clock })
     }
 
     fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle, levers: LeverHandle) -> AdminState {
@@ -309,8 +312,8 @@ impl DataPlane {
             Arc::clone(&connector),
             Arc::clone(&shared.learned),
             Arc::clone(&shared.telemetry),
-            settings::client_limits(&shared.boot),
-            shutdown.clone(),
+            (settings::client_limits(&shared.boot), Arc::clone(&shared.levers)),
+            (shared.clock, shutdown.clone()),
         )));
         let shell = Shell {
             tls: TlsSettings::new(source(&shared.live)).context("preparing TLS")?,
@@ -337,6 +340,7 @@ impl DataPlane {
         runtime.spawn(Arc::clone(&service.0).follow_moves());
         runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
         runtime.spawn(tasks::warn_of_endings(Arc::clone(&shared.live)));
+        runtime.spawn(tasks::standing(shared).judge());
         runtime.spawn(tasks::keep_learned(
             Arc::clone(&shared.learned),
             Arc::clone(&shared.live),

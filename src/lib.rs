@@ -13,8 +13,10 @@ pub mod live;
 pub mod readiness;
 pub mod telemetry;
 
+pub mod clock;
 pub mod listen;
 pub mod proxy;
+pub mod standing;
 
 pub mod handover;
 pub mod quiet;

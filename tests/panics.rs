@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cellgate::clock::Clock;
 use cellgate::listen::bind;
 use cellgate::listen::drain::Drain;
 use cellgate::listen::limits::ConnectionCounts;
@@ -104,8 +105,8 @@ fn serve(snapshot: Arc<Snapshot>, protocol: Protocol, drain: &Drain) -> SocketAd
         Arc::new(Connector::new(Resolver::system().unwrap(), Arc::clone(&metrics))),
         Arc::default(),
         Arc::new(Telemetry::start(metrics, Vec::new()).unwrap()),
-        limits,
-        drain.shutdown(),
+        (limits, Arc::default()),
+        (Clock::begin(), drain.shutdown()),
     );
     let bound = bind::bind(spec).unwrap();
     let address = bound.local_addr();

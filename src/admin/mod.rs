@@ -6,6 +6,7 @@
 //! until roles exist.
 
 mod candidate;
+mod cells;
 mod host;
 mod levers;
 mod listen;
@@ -13,6 +14,7 @@ mod moves;
 mod page;
 mod routes;
 mod socket;
+mod standing;
 mod views;
 
 use std::io;

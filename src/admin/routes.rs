@@ -26,11 +26,12 @@ use crate::policy::ids::{AccountId, Generation};
 use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Taken, Trigger};
 
 use super::AdminState;
+use super::cells::CellsView;
 use super::host::AllowedHosts;
 use super::levers;
 use super::moves::MovesView;
 use super::page;
-use super::views::{AccountView, CellsView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
+use super::views::{AccountView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
 
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
@@ -146,7 +147,7 @@ async fn config(State(state): State<AdminState>) -> Response {
 }
 
 async fn cells(State(state): State<AdminState>) -> Response {
-    Json(CellsView::new(&(state.live)())).into_response()
+    Json(CellsView::new(&(state.live)(), &state.metrics.standing.last())).into_response()
 }
 
 async fn moves(State(state): State<AdminState>) -> Response {

@@ -166,7 +166,7 @@ fn cells_and_config_say_what_is_in_force() {
             {"name": "mt", "shared": true, "domain": "mt.dbt.com", "protocol": "auto", "tls": false,
              "in_flight": 0, "max_in_flight": 20,
              "groups": [{"zone": "a", "priority": 0, "endpoints": ["127.0.0.1:9001"]}]},
-        ]})
+        ], "verdicts": []})
     );
     let config = running.get("/config");
     assert!(config.head.contains("etag: \"1\""), "{}", config.head);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::candidate::CandidateView;
 use crate::policy::accounts::Account;
-use crate::policy::snapshot::{Cell, CellProtocol, Snapshot};
+use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Stage, endings};
 use crate::readiness::{Readiness, Reason};
 use crate::reload::outcome::{Objection, ProblemView, ReloadOutcome, ReloadReport, StagedReport};
@@ -115,34 +115,6 @@ struct ObjectionLine {
     what: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
-}
-
-/// `/cells`.
-#[derive(Debug, Serialize)]
-pub(super) struct CellsView {
-    generation: u64,
-    cells: Vec<CellView>,
-}
-
-#[derive(Debug, Serialize)]
-struct CellView {
-    name: String,
-    shared: bool,
-    domain: String,
-    protocol: &'static str,
-    tls: bool,
-    in_flight: u32,
-    max_in_flight: u32,
-    groups: Vec<GroupView>,
-}
-
-#[derive(Debug, Serialize)]
-struct GroupView {
-    zone: String,
-    priority: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    capacity_rps: Option<u32>,
-    endpoints: Vec<String>,
 }
 
 /// `/accounts/{id}`.
@@ -343,38 +315,6 @@ impl ObjectionLine {
     fn new(objection: &Objection) -> Self {
         let Objection { guard, what, hint } = objection.clone();
         Self { guard, what, hint }
-    }
-}
-
-impl CellsView {
-    /// Every cell of the snapshot with its live load.
-    pub fn new(live: &Snapshot) -> Self {
-        Self { generation: live.generation.0, cells: live.cells.iter().map(CellView::new).collect() }
-    }
-}
-
-impl CellView {
-    fn new(cell: &Cell) -> Self {
-        let groups = cell.groups.iter().map(|group| GroupView {
-            zone: group.zone.to_string(),
-            priority: group.priority,
-            capacity_rps: group.capacity_rps,
-            endpoints: group.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
-        });
-        Self {
-            name: cell.name.to_string(),
-            shared: cell.shared,
-            domain: cell.domain.to_string(),
-            protocol: match cell.protocol {
-                CellProtocol::Http1 => "http1",
-                CellProtocol::Http2 => "http2",
-                CellProtocol::Auto => "auto",
-            },
-            tls: cell.tls.is_some(),
-            in_flight: cell.load.in_flight(),
-            max_in_flight: cell.max_in_flight,
-            groups: groups.collect(),
-        }
     }
 }
 

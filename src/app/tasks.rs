@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Shared;
 use crate::learned_file;
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::policy::validity::{Ending, Stage, endings};
 use crate::proxy::connect::Connector;
+use crate::standing::Standing;
 use crate::state_file::Ownership;
 use crate::telemetry::labels::LearnedState;
 use crate::telemetry::metrics::Metrics;
@@ -26,6 +28,16 @@ const SAVE_LEARNED_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked whether something has ended, and how long after it was said it is said again.
 const LOOK_AT_ENDINGS_EVERY: Duration = Duration::from_secs(60);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
+
+/// Who judges cells.
+pub(super) fn standing(shared: &Shared) -> Standing {
+    Standing {
+        live: Arc::clone(&shared.live),
+        levers: Arc::clone(&shared.levers),
+        clock: shared.clock,
+        metrics: Arc::clone(&shared.metrics),
+    }
+}
 
 /// Warns of certificates and lists whose time is over or soon will be: when they come into force, and then
 /// once a day.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::holding::Waiting;
+use super::protection::standing::Standing;
 use super::retry::RetryBudget;
 use super::unauthorized::Unauthorized;
 use super::writes::Writes;
@@ -34,6 +35,8 @@ pub struct Bound {
 #[derive(Debug, Default)]
 pub struct CellLoad {
     requests: Arc<Permits>,
+    /// What keeps it standing.
+    pub standing: Standing,
     /// How many of its answers are 401.
     pub unauthorized: Unauthorized,
     /// How many of its requests may be sent again.

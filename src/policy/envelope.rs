@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_grpc_message_is_printable() {
-        let message = grpc_message(&said(Refusal::CellFull));
+        let message = grpc_message(&said(Refusal::Shed(super::super::protection::shed::Shed::CellFull)));
         assert!(message.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{message}");
     }
 }

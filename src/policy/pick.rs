@@ -1,7 +1,9 @@
-//! Which endpoint of a cell an attempt goes to: the lowest priority that still has one, in turn.
+//! Which endpoint of a cell an attempt goes to: one of its group, in turn, or where no group is said, one of the lowest
+//! priority that still has one. Which group that is, is `protection::failover`'s to say, and whether it lets a request in
+//! is `protection::health`'s.
 //!
-//! Health, capacity and zones join here when their state exists; the signature takes what was passed
-//! over in this request, so that an attempt never goes back to an endpoint that has just failed it.
+//! It takes what was passed over in this request, so that an attempt never goes back to an endpoint that has just
+//! failed it.
 
 use super::snapshot::{Cell, Endpoint, Group};
 
@@ -12,10 +14,12 @@ pub struct Place {
     endpoint: usize,
 }
 
-/// The endpoint for the next attempt; `ticket` is any number that grows from request to request.
-pub fn pick(cell: &Cell, ticket: u64, passed_over: &[Place]) -> Option<Place> {
+/// The endpoint for the next attempt, in this group where one is given; `ticket` is any number that grows from request to
+/// request.
+pub fn pick(cell: &Cell, only: Option<usize>, ticket: u64, passed_over: &[Place]) -> Option<Place> {
     let places = || {
         let groups = cell.groups.iter().enumerate();
+        let groups = groups.filter(move |(group, _)| only.is_none_or(|only| only == *group));
         groups.flat_map(|(group, spec)| {
             (0..spec.endpoints.len()).map(move |endpoint| (spec.priority, Place { group, endpoint }))
         })

@@ -45,8 +45,6 @@ pub enum Refusal {
     CellBroken(BrokenAnswer),
     /// The cell did not begin its answer in time.
     CellTimeout(Silence),
-    /// Every permit of the cell is taken.
-    CellFull,
     /// To keep the cell standing: see [`Shed`].
     Shed(Shed),
     /// The account is moving to another cell, and the request has waited for as long as it may, or found no slot to
@@ -136,7 +134,7 @@ impl Refusal {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
-            Self::CellFull | Self::Shed(_) | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
+            Self::Shed(_) | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
             Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
@@ -153,7 +151,6 @@ impl Refusal {
             Self::Internal | Self::Loop => 13,
             Self::CellUnreachable(_)
             | Self::CellBroken(_)
-            | Self::CellFull
             | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove
@@ -181,7 +178,6 @@ impl Refusal {
             Self::CellUnreachable(_) => "cell_unreachable",
             Self::CellBroken(_) => "cell_broken",
             Self::CellTimeout(_) => "cell_timeout",
-            Self::CellFull => "cell_full",
             Self::Shed(why) => why.label(),
             Self::AccountMoving => "account_moving",
             Self::CutByMove => "cut_by_move",
@@ -207,7 +203,6 @@ impl Refusal {
             Self::CellUnreachable(why) => why.proxy_error(),
             Self::CellBroken(how) => how.proxy_error(),
             Self::CellTimeout(silence) => silence.proxy_error(),
-            Self::CellFull => "connection_limit_reached",
             Self::Shed(why) => why.proxy_error(),
             Self::AccountMoving => "destination_unavailable",
             Self::CutByMove | Self::Drain => "connection_terminated",
@@ -266,10 +261,6 @@ impl Refusal {
             }
             Self::CellTimeout(_) => "The account's environment did not answer in time.",
             Self::Shed(why) => why.advice(),
-            Self::CellFull => {
-                "The account's environment is at its limit. Nothing was sent to it: repeat the request \
-                 after the time in Retry-After."
-            }
             Self::AccountMoving => {
                 "The account is being moved to another environment, which takes some seconds. Nothing was sent: \
                  repeat the request after the time in Retry-After."
@@ -305,7 +296,7 @@ impl Refusal {
         match self {
             // Permits come free within a response time; a second is the shortest value that
             // delta-seconds can say.
-            Self::CellFull | Self::Shed(_) => Some(Duration::from_secs(1)),
+            Self::Shed(_) => Some(Duration::from_secs(1)),
             // Whoever comes back waits for a budget again, so that most of the time it is here.
             Self::AccountMoving => Some(Duration::from_secs(2)),
             _ => None,
@@ -332,7 +323,6 @@ impl Refusal {
             | Self::CellUnreachable(_)
             | Self::CellBroken(_)
             | Self::CellTimeout(_)
-            | Self::CellFull
             | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove

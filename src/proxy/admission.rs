@@ -1,27 +1,243 @@
-//! Before a request is forwarded: permits of the process and of its cell, or the reason why not. What it may have is
-//! `policy`'s to say.
+//! Before a request is forwarded: an operator's word, a permit or a place in the queue, or the reason why not. What it
+//! may have is `policy`'s to say; here is the waiting, and the guard that gives back what it had.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::downstream::Downstream;
+use super::hang_up::hung_up;
+use super::request::Request;
 use super::service::Service;
+use crate::clock::Clock;
 use crate::policy::admit::Permit;
+use crate::policy::endpoint_class::ClassOf;
+use crate::policy::facts::Upgrade;
+use crate::policy::guard::Mode;
 use crate::policy::protection::bulkhead;
+use crate::policy::protection::gate::Refused;
+use crate::policy::protection::levers::{Levers, RequestOf};
+use crate::policy::protection::modes::Modes;
+use crate::policy::protection::policies::Policy;
+use crate::policy::protection::queue::Place;
 use crate::policy::protection::shed::Shed;
-use crate::policy::refusal::Refusal;
-use crate::policy::snapshot::Cell;
+use crate::policy::protection::standing::{Admission, Ask, Forced, Outcome, Pass, Standing, Waiter, shed};
+use crate::policy::snapshot::{Cell, Endpoint, Group, Snapshot};
+
+/// The longest wait for a permit. The queue's own rule is stricter; this ends what it does not see in time, since it is
+/// swept ten times a second.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a request holds as long as it is in flight.
 #[must_use = "dropping it gives the permits back"]
-pub(super) struct Admitted {
-    _process: Permit,
-    _cell: Permit,
+pub(super) struct Admitted<'a> {
+    standing: &'a Standing,
+    clock: Clock,
+    ask: Ask,
+    pass: Pass,
+    levers: Option<Arc<Levers>>,
+    _permits: Option<[Permit; 2]>,
+}
+
+/// Why a request is not admitted.
+pub(super) enum Turned {
+    /// It is refused, and told when to come again, in seconds.
+    Away(Shed, u32),
+    /// Nobody is left to answer.
+    ClientGone,
+}
+
+/// A request that wants to go.
+pub(super) struct Wanting<'a> {
+    pub snapshot: &'a Snapshot,
+    pub cell: &'a Cell,
+    pub class: ClassOf<'a>,
+    pub request: &'a Request,
+    /// When it must be over.
+    pub until: Option<Instant>,
+}
+
+/// Tells a task that waits.
+#[derive(Debug)]
+struct Signal(oneshot::Sender<Result<(), Refused>>);
+
+impl Waiter for Signal {
+    fn go(self: Box<Self>) -> bool {
+        self.0.send(Ok(())).is_ok()
+    }
+
+    fn refuse(self: Box<Self>, why: Refused) {
+        // Who has gone needs no answer.
+        let _ = self.0.send(Err(why));
+    }
 }
 
 impl Service {
-    /// Admits a request to a cell.
-    pub(super) fn admit(&self, cell: &Cell) -> Result<Admitted, Refusal> {
-        let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
-        // The cell first: one that is full may not use up what the others have, not even for a moment.
-        let cell = cell.load.try_acquire(most).ok_or(Refusal::CellFull)?;
-        let process = self.requests.try_take().ok_or(Refusal::Shed(Shed::ProcessFull))?;
-        Ok(Admitted { _process: process, _cell: cell })
+    /// Admits a request to its cell, perhaps after a short wait.
+    pub(super) async fn admit<'a>(
+        &self,
+        wanting: &Wanting<'a>,
+        down: &mut Downstream,
+    ) -> Result<Admitted<'a>, Turned> {
+        let Wanting { cell, class, request, until, .. } = *wanting;
+        let standing = &cell.load.standing;
+        let levers = self.levers.read();
+        let modes = modes(cell, levers.as_deref());
+        let random = fastrand::u64(..);
+        if let Some(levers) = &levers
+            && stopped(levers, wanting, down, random as u32)
+        {
+            return Err(Turned::Away(Shed::Operator, standing.retry_after_secs(random as u32)));
+        }
+        let ask = Ask {
+            priority: class.priority(),
+            account: request.decision.account,
+            long_lived: class.is_long_lived() || request.upgrade != Upgrade::None,
+            left: until.map(|until| until.saturating_duration_since(Instant::now())),
+            random,
+        };
+        let (sender, mut told) = oneshot::channel();
+        let admission = standing.ask(self.clock.now(), &ask, &modes, || Box::new(Signal(sender)));
+        let pass = match admission {
+            Admission::Refused(why, after) => return Err(Turned::Away(why, after)),
+            Admission::Go(pass) => pass,
+            Admission::Wait(place, pass) => {
+                let mut waiting = Waiting { standing, clock: self.clock, place, pass, told: Some(&mut told) };
+                // Boxed: few requests wait, and none should have room for it.
+                Box::pin(waiting.wait(ask.random as u32, down)).await?;
+                pass
+            }
+        };
+        let mut admitted = Admitted { standing, clock: self.clock, ask, pass, levers, _permits: None };
+        if modes.of(Policy::Bulkhead) == Mode::Enforce {
+            let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
+            let away = |why| Turned::Away(why, standing.retry_after_secs(random as u32));
+            // The cell first: one that is full may not use up what the others have, not even for a moment.
+            let of_cell = cell.load.try_acquire(most).ok_or_else(|| away(Shed::CellFull))?;
+            let of_process = self.requests.try_take().ok_or_else(|| away(Shed::ProcessFull))?;
+            admitted._permits = Some([of_process, of_cell]);
+        }
+        Ok(admitted)
+    }
+}
+
+/// What each part does: an operator's word before the configuration's.
+fn modes(cell: &Cell, levers: Option<&Levers>) -> Modes {
+    let configured = cell.protection.modes;
+    let Some(levers) = levers else { return configured };
+    Policy::ALL.into_iter().fold(configured, |modes, policy| match levers.mode(policy, cell.name.as_str()) {
+        Some(of) => {
+            levers.touch(of.lever);
+            modes.with(policy, of.value)
+        }
+        None => modes,
+    })
+}
+
+/// Whether an operator has stopped this request.
+fn stopped(levers: &Arc<Levers>, wanting: &Wanting<'_>, down: &Downstream, random: u32) -> bool {
+    let Wanting { snapshot, cell, class, request, .. } = *wanting;
+    let name = cell.name.as_str();
+    let family = || {
+        let found = crate::policy::client::family(&snapshot.clients, &down.request().headers);
+        found.and_then(|at| snapshot.clients.get(usize::from(at))).map(|family| &*family.name)
+    };
+    let asked = RequestOf {
+        cell: name,
+        account: request.decision.account,
+        client: if levers.asks_for_client() { family() } else { None },
+        class: if levers.asks_for_class() { class.name().map(|name| name.as_str()) } else { None },
+    };
+    let by = levers.drained_cell(name).or_else(|| levers.refuses(&asked, random));
+    if let Some(lever) = by {
+        levers.touch(lever);
+    }
+    by.is_some()
+}
+
+/// A request in the queue. Dropped while it waits (its client went away), it leaves.
+struct Waiting<'a, 't> {
+    standing: &'a Standing,
+    clock: Clock,
+    place: Place,
+    pass: Pass,
+    told: Option<&'t mut oneshot::Receiver<Result<(), Refused>>>,
+}
+
+impl Waiting<'_, '_> {
+    async fn wait(&mut self, random: u32, down: &mut Downstream) -> Result<(), Turned> {
+        let told = self.told.as_mut().expect("it is there until the wait is over");
+        let answer = tokio::select! {
+            biased;
+            answer = &mut **told => Some(answer),
+            () = hung_up(down) => return Err(Turned::ClientGone),
+            () = tokio::time::sleep(PATIENCE) => None,
+        };
+        let away = |why| Turned::Away(shed(why), self.standing.retry_after_secs(random));
+        let answer = match answer {
+            Some(answer) => answer,
+            None if self.standing.cancel(self.clock.now(), self.place) => Ok(Err(Refused::Waited)),
+            // It was told between the two, or is told at this moment.
+            None => (&mut **told).await,
+        };
+        self.told = None;
+        match answer {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(away(why)),
+            Err(_) => Err(away(Refused::Waited)),
+        }
+    }
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        let Some(told) = self.told.take() else { return };
+        // From here on a permit that is offered is not taken, and goes on to the next.
+        told.close();
+        let now = self.clock.now();
+        self.standing.cancel(now, self.place);
+        if told.try_recv() == Ok(Ok(())) {
+            self.standing.end(now, self.pass);
+        }
+    }
+}
+
+impl Admitted<'_> {
+    /// The group that the request is to go to; any where it is `None`.
+    pub fn group(&self) -> Option<usize> {
+        self.pass.group
+    }
+
+    /// Whether it may be sent again.
+    pub fn may_retry(&self) -> bool {
+        self.standing.may_retry()
+    }
+
+    /// How it may go to an endpoint that is not well, if at all.
+    pub fn forces(&self) -> Option<Forced> {
+        self.standing.forces(self.ask.priority, self.clock.now())
+    }
+
+    /// Whether an operator has taken this endpoint away.
+    pub fn is_drained(&self, cell: &Cell, group: &Group, endpoint: &Endpoint) -> bool {
+        let Some(levers) = &self.levers else { return false };
+        let by = levers.drained(cell.name.as_str(), group.zone.as_str(), &endpoint.address);
+        if let Some(lever) = by {
+            levers.touch(lever);
+        }
+        by.is_some()
+    }
+
+    /// What became of it.
+    pub fn tell(&self, outcome: Outcome, first_byte: Option<Duration>) {
+        self.standing.tell(&self.pass, &self.ask, outcome, first_byte);
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.standing.end(self.clock.now(), self.pass);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
+use super::admission::{Turned, Wanting};
 use super::cause;
 use super::downstream::{Downstream, Source};
 use super::forward::{self, Answer, Failed};
@@ -134,17 +135,24 @@ impl Exchange<'_> {
 
     async fn forward(&mut self, request: &Request, index: CellIndex) {
         let cell = self.snapshot.cell(index);
-        let _admitted = match self.service.admit(cell) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.refuse(request, refusal, Outcome::NotForwarded).await,
-        };
         let class = self.snapshot.endpoint_classes.of(&request.target);
         let outgoing =
             self.service.outgoing(self.snapshot, request, cell, class, self.down.request(), self.begun);
+        let until = outgoing.limits.until;
+        let wanting = Wanting { snapshot: self.snapshot, cell, class, request, until };
+        let admitted = match self.service.admit(&wanting, self.down).await {
+            Ok(admitted) => admitted,
+            Err(Turned::Away(why, after)) => {
+                return self
+                    .refuse_for(request, Refusal::Shed(why), Outcome::NotForwarded, Some(after))
+                    .await;
+            }
+            Err(Turned::ClientGone) => return self.client_gone().await,
+        };
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
-        let forwarding =
-            forward::forward(connector, cell, &self.service.retries, &outgoing, self.down, trace);
+        let process = &self.service.retries;
+        let forwarding = forward::forward(connector, &admitted, cell, process, &outgoing, self.down, trace);
         let forwarded = tokio::select! {
             biased;
             forwarded = forwarding => forwarded.map_err(Ok),
@@ -238,13 +246,25 @@ impl Exchange<'_> {
     }
 
     async fn refuse(&mut self, request: &Request, refusal: Refusal, outcome: Outcome) {
+        // Up to as much again, so that those who were refused together do not come back together.
+        let retry = refusal.retry_after().map(|delay| delay.as_secs() + fastrand::u64(0..=delay.as_secs()));
+        let retry = retry.and_then(|seconds| u32::try_from(seconds).ok());
+        self.refuse_for(request, refusal, outcome, retry).await;
+    }
+
+    /// Refuses, and says when to come again, in seconds.
+    async fn refuse_for(
+        &mut self,
+        request: &Request,
+        refusal: Refusal,
+        outcome: Outcome,
+        retry: Option<u32>,
+    ) {
         self.ended.refusal = Some(refusal);
         let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
         let surface = request.decision.surface;
         let shape = surface.map_or(ErrorShape::Problem, |surface| self.snapshot.surface(surface).errors);
-        // Up to as much again, so that those who were refused together do not come back together.
-        let retry = refusal.retry_after().map(|delay| delay.as_secs() + fastrand::u64(0..=delay.as_secs()));
-        let mut reply = Reply::refusal(&said, shape, request.grpc, retry);
+        let mut reply = Reply::refusal(&said, shape, request.grpc, retry.map(u64::from));
         promise_https(request, &mut reply.headers);
         deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
         if refusal.closes_connection()

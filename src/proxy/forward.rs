@@ -7,6 +7,7 @@ use http::response::Parts;
 use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
+use super::admission::Admitted;
 use super::cause;
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
@@ -20,7 +21,9 @@ use crate::policy::facts::Upgrade;
 use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
 use crate::policy::protection::endpoint_load as health;
+use crate::policy::protection::health::AttemptEnd;
 use crate::policy::protection::shed::Shed;
+use crate::policy::protection::standing as protection;
 use crate::policy::protection::verdict::counters::Failure;
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::retry::{self, Again, RetryBudget, Tried, Unanswered};
@@ -80,8 +83,9 @@ pub enum Failed {
 ///
 /// # Errors
 /// [`Failed`]; the client has been sent no final head.
-pub async fn forward(
+pub(super) async fn forward(
     connector: &Connector,
+    admitted: &Admitted<'_>,
     cell: &Cell,
     process: &RetryBudget,
     outgoing: &Outgoing<'_>,
@@ -89,7 +93,8 @@ pub async fn forward(
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
     let unreachable = Unreachable::NoEndpoint;
-    let mut route = Route { connector, cell, outgoing, passed_over: Vec::new(), unreachable, new: false };
+    let mut route =
+        Route { connector, admitted, cell, outgoing, passed_over: Vec::new(), unreachable, new: false };
     // Of the attempts before the present one.
     let mut outcome = Outcome::NotForwarded;
     loop {
@@ -101,6 +106,9 @@ pub async fn forward(
             }
             Err(failed) => failed,
         };
+        if failed.is_of_the_cell() {
+            admitted.tell(protection::Outcome::Failed, None);
+        }
         let again = failed.unanswered().map_or(Again::No, |unanswered| {
             let repeatable = retry::is_idempotent(&outgoing.method) && outgoing.upgrade == Upgrade::None;
             retry::again(unanswered, trace.tried, repeatable, down.kept.is_whole())
@@ -108,6 +116,7 @@ pub async fn forward(
         if failed.may_have_been_seen() {
             outcome = Outcome::Unknown;
         }
+        let again = if admitted.may_retry() || failed.is_stale() { again } else { Again::No };
         trace.budget_empty = again == Again::Charged && !retry::take(&cell.load.retries, process, unix_now());
         if again == Again::No || trace.budget_empty {
             return Err(failed.blame(outcome));
@@ -119,6 +128,7 @@ pub async fn forward(
 /// The way of one request to an endpoint.
 struct Route<'a> {
     connector: &'a Connector,
+    admitted: &'a Admitted<'a>,
     cell: &'a Cell,
     outgoing: &'a Outgoing<'a>,
     /// They took no connection.
@@ -167,17 +177,33 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The endpoint for this attempt: the first in turn that health lets requests in.
+    /// The endpoint for this attempt: the first in turn that lets requests in; or, where none does, one that gets the
+    /// trickle of a cell that is out.
     fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
-        let cell = self.cell;
-        loop {
-            let place = pick::pick(cell, self.outgoing.ticket, &self.passed_over)
-                .ok_or(Attempt::NoEndpoint(self.unreachable))?;
-            if let Some(attempt) = pick::endpoint(cell, place).load.enter(self.outgoing.account) {
+        let (cell, outgoing, group) = (self.cell, self.outgoing, self.admitted.group());
+        let mut closed = Vec::new();
+        while let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) {
+            self.passed_over.push(place);
+            let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
+            if self.admitted.is_drained(cell, in_group, endpoint) {
+                continue;
+            }
+            if let Some(attempt) = endpoint.load.enter(outgoing.account) {
+                // Another attempt may go there; one that finds no connection does not.
+                self.passed_over.pop();
                 return Ok((place, attempt));
             }
-            self.passed_over.push(place);
+            closed.push(place);
         }
+        if closed.is_empty() {
+            return Err(Attempt::NoEndpoint(self.unreachable));
+        }
+        let forced = self.admitted.forces().ok_or(Attempt::Closed)?;
+        let enter = |place: pick::Place| {
+            let load = &pick::endpoint(cell, place).load;
+            Some((place, load.enter_closed(outgoing.account, forced == protection::Forced::Open)?))
+        };
+        closed.into_iter().find_map(enter).ok_or(Attempt::Closed)
     }
 
     /// Sends the request and waits for the head of its answer, and tells of the endpoint how that went.
@@ -203,7 +229,10 @@ impl<'a> Route<'a> {
                 trace.first_byte = Some(now);
                 let usual = !self.outgoing.waits_on_purpose;
                 let retry_after = head.headers.contains_key(header::RETRY_AFTER);
-                asked.answered(head.status.as_u16(), retry_after, usual.then_some(now - begun));
+                let first_byte = usual.then_some(now - begun);
+                let end = AttemptEnd::of_status(head.status.as_u16(), retry_after);
+                self.admitted.tell(protection::Outcome::of(end), first_byte);
+                asked.answered(end, first_byte);
             }
             Err(Attempt::Broken { broken: Broken::CellSlow(_), .. }) => {
                 upstream.distrust();
@@ -226,6 +255,8 @@ enum Attempt {
     NoEndpoint(Unreachable),
     /// The group has as many requests as it may have. Another one is no way round: it has its own to do.
     GroupFull,
+    /// No endpoint is well enough to be asked.
+    Closed,
     NotConnected(Unreachable),
     Broken {
         broken: Broken,
@@ -243,8 +274,23 @@ impl Attempt {
             Self::NotConnected(_) => Some(Unanswered::NoConnection),
             Self::Broken { broken: Broken::Cell(_), sent: false, .. } => Some(Unanswered::Unsent),
             Self::Broken { broken: Broken::Cell(error), sent: true, .. } => Some(lost(error)),
-            Self::NoEndpoint(_) | Self::GroupFull | Self::Broken { .. } => None,
+            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Broken { .. } => None,
         }
+    }
+
+    /// Whether it speaks against the cell, and not against its client or us.
+    fn is_of_the_cell(&self) -> bool {
+        match self {
+            Self::NotConnected(why) => !matches!(why, Unreachable::TooMany | Unreachable::Other),
+            Self::Broken { broken: Broken::CellSlow(_), .. } => true,
+            Self::Broken { broken: Broken::Cell(_), sent, .. } => *sent,
+            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Broken { .. } => false,
+        }
+    }
+
+    /// A pooled connection had gone stale, and nothing was sent on it.
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::Broken { broken: Broken::Cell(_), sent: false, .. })
     }
 
     fn may_have_been_seen(&self) -> bool {
@@ -257,6 +303,7 @@ impl Attempt {
         let refusal = match self {
             Self::NoEndpoint(why) | Self::NotConnected(why) => Refusal::CellUnreachable(why),
             Self::GroupFull => Refusal::Shed(Shed::GroupFull),
+            Self::Closed => Refusal::Shed(Shed::CellDown),
             Self::Broken { broken, heard, .. } => match broken {
                 Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
                 Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),

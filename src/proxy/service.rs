@@ -13,6 +13,7 @@ use super::reply::Reply;
 use super::request::Peer;
 use super::wire::Wire;
 use super::{h1, h2, moving, warm};
+use crate::clock::Clock;
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::{Phase, Shutdown};
 use crate::live::{Live, Pinned};
@@ -20,6 +21,7 @@ use crate::policy::admit::Bound;
 use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
+use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::refusal::Refusal;
 use crate::policy::retry::RetryBudget;
 use crate::policy::snapshot::Snapshot;
@@ -66,6 +68,10 @@ pub struct Service {
     pub(super) retries: RetryBudget,
     /// Requests in flight at all cells.
     pub(super) requests: Bound,
+    /// What operators have pulled.
+    pub(super) levers: Arc<LeverBoard>,
+    /// The clock by which cells are judged.
+    pub(super) clock: Clock,
     /// Numbers requests, to spread them over endpoints.
     tickets: AtomicU64,
     /// What is left of the memory for windows.
@@ -81,8 +87,8 @@ impl Service {
         connector: Arc<Connector>,
         learned: Arc<LearnedTable>,
         telemetry: Arc<Telemetry>,
-        limits: ClientLimits,
-        shutdown: Shutdown,
+        (limits, levers): (ClientLimits, Arc<LeverBoard>),
+        (clock, shutdown): (Clock, Shutdown),
     ) -> Self {
         let window_memory = AtomicU64::new(limits.http2.window_memory);
         let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
@@ -96,6 +102,8 @@ impl Service {
             shutdown,
             retries,
             requests,
+            levers,
+            clock,
             tickets,
             window_memory,
             pieces,

@@ -79,6 +79,28 @@ families! {
         "Requests that hold a permit of the cell now.";
     IN_FLIGHT_LIMIT = gauge "cellgate_in_flight_limit"
         "Permits of the cell; at this number new requests get 503.";
+    CELL_LIMIT = gauge "cellgate_cell_limit"
+        "Requests at once that the cell takes, as learned; at most its permits.";
+    CELL_QUEUED = gauge "cellgate_cell_queued_requests"
+        "Requests that wait for a permit of the cell now.";
+    CELL_PHASE = gauge "cellgate_cell_phase"
+        "Where the cell is on its way back: 1 for its phase, 0 for the others.";
+    CELL_ADMITTED_RATE = gauge "cellgate_cell_admitted_rate"
+        "Requests a second that are let through to the cell while it comes back; +Inf where nothing is limited.";
+    CELL_DEMAND = gauge "cellgate_cell_demand_rate"
+        "Requests a second that ask for the cell, by class.";
+    CELL_NO_HEADROOM = gauge "cellgate_cell_no_headroom_rate"
+        "Requests a second whose group is lost and for which the others have no room.";
+    GROUP_MOVED = gauge "cellgate_group_moved_rate"
+        "Requests a second that a group is given of others, by cell and zone.";
+    ENDPOINTS = gauge "cellgate_endpoints"
+        "Endpoints by cell, zone and what health says of them.";
+    VERDICTS = gauge "cellgate_verdicts"
+        "Verdicts that stand, by kind: a sick endpoint, cell, zone, path, this proxy itself, or nobody can tell.";
+    PROTECTION_CHANGES = counter "cellgate_protection_changes_total"
+        "Changes of endpoints, groups, cells and verdicts, by what they changed to.";
+    WOULD_HAVE = counter "cellgate_would_have_refused_total"
+        "Requests that a policy in observe would have refused, by cell and reason.";
     UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
         "Attempts to connect to a cell, by cell and result.";
     UPSTREAM_CUT = counter "cellgate_upstream_connections_cut_total"

@@ -198,7 +198,7 @@ pub(super) const SOURCES: [Source; 8] = [
 /// Status classes; statuses outside 100 to 599 count as 5xx, for only a defect can make one.
 pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-pub(super) const REFUSALS: [Refusal; 32 + Shed::ALL.len()] = [
+pub(super) const REFUSALS: [Refusal; 31 + Shed::ALL.len()] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -214,7 +214,7 @@ pub(super) const REFUSALS: [Refusal; 32 + Shed::ALL.len()] = [
     Refusal::CellUnreachable(Unreachable::Other),
     Refusal::CellBroken(BrokenAnswer::Protocol),
     Refusal::CellTimeout(Silence::Unanswered),
-    Refusal::CellFull,
+    Refusal::CutByMove,
     Refusal::Drain,
     Refusal::Loop,
     Refusal::Internal,
@@ -231,8 +231,8 @@ pub(super) const REFUSALS: [Refusal; 32 + Shed::ALL.len()] = [
     Refusal::BadRequest(BadRequest::Body),
     Refusal::BadRequest(BadRequest::Stream),
     Refusal::AccountMoving,
-    Refusal::CutByMove,
     Refusal::Shed(Shed::ProcessFull),
+    Refusal::Shed(Shed::CellFull),
     Refusal::Shed(Shed::GroupFull),
     Refusal::Shed(Shed::LowPriority),
     Refusal::Shed(Shed::QueueFull),
@@ -260,11 +260,10 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::CellUnreachable(_) => 11,
         Refusal::CellBroken(_) => 12,
         Refusal::CellTimeout(_) => 13,
-        Refusal::CellFull => 14,
+        Refusal::CutByMove => 14,
         Refusal::AccountMoving => 30,
-        Refusal::CutByMove => 31,
         // In the order of their declaration, which is the one above.
-        Refusal::Shed(why) => 32 + why as usize,
+        Refusal::Shed(why) => 31 + why as usize,
         Refusal::Drain => 15,
         Refusal::Loop => 16,
         Refusal::Internal => 17,

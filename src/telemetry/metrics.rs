@@ -24,6 +24,7 @@ use super::labels::{
 use super::meters::{CellMeters, Meters, increment, upstream_cut};
 use super::move_meters::MoveMeters;
 use super::registry::Registry;
+use super::standing_meters::StandingMeters;
 pub use super::writers::{AccessLogMeters, BooksMeters, TrailMeters};
 
 /// How many generations keep ready handles. A request of an older one (a stream that has outlived
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub guards: GuardMeters,
     /// What moves of accounts cost.
     pub moves: MoveMeters,
+    /// What keeps cells standing.
+    pub standing: StandingMeters,
     last_reload_ok: Gauge,
     last_success: Gauge,
     /// What is on trial.
@@ -131,6 +134,7 @@ impl Metrics {
             ),
             guards: GuardMeters::new(&registry),
             moves: MoveMeters::new(&registry),
+            standing: StandingMeters::new(&registry),
             upgrades: registry.closed(
                 &families::UPGRADES,
                 "result",
@@ -324,6 +328,7 @@ impl Metrics {
             scraped.cells.insert(name.into());
         }
         MoveMeters::look_at(&self.registry, live);
+        self.standing.look_at(&self.registry);
         // A name may stand for several; what ends first is what matters.
         let mut until: HashMap<(Kind, String), f64> = HashMap::new();
         until.extend(scraped.endings.iter().map(|gone| (gone.clone(), f64::NAN)));
@@ -399,6 +404,8 @@ mod tests {
     use crate::policy::decide::{Conflict, Why};
     use crate::policy::hosts::Role;
     use crate::policy::ids::SurfaceIndex;
+    use crate::policy::moment::Moment;
+    use crate::policy::protection::judge::{self, Judge};
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::test_snapshot::label;
@@ -678,6 +685,10 @@ mod tests {
         metrics.prepare(&snapshot);
         let _ = (metrics.access_log(), metrics.books(), metrics.trail());
         metrics.request(&legacy_event(&snapshot));
+        let (mut judge, now) = (Judge::default(), Moment::START);
+        let look = judge::Look { snapshot: &snapshot, levers: None, late: Duration::ZERO, now, now_secs: 0 };
+        judge.look(&look, &mut || 0.5);
+        metrics.standing.report(judge.report(&snapshot, now));
         let page = page(&metrics);
         // The fixture has nothing that ends.
         let without = [families::CERTIFICATE_NOT_AFTER, families::TRUST_UNTIL];

@@ -15,6 +15,7 @@ mod meters;
 pub mod metrics;
 pub mod move_meters;
 mod registry;
+pub mod standing_meters;
 pub mod wall_time;
 mod writers;
 

@@ -91,9 +91,8 @@ impl Asked<'_> {
         &self.attempt.load.counters
     }
 
-    /// An answer of this status has begun; `first_byte` is how long it took, where that says something.
-    pub fn answered(self, status: u16, has_retry_after: bool, first_byte: Option<Duration>) {
-        let end = AttemptEnd::of_status(status, has_retry_after);
+    /// An answer has begun; `first_byte` is how long it took, where that says something.
+    pub fn answered(self, end: AttemptEnd, first_byte: Option<Duration>) {
         let failure = match end {
             AttemptEnd::Gateway => Some(Failure::Gateway),
             AttemptEnd::AppError => Some(Failure::App),

@@ -25,6 +25,7 @@ pub use words::{Answer, Asker, GateRules, Refused, Woken};
 #[derive(Debug)]
 pub struct Gate<T> {
     rules: GateRules,
+    total: AtomicU32,
     limit: AtomicU32,
     /// Ordinary requests that have a permit.
     in_flight: AtomicU32,
@@ -63,6 +64,7 @@ impl<T> Gate<T> {
         let most = rules.declared.clamp(LEAST_ROOM, MOST_ROOM);
         Self {
             rules,
+            total: AtomicU32::new(rules.total),
             limit: AtomicU32::new(rules.declared),
             in_flight: AtomicU32::new(0),
             in_flight_max: AtomicU32::new(0),
@@ -89,7 +91,7 @@ impl<T> Gate<T> {
             true => self.limit_of(who.priority) * OVER_SHARE.0 / OVER_SHARE.1,
             false => self.limit_of(who.priority),
         };
-        if self.in_flight() + self.long_lived() >= self.rules.total {
+        if self.in_flight() + self.long_lived() >= self.total() {
             return (self.refuse(Refused::Total, who), None);
         }
         // Who comes takes no permit over the heads of those who wait.
@@ -110,11 +112,20 @@ impl<T> Gate<T> {
     pub fn ask_long_lived(&self, who: Asker) -> Answer {
         // Count first, look second: two that race for the last one cannot both get it.
         let others = self.long_lived.fetch_add(1, Ordering::Relaxed);
-        if others + self.in_flight() < self.rules.total {
+        if others + self.in_flight() < self.total() {
             return Answer::Go;
         }
         self.long_lived.fetch_sub(1, Ordering::Relaxed);
         self.refuse(Refused::Total, who)
+    }
+
+    /// As many as this may be in flight together from now on.
+    pub fn bound(&self, total: u32) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u32 {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// A long-lived request ends.

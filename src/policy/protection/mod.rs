@@ -13,9 +13,11 @@ pub mod fullness;
 pub mod gate;
 pub mod health;
 pub mod histogram;
+pub mod judge;
 pub mod levers;
 pub mod modes;
 pub mod observed;
+pub mod outcomes;
 pub mod pace;
 pub mod policies;
 pub mod priority;
@@ -24,6 +26,7 @@ pub mod ramp;
 pub mod retry_after;
 pub mod shares;
 pub mod shed;
+pub mod standing;
 pub mod verdict;
 
 use std::num::NonZeroU32;
@@ -54,5 +57,12 @@ pub struct CellProtection {
 impl Default for Protection {
     fn default() -> Self {
         Self { replicas: NonZeroU32::MIN, verdict: Mode::Enforce, observe_until: None }
+    }
+}
+
+impl CellProtection {
+    /// Whether its endpoints are checked actively.
+    pub const fn is_checked(&self) -> bool {
+        false
     }
 }

@@ -6,6 +6,8 @@
 pub enum Shed {
     /// Every permit of the process is taken.
     ProcessFull,
+    /// Every permit of the cell is taken.
+    CellFull,
     /// Every permit of the group that the request belongs to is taken.
     GroupFull,
     /// The cell is so full that only what matters more gets in.
@@ -26,8 +28,9 @@ pub enum Shed {
 
 impl Shed {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ProcessFull,
+        Self::CellFull,
         Self::GroupFull,
         Self::LowPriority,
         Self::QueueFull,
@@ -42,6 +45,7 @@ impl Shed {
     pub const fn label(self) -> &'static str {
         match self {
             Self::ProcessFull => "process_full",
+            Self::CellFull => "cell_full",
             Self::GroupFull => "group_full",
             Self::LowPriority => "shed_low_priority",
             Self::QueueFull => "shed_queue_full",
@@ -57,6 +61,7 @@ impl Shed {
     pub const fn proxy_error(self) -> &'static str {
         match self {
             Self::ProcessFull
+            | Self::CellFull
             | Self::GroupFull
             | Self::LowPriority
             | Self::QueueFull
@@ -74,7 +79,7 @@ impl Shed {
                 "Too many requests are under way here. Nothing was sent to the account's environment: repeat the \
                  request after the time in Retry-After."
             }
-            Self::GroupFull | Self::LowPriority | Self::QueueFull | Self::WaitedTooLong => {
+            Self::CellFull | Self::GroupFull | Self::LowPriority | Self::QueueFull | Self::WaitedTooLong => {
                 "The account's environment has more to do than it can. Nothing was sent to it: repeat the request \
                  after the time in Retry-After."
             }

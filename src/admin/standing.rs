@@ -1,0 +1,187 @@
+//! What `/cells` shows of how a cell stands, with the numbers that it was decided by.
+
+use serde::Serialize;
+
+use crate::policy::protection::judge::{CellReport, EndpointReport, GroupReport, VerdictReport};
+use crate::policy::protection::priority::Priority;
+use crate::policy::protection::shed::Shed;
+
+/// One cell.
+#[derive(Debug, Serialize)]
+pub(super) struct StandingView {
+    phase: &'static str,
+    panic: &'static str,
+    /// What is let through while the cell comes back; absent where nothing is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admitted_rps: Option<f64>,
+    ramp: RampView,
+    limit: u32,
+    limit_why: &'static str,
+    in_flight: u32,
+    long_lived: u32,
+    queued: u32,
+    queue_room: u32,
+    demand_rps: Vec<(&'static str, f64)>,
+    no_headroom_rps: f64,
+    failover_frozen: bool,
+    retries: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p95_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usual_p95_ms: Option<f64>,
+    /// What would have been refused, had it not only been observed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_have_refused: Vec<(&'static str, u64)>,
+    groups: Vec<GroupView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RampView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity_rps: Option<f64>,
+    capacity_from: &'static str,
+    /// Ended, failed and failing accounts of the last seconds: what a fall is judged by.
+    recent: (u64, u64, u32),
+}
+
+#[derive(Debug, Serialize)]
+struct GroupView {
+    zone: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<FailoverView>,
+    in_flight: u32,
+    max_in_flight: u32,
+    connections: u32,
+    max_connections: u32,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailoverView {
+    share: f64,
+    kept: f64,
+    healthy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity_rps: Option<f64>,
+    own_rps: f64,
+    room_rps: f64,
+    moved_here_rps: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointView {
+    address: String,
+    state: &'static str,
+    ejections: u32,
+    out_for_s: u64,
+    requests_10s: u64,
+    failed_10s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median_ms: Option<f64>,
+    /// Why it should be out and is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<(&'static str, &'static str)>,
+}
+
+/// One verdict.
+#[derive(Debug, Serialize)]
+pub(super) struct VerdictView {
+    verdict: String,
+    kind: &'static str,
+    stands_for_s: u64,
+    evidence: String,
+}
+
+impl StandingView {
+    /// Of a cell.
+    pub fn new(cell: &CellReport) -> Self {
+        let ms = |time: std::time::Duration| round(time.as_secs_f64() * 1e3);
+        let would_have = Shed::ALL.iter().zip(cell.would_have).filter(|(_, count)| *count > 0);
+        Self {
+            phase: cell.phase.as_str(),
+            panic: cell.panic.as_str(),
+            admitted_rps: cell.ramp.rate.is_finite().then(|| round(cell.ramp.rate)),
+            ramp: RampView {
+                capacity_rps: cell.ramp.capacity.map(round),
+                capacity_from: cell.ramp.source.as_str(),
+                recent: cell.ramp.recent,
+            },
+            limit: cell.limit,
+            limit_why: cell.limit_why.as_str(),
+            in_flight: cell.in_flight,
+            long_lived: cell.long_lived,
+            queued: cell.queued,
+            queue_room: cell.room,
+            demand_rps: Priority::ALL
+                .iter()
+                .map(|class| class.as_str())
+                .zip(cell.demand.map(round))
+                .collect(),
+            no_headroom_rps: round(cell.shed),
+            failover_frozen: cell.frozen,
+            retries: cell.may_retry,
+            p95_ms: cell.p95.map(ms),
+            usual_p95_ms: cell.usual_p95.map(ms),
+            would_have_refused: would_have.map(|(why, count)| (why.label(), count)).collect(),
+            groups: cell.groups.iter().map(GroupView::new).collect(),
+        }
+    }
+}
+
+impl GroupView {
+    fn new(group: &GroupReport) -> Self {
+        let failover = group.failover.map(|seen| FailoverView {
+            share: round(seen.share),
+            kept: round(seen.kept),
+            healthy: round(seen.healthy),
+            capacity_rps: seen.capacity.map(round),
+            own_rps: round(seen.own_load),
+            room_rps: round(seen.room),
+            moved_here_rps: round(seen.assigned),
+        });
+        Self {
+            zone: group.zone.to_string(),
+            standing: group.failover.map(|seen| seen.standing.as_str()),
+            failover,
+            in_flight: group.in_flight,
+            max_in_flight: group.most_in_flight,
+            connections: group.connections,
+            max_connections: group.most_connections,
+            endpoints: group.endpoints.iter().map(EndpointView::new).collect(),
+        }
+    }
+}
+
+impl EndpointView {
+    fn new(endpoint: &EndpointReport) -> Self {
+        Self {
+            address: endpoint.address.to_string(),
+            state: endpoint.state.as_str(),
+            ejections: endpoint.times,
+            out_for_s: endpoint.left.as_secs(),
+            requests_10s: endpoint.seen.requests,
+            failed_10s: endpoint.seen.failed,
+            median_ms: endpoint.seen.median.map(|median| round(median.as_secs_f64() * 1e3)),
+            held: endpoint.held,
+        }
+    }
+}
+
+impl VerdictView {
+    /// Of one that stands.
+    pub fn new(held: &VerdictReport) -> Self {
+        Self {
+            verdict: held.verdict.to_string(),
+            kind: held.verdict.as_str(),
+            stands_for_s: held.stands_for.as_secs(),
+            evidence: held.evidence.to_string(),
+        }
+    }
+}
+
+/// Three digits behind the point: nobody reads more.
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

@@ -1,0 +1,385 @@
+//! One cell under judgement: its endpoints, its groups, its ramp and its limit, stepped in this order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::super::super::guard::Mode;
+use super::super::super::ids::Label;
+use super::super::super::moment::Moment;
+use super::super::super::snapshot::{Cell, EndpointKey};
+use super::super::bulkhead;
+use super::super::concurrency::{Limit, LimitRules, WindowSample};
+use super::super::failover::{self, Failover, FailoverRules, Published};
+use super::super::health::{
+    self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
+    TRICKLE_SHARE, Usable, usable_set,
+};
+use super::super::histogram::Latencies;
+use super::super::outcomes::Came;
+use super::super::policies::Policy;
+use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
+use super::super::verdict::Verdicts;
+use super::super::verdict::signals::Place;
+use super::report::{CellReport, EndpointReport, GroupReport};
+use super::{Change, Look, place};
+
+/// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
+const SECONDS: usize = 5;
+
+/// Weight of a second in what is usual for a cell: about the last minutes.
+const USUAL: f64 = 0.01;
+
+/// Weight of a second in the good rate of a cell.
+const RATE: f64 = 0.1;
+
+/// An endpoint that a cell can hardly do without goes only where it answers next to nobody: with a part of its requests it
+/// is better than none.
+const HOPELESS: f64 = 0.9;
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct CellJudge {
+    endpoints: Vec<(EndpointKey, Health)>,
+    zones: Vec<Label>,
+    failover: Failover,
+    published: Arc<Published>,
+    ramp: Ramp,
+    limit: Limit,
+    declared: u32,
+    /// Of this second so far.
+    second: Came,
+    /// The last seconds.
+    latencies: [Latencies; SECONDS],
+    usual: Option<Duration>,
+    /// Requests a second that were served, while things were well.
+    good_rate: f64,
+    panic: Panic,
+}
+
+/// A cell in one look.
+struct Scene<'a> {
+    cell: &'a Cell,
+    look: &'a Look<'a>,
+    verdicts: &'a Verdicts,
+}
+
+impl CellJudge {
+    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64) -> Self {
+        let rules = ramp_rules(look);
+        let ramp = Ramp::started(&rules, None, capacity(cell), offset, look.now, look.now_secs);
+        let declared = declared(cell);
+        let judge = Self {
+            endpoints: Vec::new(),
+            zones: Vec::new(),
+            failover: Failover::new(0),
+            published: Arc::new(Published::new(0)),
+            ramp,
+            limit: Limit::new(LimitRules::of(declared)),
+            declared,
+            second: Came::default(),
+            latencies: [Latencies::NONE; SECONDS],
+            usual: None,
+            good_rate: 0.0,
+            panic: Panic::Calm,
+        };
+        // What came before anybody looked is of no second.
+        cell.load.standing.outcomes.take();
+        judge
+    }
+
+    pub(super) fn look(
+        &mut self,
+        cell: &Cell,
+        look: &Look<'_>,
+        verdicts: &Verdicts,
+        new_second: bool,
+        random: &mut dyn FnMut() -> f64,
+        changes: &mut Vec<Change>,
+    ) {
+        let scene = Scene { cell, look, verdicts };
+        self.know_endpoints(&scene);
+        self.health(&scene, random, changes);
+        let usable = self.panic(&scene);
+        self.groups(&scene, changes);
+        self.ramp(&scene, usable, changes);
+        if new_second {
+            self.count_second(&scene);
+        }
+        self.limit(&scene);
+        let may_retry = verdicts.retries_allowed(&cell.name)
+            && (self.ramp.phase() == Phase::Full || scene.mode(Policy::Recovery) != Mode::Enforce);
+        cell.load.standing.may_retry.store(may_retry, Ordering::Relaxed);
+    }
+
+    /// Goes on with those that are still there, by key.
+    fn know_endpoints(&mut self, scene: &Scene<'_>) {
+        let now = scene.look.now;
+        let same = scene.cell.endpoints().map(|one| &one.key).eq(self.endpoints.iter().map(|(key, _)| key));
+        if !same {
+            let mut before = std::mem::take(&mut self.endpoints);
+            for endpoint in scene.cell.endpoints() {
+                let known = before.iter().position(|(key, _)| *key == endpoint.key);
+                let health = known.map(|at| before.swap_remove(at).1);
+                let health = health.unwrap_or_else(|| Health::new(Arc::clone(&endpoint.load.watch), now));
+                self.endpoints.push((endpoint.key.clone(), health));
+            }
+        }
+        let zones = || scene.cell.groups.iter().map(|group| &group.zone);
+        if !zones().eq(&self.zones) {
+            let saved = self.failover.saved();
+            let of = |zone: &Label| saved.get(self.zones.iter().position(|known| known == zone)?).copied()?;
+            self.failover = Failover::restored(&zones().map(of).collect::<Vec<_>>());
+            self.zones = zones().cloned().collect();
+            self.published = Arc::new(Published::new(self.zones.len()));
+            scene.cell.load.standing.publish_groups(Arc::clone(&self.published));
+        }
+    }
+
+    fn health(&mut self, scene: &Scene<'_>, random: &mut dyn FnMut() -> f64, changes: &mut Vec<Change>) {
+        let mode = scene.mode(Policy::Health);
+        if mode == Mode::Off {
+            self.endpoints.iter_mut().for_each(|(_, health)| health.rest(scene.look.now));
+            return;
+        }
+        let rules = HealthRules::default();
+        let summaries: Vec<Summary> = self.endpoints.iter().map(|(_, health)| health.summary()).collect();
+        let endpoints =
+            scene.cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
+        for (at, (group, endpoint)) in endpoints.enumerate() {
+            let place = place(scene.cell, &group.zone, &endpoint.address);
+            let taken = endpoint.load.watch.take();
+            let checks = endpoint.load.take_checks();
+            let look = health::Look {
+                taken: &taken,
+                siblings: Siblings::of(&summaries, at),
+                checks: (!checks.is_empty() || scene.cell.protection.is_checked()).then_some(&checks[..]),
+                frozen: scene.verdicts.freezes(&place),
+                may_eject: may_eject(&summaries, at),
+                enforce: mode == Mode::Enforce,
+                random: random(),
+                rules: &rules,
+            };
+            if let Some(change) = self.endpoints[at].1.step(&look, scene.look.now) {
+                changes.push(Change::Endpoint(scene.cell.name.clone(), endpoint.address.to_string(), change));
+            }
+        }
+    }
+
+    /// What is done where most of the cell is out; how many endpoints may be used.
+    fn panic(&mut self, scene: &Scene<'_>) -> u32 {
+        let everywhere = scene.verdicts.freezes(&nowhere(scene.cell));
+        let members: Vec<Member> = self
+            .each(scene)
+            .map(|(zone, address, health)| Member {
+                usable: health.watch().usable(),
+                drained: scene.is_drained(zone, address),
+            })
+            .collect();
+        let set = usable_set(&members, everywhere);
+        self.panic = set.panic;
+        let standing = &scene.cell.load.standing;
+        standing.panic.store(set.panic as u8, Ordering::Relaxed);
+        let share = if set.panic == Panic::FailOpen { FAIL_OPEN_SHARE } else { TRICKLE_SHARE };
+        let least = TRICKLE_LEAST_PER_SECOND / f64::from(scene.look.snapshot.protection.replicas.get());
+        let rate = (self.good_rate * share).max(least);
+        standing.trickle.set(rate, super::super::pace::BURST, scene.look.now);
+        // A cell that fails open has what it lets in.
+        u32::try_from(set.open.len()).unwrap_or(u32::MAX)
+    }
+
+    fn groups(&mut self, scene: &Scene<'_>, changes: &mut Vec<Change>) {
+        let protection = &scene.look.snapshot.protection;
+        let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
+        let group = |group: &crate::policy::snapshot::Group| {
+            let gone = scene.verdicts.evacuate(&group.zone);
+            let usable = group.endpoints.iter().filter(|endpoint| {
+                endpoint.load.watch.usable() != Usable::No
+                    && !gone
+                    && !scene.is_drained(&group.zone, &endpoint.address)
+            });
+            failover::Group {
+                priority: group.priority,
+                capacity: group.capacity_rps.map(f64::from),
+                endpoints: count(group.endpoints.len()),
+                usable: count(usable.count()),
+            }
+        };
+        let groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        let frozen = scene.verdicts.freezes(&nowhere(scene.cell));
+        let found = self.failover.step(&rules, &groups, frozen, &self.published, scene.look.now);
+        let named = |change: failover::Transition| {
+            Change::Group(scene.cell.name.clone(), self.zones[change.group].clone(), change)
+        };
+        changes.extend(found.into_iter().map(named));
+    }
+
+    fn ramp(&mut self, scene: &Scene<'_>, usable: u32, changes: &mut Vec<Change>) {
+        let Look { now, .. } = *scene.look;
+        let standing = &scene.cell.load.standing;
+        let came = standing.outcomes.take();
+        let pinned = scene.look.levers.and_then(|levers| levers.ramp(scene.cell.name.as_str()));
+        // Renewed by each look as long as the lever is pulled.
+        let pin = pinned.map(|of| Pin { rate: f64::from(of.value), until: now + super::SECOND });
+        self.ramp.set_pin(pin, now);
+        let look = ramp::Look {
+            declared: capacity(scene.cell),
+            usable,
+            succeeded: came.served.into(),
+            failed: came.failed.into(),
+            failing_accounts: came.failing_accounts,
+            p95: self.p95(),
+            baseline: self.usual,
+            queue_share: f64::from(standing.queued()) / f64::from(self.limit.value().max(1)),
+        };
+        self.second.add(&came);
+        if let Some(change) = self.ramp.step(&ramp_rules(scene.look), &look, &standing.envelope, now) {
+            changes.push(Change::Ramp(scene.cell.name.clone(), change));
+        }
+    }
+
+    fn count_second(&mut self, scene: &Scene<'_>) {
+        let came = std::mem::take(&mut self.second);
+        let (gate, now) = (&scene.cell.load.standing.gate, scene.look.now);
+        let (median, first_bytes) = (came.first_bytes.median(0.0), came.first_bytes.count());
+        let sample = WindowSample {
+            started: came.served + came.failed + came.pushed_back,
+            dropped: came.failed + came.pushed_back,
+            first_byte_p50: median.map_or(Duration::ZERO, |(median, _)| median),
+            first_bytes: u32::try_from(first_bytes).unwrap_or(u32::MAX),
+            in_flight_max: gate.take_in_flight_max(),
+        };
+        self.limit.step(&sample, now);
+        self.latencies.rotate_right(1);
+        self.latencies[0] = came.first_bytes;
+        if self.ramp.phase() == Phase::Full {
+            if let Some(p95) = self.p95() {
+                let usual = self.usual.unwrap_or(p95);
+                self.usual = Some(usual.mul_f64(1.0 - USUAL) + p95.mul_f64(USUAL));
+            }
+            self.good_rate += (f64::from(came.served) - self.good_rate) * RATE;
+        }
+    }
+
+    fn limit(&mut self, scene: &Scene<'_>) {
+        let declared = declared(scene.cell);
+        if declared != self.declared {
+            self.declared = declared;
+            self.limit.declare(declared);
+        }
+        let standing = &scene.cell.load.standing;
+        let fraction =
+            if scene.mode(Policy::Recovery) == Mode::Enforce { standing.envelope.fraction() } else { 1.0 };
+        let capped = scene.look.levers.and_then(|levers| levers.cap(scene.cell.name.as_str()).in_flight);
+        let most = capped.map_or(u32::MAX, |of| of.value);
+        // Truncates to whole requests.
+        let limit = ((f64::from(self.limit.value()) * fraction) as u32).max(1).min(most);
+        standing.gate.bound(declared.min(most));
+        standing.wake(scene.look.now, standing.gate.step(scene.look.now, limit));
+        let _ = standing.observed.step(scene.look.now, limit);
+    }
+
+    fn p95(&self) -> Option<Duration> {
+        let mut all = Latencies::NONE;
+        self.latencies.iter().for_each(|second| all.add(second));
+        let rank = (all.count() * 95).div_ceil(100);
+        all.at_rank(rank).map(|(from, to)| (from + to) / 2)
+    }
+
+    fn each<'a>(
+        &'a self,
+        scene: &'a Scene<'_>,
+    ) -> impl Iterator<Item = (&'a Label, &'a crate::policy::snapshot::EndpointAddress, &'a Health)> {
+        let endpoints =
+            scene.cell.groups.iter().flat_map(|group| {
+                group.endpoints.iter().map(move |endpoint| (&group.zone, &endpoint.address))
+            });
+        endpoints.zip(&self.endpoints).map(|((zone, address), (_, health))| (zone, address, health))
+    }
+
+    pub(super) fn report(&self, cell: &Cell, now: Moment) -> CellReport {
+        let mut endpoints = self.endpoints.iter();
+        let groups = cell.groups.iter().enumerate().map(|(at, group)| GroupReport {
+            zone: group.zone.clone(),
+            failover: self.failover.evidence().groups.get(at).copied(),
+            in_flight: group.requests.permits.taken(),
+            most_in_flight: group.requests.most,
+            connections: group.endpoints.first().map_or(0, |one| one.connections.permits.taken()),
+            most_connections: group.endpoints.first().map_or(0, |one| one.connections.most),
+            endpoints: group
+                .endpoints
+                .iter()
+                .zip(endpoints.by_ref())
+                .map(|(endpoint, (_, health))| EndpointReport::new(endpoint, health, now))
+                .collect(),
+        });
+        let groups = groups.collect();
+        let standing = &cell.load.standing;
+        CellReport {
+            cell: cell.name.clone(),
+            phase: self.ramp.phase(),
+            ramp: *self.ramp.evidence(),
+            panic: self.panic,
+            limit: self.limit.value(),
+            limit_why: self.limit.why(),
+            declared: self.declared,
+            in_flight: standing.gate.in_flight(),
+            long_lived: standing.gate.long_lived(),
+            queued: standing.gate.queued(),
+            room: standing.gate.room(),
+            demand: self.failover.evidence().demand,
+            shed: self.failover.evidence().shed,
+            frozen: self.failover.evidence().frozen,
+            may_retry: standing.may_retry(),
+            p95: self.p95(),
+            usual_p95: self.usual,
+            would_have: super::super::shed::Shed::ALL.map(|why| standing.would_have(why)),
+            groups,
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// What an operator says, or else the configuration.
+    fn mode(&self, policy: Policy) -> Mode {
+        let pulled = self.look.levers.and_then(|levers| levers.mode(policy, self.cell.name.as_str()));
+        pulled.map_or(self.cell.protection.modes.of(policy), |of| of.value)
+    }
+
+    fn is_drained(&self, zone: &Label, address: &crate::policy::snapshot::EndpointAddress) -> bool {
+        let name = self.cell.name.as_str();
+        self.look.levers.is_some_and(|levers| levers.drained(name, zone.as_str(), address).is_some())
+    }
+}
+
+/// Whether the cell can do without this endpoint: half of it is left, or the endpoint is good for nobody.
+fn may_eject(summaries: &[Summary], at: usize) -> bool {
+    let left = summaries.iter().enumerate().filter(|(other, summary)| *other != at && summary.is_up).count();
+    let Summary { requests, failed, .. } = summaries[at];
+    left * 2 >= summaries.len() || failed as f64 >= requests as f64 * HOPELESS
+}
+
+/// What is declared by all groups; nothing where one of them declares nothing.
+fn capacity(cell: &Cell) -> Option<f64> {
+    let first = cell.groups.iter().map(|group| group.priority).min()?;
+    let serving = cell.groups.iter().filter(|group| group.priority == first);
+    serving.map(|group| group.capacity_rps.map(f64::from)).sum()
+}
+
+/// Most requests in flight, whatever a limiter learns. The process's part in it is the bulkhead's.
+fn declared(cell: &Cell) -> u32 {
+    bulkhead::most_of_cell(u32::MAX, 100, cell.max_in_flight)
+}
+
+fn ramp_rules(look: &Look<'_>) -> RampRules {
+    RampRules { replicas: look.snapshot.protection.replicas, ..RampRules::default() }
+}
+
+/// A place in no zone: what freezes it is not a zone's verdict.
+fn nowhere(cell: &Cell) -> Place {
+    Place { cell: cell.name.clone(), zone: None, endpoint: "".into() }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,155 @@
+//! The one who judges: looks ten times a second at what requests have counted, steps the state machines of all cells
+//! in one order, and publishes what requests read. Signals, verdict, health, groups, ramp, limits: what may be the
+//! network is known before anybody is ejected, and who is ejected before load is moved (docs/decisions/0016).
+//!
+//! Plain data: who calls this has the clock and the randomness, in the data plane and in a simulation.
+
+mod cell;
+mod report;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::super::guard::Mode;
+use super::super::ids::Label;
+use super::super::moment::Moment;
+use super::super::snapshot::{Cell, EndpointAddress, Snapshot};
+use super::levers::Levers;
+use super::verdict::signals::{Place, ProcessSignals, Signals};
+use super::verdict::{Detector, Verdicts};
+use super::{failover, health, ramp};
+use cell::CellJudge;
+pub use report::{CellReport, EndpointReport, GroupReport, Report, VerdictReport};
+
+/// How often it looks: a dead endpoint costs its requests a tenth of a second.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the detector does, and the limits: their numbers are of seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// See the file.
+#[derive(Debug, Default)]
+pub struct Judge {
+    cells: BTreeMap<Label, CellJudge>,
+    detector: Detector,
+    second: Option<Moment>,
+    /// The longest delay of a look in this second.
+    late: Duration,
+}
+
+/// What a look is made from, beside the counters.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// Its cells are looked at.
+    pub snapshot: &'a Snapshot,
+    /// What operators have pulled, where anything is.
+    pub levers: Option<&'a Levers>,
+    /// How much later than planned this look is.
+    pub late: Duration,
+    /// When.
+    pub now: Moment,
+    /// The same on the clock of the wall, in seconds since the Unix epoch.
+    pub now_secs: u64,
+}
+
+/// Something has changed.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// An endpoint, by its address.
+    Endpoint(Label, String, health::Transition),
+    /// A group, by its zone.
+    Group(Label, Label, failover::Transition),
+    /// How a cell comes back.
+    Ramp(Label, ramp::Transition),
+    /// Who is sick.
+    Verdict(super::verdict::Change),
+}
+
+impl Judge {
+    /// Looks. `random` gives numbers of 0 to 1.
+    pub fn look(&mut self, look: &Look<'_>, random: &mut dyn FnMut() -> f64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.late = self.late.max(look.late);
+        let new_second = self.second.is_none_or(|second| look.now.since(second) >= SECOND);
+        if new_second {
+            self.second = Some(look.now);
+            self.detect(look, &mut changes);
+        }
+        self.cells.retain(|name, _| look.snapshot.cells.iter().any(|cell| cell.name == *name));
+        let nothing = Verdicts::default();
+        let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
+        let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
+        for cell in &look.snapshot.cells {
+            let judge = self.cells.entry(cell.name.clone());
+            let judge = judge.or_insert_with(|| CellJudge::new(cell, look, random()));
+            judge.look(cell, look, verdicts, new_second, random, &mut changes);
+        }
+        changes
+    }
+
+    /// What is to be shown.
+    pub fn report(&self, snapshot: &Snapshot, now: Moment) -> Report {
+        let cells = snapshot.cells.iter();
+        let cells = cells.filter_map(|cell| Some(self.cells.get(&cell.name)?.report(cell, now))).collect();
+        let held = self.detector.verdicts().held().iter();
+        Report { cells, verdicts: held.map(|held| VerdictReport::new(held, now)).collect() }
+    }
+
+    fn detect(&mut self, look: &Look<'_>, changes: &mut Vec<Change>) {
+        let late = std::mem::take(&mut self.late);
+        if look.snapshot.protection.verdict == Mode::Off {
+            self.detector = Detector::default();
+            return;
+        }
+        let signals: Vec<Signals> = look.snapshot.cells.iter().flat_map(signals).collect();
+        self.detector.step(&signals, ProcessSignals { late, cpu: None }, look.now);
+        changes.extend(self.detector.changes().iter().cloned().map(Change::Verdict));
+    }
+}
+
+fn signals(cell: &Cell) -> impl Iterator<Item = Signals> {
+    let endpoints = cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |one| (group, one)));
+    endpoints
+        .map(|(group, endpoint)| endpoint.load.counters.take(place(cell, &group.zone, &endpoint.address)))
+}
+
+fn place(cell: &Cell, zone: &Label, address: &EndpointAddress) -> Place {
+    Place { cell: cell.name.clone(), zone: Some(zone.clone()), endpoint: address.to_string().into() }
+}
+
+impl Change {
+    /// Whether somebody should see it: something is worse than before.
+    pub fn is_bad(&self) -> bool {
+        match self {
+            Self::Endpoint(.., change) => !matches!(change.to, health::State::Up),
+            Self::Group(.., change) => matches!(change.to, failover::Standing::Lost),
+            Self::Ramp(_, change) => matches!(change.to, ramp::Phase::Down),
+            Self::Verdict(change) => change.said,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(cell, endpoint, change) => {
+                let would = if change.would_have { " (observed: it is asked as before)" } else { "" };
+                let (from, to, reason) = (change.from.as_str(), change.to.as_str(), change.reason.as_str());
+                write!(f, "endpoint {endpoint} of cell {cell}: {from} -> {to}, {reason}{would}")
+            }
+            Self::Group(cell, zone, change) => {
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                write!(f, "group {zone} of cell {cell}: {from} -> {to}, healthy {:.2}", change.healthy)
+            }
+            Self::Ramp(cell, change) => {
+                let (from, to, reason) = (change.from.as_str(), change.to.as_str(), change.reason.as_str());
+                write!(f, "cell {cell}: {from} -> {to}, {reason}, {:.1} rps", change.evidence.rate)
+            }
+            Self::Verdict(change) => {
+                let said = if change.said { "is sick" } else { "is well again" };
+                write!(f, "{} {said}: {}", change.verdict, change.evidence)
+            }
+        }
+    }
+}
