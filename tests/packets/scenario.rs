@@ -92,18 +92,20 @@ pub fn run_all() {
 
 fn run(scenario: &Scenario) -> Vec<String> {
     let world = World::start();
+    let load = world.load();
     let mut last = look(&world);
     let calm = watch(&world, &mut last, LEARNS, |_| false);
-    let before = world.load.report();
+    let before = world.end(load);
 
+    let load = world.load();
     let standing = scenario.fault.begin(&world.network, &world.edge, &world.zones);
     let began = Instant::now();
     let found = watch(&world, &mut last, WITHIN, |look| look.says(|said| scenario.expected.is_said_by(said)));
     let after = watch(&world, &mut last, GOES_ON, |_| false);
-    let lasted = began.elapsed();
-    let hit = standing.hit();
+    let (lasted, hit) = (began.elapsed(), standing.hit());
+    load.stop();
     drop(standing);
-    let report = world.load.report();
+    let with_fault = world.end(load);
 
     println!(
         "{}: {hit} packets lost or refused in {:.0} s; {:?} expected",
@@ -114,7 +116,8 @@ fn run(scenario: &Scenario) -> Vec<String> {
     println!("  before: {}", calm.told());
     println!("  with the fault: {}", found.told());
     println!("  and then: {}", after.told());
-    println!("  {}", requests(&before, &report));
+    println!("  requests before: {}", requests(&before));
+    println!("  requests with the fault: {}", requests(&with_fault));
     scenario
         .judge(&calm, &found, &after)
         .into_iter()
@@ -208,22 +211,14 @@ impl Seen {
     }
 }
 
-/// What became of those that were sent with the fault.
-fn requests(before: &LoadReport, after: &LoadReport) -> String {
-    let failed = |report: &LoadReport| report.all.failed() + report.all.refused();
-    let sent = after.all.sent - before.all.sent;
-    let (ok, bad) = (after.all.ok - before.all.ok, failed(after) - failed(before));
-    let mut kinds = String::new();
-    for (kind, count) in &after.all.failures {
-        let more = count - before.all.count(*kind);
-        if more > 0 {
-            kinds.push_str(&format!(", {kind:?} {more}"));
-        }
+fn requests(report: &LoadReport) -> String {
+    let failed = report.all.failed() + report.all.refused();
+    let mut text = format!("{failed} of {} failed", report.all.sent);
+    for (kind, count) in &report.all.failures {
+        text.push_str(&format!(", {kind:?} {count}"));
     }
-    let open = sent.saturating_sub(ok + bad);
-    format!(
-        "requests: {sent} sent, {bad} failed{kinds}, {open} more under way than before; {} of {} had failed before",
-        failed(before),
-        before.all.sent
-    )
+    if let Some(first) = report.samples.first() {
+        text.push_str(&format!("; the first after {} ms: {}", first.due_ms, first.detail));
+    }
+    text
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use loadtest::ask::Ask;
 use loadtest::cell::{CellOptions, RunningCell};
 use loadtest::client::{Client, Http};
-use loadtest::load::{Load, LoadPlan, RunningLoad, Template};
+use loadtest::load::{Load, LoadPlan, LoadReport, RunningLoad, Template};
 
 use crate::inside::Inside;
 use crate::network::{Network, endpoint};
@@ -15,10 +15,13 @@ use crate::process::Process;
 use crate::running::Folder;
 
 /// Zones, and cells that each have one endpoint in each of them: twice what a zone must have to be told from an
-/// endpoint. No multiple of the zones: the load goes round the cells and cellgate round the endpoints, by a number that
-/// all cells have in common, so that with six cells each would meet the same endpoint every time.
+/// endpoint.
 pub const ZONES: u8 = 3;
 pub const CELLS: u8 = 7;
+
+/// Accounts of each cell. Each is at home in one zone, by its number; so many are spread well enough for every endpoint
+/// to have some.
+const ACCOUNTS: u32 = 45;
 
 /// Requests a second, over all cells: nine or ten for each endpoint, so that each is heard of every second.
 const RATE: f64 = 200.0;
@@ -29,12 +32,10 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Declared for each cell in each zone: four times what it has to do, so that two zones can do the work of three.
 const CAPACITY_RPS: u32 = 40;
 
-/// All of it. Dropped in this order: who asks goes before who answers, and everybody before the namespaces.
+/// All but the clients. Dropped in this order: who asks goes before who answers, and everybody before the namespaces.
 pub struct World {
-    /// The clients.
-    pub load: RunningLoad,
-    /// cellgate, which runs as long as this is held.
-    _process: Process,
+    /// cellgate.
+    process: Process,
     /// Its folder.
     pub folder: Folder,
     /// Held so that they run.
@@ -66,9 +67,22 @@ impl World {
         let process = Process::spawn_as(&folder, command);
         process.line("a line that says it serves", |line| line["fields"]["message"] == "serving");
         let edge = Inside::of(&network.edge());
-        let plan = LoadPlan::at_rate(Client::new(process.addr("http"), Http::H1), templates(), RATE, LONGEST);
-        let load = edge.run(async { Load::start(plan) });
-        Self { load, _process: process, folder, _cells: cells, edge, zones, network }
+        Self { process, folder, _cells: cells, edge, zones, network }
+    }
+}
+
+impl World {
+    /// Starts clients of all cells.
+    pub fn load(&self) -> RunningLoad {
+        let client = Client::new(self.process.addr("http"), Http::H1);
+        let plan = LoadPlan::at_rate(client, templates(), RATE, LONGEST);
+        self.edge.run(async { Load::start(plan) })
+    }
+
+    /// Stops them, and waits for their answers.
+    pub fn end(&self, load: RunningLoad) -> LoadReport {
+        load.stop();
+        self.edge.run(load.finish())
     }
 }
 
@@ -82,13 +96,18 @@ pub fn cell_name(cell: u8) -> String {
     format!("cell-{cell}")
 }
 
-/// One account for each cell.
+/// One for each account, cell by cell in turn.
 fn templates() -> Vec<Template> {
-    let of = |cell| {
-        let ask = Ask::get(&format!("p{cell}.us1.dbt.com"), "/api/v2/accounts/");
-        Template::new(&cell_name(cell), ask).cell(&cell_name(cell))
+    let of = |number, cell| {
+        let ask = Ask::get(&format!("{}.us1.dbt.com", prefix(cell, number)), "/api/v2/accounts/");
+        Template::new(&prefix(cell, number), ask).cell(&cell_name(cell))
     };
-    (1..=CELLS).map(of).collect()
+    (1..=ACCOUNTS).flat_map(|number| (1..=CELLS).map(move |cell| of(number, cell))).collect()
+}
+
+/// Of an account of a cell.
+fn prefix(cell: u8, number: u32) -> String {
+    format!("c{cell}a{number}")
 }
 
 /// All but endpoints and their capacity is what cellgate does by itself.
@@ -96,8 +115,12 @@ fn folder() -> Folder {
     let folder = Folder::example(&BTreeMap::new());
     let cells: String = (1..=CELLS).map(cell).collect();
     folder.write("config/cellgate.yaml", &format!("{ROUTING}{cells}"));
-    let account = |cell| format!("{cell},p{cell},{},,\n", cell_name(cell));
-    let accounts: String = (1..=CELLS).map(account).collect();
+    let account = |number, cell| {
+        let id = u32::from(cell) * 1_000 + number;
+        format!("{id},{},{},,\n", prefix(cell, number), cell_name(cell))
+    };
+    let accounts: String =
+        (1..=ACCOUNTS).flat_map(|number| (1..=CELLS).map(move |cell| account(number, cell))).collect();
     folder.write(
         "config/accounts.csv",
         &format!("account,prefixes,cell,redirect_browsers,schedule\n{accounts}"),
