@@ -53,7 +53,12 @@ impl Look {
         self.verdicts.iter().any(|(said, _)| said.kind == "path" || is_zone(said))
     }
 
-    /// Whether this verdict stands.
+    /// Whether this endpoint is out.
+    pub fn is_out(&self, address: SocketAddr) -> bool {
+        self.out.iter().any(|(_, out)| *out == address.to_string())
+    }
+
+    /// Whether such a verdict stands.
     pub fn says(&self, is: impl Fn(&Said) -> bool) -> bool {
         self.verdicts.iter().any(|(said, _)| is(said))
     }
