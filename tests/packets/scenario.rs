@@ -103,7 +103,7 @@ fn run(scenario: &Scenario) -> Vec<String> {
     let load = world.load();
     let standing = scenario.fault.begin(&world.network, &world.edge, &world.zones);
     let began = Instant::now();
-    let found = watch(&world, &mut last, WITHIN, |look| look.says(|said| scenario.expected.is_said_by(said)));
+    let found = watch(&world, &mut last, WITHIN, |look| scenario.expected.is_found_by(look));
     let after = watch(&world, &mut last, GOES_ON, |_| false);
     let (lasted, hit) = (began.elapsed(), standing.hit());
     load.stop();
