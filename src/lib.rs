@@ -17,6 +17,7 @@ pub mod clock;
 pub mod listen;
 pub mod proxy;
 pub mod standing;
+pub mod standing_file;
 
 pub mod handover;
 pub mod quiet;

@@ -26,7 +26,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("listen", &["policy"]),
     ("clock", &["policy"]),
     ("proxy", &["policy", "live", "telemetry", "listen", "clock"]),
-    ("standing", &["policy", "live", "telemetry", "clock"]),
+    ("standing_file", &["policy", "state_file"]),
+    (
+        "standing",
+        &["policy", "config", "live", "readiness", "telemetry", "clock", "standing_file", "state_file"],
+    ),
     ("prober", &["policy", "live", "telemetry"]),
     ("handover", &[]),
     ("quiet", &[]),

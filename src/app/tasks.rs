@@ -36,6 +36,8 @@ pub(super) fn standing(shared: &Shared) -> Standing {
         levers: Arc::clone(&shared.levers),
         clock: shared.clock,
         metrics: Arc::clone(&shared.metrics),
+        readiness: Arc::clone(&shared.readiness),
+        state: (shared.boot.state_dir.clone(), Arc::clone(&shared.state)),
     }
 }
 

@@ -37,6 +37,7 @@ mod reload;
 mod retries;
 mod routing_cookie;
 mod shapes;
+mod standing;
 mod state_folder;
 mod steps;
 mod threats;

@@ -17,6 +17,7 @@ pub mod judge;
 pub mod levers;
 pub mod modes;
 pub mod observed;
+pub mod observing;
 pub mod outcomes;
 pub mod pace;
 pub mod policies;

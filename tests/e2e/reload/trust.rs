@@ -172,8 +172,9 @@ fn written(place: &Place, trust: Trust) -> String {
             if number == owner { (place.port, protocol, tls.as_str()) } else { (place.other, "auto", "") };
         let start = text.find(&format!("  - name: {name}\n")).unwrap();
         let end = start + text[start..].find(']').unwrap() + 1;
+        // What a request meets under the wrong trust is looked at, not what health makes of it.
         let cell = format!(
-            "  - name: {name}\n    domain: us1.dbt.com\n    protocol: {protocol}\n{tls}    groups:\n      - zone: \
+            "  - name: {name}\n    modes: {{ health: 'off' }}\n    domain: us1.dbt.com\n    protocol: {protocol}\n{tls}    groups:\n      - zone: \
              local\n        endpoints: [127.0.0.1:{port}]"
         );
         text.replace_range(start..end, &cell);
