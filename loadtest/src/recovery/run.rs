@@ -28,16 +28,16 @@ pub struct Scenario {
 
 impl Scenario {
     /// A cell that is declared with so many requests a second and bears 12 % more, for declarations are careful; new
-    /// clients ask for 70 % of what is declared. It is down for 30 s, after which about ten times the demand asks: the
-    /// fifth of the clients who repeat every second (0.2 * 30 times the demand), the others every ten seconds or
-    /// as they were told (0.8 * 30 / 10 times), and those who come for the first time.
+    /// clients ask for 70 % of what is declared. It is down for 36 s, after which ten times the demand asks: the fifth of
+    /// the clients who repeat every second (0.2 * 36 times the demand), those of the others who were told to come back
+    /// after ten seconds (0.8 * 26 / 10 times), and who comes for the first time.
     pub fn of(declared_rps: u32, cellgate: PathBuf) -> Self {
         let declared = f64::from(declared_rps);
         let plan = Plan {
             demand_rps: 0.7 * declared,
             declared_rps: declared,
             before: Duration::from_secs(10),
-            outage: Duration::from_secs(30),
+            outage: Duration::from_secs(36),
             after: Duration::from_secs(150),
         };
         Self {
