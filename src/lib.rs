@@ -18,6 +18,8 @@ pub mod listen;
 pub mod proxy;
 pub mod standing;
 
+pub mod prober;
+
 pub mod handover;
 pub mod quiet;
 pub mod state_file;
