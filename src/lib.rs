@@ -19,6 +19,8 @@ pub mod proxy;
 pub mod standing;
 pub mod standing_file;
 
+pub mod prober;
+
 pub mod handover;
 pub mod quiet;
 pub mod state_file;

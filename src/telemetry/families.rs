@@ -105,6 +105,8 @@ families! {
         "Requests that a policy in observe would have refused, by cell and reason.";
     UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
         "Attempts to connect to a cell, by cell and result.";
+    ENDPOINT_CHECKS = counter "cellgate_endpoint_checks_total"
+        "Active checks of endpoints that have ended, by cell and result; ours: they say nothing of the endpoint (no name, no port).";
     UPSTREAM_CUT = counter "cellgate_upstream_connections_cut_total"
         "HTTP/2 connections to a cell that cellgate ended for what the cell sent, by cell and reason.";
     UPSTREAM_REUSE = counter "cellgate_upstream_requests_total"

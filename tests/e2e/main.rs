@@ -21,6 +21,7 @@ mod running;
 mod answers;
 mod audit_trail;
 mod bulkheads;
+mod checks;
 mod client_certificates;
 mod clients;
 mod cold_replica;

@@ -155,7 +155,12 @@ impl CellJudge {
             self.endpoints.iter_mut().for_each(|(_, health)| health.rest(scene.look.now));
             return;
         }
-        let rules = HealthRules::default();
+        let checked = scene.cell.protection.check.as_ref();
+        let rules = checked.map_or_else(HealthRules::default, |check| HealthRules {
+            fall: check.fall,
+            rise: check.rise,
+            ..HealthRules::default()
+        });
         let summaries: Vec<Summary> = self.endpoints.iter().map(|(_, health)| health.summary()).collect();
         let endpoints =
             scene.cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
