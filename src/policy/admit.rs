@@ -35,6 +35,8 @@ pub struct Bound {
 #[derive(Debug, Default)]
 pub struct CellLoad {
     requests: Arc<Permits>,
+    /// Requests of operators that hold a permit which nobody else can take.
+    pub operators: Arc<Permits>,
     /// What keeps it standing.
     pub standing: Standing,
     /// How many of its answers are 401.
@@ -43,7 +45,7 @@ pub struct CellLoad {
     pub retries: RetryBudget,
     /// Its writes under way, by account.
     pub writes: Arc<Writes>,
-    /// Its requests that wait because their account moves.
+    /// Its requests that wait because their account moves, or because an operator holds them.
     pub waiting: Arc<Waiting>,
 }
 

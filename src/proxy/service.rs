@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::connect::Connector;
+use super::evacuation::Evacuation;
 use super::linger::Lingering;
 use super::pieces::Pieces;
 use super::reply::Reply;
@@ -70,6 +71,8 @@ pub struct Service {
     pub(super) requests: Bound,
     /// What operators have pulled.
     pub(super) levers: Arc<LeverBoard>,
+    /// What of that concerns what is open for long.
+    pub(super) evacuation: Evacuation,
     /// The clock by which cells are judged.
     pub(super) clock: Clock,
     /// Numbers requests, to spread them over endpoints.
@@ -103,6 +106,7 @@ impl Service {
             retries,
             requests,
             levers,
+            evacuation: Evacuation::default(),
             clock,
             tickets,
             window_memory,
@@ -145,12 +149,13 @@ impl Service {
         self.shutdown.clone().reached(Phase::Cutting).await;
     }
 
-    /// What goes on beside the requests while accounts move: writes are told, connections made ready.
+    /// What goes on beside the requests: while accounts move, writes are told and connections made ready; where a zone
+    /// is evacuated, what is open there is told.
     pub async fn follow_moves(self: Arc<Self>) {
         let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.telemetry.metrics));
         // Apart, so that a cell that takes no connection delays nothing of the first.
         let warm = tokio::spawn(warm::keep_ready(Arc::clone(&live), Arc::clone(&self.connector), metrics));
-        moving::follow(live).await;
+        tokio::join!(moving::follow(live), self.evacuation.follow(&self.levers));
         warm.abort();
     }
 

@@ -5,6 +5,7 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod bulkhead;
+pub mod cap;
 pub mod concurrency;
 pub mod cut;
 pub mod endpoint_load;

@@ -221,6 +221,7 @@ impl CellJudge {
                 capacity: group.capacity_rps.map(f64::from),
                 endpoints: count(group.endpoints.len()),
                 usable: count(usable.count()),
+                is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
             }
         };
         let groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
@@ -289,10 +290,14 @@ impl CellJudge {
         let standing = &scene.cell.load.standing;
         let fraction =
             if scene.mode(Policy::Recovery) == Mode::Enforce { standing.envelope.fraction() } else { 1.0 };
-        let capped = scene.look.levers.and_then(|levers| levers.cap(scene.cell.name.as_str()).in_flight);
-        let most = capped.map_or(u32::MAX, |of| of.value);
+        let caps = scene.look.levers.map(|levers| levers.cap(scene.cell.name.as_str())).unwrap_or_default();
+        standing.cap.look(caps.rps.map(|of| of.value), scene.look.now);
+        let most = caps.in_flight.map_or(u32::MAX, |of| of.value);
         // Truncates to whole requests.
-        let limit = ((f64::from(self.limit.value()) * fraction) as u32).max(1).min(most);
+        let own = ((f64::from(self.limit.value()) * fraction) as u32).max(1);
+        // An operator's word is enforced also where what is learned is not.
+        let only_capped = caps.in_flight.is_some() && scene.mode(Policy::Limit) != Mode::Enforce;
+        let limit = if only_capped { most } else { own.min(most) };
         standing.gate.bound(declared.min(most));
         standing.wake(scene.look.now, standing.gate.step(scene.look.now, limit));
         let _ = standing.observed.step(scene.look.now, limit);
