@@ -119,11 +119,13 @@ mod tests {
         while let Some(left) = leaving.join_next().await {
             seconds[left.unwrap().as_secs() as usize] += 1;
         }
-        assert!(seconds[60..71].iter().all(|told| *told <= 1_000), "{:?}", &seconds[60..]);
+        // A timer's millisecond is one of them.
+        assert!(seconds[60..71].iter().all(|told| *told <= 1_001), "{:?}", &seconds[60..]);
         assert_eq!(seconds[60..71].iter().sum::<i32>(), 10_000);
         assert_eq!(board.table().touched(LeverId(1)), 10_000);
         assert!(!elsewhere.is_finished());
-        (elsewhere.abort(), follow.abort());
+        elsewhere.abort();
+        follow.abort();
     }
 
     #[tokio::test(start_paused = true)]

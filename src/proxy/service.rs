@@ -75,8 +75,6 @@ pub struct Service {
     pub(super) evacuation: Evacuation,
     /// The clock by which cells are judged.
     pub(super) clock: Clock,
-    /// Numbers requests, to spread them over endpoints.
-    tickets: AtomicU64,
     /// What is left of the memory for windows.
     window_memory: AtomicU64,
     /// How much of an answer is taken at a time.
@@ -94,7 +92,7 @@ impl Service {
         (clock, shutdown): (Clock, Shutdown),
     ) -> Self {
         let window_memory = AtomicU64::new(limits.http2.window_memory);
-        let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
+        let retries = RetryBudget::of_process();
         let (pieces, requests) = (Pieces::default(), Bound::new(limits.requests));
         Self {
             live,
@@ -108,7 +106,6 @@ impl Service {
             levers,
             evacuation: Evacuation::default(),
             clock,
-            tickets,
             window_memory,
             pieces,
         }
@@ -189,10 +186,6 @@ impl Service {
 
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.telemetry
-    }
-
-    pub(super) fn ticket(&self) -> u64 {
-        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 }
 

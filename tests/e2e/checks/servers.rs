@@ -63,7 +63,7 @@ impl Nginx {
                 return Self { child, folder, addr };
             }
         }
-        panic!("nginx finds no port")
+        unreachable!("nginx finds no port")
     }
 
     pub fn is_down(&self, down: bool) {

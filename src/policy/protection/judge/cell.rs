@@ -10,7 +10,6 @@ use super::super::super::moment::Moment;
 use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, EndpointKey, Group};
 use super::super::concurrency::{Limit, LimitRules, WindowSample};
 use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
-use super::super::gate::Refused;
 use super::super::health::{
     self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
     TRICKLE_SHARE, Usable, usable_set,
@@ -20,11 +19,9 @@ use super::super::observing::{Alarm, Observing};
 use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
-use super::super::shed::Shed;
-use super::super::standing::shed;
 use super::super::verdict::Verdicts;
 use super::report::{CellReport, EndpointReport, GroupReport};
-use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules};
+use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, would_have};
 use super::{Change, Look, SavedCell, place};
 
 /// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
@@ -121,7 +118,8 @@ impl CellJudge {
         }
         self.limit(&scene);
         let may_retry = verdicts.retries_allowed(&cell.name)
-            && (self.ramp.phase() == Phase::Full || scene.mode(Policy::Recovery) != Mode::Enforce);
+            && (!matches!(self.ramp.phase(), Phase::Down | Phase::Probing)
+                || scene.mode(Policy::Recovery) != Mode::Enforce);
         cell.load.standing.may_retry.store(may_retry, Ordering::Relaxed);
     }
 
@@ -224,7 +222,12 @@ impl CellJudge {
                 is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
             }
         };
-        let groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        let mut groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        // Where no group can take anything, nothing can be moved. How such a cell comes back is the ramp's to say: were its
+        // load withheld here besides, nobody would ever find out that it is back.
+        if groups.len() < 2 || groups.iter().all(|group| group.usable == 0) {
+            groups.iter_mut().for_each(|group| group.usable = group.endpoints);
+        }
         let frozen = scene.verdicts.freezes(&nowhere(scene.cell));
         let found = self.failover.step(&rules, &groups, frozen, &self.published, scene.look.now);
         let named = |change: failover::Transition| {
@@ -382,14 +385,4 @@ impl CellJudge {
             groups,
         }
     }
-}
-
-/// What would have been refused, had it not only been observed.
-fn would_have(cell: &Cell) -> [u64; Shed::ALL.len()] {
-    let standing = &cell.load.standing;
-    let mut counts = Shed::ALL.map(|why| standing.would_have(why));
-    for why in Refused::ALL {
-        counts[shed(why) as usize] += standing.observed.would_have_refused(why);
-    }
-    counts
 }

@@ -4,9 +4,12 @@ use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
 use super::super::super::snapshot::{Cell, EndpointAddress, Snapshot};
 use super::super::bulkhead;
+use super::super::gate::Refused;
 use super::super::health::Summary;
 use super::super::policies::Policy;
 use super::super::ramp::RampRules;
+use super::super::shed::Shed;
+use super::super::standing::shed;
 use super::super::verdict::Verdicts;
 use super::super::verdict::signals::Place;
 use super::Look;
@@ -65,4 +68,14 @@ pub(super) fn nowhere(cell: &Cell) -> Place {
 
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// What would have been refused, had it not only been observed.
+pub(super) fn would_have(cell: &Cell) -> [u64; Shed::ALL.len()] {
+    let standing = &cell.load.standing;
+    let mut counts = Shed::ALL.map(|why| standing.would_have(why));
+    for why in Refused::ALL {
+        counts[shed(why) as usize] += standing.observed.would_have_refused(why);
+    }
+    counts
 }
