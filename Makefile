@@ -2,10 +2,12 @@
 #
 #   make run         build, make certificates, start the demonstration, until Ctrl-C
 #   make test        everything that must hold before a change lands (what CI runs)
-#   make test-long   the same tests with more seeds, more accounts, more time; then make deny and make fuzz
+#   make test-long   the same tests with more seeds, more accounts, more time; then make deny, make fuzz and
+#                    make recovery
 #   make check       formatting and lints alone
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
+#   make recovery    a cell comes back before a crowd, behind each proxy in turn: 23 minutes (docs/recovery.md)
 #   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
 #   make fuzz        each fuzz target for FUZZ_SECONDS (60) or FUZZ_RUNS inputs; installs cargo-fuzz if missing
 
@@ -19,7 +21,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help run test test-long check certs demo-check deny fuzz
+.PHONY: help run test test-long check certs demo-check recovery deny fuzz
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.
 .NOTPARALLEL:
@@ -48,6 +50,7 @@ test-long:
 	CELLGATE_TEST_LONG=1 $(MAKE) --no-print-directory test
 	$(MAKE) --no-print-directory deny
 	$(MAKE) --no-print-directory fuzz
+	$(MAKE) --no-print-directory recovery
 
 check:
 	$(CARGO) fmt --all --check
@@ -58,6 +61,12 @@ certs:
 
 demo-check:
 	scripts/check-demo
+
+# RECOVERY takes options: make recovery RECOVERY='--arms cellgate --seed 2'.
+recovery:
+	@scripts/setup test
+	@$(CARGO) build $(LOCKED) --release --workspace --bins
+	target/release/recovery $(RECOVERY)
 
 deny:
 	@scripts/setup build

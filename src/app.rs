@@ -338,6 +338,7 @@ impl DataPlane {
             runtime.spawn(bound.serve(Arc::new(service.clone()), shell.clone()));
         }
         runtime.spawn(Arc::clone(&service.0).follow_moves());
+        runtime.spawn(tasks::check_endpoints(&connector, shared));
         runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
         runtime.spawn(tasks::warn_of_endings(Arc::clone(&shared.live)));
         runtime.spawn(tasks::standing(shared).judge());

@@ -17,6 +17,9 @@ pub mod clock;
 pub mod listen;
 pub mod proxy;
 pub mod standing;
+pub mod standing_file;
+
+pub mod prober;
 
 pub mod handover;
 pub mod quiet;

@@ -39,6 +39,11 @@ pub enum Reason {
         /// Which, and until when.
         told: String,
     },
+    /// What should protect a cell only watches, past its time or while it would act.
+    Observing {
+        /// Which, and why.
+        told: String,
+    },
     /// A new configuration serves a share of the accounts, or waits for its turn.
     Staged {
         /// Its number.
@@ -137,6 +142,7 @@ impl Reason {
             Self::Bootstrapped => "bootstrapped",
             Self::BreakGlass { .. } => "break_glass",
             Self::Levers { .. } => "levers",
+            Self::Observing { .. } => "observing",
             Self::Staged { .. } => "staged",
             Self::RolledBack { .. } => "rolled_back",
             Self::Kept { .. } => "kept",
@@ -157,6 +163,7 @@ impl Reason {
             | Self::Bootstrapped
             | Self::BreakGlass { .. }
             | Self::Levers { .. }
+            | Self::Observing { .. }
             | Self::Staged { .. }
             | Self::RolledBack { .. }
             | Self::Kept { .. }

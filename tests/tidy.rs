@@ -26,8 +26,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("listen", &["policy"]),
     ("clock", &["policy"]),
     ("proxy", &["policy", "live", "telemetry", "listen", "clock"]),
-    ("standing", &["policy", "live", "telemetry", "clock"]),
-    ("prober", &["policy", "live", "telemetry"]),
+    ("standing_file", &["policy", "state_file"]),
+    (
+        "standing",
+        &["policy", "config", "live", "readiness", "telemetry", "clock", "standing_file", "state_file"],
+    ),
+    ("prober", &["policy", "live", "telemetry", "clock", "proxy::connect"]),
     ("handover", &[]),
     ("quiet", &[]),
     ("systemd", &[]),
@@ -159,9 +163,7 @@ fn arrows_point_down() {
 
 #[test]
 fn every_arrow_begins_at_a_room_that_is_there() {
-    // What is planned stands in the table before it stands in the tree.
-    const PLANNED: [&str; 1] = ["prober"];
-    for (room, _) in ARROWS.iter().filter(|(room, _)| !PLANNED.contains(room)) {
+    for (room, _) in ARROWS {
         let there = [format!("src/{room}.rs"), format!("src/{room}/mod.rs")];
         assert!(there.iter().any(|path| root().join(path).is_file()), "{room} is in ARROWS and not in src/");
     }

@@ -30,6 +30,7 @@ pub use behaviour::{Above, Behaviour, Capacity, Limit};
 pub use counters::Counts;
 pub use seen::{BodySeen, Seen, TlsSeen};
 
+use crate::recovery::workers::Workers;
 use crate::tls::{ServerTls, TlsError};
 use behaviour::{Switch, lock};
 use counters::Counters;
@@ -52,6 +53,9 @@ pub struct CellOptions {
     pub h2_streams_max: u32,
     /// Decides which requests [`Behaviour::FailRatio`] hits.
     pub seed: u64,
+    /// Who does the work. With them a request is answered when they have served it, after [`Behaviour`] has let it
+    /// through; without them, at once.
+    pub workers: Option<Workers>,
 }
 
 impl CellOptions {
@@ -66,6 +70,7 @@ impl CellOptions {
             // The usual setting of servers: nginx 128, hyper 200, envoy 1024.
             h2_streams_max: 200,
             seed: 1,
+            workers: None,
         }
     }
 
@@ -142,6 +147,7 @@ impl RunningCell {
             tokens: options.tokens,
             h2_streams_max: options.h2_streams_max,
             switch: Switch::new(options.seed),
+            workers: options.workers,
             counters: Counters::default(),
             tasks: Tasks::default(),
             seen: Mutex::default(),
@@ -248,6 +254,7 @@ pub(crate) struct Shared {
     tokens: Option<HashMap<String, String>>,
     h2_streams_max: u32,
     switch: Switch,
+    workers: Option<Workers>,
     counters: Counters,
     tasks: Tasks,
     seen: Mutex<VecDeque<Seen>>,

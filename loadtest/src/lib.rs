@@ -8,7 +8,8 @@
 //! - [`load`]: many requests at a given pace, every answer checked;
 //! - [`fleet`]: many WebSockets or gRPC streams held open;
 //! - [`ask`], [`body`], [`failure`], [`frame`], [`tls`]: what they share.
-//! - [`usage`]: command lines of the two programs.
+//! - [`recovery`]: a cell that comes back before a crowd, behind one proxy after the other;
+//! - [`usage`], [`tied`]: command lines of the programs, and programs that they start.
 //!
 //! ```no_run
 //! # use std::{net::SocketAddr, time::Duration};
@@ -47,7 +48,9 @@ pub mod fleet;
 pub mod frame;
 pub mod load;
 pub mod raw;
+pub mod recovery;
 pub mod socket;
+pub mod tied;
 pub mod tls;
 pub mod usage;
 mod wait;

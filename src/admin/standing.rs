@@ -32,6 +32,9 @@ pub(super) struct StandingView {
     /// What would have been refused, had it not only been observed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_have_refused: Vec<(&'static str, u64)>,
+    /// Why somebody should look at what only watches here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observe_alarm: Option<&'static str>,
     groups: Vec<GroupView>,
 }
 
@@ -125,6 +128,7 @@ impl StandingView {
             p95_ms: cell.p95.map(ms),
             usual_p95_ms: cell.usual_p95.map(ms),
             would_have_refused: would_have.map(|(why, count)| (why.label(), count)).collect(),
+            observe_alarm: cell.alarm.map(|alarm| alarm.as_str()),
             groups: cell.groups.iter().map(GroupView::new).collect(),
         }
     }

@@ -158,6 +158,9 @@ impl ReadyView {
     }
 }
 
+/// What is said of a protection that is left in observe.
+const ONLY_WATCHED: &str = "What should protect cells only watches";
+
 fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
     match reason {
         Reason::Starting => ("The configuration is being loaded and listeners are being bound.".into(), None),
@@ -176,6 +179,7 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             (detail.into(), None)
         }
         Reason::BreakGlass { told } => (format!("An operator has broken the glass: {told}."), None),
+        Reason::Observing { told } => (format!("{ONLY_WATCHED}: {told}. Set the mode to enforce."), None),
         Reason::Levers { told } => (format!("Levers are pulled: {told}. `cellgate levers` says why."), None),
         Reason::Staged { generation, hash } => {
             let detail = format!(

@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::policy::validity::{Ending, Stage, endings};
+use crate::prober;
 use crate::proxy::connect::Connector;
 use crate::standing::Standing;
 use crate::state_file::Ownership;
@@ -36,6 +37,8 @@ pub(super) fn standing(shared: &Shared) -> Standing {
         levers: Arc::clone(&shared.levers),
         clock: shared.clock,
         metrics: Arc::clone(&shared.metrics),
+        readiness: Arc::clone(&shared.readiness),
+        state: (shared.boot.state_dir.clone(), Arc::clone(&shared.state)),
     }
 }
 
@@ -60,6 +63,14 @@ pub(super) async fn warn_of_endings(live: Arc<Live>) {
             said.insert(ending, (stage, Instant::now()));
         }
     }
+}
+
+/// Asks endpoints whether they are well.
+pub(super) fn check_endpoints(
+    connector: &Arc<Connector>,
+    shared: &Shared,
+) -> impl Future<Output = ()> + Send + use<> {
+    prober::run(Arc::clone(connector), Arc::clone(&shared.live), Arc::clone(&shared.metrics), shared.clock)
 }
 
 /// Closes connections to cells that have been idle for too long, or whose endpoint is gone.

@@ -100,7 +100,7 @@ fn cell(raw: raw::Cell, share: u8, at: &At<'_>, sources: &Sources, tls: &Tls) ->
     let max_in_flight = raw.max_in_flight(at).number(1..=u32::MAX).or(default::MAX_IN_FLIGHT);
     let share_percent = raw.share_percent(at).number(1..=100).or(share);
     let groups = groups(raw.groups(at), max_in_flight, &key);
-    let protection = super::protection::of_cell(raw.modes(at));
+    let protection = super::protection::of_cell(raw.modes(at), raw.check(at), protocol);
     let timeouts_at = at.key("timeouts");
     let timeouts = timeouts(raw.timeouts(at).or(raw::CellTimeouts::default()), &timeouts_at);
     let http2 = super::http2::cell(raw.http2(at).or(raw::CellHttp2::default()), &at.key("http2"));

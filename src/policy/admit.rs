@@ -5,7 +5,7 @@
 //! until it has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::holding::Waiting;
 use super::protection::standing::Standing;
@@ -35,6 +35,10 @@ pub struct Bound {
 #[derive(Debug, Default)]
 pub struct CellLoad {
     requests: Arc<Permits>,
+    /// Numbers its requests, to spread them over endpoints.
+    tickets: AtomicU64,
+    /// Requests of operators that hold a permit which nobody else can take.
+    pub operators: Arc<Permits>,
     /// What keeps it standing.
     pub standing: Standing,
     /// How many of its answers are 401.
@@ -43,7 +47,7 @@ pub struct CellLoad {
     pub retries: RetryBudget,
     /// Its writes under way, by account.
     pub writes: Arc<Writes>,
-    /// Its requests that wait because their account moves.
+    /// Its requests that wait because their account moves, or because an operator holds them.
     pub waiting: Arc<Waiting>,
 }
 
@@ -84,6 +88,12 @@ impl CellLoad {
     /// A permit for a request, unless `limit` are taken already.
     pub fn try_acquire(&self, limit: u32) -> Option<Permit> {
         self.requests.try_take(limit)
+    }
+
+    /// A number for a request, one more than that of the one before at this cell. Of all cells together, cells that are asked by
+    /// turns would each meet the same of their endpoints again and again.
+    pub fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many requests hold a permit now.

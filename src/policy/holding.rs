@@ -20,14 +20,14 @@ pub struct Waiting(Mutex<Slots>);
 #[must_use = "dropping it gives the slot to somebody else"]
 pub struct Waiter {
     waiting: Arc<Waiting>,
-    account: AccountId,
+    account: Option<AccountId>,
 }
 
 #[derive(Debug, Default)]
 struct Slots {
     taken: u32,
     /// No entry is 0, so this is never larger than `taken`.
-    accounts: HashMap<AccountId, u32>,
+    accounts: HashMap<Option<AccountId>, u32>,
 }
 
 /// Whether a request counts as a write as long as it lives: an unsafe method, a gRPC call, a WebSocket.
@@ -114,8 +114,8 @@ impl ReportedMove {
 }
 
 impl Waiting {
-    /// A slot, unless the account or the cell has as many as it may.
-    pub fn try_begin(self: &Arc<Self>, account: AccountId, rules: &HoldRules) -> Option<Waiter> {
+    /// A slot, unless the account or the cell has as many as it may. Those of whom nobody knows whose they are, are one.
+    pub fn try_begin(self: &Arc<Self>, account: Option<AccountId>, rules: &HoldRules) -> Option<Waiter> {
         let mut slots = self.slots();
         let of_account = slots.accounts.get(&account).copied().unwrap_or(0);
         if slots.taken >= rules.waiting_per_cell || of_account >= rules.waiting_per_account {
@@ -129,7 +129,7 @@ impl Waiting {
 
     /// How many requests of this account wait.
     pub fn of(&self, account: AccountId) -> u32 {
-        self.slots().accounts.get(&account).copied().unwrap_or(0)
+        self.slots().accounts.get(&Some(account)).copied().unwrap_or(0)
     }
 
     /// How many requests wait.

@@ -2,6 +2,7 @@
 //! may have is `policy`'s to say; here is the waiting, and the guard that gives back what it had.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::hang_up::hung_up;
+use super::operators;
 use super::request::Request;
 use super::service::Service;
 use crate::clock::Clock;
@@ -18,9 +20,10 @@ use crate::policy::facts::Upgrade;
 use crate::policy::guard::Mode;
 use crate::policy::protection::bulkhead;
 use crate::policy::protection::gate::Refused;
-use crate::policy::protection::levers::{Levers, RequestOf};
+use crate::policy::protection::levers::{LeverId, Levers, RequestOf};
 use crate::policy::protection::modes::Modes;
 use crate::policy::protection::policies::Policy;
+use crate::policy::protection::priority::Priority;
 use crate::policy::protection::queue::Place;
 use crate::policy::protection::shed::Shed;
 use crate::policy::protection::standing::{Admission, Ask, Forced, Outcome, Pass, Standing, Waiter, shed};
@@ -38,7 +41,14 @@ pub(super) struct Admitted<'a> {
     ask: Ask,
     pass: Pass,
     levers: Option<Arc<Levers>>,
-    _permits: Option<[Permit; 2]>,
+    /// The last lever that took an endpoint away from it: each counts a request once. 0 where none has.
+    drained_by: AtomicU32,
+    /// An operator's, that nobody else can take.
+    reserved: Option<Permit>,
+    /// Goes only where a group has a permit for it.
+    is_bounded: bool,
+    /// Of the process and of the cell.
+    _permits: [Option<Permit>; 2],
 }
 
 /// Why a request is not admitted.
@@ -86,40 +96,86 @@ impl Service {
         let levers = self.levers.read();
         let modes = modes(cell, levers.as_deref());
         let random = fastrand::u64(..);
-        if let Some(levers) = &levers
-            && stopped(levers, wanting, down, random as u32)
-        {
-            return Err(Turned::Away(Shed::Operator, standing.retry_after_secs(random as u32)));
+        let reserved = levers.as_deref().and_then(|levers| operators::reserved(levers, cell, request, down));
+        if let Some(levers) = &levers {
+            let after = stopped(levers, wanting, down, reserved.is_some(), random as u32);
+            let after =
+                after.or_else(|| capped(levers, cell, class, reserved.is_some(), self.clock, random as u32));
+            after.map_or(Ok(()), |after| Err(Turned::Away(Shed::Operator, after)))?;
         }
         let ask = Ask {
-            priority: class.priority(),
+            priority: if reserved.is_some() { Priority::Critical } else { class.priority() },
             account: request.decision.account,
             long_lived: class.is_long_lived() || request.upgrade != Upgrade::None,
             left: until.map(|until| until.saturating_duration_since(Instant::now())),
             random,
         };
+        let pass = match reserved {
+            Some(_) => Pass::OPERATOR,
+            None => self.ask(wanting, &ask, &modes, levers.as_deref(), down).await?,
+        };
+        let is_enforced = modes.of(Policy::Bulkhead) == Mode::Enforce;
+        let mut admitted = Admitted {
+            standing,
+            clock: self.clock,
+            ask,
+            pass,
+            levers,
+            drained_by: AtomicU32::new(0),
+            is_bounded: is_enforced && reserved.is_none(),
+            reserved,
+            _permits: [None, None],
+        };
+        if is_enforced {
+            admitted._permits = self.permits(cell, admitted.is_reserved(), random as u32)?;
+        }
+        Ok(admitted)
+    }
+
+    /// Asks the cell, and perhaps waits for its answer.
+    async fn ask(
+        &self,
+        wanting: &Wanting<'_>,
+        ask: &Ask,
+        modes: &Modes,
+        levers: Option<&Levers>,
+        down: &mut Downstream,
+    ) -> Result<Pass, Turned> {
+        let cell = wanting.cell;
+        let standing = &cell.load.standing;
         let (sender, mut told) = oneshot::channel();
-        let admission = standing.ask(self.clock.now(), &ask, &modes, || Box::new(Signal(sender)));
-        let pass = match admission {
-            Admission::Refused(why, after) => return Err(Turned::Away(why, after)),
-            Admission::Go(pass) => pass,
+        let admission = standing.ask(self.clock.now(), ask, modes, || Box::new(Signal(sender)));
+        if let Some(levers) = levers
+            && let Some(by) = felt(levers, cell, &admission)
+        {
+            levers.touch(by);
+        }
+        match admission {
+            Admission::Refused(why, after) => Err(Turned::Away(why, after)),
+            Admission::Go(pass) => Ok(pass),
             Admission::Wait(place, pass) => {
                 let mut waiting = Waiting { standing, clock: self.clock, place, pass, told: Some(&mut told) };
                 // Boxed: few requests wait, and none should have room for it.
                 Box::pin(waiting.wait(ask.random as u32, down)).await?;
-                pass
+                Ok(pass)
             }
-        };
-        let mut admitted = Admitted { standing, clock: self.clock, ask, pass, levers, _permits: None };
-        if modes.of(Policy::Bulkhead) == Mode::Enforce {
-            let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
-            let away = |why| Turned::Away(why, standing.retry_after_secs(random as u32));
-            // The cell first: one that is full may not use up what the others have, not even for a moment.
-            let of_cell = cell.load.try_acquire(most).ok_or_else(|| away(Shed::CellFull))?;
-            let of_process = self.requests.try_take().ok_or_else(|| away(Shed::ProcessFull))?;
-            admitted._permits = Some([of_process, of_cell]);
         }
-        Ok(admitted)
+    }
+
+    /// Permits of the process and of the cell. Who holds a reserved one takes them where they are free: it is one more.
+    fn permits(&self, cell: &Cell, is_reserved: bool, random: u32) -> Result<[Option<Permit>; 2], Turned> {
+        let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
+        // The cell first: one that is full may not use up what the others have, not even for a moment.
+        let of_cell = cell.load.try_acquire(most);
+        let away = |why| Err(Turned::Away(why, cell.load.standing.retry_after_secs(random)));
+        if of_cell.is_none() && !is_reserved {
+            return away(Shed::CellFull);
+        }
+        let of_process = self.requests.try_take();
+        if of_process.is_none() && !is_reserved {
+            return away(Shed::ProcessFull);
+        }
+        Ok([of_process, of_cell])
     }
 }
 
@@ -127,34 +183,85 @@ impl Service {
 fn modes(cell: &Cell, levers: Option<&Levers>) -> Modes {
     let configured = cell.protection.modes;
     let Some(levers) = levers else { return configured };
-    Policy::ALL.into_iter().fold(configured, |modes, policy| match levers.mode(policy, cell.name.as_str()) {
+    let name = cell.name.as_str();
+    let modes = Policy::ALL.into_iter().fold(configured, |modes, policy| match levers.mode(policy, name) {
         Some(of) => {
             levers.touch(of.lever);
             modes.with(policy, of.value)
         }
         None => modes,
-    })
+    });
+    // A cap holds also where what the cell's own limit would say does not.
+    if levers.cap(name).in_flight.is_some() { modes.with(Policy::Limit, Mode::Enforce) } else { modes }
 }
 
-/// Whether an operator has stopped this request.
-fn stopped(levers: &Arc<Levers>, wanting: &Wanting<'_>, down: &Downstream, random: u32) -> bool {
+/// Whether an operator has stopped this request, and when it may come again. One of operators passes over all but a cell
+/// that is drained.
+fn stopped(
+    levers: &Levers,
+    wanting: &Wanting<'_>,
+    down: &Downstream,
+    is_reserved: bool,
+    random: u32,
+) -> Option<u32> {
     let Wanting { snapshot, cell, class, request, .. } = *wanting;
     let name = cell.name.as_str();
     let family = || {
         let found = crate::policy::client::family(&snapshot.clients, &down.request().headers);
         found.and_then(|at| snapshot.clients.get(usize::from(at))).map(|family| &*family.name)
     };
-    let asked = RequestOf {
+    let asked = || RequestOf {
         cell: name,
         account: request.decision.account,
         client: if levers.asks_for_client() { family() } else { None },
         class: if levers.asks_for_class() { class.name().map(|name| name.as_str()) } else { None },
     };
-    let by = levers.drained_cell(name).or_else(|| levers.refuses(&asked, random));
-    if let Some(lever) = by {
-        levers.touch(lever);
+    let shed = || if is_reserved { None } else { levers.refuses(&asked(), random) };
+    let by = levers.drained_cell(name).or_else(shed)?;
+    levers.touch(by);
+    Some(cell.load.standing.retry_after_secs(random))
+}
+
+/// Whether a cell has had as many requests as an operator lets it have, and when to come again.
+fn capped(
+    levers: &Levers,
+    cell: &Cell,
+    class: ClassOf<'_>,
+    is_reserved: bool,
+    clock: Clock,
+    random: u32,
+) -> Option<u32> {
+    if is_reserved {
+        return None;
     }
-    by.is_some()
+    // Asked only while a lever is pulled. The rate is set by the next look, a tenth of a second later at most.
+    let capped = levers.cap(cell.name.as_str()).rps?;
+    let after = cell.load.standing.cap.ask(clock.now(), class.priority(), random).err()?;
+    levers.touch(capped.lever);
+    Some(after)
+}
+
+/// The lever because of which a request is refused, waits or goes elsewhere.
+fn felt(levers: &Levers, cell: &Cell, admission: &Admission) -> Option<LeverId> {
+    let name = cell.name.as_str();
+    match admission {
+        Admission::Refused(Shed::Recovering, _) => levers.ramp(name).map(|of| of.lever),
+        Admission::Refused(Shed::NoHeadroom, _) => drained_group(levers, cell),
+        Admission::Refused(..) | Admission::Wait(..) => levers.cap(name).in_flight.map(|of| of.lever),
+        Admission::Go(pass) if pass.is_moved => drained_group(levers, cell),
+        Admission::Go(_) => None,
+    }
+}
+
+/// The lever that has taken an endpoint of the cell away, in the group that is the first to be used.
+fn drained_group(levers: &Levers, cell: &Cell) -> Option<LeverId> {
+    let mut groups: Vec<&Group> = cell.groups.iter().collect();
+    groups.sort_by_key(|group| group.priority);
+    groups.into_iter().find_map(|group| {
+        let drained =
+            |endpoint: &Endpoint| levers.drained(cell.name.as_str(), group.zone.as_str(), &endpoint.address);
+        group.endpoints.iter().find_map(drained)
+    })
 }
 
 /// A request in the queue. Dropped while it waits (its client went away), it leaves.
@@ -220,14 +327,31 @@ impl Admitted<'_> {
         self.standing.forces(self.ask.priority, self.clock.now())
     }
 
+    /// Whether it is one of operators, and holds a permit beyond those of everybody.
+    pub fn is_reserved(&self) -> bool {
+        self.reserved.is_some()
+    }
+
+    /// Whether it goes only where a group has a permit for it.
+    pub fn is_bounded(&self) -> bool {
+        self.is_bounded
+    }
+
     /// Whether an operator has taken this endpoint away.
     pub fn is_drained(&self, cell: &Cell, group: &Group, endpoint: &Endpoint) -> bool {
         let Some(levers) = &self.levers else { return false };
         let by = levers.drained(cell.name.as_str(), group.zone.as_str(), &endpoint.address);
-        if let Some(lever) = by {
+        if let Some(lever) = by
+            && self.drained_by.swap(lever.0, Ordering::Relaxed) != lever.0
+        {
             levers.touch(lever);
         }
         by.is_some()
+    }
+
+    /// Whether an endpoint was passed over because of that.
+    pub fn found_drained(&self) -> bool {
+        self.drained_by.load(Ordering::Relaxed) != 0
     }
 
     /// What became of it.

@@ -1,56 +1,66 @@
 //! One active check of an endpoint, on a connection of its own: a pool that is full, or a group that has as many
 //! connections as it may have, is no sign of health. What the answer means is `policy::protection::health`'s to say.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connect::{Alpn, ConnectError, Connector, Opened, secure};
+use super::connect::{Alpn, ConnectError, Connector, Opened, late, secure};
 use super::wire::ByteStream;
-use crate::policy::protection::health::checks::{CheckAnswer, CheckKind, CheckRules};
+use crate::policy::protection::health::checks::{CheckAnswer, CheckKind, CheckRules, MOST_SERVICE};
 use crate::policy::snapshot::{Cell, CellProtocol, Endpoint};
 
-/// Of an answer: a page that says "ok" is short, and nobody reads it.
+/// What is read of an answer: a page that says "ok" is short, and of a longer one nobody wants the rest.
 const MOST_ANSWER: usize = 64 * 1024;
-
-/// Most bytes of a service's name in a gRPC check, so that its length is one byte of protobuf.
-pub const MOST_SERVICE: usize = 127;
 
 /// `User-Agent` of checks: whoever reads the cell's log sees where they come from.
 const USER_AGENT: &str = concat!("cellgate-check/", env!("CARGO_PKG_VERSION"));
 
 impl Connector {
-    /// Checks an endpoint. Always ends, within `rules.timeout`.
-    pub async fn check(&self, cell: &Cell, endpoint: &Endpoint, rules: &CheckRules) -> CheckAnswer {
-        let checking = self.ask(cell, endpoint, &rules.kind);
-        tokio::time::timeout(rules.timeout, checking).await.unwrap_or(CheckAnswer::TimedOut)
+    /// Checks an endpoint. Always ends, within `rules.timeout`. `None` where what came of it is ours and says nothing of the
+    /// endpoint: no port left, or a name that nobody resolves.
+    pub async fn check(&self, cell: &Cell, endpoint: &Endpoint, rules: &CheckRules) -> Option<CheckAnswer> {
+        let place = Place::default();
+        let checking = self.ask(cell, endpoint, &rules.kind, &place);
+        if let Ok(answer) = tokio::time::timeout(rules.timeout, checking).await {
+            return answer;
+        }
+        if !place.connected.load(Ordering::Relaxed) {
+            let failure = late(endpoint, &place.resolving, rules.timeout).failure()?;
+            endpoint.load.counters.not_connected(failure);
+        }
+        Some(CheckAnswer::TimedOut)
     }
 
-    async fn ask(&self, cell: &Cell, endpoint: &Endpoint, kind: &CheckKind) -> CheckAnswer {
+    async fn ask(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        kind: &CheckKind,
+        place: &Place,
+    ) -> Option<CheckAnswer> {
         let h2 = matches!(kind, CheckKind::Grpc { .. }) || cell.protocol == CellProtocol::Http2;
         let alpn = if h2 { Alpn::Http2 } else { Alpn::Http1 };
-        let io = match self.own_connection(cell, endpoint, alpn).await {
+        let io = match self.own_connection(cell, endpoint, alpn, &place.resolving).await {
             Ok(io) => io,
             Err(error) => {
-                if let Some(failure) = error.failure() {
-                    endpoint.load.counters.not_connected(failure);
-                }
-                return CheckAnswer::Unconnected;
+                endpoint.load.counters.not_connected(error.failure()?);
+                return Some(CheckAnswer::Unconnected);
             }
         };
+        place.connected.store(true, Ordering::Relaxed);
         let answered = match kind {
-            CheckKind::Tcp => return CheckAnswer::Connected,
-            CheckKind::Http { path, .. } => http(io, h2, cell, path).await,
+            CheckKind::Tcp => return Some(CheckAnswer::Connected),
+            CheckKind::Http { path, .. } if h2 => http2(io, cell, path).await,
+            CheckKind::Http { path, .. } => http1(io, cell, path).await,
             CheckKind::Grpc { service } => grpc(io, cell, service).await,
         };
-        answered.unwrap_or(CheckAnswer::Broken)
+        Some(answered.unwrap_or(CheckAnswer::Broken))
     }
 
     /// A connection that no pool keeps and no bound counts.
@@ -59,8 +69,9 @@ impl Connector {
         cell: &Cell,
         endpoint: &Endpoint,
         alpn: Alpn,
+        resolving: &AtomicBool,
     ) -> Result<Box<dyn ByteStream>, ConnectError> {
-        let Opened { tcp, address, took } = self.tcp(&endpoint.address, &AtomicBool::new(false)).await?;
+        let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
         let Some(tls) = &cell.tls else {
             endpoint.load.counters.connected(took, None);
             return Ok(Box::new(tcp));
@@ -72,36 +83,77 @@ impl Connector {
     }
 }
 
-/// An answer with its body.
+/// How far a check is, for the time when it is late.
+#[derive(Default)]
+struct Place {
+    resolving: AtomicBool,
+    connected: AtomicBool,
+}
+
+/// An answer with the body that was read.
+#[derive(Default)]
 struct Whole {
     status: u16,
     headers: HeaderMap,
     trailers: Option<HeaderMap>,
-    body: Bytes,
+    body: Vec<u8>,
 }
 
-/// `GET path`.
-async fn http(io: Box<dyn ByteStream>, h2: bool, cell: &Cell, path: &str) -> hyper::Result<CheckAnswer> {
-    let authority = authority(cell);
-    let request = Request::get(if h2 { format!("http://{authority}{path}") } else { path.to_owned() });
-    let request = if h2 { request } else { request.header(header::HOST, authority) };
-    let request = request.header(header::USER_AGENT, USER_AGENT).body(Full::new(Bytes::new()));
-    // The configuration has read the path, and a domain is an authority.
-    let Ok(request) = request else { return Ok(CheckAnswer::Broken) };
-    let answer = if h2 { over_http2(io, request).await? } else { over_http1(io, request).await? };
-    // Half an answer is none.
-    Ok(answer.map_or(CheckAnswer::Broken, |answer| CheckAnswer::Status(answer.status)))
+/// There is no answer, or half of one: nobody asks why.
+struct Broke;
+
+impl From<hyper::Error> for Broke {
+    fn from(_: hyper::Error) -> Self {
+        Self
+    }
+}
+
+impl From<h2::Error> for Broke {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+/// `GET path` over HTTP/1.1.
+async fn http1(io: Box<dyn ByteStream>, cell: &Cell, path: &str) -> Result<CheckAnswer, Broke> {
+    let request = Request::get(path)
+        .header(header::HOST, authority(cell))
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| Broke)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
+    // Ends with this check, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let mut answer = sender.send_request(request).await?;
+    let mut length = 0;
+    while let Some(frame) = answer.frame().await {
+        // Half an answer is none.
+        length += frame?.data_ref().map_or(0, Bytes::len);
+        if length > MOST_ANSWER {
+            break;
+        }
+    }
+    Ok(CheckAnswer::Status(answer.status().as_u16()))
+}
+
+/// `GET path` over HTTP/2.
+async fn http2(io: Box<dyn ByteStream>, cell: &Cell, path: &str) -> Result<CheckAnswer, Broke> {
+    let request = Request::get(uri(cell, path)).header(header::USER_AGENT, USER_AGENT).body(());
+    let answer = over_http2(io, request.map_err(|_| Broke)?, None).await?;
+    Ok(CheckAnswer::Status(answer.status))
 }
 
 /// `grpc.health.v1.Health/Check`.
-async fn grpc(io: Box<dyn ByteStream>, cell: &Cell, service: &str) -> hyper::Result<CheckAnswer> {
-    let request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", authority(cell)))
+async fn grpc(io: Box<dyn ByteStream>, cell: &Cell, service: &str) -> Result<CheckAnswer, Broke> {
+    let request = Request::post(uri(cell, "/grpc.health.v1.Health/Check"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, USER_AGENT)
-        .body(Full::new(health_check_request(service)));
-    let Ok(request) = request else { return Ok(CheckAnswer::Broken) };
-    let Some(answer) = over_http2(io, request).await? else { return Ok(CheckAnswer::Broken) };
+        .body(());
+    let message = Some(health_check_request(service));
+    let answer = over_http2(io, request.map_err(|_| Broke)?, message).await?;
     // An answer without a message has its status in the only head that there is.
     let said = answer.trailers.as_ref().and_then(grpc_status).or_else(|| grpc_status(&answer.headers));
     Ok(match said {
@@ -111,32 +163,45 @@ async fn grpc(io: Box<dyn ByteStream>, cell: &Cell, service: &str) -> hyper::Res
     })
 }
 
-async fn over_http1(io: Box<dyn ByteStream>, request: Request<Full<Bytes>>) -> hyper::Result<Option<Whole>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+/// With h2 itself: hyper gives each connection a task that outlives whoever asked.
+async fn over_http2(
+    io: Box<dyn ByteStream>,
+    request: Request<()>,
+    message: Option<Bytes>,
+) -> Result<Whole, Broke> {
+    let (sender, connection) = h2::client::handshake(io).await?;
     // Ends with this check, however that ends.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    whole(sender.send_request(request).await?).await
-}
-
-async fn over_http2(io: Box<dyn ByteStream>, request: Request<Full<Bytes>>) -> hyper::Result<Option<Whole>> {
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    whole(sender.send_request(request).await?).await
-}
-
-/// A whole answer; `None` where it broke off or is longer than any of a check.
-async fn whole(answer: http::Response<Incoming>) -> hyper::Result<Option<Whole>> {
-    let (head, body) = answer.into_parts();
-    let Ok(body) = Limited::new(body, MOST_ANSWER).collect().await else { return Ok(None) };
-    let trailers = body.trailers().cloned();
-    Ok(Some(Whole { status: head.status.as_u16(), headers: head.headers, trailers, body: body.to_bytes() }))
+    let (answer, mut sending) = sender.ready().await?.send_request(request, message.is_none())?;
+    if let Some(message) = message {
+        sending.send_data(message, true)?;
+    }
+    let (head, mut receiving) = answer.await?.into_parts();
+    let mut whole = Whole { status: head.status.as_u16(), ..Whole::default() };
+    whole.headers = head.headers;
+    while let Some(piece) = receiving.data().await {
+        // Half an answer is none.
+        let piece = piece?;
+        if whole.body.len() + piece.len() > MOST_ANSWER {
+            return Ok(whole);
+        }
+        // Never refused: it gives back what was given.
+        let _ = receiving.flow_control().release_capacity(piece.len());
+        whole.body.extend_from_slice(&piece);
+    }
+    whole.trailers = receiving.trailers().await?;
+    Ok(whole)
 }
 
 /// What a cell is called by a check: no account's own address, and nobody's prefix.
 fn authority(cell: &Cell) -> &str {
     &cell.domain
+}
+
+fn uri(cell: &Cell, path: &str) -> String {
+    let scheme = if cell.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}{path}", authority(cell))
 }
 
 /// `HealthCheckRequest { service }` in the frame of gRPC: no compression, a length, and one field of protobuf.

@@ -45,6 +45,8 @@ pub struct Need {
     pub fresher_than: Duration,
     /// Not from the pool: the last one from it had gone stale.
     pub new: bool,
+    /// Also where the group has as many as it may: the request holds a permit beyond them.
+    pub reserved: bool,
 }
 
 /// A connection for one exchange.
@@ -90,7 +92,7 @@ impl Connector {
         let resolving = AtomicBool::new(false);
         let connecting = async {
             if need.h2 {
-                self.h2(cell, endpoint, &resolving).await
+                self.h2(cell, endpoint, need.reserved, &resolving).await
             } else {
                 self.h1(cell, endpoint, need, &resolving).await
             }
@@ -116,7 +118,7 @@ impl Connector {
             return Ok(Connected { upstream: Upstream::h1(wire), reused: true, address });
         }
         // Boxed, here and for HTTP/2: most requests find a connection, and none should have room for making one.
-        let (wire, address) = Box::pin(self.h1_connection(cell, endpoint, resolving)).await?;
+        let (wire, address) = Box::pin(self.h1_connection(cell, endpoint, need.reserved, resolving)).await?;
         Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
     }
 
@@ -124,9 +126,10 @@ impl Connector {
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
+        reserved: bool,
         resolving: &AtomicBool,
     ) -> Result<(Wire, SocketAddr), ConnectError> {
-        let permit = self.room(cell, endpoint)?;
+        let permit = self.room(cell, endpoint, reserved)?;
         let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
         let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);
         let tcp = CountedStream::new(tcp, permit);
@@ -149,6 +152,7 @@ impl Connector {
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
+        reserved: bool,
         resolving: &AtomicBool,
     ) -> Result<Connected, ConnectError> {
         if let Some(upstream) = self.shared_stream(endpoint).await {
@@ -159,7 +163,8 @@ impl Connector {
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
-        let (connection, wire, address) = Box::pin(self.h2_connection(cell, endpoint, resolving)).await?;
+        let (connection, wire, address) =
+            Box::pin(self.h2_connection(cell, endpoint, reserved, resolving)).await?;
         let session = match connection.spawn_stream().await {
             Ok(Some(session)) => session,
             // The engine's word for a connection that the cell has closed.
@@ -189,9 +194,10 @@ impl Connector {
         &self,
         cell: &Cell,
         endpoint: &Endpoint,
+        reserved: bool,
         resolving: &AtomicBool,
     ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
-        let permit = self.room(cell, endpoint)?;
+        let permit = self.room(cell, endpoint, reserved)?;
         let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
         let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);
         let tcp = CountedStream::new(tcp, permit);
@@ -217,7 +223,7 @@ impl Connector {
 
     /// A permit for another connection to an endpoint's group. Where all are taken, an idle one to it is closed: it
     /// stands in the way of somebody who has work.
-    fn room(&self, cell: &Cell, endpoint: &Endpoint) -> Result<Permit, ConnectError> {
+    fn room(&self, cell: &Cell, endpoint: &Endpoint, reserved: bool) -> Result<Permit, ConnectError> {
         let connections = &endpoint.connections;
         if let Some(permit) = connections.try_take() {
             return Ok(permit);
@@ -228,7 +234,8 @@ impl Connector {
                 break;
             }
         }
-        connections.try_take().ok_or(ConnectError::TooMany(connections.most))
+        let most = if reserved { u32::MAX } else { connections.most };
+        connections.permits.try_take(most).ok_or(ConnectError::TooMany(connections.most))
     }
 
     /// Tries each address in turn; the deadline around it bounds the whole. `resolving` is set while the
@@ -345,7 +352,7 @@ mod tests {
         let (address, key) =
             (EndpointAddress::Name("cell-1.test".into(), 80), EndpointKey("cell-1.test".into()));
         let endpoint = Endpoint { address, key, connections: Bound::new(1), load: Arc::default() };
-        let need = Need { h2: true, fresher_than: Duration::MAX, new: false };
+        let need = Need { h2: true, fresher_than: Duration::MAX, new: false, reserved: false };
         let room = size_of_val(&connector.connect(&snapshot.cells[0], &endpoint, need));
         assert!(room <= 1024, "{room} bytes in each request");
     }
@@ -358,7 +365,7 @@ mod tests {
         let key = EndpointKey("cell-1.test".into());
         let endpoint = Endpoint { address, key, connections: Bound::new(2), load: Arc::default() };
         for h2 in [false, true] {
-            let need = Need { h2, fresher_than: Duration::MAX, new: false };
+            let need = Need { h2, fresher_than: Duration::MAX, new: false, reserved: false };
             let error = connector.connect(&snapshot.cells[0], &endpoint, need).await.err().unwrap();
             assert_eq!((error.cause(), error.label()), (Unreachable::ResolveTimeout, Connect::Unresolved));
         }

@@ -202,11 +202,11 @@ impl Exchange<'_> {
         if self.down.head(head, end).await.is_err() {
             return self.client_gone().await;
         }
-        let mut shared = None;
+        let (mut shared, zone) = (None, &pick::group(cell, place).zone);
         let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
         if tunnel {
             shared = self.write.take().map(Arc::new);
-            let goodbye = goodbye(self.service, shared.clone(), fastrand::f32());
+            let goodbye = goodbye(self.service, shared.clone(), zone, fastrand::f32());
             pump = pump.say_goodbye(Tunnel::new(goodbye, fastrand::u32(..).to_ne_bytes()));
         }
         let write = shared.as_deref().or(self.write.as_ref());
@@ -214,7 +214,7 @@ impl Exchange<'_> {
             biased;
             moved = pump.body(&self.service.pieces) => moved,
             cut = cut_off(self.service, write) => Err(cut.broken()),
-            () = stream_over(self.service, write), if request.grpc => Err(Broken::Moved),
+            cut = stream_over(self.service, write, zone), if request.grpc => Err(cut.broken()),
         };
         let whole = pump.progress().is_whole() && !tunnel;
         self.ended.end = Some(end_of(&moved));

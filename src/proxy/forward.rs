@@ -63,8 +63,8 @@ pub struct Answer {
     pub upstream: Upstream,
     /// For the connection pool.
     pub place: pick::Place,
-    /// Of the group that answers; held until the answer has ended.
-    pub permit: Permit,
+    /// Of the group that answers; held until the answer has ended. An operator's request goes also without.
+    pub permit: Option<Permit>,
     /// How far both directions are.
     pub progress: Progress,
 }
@@ -143,10 +143,17 @@ impl<'a> Route<'a> {
     async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
         let Self { cell, outgoing, .. } = *self;
         let (place, attempt) = self.enter()?;
-        let permit = pick::group(cell, place).requests.try_take().ok_or(Attempt::GroupFull)?;
+        let permit = pick::group(cell, place).requests.try_take();
+        if permit.is_none() && self.admitted.is_bounded() {
+            return Err(Attempt::GroupFull);
+        }
         trace.tried.connections += 1;
-        let need =
-            Need { h2: needs_h2(cell, outgoing), fresher_than: freshness(&outgoing.method), new: self.new };
+        let need = Need {
+            h2: needs_h2(cell, outgoing),
+            fresher_than: freshness(&outgoing.method),
+            new: self.new,
+            reserved: self.admitted.is_reserved(),
+        };
         let connected = match self.connector.connect(cell, pick::endpoint(cell, place), need).await {
             Ok(connected) => connected,
             Err(error) => {
@@ -180,9 +187,17 @@ impl<'a> Route<'a> {
     /// The endpoint for this attempt: the first in turn that lets requests in; or, where none does, one that gets the
     /// trickle of a cell that is out.
     fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
-        let (cell, outgoing, group) = (self.cell, self.outgoing, self.admitted.group());
+        let (cell, outgoing, mut group) = (self.cell, self.outgoing, self.admitted.group());
         let mut closed = Vec::new();
-        while let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) {
+        loop {
+            let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) else {
+                if closed.is_empty() && group.is_some() && self.admitted.found_drained() {
+                    // Drained a moment ago: the next look says where its requests go, and until then it is anywhere.
+                    group = None;
+                    continue;
+                }
+                break;
+            };
             self.passed_over.push(place);
             let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
             if self.admitted.is_drained(cell, in_group, endpoint) {

@@ -66,6 +66,9 @@ impl Service {
             self.telemetry().metrics.moves.held(outcome);
             return placed;
         }
+        if let Some(held) = self.held_by_lever(snapshot, request) {
+            return Box::pin(self.hold_by_lever(held, snapshot, down, ended)).await;
+        }
         match request.decision.write() {
             None => Placed::Here(None),
             Some((account, cell)) => match begin(self.live(), snapshot, account, cell) {
@@ -88,7 +91,7 @@ impl Service {
         let Some(patience) = holding::patience(rules, before) else {
             return (Held::RefusedBudget, Placed::Refused(Refusal::AccountMoving));
         };
-        let Some(slot) = snapshot.cell(cell).load.waiting.try_begin(account, rules) else {
+        let Some(slot) = snapshot.cell(cell).load.waiting.try_begin(Some(account), rules) else {
             return (Held::RefusedSlots, Placed::Refused(Refusal::AccountMoving));
         };
         let since = Instant::now();

@@ -15,7 +15,7 @@ use super::pump::Broken;
 use super::service::Service;
 use crate::live::Live;
 use crate::policy::holding;
-use crate::policy::ids::{AccountId, CellIndex};
+use crate::policy::ids::{AccountId, CellIndex, Label};
 use crate::policy::moves::MoveState;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::Snapshot;
@@ -64,25 +64,35 @@ pub(super) async fn cut_off(service: &Service, write: Option<&WriteGuard>) -> Cu
     }
 }
 
-/// Returns when a gRPC call, whose answer begins now, turns out to be a stream and should end because its account moves.
-pub(super) async fn stream_over(service: &Service, write: Option<&WriteGuard>) {
+/// Returns when a gRPC call, whose answer begins now, turns out to be a stream and should end: because its account moves,
+/// or because an operator evacuates its zone, as at the end of the process.
+pub(super) async fn stream_over(service: &Service, write: Option<&WriteGuard>, zone: &Label) -> CutOff {
     let begun = Instant::now();
-    called(write, Call::Leave).await;
+    let why = tokio::select! {
+        () = called(write, Call::Leave) => CutOff::Moved,
+        () = service.evacuation.leave(&service.levers, zone, fastrand::f32()) => CutOff::Drain,
+    };
     tokio::time::sleep_until(begun + STREAM_AFTER).await;
-    service.telemetry().metrics.moves.closed_tunnel();
+    if why == CutOff::Moved {
+        service.telemetry().metrics.moves.closed_tunnel();
+    }
+    why
 }
 
 /// Returns when a tunnel should say goodbye: when its account moves, or, at its `share` of the time, at the end of the
-/// process.
+/// process and where its zone is evacuated.
 pub(super) fn goodbye(
     service: &Service,
     write: Option<Arc<WriteGuard>>,
+    zone: &Label,
     share: f32,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (shutdown, metrics) = (service.shutdown(), Arc::clone(&service.telemetry().metrics));
+    let evacuated = service.evacuation.leave(&service.levers, zone, share);
     async move {
         tokio::select! {
             () = shutdown.goodbye(share) => {}
+            () = evacuated => {}
             () = called(write.as_deref(), Call::Leave) => metrics.moves.closed_tunnel(),
         }
     }

@@ -67,7 +67,7 @@ impl Service {
         Outgoing {
             upgrade: request.upgrade,
             grpc: request.grpc,
-            ticket: self.ticket(),
+            ticket: cell.load.ticket(),
             account: request.decision.account,
             waits_on_purpose: class.is_long_lived() || request.upgrade != Upgrade::None,
             limits: Limits { times, until: times.request.map(|request| begun + request) },

@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub decision: Decision,
     pub version: WireVersion,
     pub scheme: Scheme,
+    /// The client's TLS ends here, and not at a balancer that says so.
+    pub own_tls: bool,
     pub host: Box<str>,
     pub authority: Box<str>,
     pub target: Box<str>,
@@ -109,6 +111,7 @@ pub(super) fn read(
     let request = Request {
         version: facts.version,
         scheme: facts.connection.scheme,
+        own_tls: peer.facts.tls.is_some(),
         host: facts.host.into(),
         authority: facts.authority.into(),
         target: facts.target.into(),
@@ -187,6 +190,7 @@ fn refused(
         decision: Decision::refused_on(snapshot, host, refusal),
         version: version(head),
         scheme: connection.scheme,
+        own_tls: peer.facts.tls.is_some(),
         host: host.into(),
         authority: Box::default(),
         target: target[..target.floor_char_boundary(snapshot.limits.target_bytes)].into(),

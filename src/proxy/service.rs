@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::connect::Connector;
+use super::evacuation::Evacuation;
 use super::linger::Lingering;
 use super::pieces::Pieces;
 use super::reply::Reply;
@@ -70,10 +71,10 @@ pub struct Service {
     pub(super) requests: Bound,
     /// What operators have pulled.
     pub(super) levers: Arc<LeverBoard>,
+    /// What of that concerns what is open for long.
+    pub(super) evacuation: Evacuation,
     /// The clock by which cells are judged.
     pub(super) clock: Clock,
-    /// Numbers requests, to spread them over endpoints.
-    tickets: AtomicU64,
     /// What is left of the memory for windows.
     window_memory: AtomicU64,
     /// How much of an answer is taken at a time.
@@ -91,7 +92,7 @@ impl Service {
         (clock, shutdown): (Clock, Shutdown),
     ) -> Self {
         let window_memory = AtomicU64::new(limits.http2.window_memory);
-        let (retries, tickets) = (RetryBudget::of_process(), AtomicU64::new(0));
+        let retries = RetryBudget::of_process();
         let (pieces, requests) = (Pieces::default(), Bound::new(limits.requests));
         Self {
             live,
@@ -103,8 +104,8 @@ impl Service {
             retries,
             requests,
             levers,
+            evacuation: Evacuation::default(),
             clock,
-            tickets,
             window_memory,
             pieces,
         }
@@ -145,12 +146,13 @@ impl Service {
         self.shutdown.clone().reached(Phase::Cutting).await;
     }
 
-    /// What goes on beside the requests while accounts move: writes are told, connections made ready.
+    /// What goes on beside the requests: while accounts move, writes are told and connections made ready; where a zone
+    /// is evacuated, what is open there is told.
     pub async fn follow_moves(self: Arc<Self>) {
         let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.telemetry.metrics));
         // Apart, so that a cell that takes no connection delays nothing of the first.
         let warm = tokio::spawn(warm::keep_ready(Arc::clone(&live), Arc::clone(&self.connector), metrics));
-        moving::follow(live).await;
+        tokio::join!(moving::follow(live), self.evacuation.follow(&self.levers));
         warm.abort();
     }
 
@@ -184,10 +186,6 @@ impl Service {
 
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.telemetry
-    }
-
-    pub(super) fn ticket(&self) -> u64 {
-        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -152,14 +152,14 @@ impl Connector {
         let resolving = AtomicBool::new(false);
         let making = async {
             if !h2 {
-                let (wire, _) = self.h1_connection(cell, endpoint, &resolving).await?;
+                let (wire, _) = self.h1_connection(cell, endpoint, false, &resolving).await?;
                 self.pool().put_unused(&endpoint.key, wire);
                 return Ok(());
             }
             let connecting = self.pool().connecting(&endpoint.key);
             let _one_at_a_time = connecting.lock().await;
             if !self.pool().is_ready(&endpoint.key, true, Duration::MAX) {
-                let (connection, wire, _) = self.h2_connection(cell, endpoint, &resolving).await?;
+                let (connection, wire, _) = self.h2_connection(cell, endpoint, false, &resolving).await?;
                 self.pool().share(&endpoint.key, connection, wire);
             }
             Ok(())

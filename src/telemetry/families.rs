@@ -99,10 +99,14 @@ families! {
         "Verdicts that stand, by kind: a sick endpoint, cell, zone, path, this proxy itself, or nobody can tell.";
     PROTECTION_CHANGES = counter "cellgate_protection_changes_total"
         "Changes of endpoints, groups, cells and verdicts, by what they changed to.";
+    OBSERVE_ALARM = gauge "cellgate_observe_alarm"
+        "1 where a policy of the cell is in observe past its time, or would have acted for a minute.";
     WOULD_HAVE = counter "cellgate_would_have_refused_total"
         "Requests that a policy in observe would have refused, by cell and reason.";
     UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
         "Attempts to connect to a cell, by cell and result.";
+    ENDPOINT_CHECKS = counter "cellgate_endpoint_checks_total"
+        "Active checks of endpoints that have ended, by cell and result; ours: they say nothing of the endpoint (no name, no port).";
     UPSTREAM_CUT = counter "cellgate_upstream_connections_cut_total"
         "HTTP/2 connections to a cell that cellgate ended for what the cell sent, by cell and reason.";
     UPSTREAM_REUSE = counter "cellgate_upstream_requests_total"

@@ -9,6 +9,7 @@ use crate::policy::decide::{Decision, Source, Verdict, Why};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::Role;
 use crate::policy::ids::{CellIndex, Generation, SurfaceIndex};
+use crate::policy::protection::health::checks::Check;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::{EndpointAddress, Snapshot};
 use crate::test_snapshot::{SnapshotBuilder, account};
@@ -29,6 +30,7 @@ pub(crate) fn snapshot(generation: u64) -> Arc<Snapshot> {
     snapshot.generation = Generation(generation);
     snapshot.clients = ["airflow", "curl"].map(client).into();
     snapshot.cells[0].max_in_flight = 10;
+    snapshot.cells[0].protection.check = Some(Check::default());
     snapshot.cells[1].max_in_flight = 20;
     snapshot.cells[0].groups[0].endpoints[0].address = EndpointAddress::Name("us1.internal".into(), 443);
     Arc::new(snapshot)

@@ -9,6 +9,7 @@ use crate::policy::decide::{Verdict, Why};
 use crate::policy::facts::Upgrade;
 use crate::policy::hosts::Role;
 use crate::policy::ids::Generation;
+use crate::policy::protection::health::checks::CheckEnd;
 use crate::policy::snapshot::Snapshot;
 
 use super::event::RequestEvent;
@@ -53,6 +54,14 @@ impl Meters {
     /// Registers every series of the snapshot.
     pub fn new(registry: &Registry, snapshot: &Snapshot) -> Self {
         let cells = snapshot.cells.iter();
+        let checked = cells.clone().filter(|cell| cell.protection.is_checked());
+        for cell in checked {
+            // There from the start, so that a rate can be seen in its first increment.
+            for end in CheckEnd::ALL.map(Some).into_iter().chain([None]) {
+                let labels = endpoint_check(cell.name.as_str(), end);
+                registry.counter(&families::ENDPOINT_CHECKS, &labels).increment(0);
+            }
+        }
         Self {
             generation: snapshot.generation,
             cells: cells.map(|cell| CellMeters::new(registry, snapshot, cell.name.as_str())).collect(),
@@ -214,6 +223,11 @@ impl CellMeters {
 /// Labels of connections to a cell that were cut: seldom, so their counter is looked up by them.
 pub(super) fn upstream_cut(cell: &str, reason: ConnectionCut) -> [(&'static str, &str); 2] {
     [("cell", cell), ("reason", reason.as_str())]
+}
+
+/// Labels of active checks of a cell's endpoints.
+pub(super) fn endpoint_check(cell: &str, end: Option<CheckEnd>) -> [(&'static str, &str); 2] {
+    [("cell", cell), ("result", end.map_or("ours", CheckEnd::as_str))]
 }
 
 fn legacy_len(snapshot: &Snapshot) -> usize {

@@ -1,6 +1,8 @@
 //! The metrics of one process: a registry that belongs to a value, the handles that requests and
 //! connections count in, and the page that a scrape gets. Nothing here is global.
 
+mod towards_cells;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{Counter, Gauge};
 
 use crate::policy::decide::{Source, Verdict};
-use crate::policy::ids::{CellIndex, Generation};
+use crate::policy::ids::Generation;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Ending, Kind, endings};
 
@@ -17,11 +19,11 @@ use super::event::RequestEvent;
 use super::families;
 use super::guard_meters::GuardMeters;
 use super::labels::{
-    Connect, ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES,
-    Reload, SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label,
-    role_slot, source_slot, trust_label, version_label, version_slot,
+    ConnectionCut, ConnectionRefused, ENDS, Handshake, LearnedState, METHODS, REFUSALS, ROLES, Reload,
+    SOURCES, UnknownSni, Upgrade, VERSIONS, end_slot, method_slot, refusal_slot, role_label, role_slot,
+    source_slot, trust_label, version_label, version_slot,
 };
-use super::meters::{CellMeters, Meters, increment, upstream_cut};
+use super::meters::{CellMeters, Meters, increment};
 use super::move_meters::MoveMeters;
 use super::registry::Registry;
 use super::standing_meters::StandingMeters;
@@ -219,20 +221,6 @@ impl Metrics {
         increment(&self.unknown_sni, kind as usize, 1);
     }
 
-    /// Counts an attempt to connect to a cell.
-    pub fn upstream_connection(&self, snapshot: &Snapshot, cell: CellIndex, result: Connect) {
-        if let Some(meters) = self.meters_of(snapshot.generation) {
-            meters.cell(usize::from(cell.0)).count_connect(result);
-        } else if let Some(cell) = snapshot.cells.get(usize::from(cell.0)) {
-            CellMeters::new(&self.registry, snapshot, cell.name.as_str()).count_connect(result);
-        }
-    }
-
-    /// Counts an HTTP/2 connection to a cell that was ended for what came on it.
-    pub fn upstream_cut(&self, cell: &str, reason: ConnectionCut) {
-        self.registry.counter(&families::UPSTREAM_CUT, &upstream_cut(cell, reason)).increment(1);
-    }
-
     /// Counts a reload; `at` is when it ended.
     pub fn reload(&self, outcome: Reload, at: SystemTime) {
         increment(&self.reloads, outcome as usize, 1);
@@ -403,11 +391,12 @@ mod tests {
     use super::*;
     use crate::policy::decide::{Conflict, Why};
     use crate::policy::hosts::Role;
-    use crate::policy::ids::SurfaceIndex;
+    use crate::policy::ids::{CellIndex, SurfaceIndex};
     use crate::policy::moment::Moment;
     use crate::policy::protection::judge::{self, Judge};
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::labels::Connect;
     use crate::test_snapshot::label;
 
     const NOW: SystemTime = UNIX_EPOCH;

@@ -93,6 +93,7 @@ fn of_cell(registry: &Registry, cell: &CellReport) {
     set(&families::CELL_QUEUED, f64::from(cell.queued));
     set(&families::CELL_ADMITTED_RATE, cell.ramp.rate);
     set(&families::CELL_NO_HEADROOM, cell.shed);
+    set(&families::OBSERVE_ALARM, f64::from(u8::from(cell.alarm.is_some())));
     for phase in PHASES {
         let is_it = f64::from(u8::from(cell.phase == phase));
         registry.gauge(&families::CELL_PHASE, &[("cell", name), ("phase", phase.as_str())]).set(is_it);

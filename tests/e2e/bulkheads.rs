@@ -52,10 +52,11 @@ fn refused(reply: &RawReply, error: &str) {
     assert!(reply.header("retry-after").is_some(), "{reply:?}");
 }
 
-/// The reason of the refusals so far.
-fn counted(world: &World, reason: &str) -> bool {
-    let page = raw_http::page(world.edge.admin(), "/metrics").text();
-    page.contains(&format!("cellgate_refusals_total{{reason=\"{reason}\"}} 1\n"))
+/// Waits until a refusal for this reason is counted, which is after its answer.
+fn counted(world: &World, reason: &str) {
+    let line = format!("cellgate_refusals_total{{reason=\"{reason}\"}} 1\n");
+    let page = || raw_http::page(world.edge.admin(), "/metrics").text();
+    eventually("the refusal to be counted", || page().contains(&line).then_some(()));
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn a_black_hole_holds_its_share_of_the_process_and_no_more() {
     let world = World::prepared(|folder| boot(folder, "requests: 16"));
     let hung = hanging(&world, 4);
     refused(&ask(&world, HOST), "connection_limit_reached");
-    assert!(counted(&world, "cell_full"));
+    counted(&world, "cell_full");
     for _ in 0..20 {
         assert_eq!(ask(&world, OTHER).header("x-cell"), Some("cell-2"));
     }
@@ -82,7 +83,7 @@ fn a_cell_that_may_take_all_of_the_process_takes_it() {
     });
     let hung = hanging(&world, 3);
     refused(&ask(&world, OTHER), "connection_limit_reached");
-    assert!(counted(&world, "process_full"));
+    counted(&world, "process_full");
     drop(hung);
     eventually("the permits to come back", || (taken(&world)[0] == 0).then_some(()));
     assert_eq!(ask(&world, OTHER).header("x-cell"), Some("cell-2"));
@@ -93,7 +94,7 @@ fn a_group_has_permits_of_its_own() {
     let world = World::prepared(|folder| group(folder, "max_in_flight: 1"));
     let hung = hanging(&world, 1);
     refused(&ask(&world, HOST), "connection_limit_reached");
-    assert!(counted(&world, "group_full"));
+    counted(&world, "group_full");
     drop(hung);
     eventually("the permit to come back", || (taken(&world)[1] == 0).then_some(()));
     assert_eq!(ask(&world, HOST).header("x-cell"), Some("cell-1"));

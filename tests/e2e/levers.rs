@@ -1,5 +1,10 @@
-//! Levers at a real process: from the command over the socket and the trail until they are released or over. What requests
-//! feel of them is not here.
+//! Levers at a real process: from the command over the socket and the trail until they are released or over, and in the
+//! modules below what requests feel of each.
+
+mod felt;
+mod holds;
+mod operators;
+mod places;
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -162,7 +162,7 @@ fn patience_ends_with_the_budget() {
 fn slots_are_counted_by_account_and_by_cell_and_come_free() {
     let rules = HoldRules { waiting_per_account: 2, waiting_per_cell: 3, ..HoldRules::default() };
     let waiting = Arc::<holding::Waiting>::default();
-    let begin = |id| waiting.try_begin(account(id), &rules);
+    let begin = |id| waiting.try_begin(Some(account(id)), &rules);
     let (first, second) = (begin(1), begin(1));
     assert!(first.is_some() && second.is_some() && begin(1).is_none(), "the account has as many as it may");
     let third = begin(2);

@@ -53,6 +53,7 @@ impl World {
             capacity: capacity.map(|capacity| capacity * scale),
             endpoints: 2,
             usable: 2,
+            is_drained: false,
         };
         let model = |capacity: f64| {
             let capacity_rps = capacity * scale;

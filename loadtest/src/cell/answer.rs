@@ -44,6 +44,11 @@ pub(crate) async fn answer(
         Admission::Hang => return Ok(hanging(&cell)),
         Admission::Abort => return Err(BodyError::BrokenOff),
     }
+    if let Some(workers) = &cell.workers
+        && !workers.serve(&seen.target).await
+    {
+        return Ok(cell.told(StatusCode::SERVICE_UNAVAILABLE, "the queue is full\n".to_owned()));
+    }
     if let Some(refusal) = cell.authenticate(&mut seen) {
         cell.remember(seen);
         return Ok(refusal);

@@ -7,8 +7,8 @@ use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
 use super::{
-    CellModes, Change, EndpointClass, Field, Keys, Moves, NONE, Outline, Protection, REQUIRED, RoutingLimits,
-    Shape, Tree, mapping,
+    CellCheck, CellModes, Change, EndpointClass, Field, Keys, Moves, NONE, Outline, Protection, REQUIRED,
+    RoutingLimits, Shape, Tree, mapping,
 };
 
 mapping! {
@@ -155,6 +155,8 @@ mapping! {
         share_percent: u64 = format!("{}, or what there is for each of fewer than four cells", cell::SHARE_PERCENT);
         /// What the parts that keep it standing do to its requests.
         modes: CellModes = NONE;
+        /// Whether its endpoints are asked if they are well; not when absent.
+        check: CellCheck = NONE;
         /// How long its connections may take.
         timeouts: CellTimeouts = NONE;
         /// How its HTTP/2 connections are used; new values hold for new connections.

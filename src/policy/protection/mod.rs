@@ -5,6 +5,7 @@
 //! Nothing here is async, and nothing reads a clock.
 
 pub mod bulkhead;
+pub mod cap;
 pub mod concurrency;
 pub mod cut;
 pub mod endpoint_load;
@@ -17,6 +18,7 @@ pub mod judge;
 pub mod levers;
 pub mod modes;
 pub mod observed;
+pub mod observing;
 pub mod outcomes;
 pub mod pace;
 pub mod policies;
@@ -32,7 +34,9 @@ pub mod verdict;
 use std::num::NonZeroU32;
 
 use super::guard::Mode;
+use health::checks::{Check, CheckRules};
 use modes::Modes;
+use policies::Policy;
 
 /// What is one for all cells.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,17 +56,25 @@ pub struct CellProtection {
     pub modes: Modes,
     /// Until when any of them may be observe, in seconds since the Unix epoch.
     pub observe_until: Option<i64>,
+    /// How its endpoints are checked, where they are.
+    pub check: Option<Check>,
+}
+
+impl CellProtection {
+    /// The checks that are made. Where health is off nobody would look at them.
+    pub fn checks(&self) -> Option<&CheckRules> {
+        let check = self.check.as_ref().filter(|_| self.modes.of(Policy::Health) != Mode::Off);
+        check.map(|check| &check.rules)
+    }
+
+    /// Whether its endpoints are checked actively.
+    pub fn is_checked(&self) -> bool {
+        self.checks().is_some()
+    }
 }
 
 impl Default for Protection {
     fn default() -> Self {
         Self { replicas: NonZeroU32::MIN, verdict: Mode::Enforce, observe_until: None }
-    }
-}
-
-impl CellProtection {
-    /// Whether its endpoints are checked actively.
-    pub const fn is_checked(&self) -> bool {
-        false
     }
 }

@@ -14,6 +14,7 @@ use super::super::columns::hash_number;
 use super::super::guard::Mode;
 use super::super::ids::AccountId;
 use super::super::moment::Moment;
+use super::cap::Cap;
 use super::failover::{Chosen, Published, choose_group};
 use super::gate::{Answer, Asker, Gate, GateRules, Refused, Woken};
 use super::health::{AttemptEnd, Panic};
@@ -41,6 +42,8 @@ pub trait Waiter: fmt::Debug + Send {
 pub struct Standing {
     pub(super) gate: Gate<Box<dyn Waiter>>,
     pub(super) observed: ObservedGate,
+    /// What an operator says that it takes at most.
+    pub cap: Cap,
     pub(super) envelope: Envelope,
     groups: RwLock<Arc<Published>>,
     pub(super) trickle: Pace,
@@ -84,8 +87,15 @@ pub struct Pass {
     held: Held,
     /// The group that it is to go to; any where it is `None`.
     pub group: Option<usize>,
+    /// That is not its own: it is lost, drained, or on its way back.
+    pub is_moved: bool,
     /// Whether what becomes of it is to be told.
     teaches: bool,
+}
+
+impl Pass {
+    /// Of a request that asks nobody: it goes wherever something is left, holds nothing here and teaches nothing.
+    pub const OPERATOR: Self = Self { held: Held::Nothing, group: None, is_moved: false, teaches: false };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +135,7 @@ impl Default for Standing {
         Self {
             gate: Gate::new(rules),
             observed: ObservedGate::new(rules),
+            cap: Cap::default(),
             envelope: Envelope::default(),
             groups: RwLock::new(Arc::new(Published::new(1))),
             trickle: Pace::unlimited(),
@@ -145,7 +156,7 @@ impl Standing {
         modes: &Modes,
         waiter: impl FnOnce() -> Box<dyn Waiter>,
     ) -> Admission {
-        let mut pass = Pass { held: Held::Nothing, group: None, teaches: true };
+        let mut pass = Pass { teaches: true, ..Pass::OPERATOR };
         if modes.of(Policy::Recovery) != Mode::Off
             && !self.envelope.admits(ask.priority, ask.random as u32, now)
             && let Some(refused) = self.refuse(Shed::Recovering, modes.of(Policy::Recovery), ask, &mut pass)
@@ -244,8 +255,8 @@ impl Standing {
         match choose_group(&groups, ask.random, account, ask.priority, now) {
             // What is observed changes nothing of where it goes.
             Chosen::Own(_) | Chosen::Moved(_) if mode == Mode::Observe => Ok(()),
-            Chosen::Own(group) | Chosen::Moved(group) => {
-                pass.group = Some(group);
+            chosen @ (Chosen::Own(group) | Chosen::Moved(group)) => {
+                (pass.group, pass.is_moved) = (Some(group), matches!(chosen, Chosen::Moved(_)));
                 Ok(())
             }
             Chosen::Shed => self.refuse(Shed::NoHeadroom, mode, ask, pass).map_or(Ok(()), Err),

@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use loadtest::tied::tied_to_us;
 use tokio::process::{Child, Command};
 
 /// How long a process that was asked to end may take: more than cellgate's drain deadline of 20 s.
@@ -75,21 +76,6 @@ impl Processes {
             // Fails for a process that has ended, which is what is wanted.
             let _ = process.child.kill().await;
         }
-    }
-}
-
-/// A command that the kernel ends when we are gone, however that came about. Without util-linux's setpriv,
-/// one that outlives us if we are killed with -9.
-fn tied_to_us(program: &Path) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("setpriv")).find(|file| file.is_file());
-    match found {
-        Some(setpriv) => {
-            let mut command = Command::new::<PathBuf>(setpriv);
-            command.args(["--pdeathsig", "TERM", "--"]).arg(program);
-            command
-        }
-        None => Command::new(program),
     }
 }
 

@@ -135,6 +135,7 @@ impl Failover {
         let state = |saved: &Option<SavedGroup>| State {
             healthy: saved.map(|saved| saved.healthy),
             differs: None,
+            drained: false,
             back: saved.map_or(1.0, |saved| saved.back),
             limited: saved.is_some_and(|saved| saved.back < 1.0),
             back_grown: Moment::START,
@@ -186,7 +187,9 @@ impl Failover {
             return Vec::new();
         }
         for (state, group) in self.groups.iter_mut().zip(groups) {
-            state.observe(group, rules, now);
+            let others =
+                groups.iter().filter(|other| other.usable > 0).count() > usize::from(group.usable > 0);
+            state.observe(group, rules, others, now);
         }
         let plans = self.plans(rules, groups);
         let lost: f64 = plans.iter().map(|plan| plan.share * (1.0 - plan.kept)).sum();
@@ -371,7 +374,13 @@ mod tests {
 
     #[test]
     fn a_group_of_unknown_size_is_told_of_and_takes_nothing() {
-        let group = |priority, capacity, usable| Group { priority, capacity, endpoints: 2, usable };
+        let group = |priority, capacity, usable| Group {
+            priority,
+            capacity,
+            endpoints: 2,
+            usable,
+            is_drained: false,
+        };
         let groups = [group(0, Some(100.0), 0), group(1, None, 2), group(2, Some(50.0), 2)];
         assert_eq!(without_headroom(&groups), [1]);
         let published = Published::new(3);

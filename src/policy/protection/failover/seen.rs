@@ -13,6 +13,8 @@ pub struct Group {
     pub endpoints: u32,
     /// Those that may be used now.
     pub usable: u32,
+    /// An operator has taken some of them away: their word needs no time to be believed, and none when they take it back.
+    pub is_drained: bool,
 }
 
 /// What a group is doing.

@@ -8,6 +8,8 @@ pub(super) struct State {
     pub(super) healthy: Option<f64>,
     /// Since when health has been another, and the nearest to the known that it was since.
     pub(super) differs: Option<(Moment, f64)>,
+    /// An operator has taken some of it away, and all that is left has not been seen since.
+    pub(super) drained: bool,
     /// How much of what its health allows it has got back.
     pub(super) back: f64,
     /// Whether it has been away, and more asks for it than it bears: those who waited. Its own is a rate until
@@ -22,11 +24,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn observe(&mut self, group: &Group, rules: &FailoverRules, now: Moment) {
+    /// `others` says whether another group can serve anything.
+    pub(super) fn observe(&mut self, group: &Group, rules: &FailoverRules, others: bool, now: Moment) {
         let seen = group.healthy();
         let known = *self.healthy.get_or_insert(seen);
+        self.drained |= group.is_drained;
         if seen == known {
             self.differs = None;
+            self.drained = group.is_drained;
         } else {
             let (since, nearest) = match self.differs {
                 Some((since, nearest)) if (nearest < known) == (seen < known) => (since, nearest),
@@ -35,12 +40,16 @@ impl State {
             let nearest = if seen < known { nearest.max(seen) } else { nearest.min(seen) };
             self.differs = Some((since, nearest));
             let wait = if seen < known { rules.out_after } else { rules.back_after };
-            if now.since(since) >= wait {
+            if self.drained || now.since(since) >= wait {
                 self.healthy = Some(nearest);
                 self.differs = None;
                 // What it serves stays what it was; the rest comes by steps.
                 self.back = if nearest > 0.0 { (self.back * known / nearest).min(1.0) } else { 0.0 };
                 self.back_grown = now;
+                if self.drained && seen > known {
+                    // By steps as ever, and at once where nobody else is there to serve meanwhile.
+                    self.back = if others { self.back.max(rules.growth) } else { 1.0 };
+                }
                 self.limited |= self.back < 1.0;
             }
         }

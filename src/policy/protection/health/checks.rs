@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::super::moment::Moment;
+use super::HealthRules;
 
 /// Often enough that three failures are a quarter of a minute, seldom enough that 500 endpoints and ten replicas
 /// are a thousand checks a second.
@@ -18,7 +19,21 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.2;
 
 /// Everything below 400 but for informational ones: HAProxy's and Kubernetes' idea of a passing check.
-const HTTP_PASSES: RangeInclusive<u16> = 200..=399;
+pub const HTTP_PASSES: RangeInclusive<u16> = 200..=399;
+
+/// Most bytes of a service's name in a gRPC check, so that its length is one byte of protobuf.
+pub const MOST_SERVICE: usize = 127;
+
+/// The checks of a cell's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// How an endpoint is checked, and how often.
+    pub rules: CheckRules,
+    /// For [`HealthRules::fall`]: so many in a row must fail for it to be down.
+    pub fall: u32,
+    /// For [`HealthRules::rise`]: and so many pass for it to be up.
+    pub rise: u32,
+}
 
 /// How an endpoint is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +106,13 @@ pub enum CheckEnd {
 /// `SERVING` of `grpc.health.v1.HealthCheckResponse.ServingStatus`.
 const SERVING: u8 = 1;
 
+impl Default for Check {
+    fn default() -> Self {
+        let HealthRules { fall, rise, .. } = HealthRules::default();
+        Self { rules: CheckRules::default(), fall, rise }
+    }
+}
+
 impl Default for CheckRules {
     fn default() -> Self {
         Self { interval: INTERVAL, timeout: TIMEOUT, kind: CheckKind::Tcp }
@@ -101,6 +123,15 @@ impl CheckKind {
     /// `GET path`, passed with any status of 200 to 399.
     pub fn http(path: impl Into<String>) -> Self {
         Self::Http { path: path.into(), passes: vec![HTTP_PASSES] }
+    }
+
+    /// Name in the configuration.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http { .. } => "http",
+            Self::Grpc { .. } => "grpc",
+        }
     }
 
     /// What an answer means.
@@ -125,6 +156,17 @@ impl CheckKind {
 }
 
 impl CheckEnd {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Passed,
+        Self::Unconnected,
+        Self::Broken,
+        Self::TimedOut,
+        Self::Status,
+        Self::NotServing,
+        Self::Unexpected,
+    ];
+
     /// Whether it is well.
     pub const fn has_passed(self) -> bool {
         matches!(self, Self::Passed)
@@ -163,9 +205,14 @@ impl CheckSchedule {
         self.next
     }
 
+    /// Whether a check would begin now.
+    pub fn is_due(&self, now: Moment) -> bool {
+        !self.in_flight && now >= self.next
+    }
+
     /// Begins a check if one is due. Time that was missed (a machine that slept) is not made up for.
     pub fn begin(&mut self, now: Moment, interval: Duration, random: f64) -> bool {
-        if self.in_flight || now < self.next {
+        if !self.is_due(now) {
             return false;
         }
         self.in_flight = true;
@@ -177,6 +224,12 @@ impl CheckSchedule {
     /// The check has ended, or its task has.
     pub const fn end(&mut self) {
         self.in_flight = false;
+    }
+
+    /// The interval is another one from now on: the next check is somewhere in the first of it, or where it was if that
+    /// is sooner.
+    pub fn paced(&mut self, now: Moment, interval: Duration, random: f64) {
+        self.next = self.next.min(Self::new(now, interval, random).next);
     }
 
     /// An endpoint that is out and whose time is over: the next check is its probe, and due within a tenth of the
@@ -256,5 +309,15 @@ mod tests {
         assert_eq!(schedule.next(), late + INTERVAL / 10);
         schedule.hurry(late + INTERVAL, INTERVAL, 1.0);
         assert_eq!(schedule.next(), late + INTERVAL / 10, "never later");
+    }
+
+    #[test]
+    fn a_shorter_interval_does_not_wait_for_the_end_of_the_longer_one() {
+        let long = Duration::from_secs(300);
+        let mut schedule = CheckSchedule::new(Moment::START, long, 1.0);
+        schedule.paced(Moment::START, INTERVAL, 0.5);
+        assert_eq!(schedule.next(), Moment::START + INTERVAL / 2);
+        schedule.paced(Moment::START, long, 0.5);
+        assert_eq!(schedule.next(), Moment::START + INTERVAL / 2, "never later");
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Gate {
     word: AtomicU64,
     /// Requests go to the endpoint whatever the word says; it moves all the same.
     observed: AtomicBool,
+    /// The next active check is the probe.
+    wants_check: AtomicBool,
 }
 
 /// What is published.
@@ -141,6 +143,10 @@ impl Gate {
         self.observed.store(observed, Ordering::Relaxed);
     }
 
+    pub(super) fn want_check(&self, wants: bool) {
+        self.wants_check.store(wants, Ordering::Relaxed);
+    }
+
     /// Publishes a change of state: whoever holds the probe of the state before holds nothing now.
     pub(super) fn change(&self, to: Published) {
         // The task that looks is the only one that publishes; what a probe writes in between is of the state before.
@@ -179,6 +185,12 @@ impl Watch {
     /// Whether the endpoint may be asked now.
     pub fn usable(&self) -> Usable {
         self.gate.usable()
+    }
+
+    /// Whether an active check is its probe and waited for: it should be soon. [`Usable::OneProbe`] is not said then,
+    /// for no request is asked for one.
+    pub fn wants_check(&self) -> bool {
+        self.gate.wants_check.load(Ordering::Relaxed)
     }
 
     /// Enters the endpoint, as the probe where one is wanted; `None` where it may not be asked. Where health is only

@@ -139,6 +139,7 @@ impl Health {
         if self.state != State::Up {
             self.state = State::Up;
             self.watch.gate.change(Published::Open);
+            self.watch.gate.want_check(false);
         }
         // What is not taken would be of one moment when health is on again.
         self.watch.take();
@@ -329,6 +330,7 @@ impl Health {
         };
         let gate = &self.watch.gate;
         gate.observe(!look.enforce);
+        gate.want_check(self.state == State::Probing && look.checks.is_some());
         match (changed, self.state) {
             // A probe that was claimed before its time is the probe.
             (true, State::Probing) if !is_found => gate.keep(published),
@@ -551,9 +553,12 @@ mod tests {
         world.ask(Unconnected);
         assert_eq!(world.wait(6), [(State::Ejected, Reason::LocalRun), (State::Probing, Reason::TimeOver)]);
         assert_eq!(world.watch.usable(), Usable::No, "no request of a client");
+        assert!(world.watch.wants_check());
         assert_eq!(check(&mut world, &failed), Some((State::Ejected, Reason::ProbeFailed)));
+        assert!(!world.watch.wants_check(), "there was one");
         assert_eq!(world.wait(11), [(State::Probing, Reason::TimeOver)]);
         assert_eq!(check(&mut world, &passed), Some((State::Up, Reason::ProbePassed)));
+        assert!(!world.watch.wants_check());
         // Taken off the configuration while it is down.
         for _ in 0..3 {
             world.look(&failed);

@@ -7,22 +7,22 @@ use std::time::Duration;
 use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
 use super::super::super::moment::Moment;
-use super::super::super::snapshot::{Cell, EndpointKey};
-use super::super::bulkhead;
+use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, EndpointKey, Group};
 use super::super::concurrency::{Limit, LimitRules, WindowSample};
-use super::super::failover::{self, Failover, FailoverRules, Published};
+use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
 use super::super::health::{
     self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
     TRICKLE_SHARE, Usable, usable_set,
 };
 use super::super::histogram::Latencies;
+use super::super::observing::{Alarm, Observing};
 use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
-use super::super::verdict::signals::Place;
 use super::report::{CellReport, EndpointReport, GroupReport};
-use super::{Change, Look, place};
+use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, would_have};
+use super::{Change, Look, SavedCell, place};
 
 /// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
 const SECONDS: usize = 5;
@@ -32,10 +32,6 @@ const USUAL: f64 = 0.01;
 
 /// Weight of a second in the good rate of a cell.
 const RATE: f64 = 0.1;
-
-/// An endpoint that a cell can hardly do without goes only where it answers next to nobody: with a part of its requests it
-/// is better than none.
-const HOPELESS: f64 = 0.9;
 
 /// See the file.
 #[derive(Debug)]
@@ -55,33 +51,44 @@ pub(super) struct CellJudge {
     /// Requests a second that were served, while things were well.
     good_rate: f64,
     panic: Panic,
-}
-
-/// A cell in one look.
-struct Scene<'a> {
-    cell: &'a Cell,
-    look: &'a Look<'a>,
-    verdicts: &'a Verdicts,
+    observing: Observing,
+    alarm: Option<Alarm>,
 }
 
 impl CellJudge {
-    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64) -> Self {
-        let rules = ramp_rules(look);
-        let ramp = Ramp::started(&rules, None, capacity(cell), offset, look.now, look.now_secs);
-        let declared = declared(cell);
+    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, saved: Option<SavedCell>) -> Self {
+        let Look { now, now_secs, .. } = *look;
+        let rules = ramp_rules(look.snapshot);
+        let before = saved.as_ref().map(|saved| &saved.ramp);
+        let ramp = Ramp::started(&rules, before, capacity(cell), offset, now, now_secs);
+        let (declared, known) = (declared(cell), LimitRules::of(declared(cell)));
+        let limit = match &saved {
+            Some(saved) => Limit::restored(known, saved.limit),
+            None => Limit::new(known),
+        };
+        let endpoint = |endpoint: &Endpoint| {
+            let (_, before) = saved.as_ref()?.endpoints.iter().find(|(key, _)| **key == *endpoint.key.0)?;
+            let watch = Arc::clone(&endpoint.load.watch);
+            let health = Health::restored(watch, *before, now, now_secs, &HealthRules::default());
+            Some((endpoint.key.clone(), health))
+        };
+        let (zones, groups) = saved.iter().flat_map(|saved| saved.groups.iter().cloned()).unzip();
+        let groups: Vec<SavedGroup> = groups;
         let judge = Self {
-            endpoints: Vec::new(),
-            zones: Vec::new(),
-            failover: Failover::new(0),
+            endpoints: cell.endpoints().filter_map(endpoint).collect(),
+            zones,
+            failover: Failover::restored(&groups.into_iter().map(Some).collect::<Vec<_>>()),
             published: Arc::new(Published::new(0)),
             ramp,
-            limit: Limit::new(LimitRules::of(declared)),
+            limit,
             declared,
             second: Came::default(),
             latencies: [Latencies::NONE; SECONDS],
-            usual: None,
-            good_rate: 0.0,
+            usual: saved.as_ref().and_then(|saved| saved.usual_p95),
+            good_rate: saved.as_ref().map_or(0.0, |saved| saved.good_rate),
             panic: Panic::Calm,
+            observing: Observing::default(),
+            alarm: None,
         };
         // What came before anybody looked is of no second.
         cell.load.standing.outcomes.take();
@@ -105,10 +112,14 @@ impl CellJudge {
         self.ramp(&scene, usable, changes);
         if new_second {
             self.count_second(&scene);
+            let until = cell.protection.observe_until;
+            let count = would_have(cell).iter().sum();
+            self.alarm = self.observing.look(count, until, look.now, look.now_secs);
         }
         self.limit(&scene);
         let may_retry = verdicts.retries_allowed(&cell.name)
-            && (self.ramp.phase() == Phase::Full || scene.mode(Policy::Recovery) != Mode::Enforce);
+            && (!matches!(self.ramp.phase(), Phase::Down | Phase::Probing)
+                || scene.mode(Policy::Recovery) != Mode::Enforce);
         cell.load.standing.may_retry.store(may_retry, Ordering::Relaxed);
     }
 
@@ -142,7 +153,12 @@ impl CellJudge {
             self.endpoints.iter_mut().for_each(|(_, health)| health.rest(scene.look.now));
             return;
         }
-        let rules = HealthRules::default();
+        let checked = scene.cell.protection.check.as_ref();
+        let rules = checked.map_or_else(HealthRules::default, |check| HealthRules {
+            fall: check.fall,
+            rise: check.rise,
+            ..HealthRules::default()
+        });
         let summaries: Vec<Summary> = self.endpoints.iter().map(|(_, health)| health.summary()).collect();
         let endpoints =
             scene.cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
@@ -191,7 +207,7 @@ impl CellJudge {
     fn groups(&mut self, scene: &Scene<'_>, changes: &mut Vec<Change>) {
         let protection = &scene.look.snapshot.protection;
         let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
-        let group = |group: &crate::policy::snapshot::Group| {
+        let group = |group: &Group| {
             let gone = scene.verdicts.evacuate(&group.zone);
             let usable = group.endpoints.iter().filter(|endpoint| {
                 endpoint.load.watch.usable() != Usable::No
@@ -203,9 +219,15 @@ impl CellJudge {
                 capacity: group.capacity_rps.map(f64::from),
                 endpoints: count(group.endpoints.len()),
                 usable: count(usable.count()),
+                is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
             }
         };
-        let groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        let mut groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        // Where no group can take anything, nothing can be moved. How such a cell comes back is the ramp's to say: were its
+        // load withheld here besides, nobody would ever find out that it is back.
+        if groups.len() < 2 || groups.iter().all(|group| group.usable == 0) {
+            groups.iter_mut().for_each(|group| group.usable = group.endpoints);
+        }
         let frozen = scene.verdicts.freezes(&nowhere(scene.cell));
         let found = self.failover.step(&rules, &groups, frozen, &self.published, scene.look.now);
         let named = |change: failover::Transition| {
@@ -233,7 +255,8 @@ impl CellJudge {
             queue_share: f64::from(standing.queued()) / f64::from(self.limit.value().max(1)),
         };
         self.second.add(&came);
-        if let Some(change) = self.ramp.step(&ramp_rules(scene.look), &look, &standing.envelope, now) {
+        if let Some(change) = self.ramp.step(&ramp_rules(scene.look.snapshot), &look, &standing.envelope, now)
+        {
             changes.push(Change::Ramp(scene.cell.name.clone(), change));
         }
     }
@@ -270,10 +293,14 @@ impl CellJudge {
         let standing = &scene.cell.load.standing;
         let fraction =
             if scene.mode(Policy::Recovery) == Mode::Enforce { standing.envelope.fraction() } else { 1.0 };
-        let capped = scene.look.levers.and_then(|levers| levers.cap(scene.cell.name.as_str()).in_flight);
-        let most = capped.map_or(u32::MAX, |of| of.value);
+        let caps = scene.look.levers.map(|levers| levers.cap(scene.cell.name.as_str())).unwrap_or_default();
+        standing.cap.look(caps.rps.map(|of| of.value), scene.look.now);
+        let most = caps.in_flight.map_or(u32::MAX, |of| of.value);
         // Truncates to whole requests.
-        let limit = ((f64::from(self.limit.value()) * fraction) as u32).max(1).min(most);
+        let own = ((f64::from(self.limit.value()) * fraction) as u32).max(1);
+        // An operator's word is enforced also where what is learned is not.
+        let only_capped = caps.in_flight.is_some() && scene.mode(Policy::Limit) != Mode::Enforce;
+        let limit = if only_capped { most } else { own.min(most) };
         standing.gate.bound(declared.min(most));
         standing.wake(scene.look.now, standing.gate.step(scene.look.now, limit));
         let _ = standing.observed.step(scene.look.now, limit);
@@ -289,12 +316,32 @@ impl CellJudge {
     fn each<'a>(
         &'a self,
         scene: &'a Scene<'_>,
-    ) -> impl Iterator<Item = (&'a Label, &'a crate::policy::snapshot::EndpointAddress, &'a Health)> {
+    ) -> impl Iterator<Item = (&'a Label, &'a EndpointAddress, &'a Health)> {
         let endpoints =
             scene.cell.groups.iter().flat_map(|group| {
                 group.endpoints.iter().map(move |endpoint| (&group.zone, &endpoint.address))
             });
         endpoints.zip(&self.endpoints).map(|((zone, address), (_, health))| (zone, address, health))
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        let groups = self.failover.evidence().groups.iter();
+        self.ramp.phase() != Phase::Full
+            || groups.into_iter().any(|group| group.standing != Standing::Serving)
+    }
+
+    pub(super) fn saved(&self, name: &Label, rules: &RampRules, now: Moment, now_secs: u64) -> SavedCell {
+        let groups = self.zones.iter().cloned().zip(self.failover.saved());
+        let endpoints = self.endpoints.iter();
+        SavedCell {
+            cell: name.clone(),
+            ramp: ramp::Saved { pin: None, ..self.ramp.saved(rules, now, now_secs) },
+            limit: self.limit.saved(),
+            usual_p95: self.usual,
+            good_rate: self.good_rate,
+            groups: groups.filter_map(|(zone, saved)| Some((zone, saved?))).collect(),
+            endpoints: endpoints.map(|(key, one)| ((*key.0).into(), one.saved(now, now_secs))).collect(),
+        }
     }
 
     pub(super) fn report(&self, cell: &Cell, now: Moment) -> CellReport {
@@ -333,53 +380,9 @@ impl CellJudge {
             may_retry: standing.may_retry(),
             p95: self.p95(),
             usual_p95: self.usual,
-            would_have: super::super::shed::Shed::ALL.map(|why| standing.would_have(why)),
+            would_have: would_have(cell),
+            alarm: self.alarm,
             groups,
         }
     }
-}
-
-impl Scene<'_> {
-    /// What an operator says, or else the configuration.
-    fn mode(&self, policy: Policy) -> Mode {
-        let pulled = self.look.levers.and_then(|levers| levers.mode(policy, self.cell.name.as_str()));
-        pulled.map_or(self.cell.protection.modes.of(policy), |of| of.value)
-    }
-
-    fn is_drained(&self, zone: &Label, address: &crate::policy::snapshot::EndpointAddress) -> bool {
-        let name = self.cell.name.as_str();
-        self.look.levers.is_some_and(|levers| levers.drained(name, zone.as_str(), address).is_some())
-    }
-}
-
-/// Whether the cell can do without this endpoint: half of it is left, or the endpoint is good for nobody.
-fn may_eject(summaries: &[Summary], at: usize) -> bool {
-    let left = summaries.iter().enumerate().filter(|(other, summary)| *other != at && summary.is_up).count();
-    let Summary { requests, failed, .. } = summaries[at];
-    left * 2 >= summaries.len() || failed as f64 >= requests as f64 * HOPELESS
-}
-
-/// What is declared by all groups; nothing where one of them declares nothing.
-fn capacity(cell: &Cell) -> Option<f64> {
-    let first = cell.groups.iter().map(|group| group.priority).min()?;
-    let serving = cell.groups.iter().filter(|group| group.priority == first);
-    serving.map(|group| group.capacity_rps.map(f64::from)).sum()
-}
-
-/// Most requests in flight, whatever a limiter learns. The process's part in it is the bulkhead's.
-fn declared(cell: &Cell) -> u32 {
-    bulkhead::most_of_cell(u32::MAX, 100, cell.max_in_flight)
-}
-
-fn ramp_rules(look: &Look<'_>) -> RampRules {
-    RampRules { replicas: look.snapshot.protection.replicas, ..RampRules::default() }
-}
-
-/// A place in no zone: what freezes it is not a zone's verdict.
-fn nowhere(cell: &Cell) -> Place {
-    Place { cell: cell.name.clone(), zone: None, endpoint: "".into() }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

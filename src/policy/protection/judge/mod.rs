@@ -6,6 +6,8 @@
 
 mod cell;
 mod report;
+mod saved;
+mod scene;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,7 @@ use super::verdict::{Detector, Verdicts};
 use super::{failover, health, ramp};
 use cell::CellJudge;
 pub use report::{CellReport, EndpointReport, GroupReport, Report, VerdictReport};
+pub use saved::{Saved, SavedCell};
 
 /// How often it looks: a dead endpoint costs its requests a tenth of a second.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -32,6 +35,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Judge {
     cells: BTreeMap<Label, CellJudge>,
+    /// Of cells that have not been looked at since.
+    saved: BTreeMap<Label, SavedCell>,
     detector: Detector,
     second: Option<Moment>,
     /// The longest delay of a look in this second.
@@ -81,11 +86,34 @@ impl Judge {
         let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
         let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
         for cell in &look.snapshot.cells {
+            let saved = &mut self.saved;
             let judge = self.cells.entry(cell.name.clone());
-            let judge = judge.or_insert_with(|| CellJudge::new(cell, look, random()));
+            let judge =
+                judge.or_insert_with(|| CellJudge::new(cell, look, random(), saved.remove(&cell.name)));
             judge.look(cell, look, verdicts, new_second, random, &mut changes);
         }
+        // A cell that comes with a reload is another one.
+        self.saved.clear();
         changes
+    }
+
+    /// One that goes on with what was saved.
+    pub fn restored(saved: Saved) -> Self {
+        let Saved { cells, usual } = saved;
+        let cells = cells.into_iter().map(|cell| (cell.cell.clone(), cell)).collect();
+        Self { saved: cells, detector: Detector::restored(usual), ..Self::default() }
+    }
+
+    /// What a restart must not forget. `now_secs` is in seconds since the Unix epoch.
+    pub fn saved(&self, snapshot: &Snapshot, now: Moment, now_secs: u64) -> Saved {
+        let cells = self.cells.iter();
+        let cells = cells.map(|(name, judge)| judge.saved(name, &scene::ramp_rules(snapshot), now, now_secs));
+        Saved { cells: cells.collect(), usual: self.detector.saved() }
+    }
+
+    /// Whether a cell is on its way back or a group has lost its load, so that what is saved gets old in seconds.
+    pub fn is_busy(&self) -> bool {
+        self.cells.values().any(CellJudge::is_busy)
     }
 
     /// What is to be shown.
@@ -153,3 +181,6 @@ impl fmt::Display for Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use super::super::super::snapshot::{Endpoint, EndpointAddress};
 use super::super::concurrency::Why;
 use super::super::failover::GroupEvidence;
 use super::super::health::{Health, Panic, State, Summary};
+use super::super::observing::Alarm;
 use super::super::ramp::{self, Phase};
 use super::super::shed::Shed;
 use super::super::verdict::{Evidence, Held, Verdict};
@@ -60,6 +61,8 @@ pub struct CellReport {
     pub usual_p95: Option<Duration>,
     /// What would have been refused, had it not only been observed, by [`Shed::ALL`].
     pub would_have: [u64; Shed::ALL.len()],
+    /// Why somebody should look at what only watches here.
+    pub alarm: Option<Alarm>,
     /// Its groups.
     pub groups: Vec<GroupReport>,
 }

@@ -6,6 +6,9 @@
 //! is worth nothing when the lever's time is over. What it opens are permits: a request with it is routed, judged and
 //! answered like any other.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use http::HeaderMap;
+
 use crate::policy::hex::hex;
 
 /// The field of a request that brings it. Removed from every request before it is sent on, whether a lever is pulled or not.
@@ -29,6 +32,17 @@ impl OperatorPass {
         bytes.len() == PASS_LEN && bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
+    /// Of the one that a request brings: exactly one value, in the form of a pass.
+    pub fn shown(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(HEADER).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        if !Self::is_pass(value.as_bytes()) {
+            return None;
+        }
+        let digest = digest(&SHA256, value.as_bytes());
+        digest.as_ref().try_into().ok().map(Self)
+    }
+
     /// From its hex form.
     pub fn parse(text: &str) -> Option<Self> {
         if !Self::is_pass(text.as_bytes()) {
@@ -46,5 +60,33 @@ impl OperatorPass {
 impl std::fmt::Display for OperatorPass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex(self.0))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_exactly_one_pass_or_none() {
+        let (pass, other) = ("0a".repeat(32), "0b".repeat(32));
+        let digest = digest(&SHA256, pass.as_bytes()).as_ref().try_into().unwrap();
+        let check = |values: &[&str], expect: bool| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HEADER, value.parse().unwrap());
+            }
+            let shown = OperatorPass::shown(&headers);
+            assert_eq!(shown == Some(OperatorPass::of_digest(digest)), expect, "{values:?}");
+            assert_eq!(shown.is_some(), expect, "{values:?}");
+        };
+        check(&[&pass], true);
+        check(&[], false);
+        check(&[&pass, &other], false);
+        check(&[&pass, &pass], false);
+        check(&[&format!("{pass}, {pass}")], false);
+        check(&[&pass.to_uppercase()], false);
+        check(&[&pass[2..]], false);
     }
 }

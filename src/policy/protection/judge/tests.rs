@@ -1,0 +1,134 @@
+//! All parts of one cell together, in virtual time: what none of them says alone.
+
+use std::sync::Arc;
+
+use super::super::super::admit::Bound;
+use super::super::super::ids::AccountId;
+use super::super::super::snapshot::{EndpointKey, Group};
+use super::super::health::AttemptEnd;
+use super::super::modes::Modes;
+use super::super::priority::Priority;
+use super::super::ramp::Phase;
+use super::super::standing::{Admission, Ask, Outcome};
+use super::super::verdict::counters::Failure;
+use super::*;
+
+/// Capacity of each group, in requests a second.
+const DECLARED: u32 = 100;
+
+/// A cell with so many groups of one endpoint each, asked evenly.
+struct World {
+    snapshot: Snapshot,
+    judge: Judge,
+    random: fastrand::Rng,
+    now: Moment,
+    /// Of the last second: those that were served, and those that were not.
+    served: u32,
+    not: u32,
+}
+
+impl World {
+    fn new(groups: u8) -> Self {
+        let mut snapshot = crate::test_snapshot::example().build();
+        snapshot.cells.truncate(1);
+        let first: Group = snapshot.cells[0].groups[0].clone();
+        snapshot.cells[0].groups = (0..groups).map(|at| group(&first, at)).collect();
+        let random = fastrand::Rng::with_seed(7);
+        Self { snapshot, judge: Judge::default(), random, now: Moment::START, served: 0, not: 0 }
+    }
+
+    /// A second of so many requests; `up` says which endpoints take connections.
+    fn second(&mut self, requests: u32, up: impl Fn(usize) -> bool) {
+        (self.served, self.not) = (0, 0);
+        for number in 0..requests {
+            if number % (requests / 10) == 0 {
+                self.look();
+            }
+            self.now = self.now + SECOND / requests;
+            if self.ask(&up) {
+                self.served += 1;
+            } else {
+                self.not += 1;
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let now_secs = self.now.nanos() / 1_000_000_000;
+        let look =
+            Look { snapshot: &self.snapshot, levers: None, late: Duration::ZERO, now: self.now, now_secs };
+        self.judge.look(&look, &mut || self.random.f64());
+    }
+
+    fn ask(&mut self, up: &impl Fn(usize) -> bool) -> bool {
+        let cell = &self.snapshot.cells[0];
+        let standing = &cell.load.standing;
+        let account = AccountId::parse(self.random.u32(1..500).to_string().as_bytes()).ok();
+        let random = self.random.u64(..);
+        let ask = Ask { priority: Priority::Api, account, long_lived: false, left: None, random };
+        let admission = standing.ask(self.now, &ask, &Modes::default(), || unreachable!("nobody waits"));
+        let Admission::Go(pass) = admission else { return false };
+        let at = pass.group.unwrap_or(0);
+        let served = match cell.groups[at].endpoints[0].load.enter(account) {
+            None => false,
+            Some(attempt) if up(at) => {
+                let first_byte = Some(Duration::from_millis(20));
+                standing.tell(&pass, &ask, Outcome::Served, first_byte);
+                attempt.asked().answered(AttemptEnd::Answered, first_byte);
+                true
+            }
+            Some(attempt) => {
+                standing.tell(&pass, &ask, Outcome::Failed, None);
+                attempt.unconnected(Failure::Refused);
+                false
+            }
+        };
+        standing.end(self.now, pass);
+        served
+    }
+
+    fn phase(&self) -> Phase {
+        self.judge.report(&self.snapshot, self.now).cells[0].phase
+    }
+}
+
+fn group(like: &Group, at: u8) -> Group {
+    let mut group = like.clone();
+    group.zone = Label::parse(&format!("zone-{at}")).expect("a label");
+    group.capacity_rps = Some(DECLARED);
+    group.requests = Bound::new(1_000);
+    group.endpoints.truncate(1);
+    group.endpoints[0].key = EndpointKey(format!("endpoint {at}").into());
+    group.endpoints[0].load = Arc::default();
+    group
+}
+
+#[test]
+fn a_cell_that_was_gone_as_a_whole_comes_back_by_its_ramp() {
+    for groups in [1, 3] {
+        let mut world = World::new(groups);
+        (0..60).for_each(|_| world.second(60, |_| true));
+        assert_eq!((world.served, world.not), (60, 0), "{groups} groups, in normal times");
+        (0..40).for_each(|_| world.second(60, |_| false));
+        assert_eq!(world.served, 0, "{groups} groups");
+        assert_ne!(world.phase(), Phase::Full, "{groups} groups");
+        let mut seconds = 0;
+        while world.served < 57 && seconds < 240 {
+            world.second(60, |_| true);
+            seconds += 1;
+        }
+        assert!(seconds < 200, "{groups} groups: {} served after {seconds} s", world.served);
+    }
+}
+
+#[test]
+fn a_group_that_is_lost_is_taken_over_within_what_the_others_have_declared() {
+    let mut world = World::new(3);
+    (0..60).for_each(|_| world.second(120, |_| true));
+    assert_eq!(world.not, 0);
+    (0..60).for_each(|_| world.second(120, |group| group != 1));
+    // One request of a backoff finds out whether it is back.
+    assert!(world.served >= 117, "{} of 120 served with two groups of three", world.served);
+    (0..240).for_each(|_| world.second(120, |_| true));
+    assert!(world.not <= 2, "{} of 120 not served, and it is back", world.not);
+}

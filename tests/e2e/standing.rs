@@ -1,0 +1,150 @@
+//! Cells that fall and come back, from end to end: who is asked, what is refused meanwhile, and what a restart knows.
+
+use loadtest::cell::Behaviour;
+use serde_json::Value;
+
+use crate::raw_http::{self, RawReply};
+use crate::running::{Folder, eventually};
+use crate::world::World;
+
+/// The own address of an account in the first cell.
+const HOST: &str = "ab123.us1.dbt.com";
+
+fn ask_with(world: &World, fields: &str) -> RawReply {
+    let request = format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n{fields}\r\n");
+    raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request.as_bytes()).unwrap()
+}
+
+fn ask(world: &World) -> RawReply {
+    ask_with(world, "")
+}
+
+/// What `/cells` says of the first cell.
+fn standing(world: &World) -> Value {
+    raw_http::page(world.edge.admin(), "/cells").json()["cells"][0]["standing"].clone()
+}
+
+/// The state of an endpoint of its first group.
+fn state(world: &World, endpoint: usize) -> String {
+    standing(world)["groups"][0]["endpoints"][endpoint]["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn behave(world: &World, how: Behaviour) {
+    world.block_on(world.cell("cell-1").behave(how)).unwrap();
+}
+
+#[test]
+fn a_dead_cell_is_refused_at_once_and_found_to_be_back() {
+    let world = World::example();
+    assert_eq!(ask(&world).header("x-cell"), Some("cell-1"));
+    behave(&world, Behaviour::Killed);
+    let refused = eventually("the cell to be out", || {
+        let reply = ask(&world);
+        (reply.header("proxy-status") == Some("cellgate; error=destination_unavailable")).then_some(reply)
+    });
+    assert_eq!((refused.status, refused.header("x-cellgate-outcome")), (503, Some("not-forwarded")));
+    let after: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    eventually("the page to say so", || (state(&world, 0) == "ejected").then_some(()));
+    assert_eq!(standing(&world)["panic"], "trickle");
+    let page = raw_http::page(world.edge.admin(), "/metrics").text();
+    assert!(page.contains("cellgate_refusals_total{reason=\"cell_down\"} "), "{page}");
+    // Nobody else notices.
+    let other = b"GET / HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
+    let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), other).unwrap();
+    assert_eq!(reply.header("x-cell"), Some("cell-2"));
+    behave(&world, Behaviour::Normal);
+    eventually("the trickle to find it back", || (ask(&world).status == 200).then_some(()));
+    eventually("it to be in", || (state(&world, 0) == "up").then_some(()));
+}
+
+#[test]
+fn a_dead_endpoint_is_left_out_and_no_request_meets_it_any_more() {
+    let world = World::example();
+    let port = world.cell("cell-1").addr().port();
+    // Nobody listens on the port of a socket that is closed.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.edge.folder.point("cell-1", &format!("127.0.0.1:{port}, \"{dead}\""));
+    assert_eq!(raw_http::admin(&world.edge.socket(), "POST", "/reload").status, 200);
+    eventually("it to be out", || {
+        assert_eq!(ask(&world).status, 200, "a connection that is refused is made elsewhere");
+        (state(&world, 1) == "ejected").then_some(())
+    });
+    let tried = || {
+        let page = raw_http::page(world.edge.admin(), "/metrics").text();
+        let series = "cellgate_upstream_connections_total{cell=\"cell-1\",result=\"refused\"} ";
+        page.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok()).unwrap()
+    };
+    let before = tried();
+    for _ in 0..50 {
+        assert_eq!(ask(&world).status, 200);
+    }
+    // Its time may have come meanwhile; then one request was its probe.
+    assert!(tried() <= before + 1, "{} after {before}", tried());
+    assert_eq!(state(&world, 0), "up");
+}
+
+#[test]
+fn who_finds_no_permit_waits_a_moment_and_those_who_cannot_are_told_when_to_come_back() {
+    let world = World::prepared(|folder| folder.tune("cell-1", &["max_in_flight: 1"]));
+    let held = world.edge.addr("http");
+    let host = HOST;
+    let hang = format!("POST /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nX-Sim: hang\r\n\r\n");
+    let mut hung = raw_http::tcp(held);
+    std::io::Write::write_all(&mut hung, hang.as_bytes()).unwrap();
+    let in_flight = || world.edge.running().snapshot().cells[0].load.in_flight();
+    eventually("the permit to be taken", || (in_flight() == 1).then_some(()));
+    let replies: Vec<RawReply> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| ask(&world))).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for reply in replies {
+        assert_eq!((reply.status, reply.header("x-cellgate-outcome")), (503, Some("not-forwarded")));
+        assert!(reply.header("retry-after").is_some());
+    }
+    drop(hung);
+    eventually("the permit to come back", || (in_flight() == 0).then_some(()));
+    assert_eq!(ask(&world).status, 200);
+    assert_eq!(standing(&world)["queued"], 0, "nobody waits for ever");
+}
+
+/// Declares a capacity for the group of the first cell.
+fn capacity(folder: &Folder, rps: u32) {
+    let text = folder.read("config/cellgate.yaml");
+    let zone = "      - zone: local\n";
+    let at = text.find(zone).unwrap() + zone.len();
+    folder.write(
+        "config/cellgate.yaml",
+        &format!("{}        capacity_rps: {rps}\n{}", &text[..at], &text[at..]),
+    );
+}
+
+#[test]
+fn a_restart_goes_on_with_the_ramp_of_a_cell_that_comes_back() {
+    let world = World::prepared(|folder| capacity(folder, 100_000));
+    assert_eq!(ask(&world).status, 200);
+    behave(&world, Behaviour::Killed);
+    eventually("the cell to be down", || {
+        let _ = ask(&world);
+        (standing(&world)["phase"] == "down").then_some(())
+    });
+    behave(&world, Behaviour::Normal);
+    eventually("it to be probed", || {
+        let _ = ask(&world);
+        let seen = standing(&world);
+        let probed = seen["phase"] == "probing" || seen["phase"] == "ramping";
+        probed.then_some(())
+    });
+    let file = world.edge.folder.path("state/standing.cellgate");
+    eventually("that to be written down", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        (text.contains("\"probing\"") || text.contains("\"ramping\"")).then_some(())
+    });
+    let world = world.restart();
+    let rate = eventually("the next process to say how far it is", || {
+        let seen = standing(&world);
+        (seen["phase"] == "probing" || seen["phase"] == "ramping").then(|| seen["admitted_rps"].as_f64())?
+    });
+    // A process that knows nothing begins with a tenth, 10,000.
+    assert!(rate < 5_000.0, "{rate}");
+}
