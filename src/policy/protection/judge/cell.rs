@@ -73,12 +73,16 @@ impl CellJudge {
             Some((endpoint.key.clone(), health))
         };
         let (zones, groups) = saved.iter().flat_map(|saved| saved.groups.iter().cloned()).unzip();
-        let groups: Vec<SavedGroup> = groups;
+        let (zones, groups): (Vec<Label>, Vec<SavedGroup>) = (zones, groups);
+        let published = Arc::new(Published::new(zones.len()));
+        if !zones.is_empty() {
+            cell.load.standing.publish_groups(Arc::clone(&published));
+        }
         let judge = Self {
             endpoints: cell.endpoints().filter_map(endpoint).collect(),
             zones,
             failover: Failover::restored(&groups.into_iter().map(Some).collect::<Vec<_>>()),
-            published: Arc::new(Published::new(0)),
+            published: Arc::clone(&published),
             ramp,
             limit,
             declared,

@@ -132,3 +132,20 @@ fn a_group_that_is_lost_is_taken_over_within_what_the_others_have_declared() {
     (0..240).for_each(|_| world.second(120, |_| true));
     assert!(world.not <= 2, "{} of 120 not served, and it is back", world.not);
 }
+
+#[test]
+fn after_a_restart_load_is_spread_over_the_groups_as_before() {
+    let mut world = World::new(3);
+    (0..60).for_each(|_| world.second(120, |_| true));
+    let now_secs = world.now.nanos() / 1_000_000_000;
+    let saved = world.judge.saved(&world.snapshot, world.now, now_secs);
+    // The next process has counters of its own.
+    let mut next = World { judge: Judge::restored(saved), now: world.now, ..World::new(3) };
+    (0..5).for_each(|_| next.second(120, |_| true));
+    assert_eq!(next.served, 120);
+    let report = next.judge.report(&next.snapshot, next.now);
+    for group in &report.cells[0].groups {
+        let own = group.failover.map_or(0.0, |seen| seen.own_load);
+        assert!((25.0..55.0).contains(&own), "{} has {own} of 120 a second", group.zone);
+    }
+}
