@@ -5,13 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::super::ids::CellIndex;
-
-/// Of latencies: four to an octave from 256 microseconds on, so that two neighbours are a fifth apart, up to 268
-/// seconds, which is beyond every time limit on an answer.
-const BUCKETS: usize = 80;
-
-/// The first bucket that has a floor: 2^8 microseconds.
-const FIRST_OCTAVE: usize = 8;
+use super::super::protection::histogram::{BUCKETS, bucket, floor};
 
 /// How a request ended, as far as it says something of its cell and of the generation that served it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,20 +200,6 @@ impl CellStats {
 const fn bit(account: u64) -> u64 {
     // Spread anew, for the accounts of a share have all of their upper bits in one small range.
     1 << (super::hash_number(account) >> 58)
-}
-
-fn bucket(latency: Duration) -> usize {
-    let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
-    let octave = micros.ilog2() as usize;
-    let Some(octaves) = octave.checked_sub(FIRST_OCTAVE) else { return 0 };
-    let quarter = usize::try_from(micros >> (octave - 2) & 0b11).unwrap_or(0);
-    (octaves * 4 + quarter).min(BUCKETS - 1)
-}
-
-/// The shortest latency of a bucket.
-fn floor(bucket: usize) -> Duration {
-    let (octaves, quarter) = (bucket / 4, bucket as u64 % 4);
-    Duration::from_micros((4 + quarter) << (FIRST_OCTAVE + octaves - 2))
 }
 
 #[cfg(test)]

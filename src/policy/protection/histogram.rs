@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// From 256 microseconds on, two neighbours a fifth apart, up to 268 seconds: beyond every time limit on an answer.
-const BUCKETS: usize = 80;
+pub const BUCKETS: usize = 80;
 
 /// The first bucket that has a floor: 2^8 microseconds. What is faster counts as that fast.
 const FIRST_OCTAVE: usize = 8;
@@ -99,7 +99,8 @@ pub fn take(counter: &AtomicU32) -> u32 {
     }
 }
 
-fn bucket(latency: Duration) -> usize {
+/// The bucket of a latency.
+pub fn bucket(latency: Duration) -> usize {
     let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
     let octave = micros.ilog2() as usize;
     let Some(octaves) = octave.checked_sub(FIRST_OCTAVE) else { return 0 };
@@ -108,7 +109,7 @@ fn bucket(latency: Duration) -> usize {
 }
 
 /// The shortest latency of a bucket.
-fn floor(bucket: usize) -> Duration {
+pub fn floor(bucket: usize) -> Duration {
     let (octaves, quarter) = (bucket / 4, bucket as u64 % 4);
     Duration::from_micros((4 + quarter) << (FIRST_OCTAVE + octaves - 2))
 }

@@ -119,11 +119,6 @@ struct Plan {
     room: f64,
 }
 
-/// The groups that can take nothing of others, because no capacity is declared: what `check` has to say.
-pub fn without_headroom(groups: &[Group]) -> Vec<usize> {
-    (0..groups.len()).filter(|at| groups[*at].capacity.is_none()).collect()
-}
-
 impl Failover {
     /// So many groups of which nothing is known.
     pub fn new(groups: usize) -> Self {
@@ -382,7 +377,6 @@ mod tests {
             is_drained: false,
         };
         let groups = [group(0, Some(100.0), 0), group(1, None, 2), group(2, Some(50.0), 2)];
-        assert_eq!(without_headroom(&groups), [1]);
         let published = Published::new(3);
         let mut failover = Failover::new(3);
         for step in 0..100u64 {
