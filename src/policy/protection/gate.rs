@@ -88,7 +88,8 @@ impl<T> Gate<T> {
         let (upper, lower) = ((who.random >> 32) as u32, who.random as u32);
         let is_over = self.shares.count(who.account_hash, upper) && who.priority != Priority::Critical;
         let limit = match is_over {
-            true => self.limit_of(who.priority) * OVER_SHARE.0 / OVER_SHARE.1,
+            // Never none: an account that is alone with a cell of one permit is over its share, and over nobody's.
+            true => (self.limit_of(who.priority) * OVER_SHARE.0 / OVER_SHARE.1).max(1),
             false => self.limit_of(who.priority),
         };
         if self.in_flight() + self.long_lived() >= self.total() {
@@ -397,6 +398,20 @@ mod tests {
         assert_eq!((go.len(), refused.len()), (0, 6), "all have waited too long");
         let counts = Refused::ALL.map(|why| gate.refused(why));
         assert_eq!(counts, [0, 1, 0, 6, 1], "{:?}", Refused::ALL);
+    }
+
+    #[test]
+    fn an_account_over_its_share_leaves_room_for_the_others_and_has_some_itself() {
+        for (limit, most) in [(1, 1), (2, 1), (8, 5), (16, 10)] {
+            let gate = Gate::new(GateRules::of(limit));
+            let over = Asker { random: u64::MAX, ..who(Priority::Interactive) };
+            // One that was quiet, and then asks for much more than that.
+            drop(gate.shares.count(over.account_hash, 0));
+            gate.shares.fade();
+            (0..100).for_each(|_| drop(gate.shares.count(over.account_hash, 0)));
+            let went = (0..limit).filter(|_| gate.ask(at(0), over, || 0).0 == Answer::Go).count();
+            assert_eq!(went, most, "of {limit}");
+        }
     }
 
     #[test]
