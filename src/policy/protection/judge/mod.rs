@@ -85,6 +85,9 @@ impl Judge {
         let nothing = Verdicts::default();
         let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
         let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
+        if new_second {
+            look.snapshot.cells.iter().for_each(|cell| be_patient(cell, verdicts));
+        }
         for cell in &look.snapshot.cells {
             let saved = &mut self.saved;
             let judge = self.cells.entry(cell.name.clone());
@@ -140,6 +143,16 @@ fn signals(cell: &Cell) -> impl Iterator<Item = Signals> {
     let endpoints = cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |one| (group, one)));
     endpoints
         .map(|(group, endpoint)| endpoint.load.counters.take(place(cell, &group.zone, &endpoint.address)))
+}
+
+/// Says how long connections to a cell's endpoints may take.
+fn be_patient(cell: &Cell, verdicts: &Verdicts) {
+    for group in &cell.groups {
+        for endpoint in &group.endpoints {
+            let place = place(cell, &group.zone, &endpoint.address);
+            endpoint.load.be_patient(verdicts.connect_timeout_factor(&place));
+        }
+    }
 }
 
 fn place(cell: &Cell, zone: &Label, address: &EndpointAddress) -> Place {
