@@ -83,12 +83,12 @@ impl Judge {
         }
         self.cells.retain(|name, _| look.snapshot.cells.iter().any(|cell| cell.name == *name));
         let nothing = Verdicts::default();
-        let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
-        let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
-        if new_second {
-            look.snapshot.cells.iter().for_each(|cell| be_patient(cell, verdicts));
-        }
         for cell in &look.snapshot.cells {
+            let is_enforced = scene::verdict_mode(look, cell) == Mode::Enforce;
+            let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
+            if new_second {
+                be_patient(cell, verdicts);
+            }
             let saved = &mut self.saved;
             let judge = self.cells.entry(cell.name.clone());
             let judge =
@@ -129,7 +129,7 @@ impl Judge {
 
     fn detect(&mut self, look: &Look<'_>, changes: &mut Vec<Change>) {
         let late = std::mem::take(&mut self.late);
-        if look.snapshot.protection.verdict == Mode::Off {
+        if look.snapshot.cells.iter().all(|cell| scene::verdict_mode(look, cell) == Mode::Off) {
             self.detector = Detector::default();
             return;
         }

@@ -38,6 +38,13 @@ impl Scene<'_> {
     }
 }
 
+/// What verdicts do at a cell: what an operator says, or else what is configured for all. They are about many cells, so
+/// all are looked at where one of them wants to know.
+pub(super) fn verdict_mode(look: &Look<'_>, cell: &Cell) -> Mode {
+    let pulled = look.levers.and_then(|levers| levers.mode(Policy::Verdict, cell.name.as_str()));
+    pulled.map_or(look.snapshot.protection.verdict, |of| of.value)
+}
+
 /// Whether the cell can do without this endpoint: half of it is left, or the endpoint is good for nobody.
 pub(super) fn may_eject(summaries: &[Summary], at: usize) -> bool {
     let left = summaries.iter().enumerate().filter(|(other, summary)| *other != at && summary.is_up).count();
