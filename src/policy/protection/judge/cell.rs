@@ -215,14 +215,15 @@ impl CellJudge {
             let gone = scene.verdicts.evacuate(&group.zone);
             let usable = group.endpoints.iter().filter(|endpoint| {
                 endpoint.load.watch.usable() != Usable::No
-                    && !gone
                     && !scene.is_drained(&group.zone, &endpoint.address)
             });
+            let usable = count(usable.count());
             failover::Group {
                 priority: group.priority,
                 capacity: group.capacity_rps.map(f64::from),
                 endpoints: count(group.endpoints.len()),
-                usable: count(usable.count()),
+                usable: if gone { 0 } else { usable },
+                answers: gone && usable > 0,
                 is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
             }
         };
