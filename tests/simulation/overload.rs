@@ -85,6 +85,48 @@ fn who_asks_fifty_times_as_much_costs_the_others_nothing_worth_the_name() {
 }
 
 #[test]
+fn who_calls_all_that_it_asks_critical_goes_before_nobody() {
+    // How many times as much it asks; with two hundred, its requests alone are more than the cell can do.
+    for heavy in [50.0, 200.0] {
+        for accounts in [20, 100, 1_000] {
+            for seed in seeds() {
+                let what = format!("seed {seed}, {accounts} accounts, {heavy} times");
+                let load =
+                    Load { heavy, heavy_is_critical: true, ..Load::even(0.7 * CAPACITY, MIXED, accounts) };
+                let mut world = world(seed, 2.0, load);
+                world.run_until(10);
+                world.forget();
+                world.run_until(40);
+                let critical = world.seen.success_among(Priority::Critical, 1..);
+                let lost = 1.0 - world.seen.success_of_accounts(1..);
+                let own = 1.0 - world.seen.success_of_accounts(..1);
+                report(format_args!("{what}: critical {critical:.5} others lost {lost:.5} own {own:.4}"));
+                assert!(critical >= 0.999, "{what}: {critical} of the others' first class");
+                assert!(lost < 0.01, "{what}: the others lose {lost}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_heavy_account_keeps_its_heartbeats() {
+    for accounts in [100, 1_000] {
+        for seed in seeds() {
+            let load = Load { heavy: 50.0, ..Load::even(1.4 * CAPACITY, MIXED, accounts) };
+            let mut world = world(seed, 2.0, load);
+            world.run_until(10);
+            world.forget();
+            world.run_until(40);
+            let [own, others] =
+                [0..1, 1..accounts].map(|who| world.seen.success_among(Priority::Critical, who));
+            let what = format!("seed {seed}, {accounts} accounts");
+            report(format_args!("{what}: critical, own {own:.5} others {others:.5}"));
+            assert!(own >= 0.999 && others >= 0.999, "{what}: {own} of its own, {others} of the others'");
+        }
+    }
+}
+
+#[test]
 fn a_burst_at_the_full_hour_leaves_nothing_behind() {
     for seed in seeds() {
         let mut world = world(seed, 2.0, Load::even(0.5 * CAPACITY, [0.02, 0.48, 0.3, 0.2], 200));
