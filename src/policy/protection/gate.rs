@@ -52,6 +52,10 @@ const RESERVE_PARTS: u32 = 20;
 /// others to come and go in without waiting.
 const OVER_SHARE: (u32, u32) = (5, 8);
 
+/// The last eighth is for groups that have no more than their part. It is more than what the first class alone gets, and
+/// a cell that is well uses it rarely.
+const FEW_PARTS: u32 = 8;
+
 /// Nobody needs a longer queue: at 10,000 requests a second it is a tenth of a second.
 const MOST_ROOM: u32 = 1_024;
 
@@ -178,6 +182,12 @@ impl<T> Gate<T> {
             self.wake(now, &mut line, &mut woken);
         }
         woken
+    }
+
+    /// Whether so few permits are left that they are for groups that have no more than their part.
+    pub fn has_few_left(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.in_flight() >= limit - limit / FEW_PARTS
     }
 
     /// Ordinary requests that have a permit.

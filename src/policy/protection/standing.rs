@@ -15,7 +15,7 @@ use super::super::guard::Mode;
 use super::super::ids::AccountId;
 use super::super::moment::Moment;
 use super::cap::Cap;
-use super::failover::{Chosen, Published, choose_group};
+use super::failover::{Chosen, Published, choose_group, overflow};
 use super::gate::{Answer, Asker, Gate, GateRules, NOBODY, Refused, Woken};
 use super::health::{AttemptEnd, Panic};
 use super::modes::Modes;
@@ -218,6 +218,34 @@ impl Standing {
         }
         let fails_open = self.panic.load(Ordering::Relaxed) == Panic::FailOpen as u8;
         Some(if fails_open { Forced::Open } else { Forced::Probe })
+    }
+
+    /// Whether a group that has more than its part of the cell gets no more now. `is_enforced` says whether the cell's
+    /// limit is.
+    pub fn has_few_left(&self, is_enforced: bool) -> bool {
+        if is_enforced { self.gate.has_few_left() } else { self.observed.gate().has_few_left() }
+    }
+
+    /// A request would have been refused because its group is full, had that not only been observed.
+    pub fn observed_full(&self, pass: &Pass) {
+        if pass.teaches {
+            self.would_have[Shed::GroupFull as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Another group for a request whose own is full; see [`overflow`]. One that was moved already is not moved again.
+    pub fn overflow<T>(
+        &self,
+        now: Moment,
+        pass: &Pass,
+        full: usize,
+        takes: impl FnMut(usize) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        if pass.group != Some(full) || pass.is_moved {
+            return None;
+        }
+        let groups = Arc::clone(&self.groups.read().unwrap_or_else(PoisonError::into_inner));
+        overflow(&groups, full, pass.priority, now, takes)
     }
 
     /// Whether requests may be sent again.

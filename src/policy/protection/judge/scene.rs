@@ -66,6 +66,11 @@ pub(super) fn nowhere(cell: &Cell) -> Place {
     Place { cell: cell.name.clone(), zone: None, endpoint: "".into() }
 }
 
+/// Of each endpoint, in order.
+pub(super) fn zones(cell: &Cell) -> impl Iterator<Item = &Label> {
+    cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |_| &group.zone))
+}
+
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
