@@ -49,6 +49,8 @@ struct CellRow {
     usual_p95_us: Option<u64>,
     good_rate: f64,
     groups: Vec<(String, [f64; 3])>,
+    #[serde(default)]
+    group_limits: Vec<(String, f64, Option<u64>)>,
     endpoints: Vec<EndpointRow>,
 }
 
@@ -105,7 +107,7 @@ pub fn save(state_dir: &Path, saved: &Saved) -> io::Result<()> {
 }
 
 fn cell_row(saved: &SavedCell) -> CellRow {
-    let SavedCell { cell, ramp, limit, usual_p95, good_rate, groups, endpoints } = saved;
+    let SavedCell { cell, ramp, limit, usual_p95, good_rate, groups, group_limits, endpoints } = saved;
     let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     CellRow {
         cell: cell.to_string(),
@@ -121,6 +123,10 @@ fn cell_row(saved: &SavedCell) -> CellRow {
         groups: groups
             .iter()
             .map(|(zone, saved)| (zone.to_string(), [saved.healthy, saved.back, saved.allowed]))
+            .collect(),
+        group_limits: group_limits
+            .iter()
+            .map(|(zone, saved)| (zone.to_string(), saved.limit, saved.usual.as_ref().map(micros)))
             .collect(),
         endpoints: endpoints
             .iter()
@@ -139,6 +145,9 @@ fn cell(row: CellRow) -> Option<SavedCell> {
     let phase = PHASES.into_iter().find(|phase| phase.as_str() == row.phase)?;
     let group = |(zone, [healthy, back, allowed]): (String, [f64; 3])| {
         Some((Label::parse(&zone).ok()?, SavedGroup { healthy, back, allowed }))
+    };
+    let limit = |(zone, limit, usual_us): (String, f64, Option<u64>)| {
+        Some((Label::parse(&zone).ok()?, SavedLimit { limit, usual: usual_us.map(Duration::from_micros) }))
     };
     let endpoint = |row: EndpointRow| {
         let EndpointRow { key, times, left_secs, unix_secs, .. } = row;
@@ -159,6 +168,7 @@ fn cell(row: CellRow) -> Option<SavedCell> {
         usual_p95: row.usual_p95_us.map(Duration::from_micros),
         good_rate: row.good_rate,
         groups: row.groups.into_iter().filter_map(group).collect(),
+        group_limits: row.group_limits.into_iter().filter_map(limit).collect(),
         endpoints: row.endpoints.into_iter().filter_map(endpoint).collect(),
     })
 }
@@ -212,6 +222,7 @@ mod tests {
                 usual_p95: Some(Duration::from_millis(80)),
                 good_rate: 70.5,
                 groups: vec![(label("a"), SavedGroup { healthy: 0.5, back: 1.0, allowed: 3.25 })],
+                group_limits: vec![(label("a"), SavedLimit { limit: 8.5, usual: None })],
                 endpoints: vec![("us1|127.0.0.1:1".into(), health)],
             }],
             usual: vec![SavedEndpoint { place, times: [usual; 5], shares: [0.0, 0.25, 0.5] }],

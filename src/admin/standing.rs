@@ -56,6 +56,11 @@ struct GroupView {
     failover: Option<FailoverView>,
     in_flight: u32,
     max_in_flight: u32,
+    /// Absent where the cell has no other group in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_why: Option<&'static str>,
     connections: u32,
     max_connections: u32,
     endpoints: Vec<EndpointView>,
@@ -71,6 +76,7 @@ struct FailoverView {
     own_rps: f64,
     room_rps: f64,
     moved_here_rps: f64,
+    overflow_here_rps: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +150,7 @@ impl GroupView {
             own_rps: round(seen.own_load),
             room_rps: round(seen.room),
             moved_here_rps: round(seen.assigned),
+            overflow_here_rps: round(seen.overflow),
         });
         Self {
             zone: group.zone.to_string(),
@@ -151,6 +158,8 @@ impl GroupView {
             failover,
             in_flight: group.in_flight,
             max_in_flight: group.most_in_flight,
+            limit: group.limit.map(|(limit, _)| limit),
+            limit_why: group.limit.map(|(_, why)| why.as_str()),
             connections: group.connections,
             max_connections: group.most_connections,
             endpoints: group.endpoints.iter().map(EndpointView::new).collect(),

@@ -176,7 +176,7 @@ fn groups(
             });
         }
         let requests = Bound::new(most);
-        groups.push(Group { zone, priority, capacity_rps, requests, endpoints });
+        groups.push(Group { zone, priority, capacity_rps, requests, load: Arc::default(), endpoints });
     }
     groups.sort_by_key(|group| group.priority);
     groups

@@ -74,6 +74,7 @@ fn carry_over(cells: &mut [Cell], previous: &Snapshot) {
 /// The counters of a group go to the one in the same zone.
 fn carry_over_group(group: &mut Group, before: &Group) {
     group.requests.permits = Arc::clone(&before.requests.permits);
+    group.load = Arc::clone(&before.load);
     let Some(connections) = before.endpoints.first().map(|endpoint| &endpoint.connections.permits) else {
         return;
     };

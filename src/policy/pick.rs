@@ -36,6 +36,11 @@ pub fn group(cell: &Cell, place: Place) -> &Group {
     &cell.groups[place.group]
 }
 
+/// Which group that is, by position.
+pub const fn position(place: Place) -> usize {
+    place.group
+}
+
 /// The endpoint at a place that [`pick`] gave for this cell.
 pub fn endpoint(cell: &Cell, place: Place) -> &Endpoint {
     &cell.groups[place.group].endpoints[place.endpoint]

@@ -24,6 +24,7 @@ use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
 use super::keyed::KeyTable;
 use super::moves::Moves;
 use super::protection::endpoint_load::EndpointLoad;
+use super::protection::group_load::GroupLoad;
 use super::protection::{CellProtection, Protection};
 use super::routing_cookie::RoutingCookie;
 use super::tickets::TicketRules;
@@ -133,6 +134,8 @@ pub struct Group {
     pub capacity_rps: Option<u32>,
     /// Its requests in flight; live counters, which outlive reloads.
     pub requests: Bound,
+    /// The ordinary ones among them, and how many of those it takes; live, and outlives reloads.
+    pub load: Arc<GroupLoad>,
     /// Where it listens.
     pub endpoints: Vec<Endpoint>,
 }

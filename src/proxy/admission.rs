@@ -1,6 +1,8 @@
 //! Before a request is forwarded: an operator's word, a permit or a place in the queue, or the reason why not. What it
 //! may have is `policy`'s to say; here is the waiting, and the guard that gives back what it had.
 
+mod in_group;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,6 +31,8 @@ use crate::policy::protection::shed::Shed;
 use crate::policy::protection::standing::{Admission, Ask, Forced, Outcome, Pass, Standing, Waiter, shed};
 use crate::policy::snapshot::{Cell, Endpoint, Group, Snapshot};
 
+pub use in_group::InGroup;
+
 /// The longest wait for a permit. The queue's own rule is stricter; this ends what it does not see in time, since it is
 /// swept ten times a second.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -47,6 +51,8 @@ pub(super) struct Admitted<'a> {
     reserved: Option<Permit>,
     /// Goes only where a group has a permit for it.
     is_bounded: bool,
+    /// And where that takes one more, as learned.
+    is_limited: bool,
     /// Of the process and of the cell.
     _permits: [Option<Permit>; 2],
 }
@@ -123,6 +129,7 @@ impl Service {
             levers,
             drained_by: AtomicU32::new(0),
             is_bounded: is_enforced && reserved.is_none(),
+            is_limited: modes.of(Policy::Limit) == Mode::Enforce,
             reserved,
             _permits: [None, None],
         };
@@ -330,11 +337,6 @@ impl Admitted<'_> {
     /// Whether it is one of operators, and holds a permit beyond those of everybody.
     pub fn is_reserved(&self) -> bool {
         self.reserved.is_some()
-    }
-
-    /// Whether it goes only where a group has a permit for it.
-    pub fn is_bounded(&self) -> bool {
-        self.is_bounded
     }
 
     /// Whether an operator has taken this endpoint away.

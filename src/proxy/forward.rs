@@ -1,13 +1,15 @@
 //! One request to its cell: connection, request head, response head, with the few retries that are
 //! safe. Never another cell, never a second time for a request that a cell may have acted on.
 
+mod enter;
+
 use std::time::Duration;
 
 use http::response::Parts;
 use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, InGroup};
 use super::cause;
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
@@ -15,7 +17,6 @@ use super::outgoing::Outgoing;
 use super::pump::{Broken, Progress, Pump};
 use super::service::unix_now;
 use super::upstream::Upstream;
-use crate::policy::admit::Permit;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
 use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
@@ -63,8 +64,8 @@ pub struct Answer {
     pub upstream: Upstream,
     /// For the connection pool.
     pub place: pick::Place,
-    /// Of the group that answers; held until the answer has ended. An operator's request goes also without.
-    pub permit: Option<Permit>,
+    /// Of the group that answers; held until the answer has ended.
+    pub permit: InGroup,
     /// How far both directions are.
     pub progress: Progress,
 }
@@ -93,8 +94,9 @@ pub(super) async fn forward(
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
     let unreachable = Unreachable::NoEndpoint;
+    let (group, passed_over) = (admitted.group(), Vec::new());
     let mut route =
-        Route { connector, admitted, cell, outgoing, passed_over: Vec::new(), unreachable, new: false };
+        Route { connector, admitted, cell, outgoing, group, passed_over, unreachable, new: false };
     // Of the attempts before the present one.
     let mut outcome = Outcome::NotForwarded;
     loop {
@@ -131,6 +133,8 @@ struct Route<'a> {
     admitted: &'a Admitted<'a>,
     cell: &'a Cell,
     outgoing: &'a Outgoing<'a>,
+    /// Where it goes; anywhere where it is `None`.
+    group: Option<usize>,
     /// They took no connection.
     passed_over: Vec<pick::Place>,
     /// Why the last of them did not.
@@ -142,11 +146,7 @@ struct Route<'a> {
 impl<'a> Route<'a> {
     async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
         let Self { cell, outgoing, .. } = *self;
-        let (place, attempt) = self.enter()?;
-        let permit = pick::group(cell, place).requests.try_take();
-        if permit.is_none() && self.admitted.is_bounded() {
-            return Err(Attempt::GroupFull);
-        }
+        let (place, attempt, permit) = self.enter()?;
         trace.tried.connections += 1;
         let need = Need {
             h2: needs_h2(cell, outgoing),
@@ -182,43 +182,6 @@ impl<'a> Route<'a> {
             }
             Err(other) => Err(other),
         }
-    }
-
-    /// The endpoint for this attempt: the first in turn that lets requests in; or, where none does, one that gets the
-    /// trickle of a cell that is out.
-    fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
-        let (cell, outgoing, mut group) = (self.cell, self.outgoing, self.admitted.group());
-        let mut closed = Vec::new();
-        loop {
-            let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) else {
-                if closed.is_empty() && group.is_some() && self.admitted.found_drained() {
-                    // Drained a moment ago: the next look says where its requests go, and until then it is anywhere.
-                    group = None;
-                    continue;
-                }
-                break;
-            };
-            self.passed_over.push(place);
-            let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
-            if self.admitted.is_drained(cell, in_group, endpoint) {
-                continue;
-            }
-            if let Some(attempt) = endpoint.load.enter(outgoing.account) {
-                // Another attempt may go there; one that finds no connection does not.
-                self.passed_over.pop();
-                return Ok((place, attempt));
-            }
-            closed.push(place);
-        }
-        if closed.is_empty() {
-            return Err(Attempt::NoEndpoint(self.unreachable));
-        }
-        let forced = self.admitted.forces().ok_or(Attempt::Closed)?;
-        let enter = |place: pick::Place| {
-            let load = &pick::endpoint(cell, place).load;
-            Some((place, load.enter_closed(outgoing.account, forced == protection::Forced::Open)?))
-        };
-        closed.into_iter().find_map(enter).ok_or(Attempt::Closed)
     }
 
     /// Sends the request and waits for the head of its answer, and tells of the endpoint how that went.
@@ -268,7 +231,7 @@ impl<'a> Route<'a> {
 enum Attempt {
     /// All endpoints have been tried; why not the last of them.
     NoEndpoint(Unreachable),
-    /// The group has as many requests as it may have. Another one is no way round: it has its own to do.
+    /// The group has as many requests as it may have, and no other has declared room for it.
     GroupFull,
     /// No endpoint is well enough to be asked.
     Closed,

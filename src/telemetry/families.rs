@@ -93,6 +93,10 @@ families! {
         "Requests a second whose group is lost and for which the others have no room.";
     GROUP_MOVED = gauge "cellgate_group_moved_rate"
         "Requests a second that a group is given of others, by cell and zone.";
+    GROUP_LIMIT = gauge "cellgate_group_limit"
+        "Requests at once that a group takes, as learned, by cell and zone; +Inf where the cell's limit is the only one.";
+    GROUP_OVERFLOW = gauge "cellgate_group_overflow_rate"
+        "Requests a second that a group takes of others that are full, by cell and zone.";
     ENDPOINTS = gauge "cellgate_endpoints"
         "Endpoints by cell, zone and what health says of them.";
     VERDICTS = gauge "cellgate_verdicts"

@@ -114,6 +114,10 @@ fn of_cell(registry: &Registry, cell: &CellReport) {
             registry.gauge(&families::ENDPOINTS, &labels).set(there as f64);
         }
         let assigned = group.failover.map_or(0.0, |seen| seen.assigned);
-        registry.gauge(&families::GROUP_MOVED, &[("cell", name), ("zone", zone)]).set(assigned);
+        let set = |family, value: f64| registry.gauge(family, &[("cell", name), ("zone", zone)]).set(value);
+        set(&families::GROUP_MOVED, assigned);
+        set(&families::GROUP_OVERFLOW, group.failover.map_or(0.0, |seen| seen.overflow));
+        // One that the cell's limiter is for has no limit of its own.
+        set(&families::GROUP_LIMIT, group.limit.map_or(f64::INFINITY, |(limit, _)| f64::from(limit)));
     }
 }

@@ -123,6 +123,77 @@ fn connections_to_a_group_are_bounded_and_an_idle_one_makes_room() {
     assert_eq!(ask(&world, HOST).header("x-cell"), Some("cell-1"));
 }
 
+/// The first cell has two groups, of the same endpoint under two names, and eight permits, all of them from the beginning.
+fn two_groups(folder: &Folder, key: &str) {
+    folder.tune("cell-1", &["max_in_flight: 8", "modes: { recovery: 'off' }"]);
+    group(folder, key);
+    let text = folder.read("config/cellgate.yaml");
+    let start = text.find("  - name: cell-1\n").unwrap();
+    let at = start + text[start..].find("endpoints: [127.0.0.1:").unwrap();
+    let end = at + text[at..].find('\n').unwrap() + 1;
+    let other = text[at..end].replace("127.0.0.1", "\"localhost").replace(']', "\"]");
+    let other = format!("      - zone: other\n        {key}\n        {other}");
+    folder.write("config/cellgate.yaml", &format!("{}{other}{}", &text[..end], &text[end..]));
+}
+
+/// In flight in each group of the first cell.
+fn in_groups(world: &World) -> [u32; 2] {
+    let snapshot = world.edge.running().snapshot();
+    [0, 1].map(|group| snapshot.cells[0].groups[group].requests.permits.taken())
+}
+
+/// Waits until it is decided who belongs to which group, and how many each takes.
+fn with_limits(world: &World) {
+    let groups =
+        || raw_http::page(world.edge.admin(), "/cells").json()["cells"][0]["standing"]["groups"].clone();
+    let is_known = |group: &serde_json::Value| group["limit"] == 8 && group["limit_why"] == "quiet";
+    eventually("the groups to have limits", || {
+        let groups = groups();
+        groups.as_array().is_some_and(|groups| groups.len() == 2 && groups.iter().all(is_known)).then_some(())
+    });
+    let page = raw_http::page(world.edge.admin(), "/metrics").text();
+    for zone in ["local", "other"] {
+        let line = format!("cellgate_group_limit{{cell=\"cell-1\",zone=\"{zone}\"}} 8\n");
+        assert!(page.contains(&line), "{page}");
+    }
+}
+
+#[test]
+fn a_group_that_is_full_by_its_own_limit_leaves_the_rest_of_the_cell_to_the_other() {
+    let world = World::prepared(|folder| two_groups(folder, "max_connections: 8"));
+    with_limits(&world);
+    // Two of eight are for those who matter more.
+    let hung = hanging(&world, 6);
+    let full = in_groups(&world).iter().position(|taken| *taken == 6).expect("an account has one group");
+    refused(&ask(&world, HOST), "connection_limit_reached");
+    counted(&world, "group_full");
+    // Nobody has declared room, so nothing goes elsewhere, however long it asks.
+    eventually("some looks to pass", || {
+        refused(&ask(&world, HOST), "connection_limit_reached");
+        let page = raw_http::page(world.edge.admin(), "/metrics").text();
+        page.contains("cellgate_refusals_total{reason=\"group_full\"} 20\n").then_some(())
+    });
+    assert_eq!(in_groups(&world)[1 - full], 0);
+    drop(hung);
+    eventually("the permits to come back", || (in_groups(&world) == [0, 0]).then_some(()));
+    assert_eq!(ask(&world, HOST).header("x-cell"), Some("cell-1"));
+}
+
+#[test]
+fn who_finds_its_group_full_goes_to_another_that_has_declared_room() {
+    let world = World::prepared(|folder| two_groups(folder, "capacity_rps: 10000"));
+    with_limits(&world);
+    let _hung = hanging(&world, 6);
+    let full = in_groups(&world).iter().position(|taken| *taken == 6).expect("an account has one group");
+    // The first says that there is need; the next look opens the other group.
+    let mut more = Vec::new();
+    eventually("the other group to take one", || {
+        more.push(hang(&world));
+        (in_groups(&world)[1 - full] > 0).then_some(())
+    });
+    assert_eq!(in_groups(&world)[full], 6);
+}
+
 /// Adds a key to the first cell's group.
 fn group(folder: &Folder, key: &str) {
     let text = folder.read("config/cellgate.yaml");

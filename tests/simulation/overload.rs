@@ -3,6 +3,8 @@
 //!
 //! `CELLGATE_TEST_LONG=1` runs more seeds.
 
+#[path = "overload/groups.rs"]
+mod groups;
 #[path = "overload/trace.rs"]
 mod trace;
 #[path = "overload/world.rs"]
@@ -21,6 +23,8 @@ use world::{End, Load, World, report, seeds};
 const MIXED: [f64; 4] = [0.05, 0.45, 0.3, 0.2];
 
 const CAPACITY: f64 = 1_000.0;
+
+const CAPACITY_OF_GROUP: f64 = groups::CAPACITY;
 
 fn model() -> ModelRules {
     ModelRules { capacity_rps: CAPACITY, ..ModelRules::default() }
@@ -80,6 +84,48 @@ fn who_asks_fifty_times_as_much_costs_the_others_nothing_worth_the_name() {
                 assert!(with < 0.01, "{what}: the others lose {with}");
                 assert!(own >= with, "{what}: it loses {own} itself");
             }
+        }
+    }
+}
+
+#[test]
+fn who_calls_all_that_it_asks_critical_goes_before_nobody() {
+    // How many times as much it asks; with two hundred, its requests alone are more than the cell can do.
+    for heavy in [50.0, 200.0] {
+        for accounts in [20, 100, 1_000] {
+            for seed in seeds() {
+                let what = format!("seed {seed}, {accounts} accounts, {heavy} times");
+                let load =
+                    Load { heavy, heavy_is_critical: true, ..Load::even(0.7 * CAPACITY, MIXED, accounts) };
+                let mut world = world(seed, 2.0, load);
+                world.run_until(10);
+                world.forget();
+                world.run_until(40);
+                let critical = world.seen.success_among(Priority::Critical, 1..);
+                let lost = 1.0 - world.seen.success_of_accounts(1..);
+                let own = 1.0 - world.seen.success_of_accounts(..1);
+                report(format_args!("{what}: critical {critical:.5} others lost {lost:.5} own {own:.4}"));
+                assert!(critical >= 0.999, "{what}: {critical} of the others' first class");
+                assert!(lost < 0.01, "{what}: the others lose {lost}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_heavy_account_keeps_its_heartbeats() {
+    for accounts in [100, 1_000] {
+        for seed in seeds() {
+            let load = Load { heavy: 50.0, ..Load::even(1.4 * CAPACITY, MIXED, accounts) };
+            let mut world = world(seed, 2.0, load);
+            world.run_until(10);
+            world.forget();
+            world.run_until(40);
+            let [own, others] =
+                [0..1, 1..accounts].map(|who| world.seen.success_among(Priority::Critical, who));
+            let what = format!("seed {seed}, {accounts} accounts");
+            report(format_args!("{what}: critical, own {own:.5} others {others:.5}"));
+            assert!(own >= 0.999 && others >= 0.999, "{what}: {own} of its own, {others} of the others'");
         }
     }
 }
@@ -165,6 +211,66 @@ fn the_limit_finds_what_the_cell_can_do_within_a_minute() {
             check(&mut world, 150, workers, "well again");
         }
     }
+}
+
+#[test]
+fn a_slow_group_gets_less_and_the_others_lose_nothing() {
+    // What is left of its speed, permits of the cell for a worker, what each group declares to bear, and the least part
+    // of what the slow group can do that is had of it.
+    for (slow, declared, capacity_rps, least) in [
+        (0.25, 2.0, None, 0.7),
+        (0.25, 1.5, None, 0.7),
+        (0.5, 2.0, None, 0.7),
+        (0.25, 2.0, Some(CAPACITY_OF_GROUP as u32), 0.7),
+    ] {
+        for seed in seeds() {
+            let what = format!("seed {seed}, {slow} of its speed, {declared} permits, {capacity_rps:?}");
+            let mut world = groups::World::new(seed, declared, capacity_rps);
+            world.run_until(20);
+            let now = world.now();
+            world.models[1].set_slow(now, slow);
+            world.forget();
+            world.run_until(80);
+            let all = [0, 1, 2].map(|group| world.lost(group, |_| true));
+            let critical = [0, 1, 2].map(|group| world.lost(group, |class| class == Priority::Critical));
+            let goodput = f64::from(world.answered_by[1]) / 60.0 / (slow * CAPACITY_OF_GROUP);
+            let groups = world.report().groups;
+            let overflow = |group: usize| groups[group].failover.map_or(0.0, |seen| seen.overflow);
+            let limits: Vec<_> = groups.iter().map(|group| group.limit).collect();
+            report(format_args!(
+                "{what}: lost {all:.4?} critical {critical:.4?} goodput {goodput:.3} limits {limits:?} overflow \
+                 {:.0} {:.0}",
+                overflow(0),
+                overflow(2)
+            ));
+            assert!(all[0] < 0.01 && all[2] < 0.01, "{what}: the others lose {all:?}");
+            assert!(critical[0] < 0.001 && critical[2] < 0.001, "{what}: of the first class {critical:?}");
+            assert!(critical[1] < 0.01, "{what}: the slow group loses {critical:?} of the first class");
+            assert!(goodput >= least, "{what}: {goodput} of what the slow group can do");
+            // Its workers are 11; it began with 44 or 33.
+            assert!(groups[1].limit.is_some_and(|(limit, _)| limit <= 30), "{what}: {limits:?}");
+            // Of 500 a reserve of 75 stays free; these are averages over about 3 s.
+            for seen in [0, 2].map(|group| groups[group].failover.expect("there are several")) {
+                let all = seen.own_load + seen.overflow;
+                let is_some = seen.overflow > 10.0;
+                assert_eq!(is_some, capacity_rps.is_some(), "{what}: {} a second overflow", seen.overflow);
+                assert!(!is_some || all < 450.0, "{what}: {all} a second with what overflows");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_limits_of_groups_the_others_would_lose_half() {
+    let mut world = groups::World::new(1, 2.0, None);
+    world.limited = false;
+    world.run_until(20);
+    let now = world.now();
+    world.models[1].set_slow(now, 0.25);
+    world.forget();
+    world.run_until(40);
+    let lost = [0, 2].map(|group| world.lost(group, |_| true));
+    assert!(lost.iter().all(|lost| *lost > 0.4), "{lost:?}: then the simulation shows nothing");
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl SnapshotBuilder {
                 priority: 0,
                 capacity_rps: None,
                 requests: Bound::new(1000),
+                load: Arc::default(),
                 endpoints: vec![endpoint],
             }],
             max_in_flight: 1000,

@@ -202,6 +202,14 @@ impl Limit {
         self.limit = self.within(if was_all { f64::from(declared) } else { self.limit });
     }
 
+    /// Something else has let no more in than this: what is above it was not tried, and to lower it shows nothing.
+    pub fn lower(&mut self, to: u32) {
+        if f64::from(to) < self.limit {
+            self.limit = self.within(f64::from(to));
+            self.began = None;
+        }
+    }
+
     /// A second has passed.
     pub fn step(&mut self, sample: &WindowSample, now: Moment) {
         self.why = self.judge(sample, now);

@@ -19,7 +19,7 @@ use super::retry_after::{LEAST_SPREAD_SECS, retry_after_secs};
 use super::shares::Shares;
 use looks::{BASE_SECS, Line, Looked};
 
-pub use words::{Answer, Asker, GateRules, Refused, Woken};
+pub use words::{Answer, Asker, GateRules, NOBODY, Refused, Woken};
 
 /// The gate.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ const RESERVE_PARTS: u32 = 20;
 /// What an account asks over its share gets no permit beyond five eighths of the limit: what is left is for the
 /// others to come and go in without waiting.
 const OVER_SHARE: (u32, u32) = (5, 8);
+
+/// The last eighth is for groups that have no more than their part. It is more than what the first class alone gets, and
+/// a cell that is well uses it rarely.
+const FEW_PARTS: u32 = 8;
 
 /// Nobody needs a longer queue: at 10,000 requests a second it is a tenth of a second.
 const MOST_ROOM: u32 = 1_024;
@@ -86,7 +90,10 @@ impl<T> Gate<T> {
     pub fn ask(&self, now: Moment, who: Asker, waiter: impl FnOnce() -> T) -> (Answer, Option<T>) {
         // Two numbers out of one: which part of an account's requests are over its share, and the rank.
         let (upper, lower) = ((who.random >> 32) as u32, who.random as u32);
-        let is_over = self.shares.count(who.account_hash, upper) && who.priority != Priority::Critical;
+        let is_over = self.shares.count(who.account_hash, upper, who.priority) && is_one_account(&who);
+        // Whoever asks that much goes before nobody.
+        let priority = if is_over { who.priority.max(Priority::Interactive) } else { who.priority };
+        let who = Asker { priority, ..who };
         let limit = match is_over {
             // Never none: an account that is alone with a cell of one permit is over its share, and over nobody's.
             true => (self.limit_of(who.priority) * OVER_SHARE.0 / OVER_SHARE.1).max(1),
@@ -106,6 +113,14 @@ impl<T> Gate<T> {
             return (self.refuse(Refused::Priority, who), None);
         }
         self.wait(now, who, waiter())
+    }
+
+    /// Whether a request that asks is of the first class and is to go first: its account asks for no more of that than
+    /// is its share. Counts nothing.
+    pub fn goes_first(&self, who: &Asker) -> bool {
+        let upper = (who.random >> 32) as u32;
+        let is_over = || is_one_account(who) && self.shares.is_first_over(who.account_hash, upper);
+        who.priority == Priority::Critical && !is_over()
     }
 
     /// A request that lives long asks: a tunnel, a stream, a long poll. It counts against the total, not against the
@@ -167,6 +182,12 @@ impl<T> Gate<T> {
             self.wake(now, &mut line, &mut woken);
         }
         woken
+    }
+
+    /// Whether so few permits are left that they are for groups that have no more than their part.
+    pub fn has_few_left(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.in_flight() >= limit - limit / FEW_PARTS
     }
 
     /// Ordinary requests that have a permit.
@@ -321,7 +342,7 @@ impl<T> Gate<T> {
         self.usual_fullness.store(looked.fill(waited, room), Ordering::Relaxed);
         self.spread_secs.store(looked.spread_secs(), Ordering::Relaxed);
         if looked.is_time_to_fade(now) {
-            self.shares.fade();
+            self.shares.fade(looked.served_rps());
         }
     }
 
@@ -329,6 +350,11 @@ impl<T> Gate<T> {
         // Nothing in the queue panics between two states; a request must not die of another's panic.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Those of whom nobody knows whose they are, are one to [`Shares`]. Their heartbeats are of many.
+fn is_one_account(who: &Asker) -> bool {
+    who.account_hash != NOBODY || who.priority != Priority::Critical
 }
 
 #[cfg(test)]
@@ -406,9 +432,12 @@ mod tests {
             let gate = Gate::new(GateRules::of(limit));
             let over = Asker { random: u64::MAX, ..who(Priority::Interactive) };
             // One that was quiet, and then asks for much more than that.
-            gate.shares.count(over.account_hash, 0);
-            gate.shares.fade();
-            (0..100).for_each(|_| _ = gate.shares.count(over.account_hash, 0));
+            let count = || gate.shares.count(over.account_hash, 0, over.priority);
+            count();
+            gate.shares.fade(0.0);
+            for _ in 0..100 {
+                count();
+            }
             let went = (0..limit).filter(|_| gate.ask(at(0), over, || 0).0 == Answer::Go).count();
             assert_eq!(went, most, "of {limit}");
         }

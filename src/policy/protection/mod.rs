@@ -12,6 +12,7 @@ pub mod endpoint_load;
 pub mod failover;
 pub mod fullness;
 pub mod gate;
+pub mod group_load;
 pub mod health;
 pub mod histogram;
 pub mod judge;

@@ -79,6 +79,11 @@ impl Pace {
         self.interval.load(Ordering::Relaxed) == UNLIMITED
     }
 
+    /// Whether nobody does.
+    pub fn is_closed(&self) -> bool {
+        self.interval.load(Ordering::Relaxed) == CLOSED
+    }
+
     /// Requests a second.
     pub fn rate(&self) -> f64 {
         match self.interval.load(Ordering::Relaxed) {

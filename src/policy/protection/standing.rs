@@ -15,8 +15,8 @@ use super::super::guard::Mode;
 use super::super::ids::AccountId;
 use super::super::moment::Moment;
 use super::cap::Cap;
-use super::failover::{Chosen, Published, choose_group};
-use super::gate::{Answer, Asker, Gate, GateRules, Refused, Woken};
+use super::failover::{Chosen, Published, choose_group, overflow};
+use super::gate::{Answer, Asker, Gate, GateRules, NOBODY, Refused, Woken};
 use super::health::{AttemptEnd, Panic};
 use super::modes::Modes;
 use super::observed::{Observation, ObservedGate};
@@ -89,13 +89,21 @@ pub struct Pass {
     pub group: Option<usize>,
     /// That is not its own: it is lost, drained, or on its way back.
     pub is_moved: bool,
+    /// Its class; not the first where its account asks for too much of that.
+    pub priority: Priority,
     /// Whether what becomes of it is to be told.
     teaches: bool,
 }
 
 impl Pass {
     /// Of a request that asks nobody: it goes wherever something is left, holds nothing here and teaches nothing.
-    pub const OPERATOR: Self = Self { held: Held::Nothing, group: None, is_moved: false, teaches: false };
+    pub const OPERATOR: Self = Self {
+        held: Held::Nothing,
+        group: None,
+        is_moved: false,
+        priority: Priority::Critical,
+        teaches: false,
+    };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +164,13 @@ impl Standing {
         modes: &Modes,
         waiter: impl FnOnce() -> Box<dyn Waiter>,
     ) -> Admission {
-        let mut pass = Pass { teaches: true, ..Pass::OPERATOR };
+        let who = asker(ask);
+        let is_enforced = modes.of(Policy::Limit) == Mode::Enforce;
+        let goes_first =
+            if is_enforced { self.gate.goes_first(&who) } else { self.observed.gate().goes_first(&who) };
+        let priority = if goes_first { ask.priority } else { ask.priority.max(Priority::Interactive) };
+        let ask = &Ask { priority, ..*ask };
+        let mut pass = Pass { teaches: true, priority, ..Pass::OPERATOR };
         if modes.of(Policy::Recovery) != Mode::Off
             && !self.envelope.admits(ask.priority, ask.random as u32, now)
             && let Some(refused) = self.refuse(Shed::Recovering, modes.of(Policy::Recovery), ask, &mut pass)
@@ -169,7 +183,7 @@ impl Standing {
         {
             return refused;
         }
-        if pass.teaches { self.permit(now, ask, modes, pass, waiter) } else { Admission::Go(pass) }
+        if pass.teaches { self.permit(now, ask, who, modes, pass, waiter) } else { Admission::Go(pass) }
     }
 
     /// The request is over, or goes no further. Whoever gets its permit is told.
@@ -204,6 +218,34 @@ impl Standing {
         }
         let fails_open = self.panic.load(Ordering::Relaxed) == Panic::FailOpen as u8;
         Some(if fails_open { Forced::Open } else { Forced::Probe })
+    }
+
+    /// Whether a group that has more than its part of the cell gets no more now. `is_enforced` says whether the cell's
+    /// limit is.
+    pub fn has_few_left(&self, is_enforced: bool) -> bool {
+        if is_enforced { self.gate.has_few_left() } else { self.observed.gate().has_few_left() }
+    }
+
+    /// A request would have been refused because its group is full, had that not only been observed.
+    pub fn observed_full(&self, pass: &Pass) {
+        if pass.teaches {
+            self.would_have[Shed::GroupFull as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Another group for a request whose own is full; see [`overflow`]. One that was moved already is not moved again.
+    pub fn overflow<T>(
+        &self,
+        now: Moment,
+        pass: &Pass,
+        full: usize,
+        takes: impl FnMut(usize) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        if pass.group != Some(full) || pass.is_moved {
+            return None;
+        }
+        let groups = Arc::clone(&self.groups.read().unwrap_or_else(PoisonError::into_inner));
+        overflow(&groups, full, pass.priority, now, takes)
     }
 
     /// Whether requests may be sent again.
@@ -267,14 +309,11 @@ impl Standing {
         &self,
         now: Moment,
         ask: &Ask,
+        who: Asker,
         modes: &Modes,
         pass: Pass,
         waiter: impl FnOnce() -> Box<dyn Waiter>,
     ) -> Admission {
-        let Ask { priority, left, random, .. } = *ask;
-        // Those of whom nobody knows whose they are, are one.
-        let account_hash = ask.account.map_or(0, |account| hash_number(account.value()));
-        let who = Asker { priority, account_hash, left, random };
         if modes.of(Policy::Limit) != Mode::Enforce {
             return self.observe(now, ask, who, pass);
         }
@@ -294,7 +333,7 @@ impl Standing {
             Answer::Wait(place) if modes.of(Policy::Queue) == Mode::Enforce => Admission::Wait(place, held),
             Answer::Wait(place) => {
                 if self.cancel(now, place) {
-                    return Admission::Refused(Shed::QueueFull, self.retry_after_secs(random as u32));
+                    return Admission::Refused(Shed::QueueFull, self.retry_after_secs(ask.random as u32));
                 }
                 // Its turn came between the two.
                 Admission::Go(held)
@@ -330,6 +369,12 @@ pub enum Forced {
     Probe,
     /// As one of many.
     Open,
+}
+
+fn asker(ask: &Ask) -> Asker {
+    let Ask { priority, account, left, random, .. } = *ask;
+    let account_hash = account.map_or(NOBODY, |account| hash_number(account.value()));
+    Asker { priority, account_hash, left, random }
 }
 
 /// What a refusal at the gate is called.

@@ -21,11 +21,13 @@ pub struct Load {
     pub accounts: usize,
     /// How many times as much the first account asks.
     pub heavy: f64,
+    /// All of what it asks is of the first class.
+    pub heavy_is_critical: bool,
 }
 
 impl Load {
     pub fn even(rps: f64, classes: [f64; 4], accounts: usize) -> Self {
-        Self { rps, classes, accounts, heavy: 1.0 }
+        Self { rps, classes, accounts, heavy: 1.0, heavy_is_critical: false }
     }
 
     fn total_rps(&self) -> f64 {
@@ -153,9 +155,12 @@ impl World {
             draw -= part;
             draw < 0.0
         });
-        let priority = Priority::ALL[class.unwrap_or(3)];
         let all = self.load.accounts as f64 - 1.0 + self.load.heavy;
         let account = (self.random.f64() * all - self.load.heavy + 1.0).max(0.0) as usize;
+        let priority = match account {
+            0 if self.load.heavy_is_critical => Priority::Critical,
+            _ => Priority::ALL[class.unwrap_or(3)],
+        };
         let id = self.forgotten + self.seen.0.len() as u64;
         self.seen.0.push(Request { arrived: now, sent: now, priority, account, end: End::Open });
         let account_hash = Rng::with_seed(account as u64 + 1).u64(..);
@@ -252,6 +257,12 @@ impl Seen {
     /// Part of those of a class that were answered, of all that have ended.
     pub fn success(&self, priority: Priority) -> f64 {
         part_answered(self.0.iter().filter(|request| request.priority == priority))
+    }
+
+    /// The same of those of a class of these accounts.
+    pub fn success_among(&self, priority: Priority, accounts: impl RangeBounds<usize>) -> f64 {
+        let is = |request: &&Request| request.priority == priority && accounts.contains(&request.account);
+        part_answered(self.0.iter().filter(is))
     }
 
     pub fn success_of_accounts(&self, accounts: impl RangeBounds<usize>) -> f64 {

@@ -11,6 +11,7 @@
 //! The reserve is also what bursts may use: a second that has more than its share stays within the declared
 //! capacity.
 
+mod overflow;
 mod published;
 mod seen;
 mod state;
@@ -19,6 +20,8 @@ use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::overflow::Overflow;
+pub use self::overflow::overflow;
 use self::published::WHOLE;
 pub use self::published::{Chosen, Published, choose_group};
 pub use self::seen::{Evidence, Group, GroupEvidence, Standing, Transition};
@@ -106,6 +109,8 @@ pub struct Failover {
     demand: [f64; 4],
     /// What of moved load asked for a place.
     asked: f64,
+    /// When a request found its group full.
+    full: Option<Moment>,
     /// How much more or less of the accounts must be let in than their number says.
     correction: f64,
     evidence: Evidence,
@@ -139,6 +144,7 @@ impl Failover {
             allowed_grown: None,
             assigned: saved.map_or(0.0, |saved| saved.allowed),
             own_load: 0.0,
+            overflow: Overflow::default(),
             standing: Standing::Serving,
         };
         Self {
@@ -146,6 +152,7 @@ impl Failover {
             stepped: None,
             demand: [0.0; 4],
             asked: 0.0,
+            full: None,
             correction: 1.0,
             evidence: Evidence::default(),
         }
@@ -180,6 +187,7 @@ impl Failover {
         self.evidence.frozen = frozen;
         if frozen {
             self.groups.iter_mut().for_each(|state| state.differs = None);
+            published.lanes.iter().for_each(|lane| lane.overflow.set(0.0, BURST, now));
             return Vec::new();
         }
         for (state, group) in self.groups.iter_mut().zip(groups) {
@@ -213,7 +221,11 @@ impl Failover {
         let mut asked = 0;
         for (state, lane) in self.groups.iter_mut().zip(&published.lanes) {
             average(&mut state.own_load, lane.own_count.swap(0, Ordering::Relaxed));
+            average(&mut state.overflow.seen, lane.overflow_count.swap(0, Ordering::Relaxed));
             asked += lane.asked_count.swap(0, Ordering::Relaxed);
+        }
+        if published.full_count.swap(0, Ordering::Relaxed) > 0 {
+            self.full = Some(now);
         }
         average(&mut self.asked, asked);
     }
@@ -245,6 +257,7 @@ impl Failover {
 
     /// Moved load grows by steps, from what it was.
     fn grow(&mut self, rules: &FailoverRules, plans: &[Plan], lost: bool, now: Moment) {
+        let overflows = self.full.is_some_and(|full| now.since(full) < rules.growth_period);
         for (state, plan) in self.groups.iter_mut().zip(plans) {
             let rests = state.allowed_grown.is_some_and(|grown| now.since(grown) < rules.growth_period);
             if !lost {
@@ -254,6 +267,8 @@ impl Failover {
                 state.allowed_grown = Some(now);
             }
             state.allowed = state.allowed.min(plan.room);
+            let (capacity, left) = (plan.capacity.unwrap_or_default(), plan.room - state.allowed);
+            state.overflow.step(rules, capacity, left, overflows, now);
         }
     }
 
@@ -294,6 +309,7 @@ impl Failover {
             room: plan.room,
             allowed: state.allowed,
             assigned: state.assigned,
+            overflow: state.overflow.seen,
         };
         self.evidence.demand = self.demand;
         self.evidence.need = need;
@@ -320,7 +336,7 @@ impl Failover {
             let cut = if assigned > 0.0 || fits { cut } else { Cut::NONE };
             let healthy = state.healthy.unwrap_or_default();
             let capacity = plan.capacity.map_or(f64::INFINITY, |capacity| capacity * healthy);
-            let takes = state.allowed > 0.0;
+            let takes = state.allowed + state.overflow.allowed > 0.0;
             let total = if takes { capacity * (1.0 - rules.reserve) } else { f64::INFINITY };
             let burst = if takes { burst_requests(rules, capacity) } else { 0.0 };
             let own = if state.limited { capacity * state.back } else { f64::INFINITY };
@@ -332,7 +348,9 @@ impl Failover {
             // Its own may come as unevenly as the reserve bears.
             lane.own.set(own, at_once(rules.reserve * capacity, own), now);
             lane.total.set(total, at_once(burst, total), now);
-            lane.moved.set(state.allowed, at_once(burst, state.allowed), now);
+            for (pace, rate) in [(&lane.moved, state.allowed), (&lane.overflow, state.overflow.allowed)] {
+                pace.set(rate, at_once(burst, rate), now);
+            }
         }
     }
 

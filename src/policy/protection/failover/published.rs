@@ -26,6 +26,8 @@ pub struct Published {
     pub(super) lanes: Box<[Lane]>,
     /// Requests that asked, by class.
     pub(super) offered: [AtomicU64; 4],
+    /// Requests that found their group full.
+    pub(super) full_count: AtomicU64,
 }
 
 /// One group.
@@ -43,7 +45,9 @@ pub(super) struct Lane {
     pub(super) cut: AtomicU64,
     /// What may come of the moved.
     pub(super) moved: Pace,
-    /// What may come of both. The own takes of it without being asked.
+    /// What may come from groups that are full.
+    pub(super) overflow: Pace,
+    /// What may come of all. The own takes of it without being asked.
     pub(super) total: Pace,
     /// Requests that went here from its own.
     pub(super) own_count: AtomicU64,
@@ -51,6 +55,8 @@ pub(super) struct Lane {
     pub(super) asked_count: AtomicU64,
     /// Those let through.
     pub(super) moved_count: AtomicU64,
+    /// Requests that came from groups that are full.
+    pub(super) overflow_count: AtomicU64,
 }
 
 /// All of what is counted in parts of 2^32.
@@ -66,12 +72,18 @@ impl Published {
             own: Pace::unlimited(),
             cut: AtomicU64::new(Cut::NONE.bits()),
             moved: Pace::closed(),
+            overflow: Pace::closed(),
             total: Pace::unlimited(),
             own_count: AtomicU64::new(0),
             asked_count: AtomicU64::new(0),
             moved_count: AtomicU64::new(0),
+            overflow_count: AtomicU64::new(0),
         };
-        Self { lanes: (0..groups).map(lane).collect(), offered: [const { AtomicU64::new(0) }; 4] }
+        Self {
+            lanes: (0..groups).map(lane).collect(),
+            offered: [const { AtomicU64::new(0) }; 4],
+            full_count: AtomicU64::new(0),
+        }
     }
 }
 
@@ -117,7 +129,7 @@ fn moved(published: &Published, rank: u32, priority: Priority, now: Moment) -> C
     Chosen::Moved(index)
 }
 
-fn count(counter: &AtomicU64) {
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -77,6 +77,8 @@ pub struct GroupEvidence {
     pub allowed: f64,
     /// What it is given of others.
     pub assigned: f64,
+    /// What comes from others that are full.
+    pub overflow: f64,
 }
 
 /// The numbers behind a [`Failover`].

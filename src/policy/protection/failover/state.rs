@@ -1,6 +1,7 @@
 //! One group through time: how much of it counts as healthy, and how far its own load is back.
 
 use super::super::super::moment::Moment;
+use super::overflow::Overflow;
 use super::{FailoverRules, Group, Standing};
 
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,7 @@ pub(super) struct State {
     pub(super) allowed_grown: Option<Moment>,
     pub(super) assigned: f64,
     pub(super) own_load: f64,
+    pub(super) overflow: Overflow,
     pub(super) standing: Standing,
 }
 

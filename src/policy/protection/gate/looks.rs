@@ -43,6 +43,11 @@ impl Looked {
         (self.at, self.ended, self.refused) = (now, ended, refused);
     }
 
+    /// Requests a second that end.
+    pub fn served_rps(&self) -> f64 {
+        self.served_rps
+    }
+
     /// As many are served in this time.
     pub fn served_in(&self, time: Duration) -> u32 {
         (self.served_rps * time.as_secs_f64()) as u32

@@ -30,12 +30,15 @@ impl GateRules {
     }
 }
 
+/// The hash of an account that nobody knows.
+pub const NOBODY: u64 = 0;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// Its class.
     pub priority: Priority,
-    /// An even hash of its account.
+    /// An even hash of its account, or [`NOBODY`].
     pub account_hash: u64,
     /// What is left until its deadline.
     pub left: Option<Duration>,

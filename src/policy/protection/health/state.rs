@@ -135,16 +135,17 @@ impl Health {
     }
 
     /// Health is off, in the place of a step: the endpoint is up, and what was seen is forgotten.
-    pub fn rest(&mut self, now: Moment) {
+    pub fn rest(&mut self, now: Moment) -> Taken {
         if self.state != State::Up {
             self.state = State::Up;
             self.watch.gate.change(Published::Open);
             self.watch.gate.want_check(false);
         }
         // What is not taken would be of one moment when health is on again.
-        self.watch.take();
+        let taken = self.watch.take();
         self.begin_anew(now);
         (self.times, self.held) = (0, None);
+        taken
     }
 
     /// Where the endpoint stands.

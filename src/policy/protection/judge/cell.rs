@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
 use super::super::super::moment::Moment;
-use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, EndpointKey, Group};
+use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, EndpointKey};
 use super::super::concurrency::{Limit, LimitRules, WindowSample};
 use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
 use super::super::health::{
     self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
-    TRICKLE_SHARE, Usable, usable_set,
+    TRICKLE_SHARE, usable_set,
 };
 use super::super::histogram::Latencies;
 use super::super::observing::{Alarm, Observing};
@@ -20,8 +20,9 @@ use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
+use super::groups::GroupLimits;
 use super::report::{CellReport, EndpointReport, GroupReport};
-use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, would_have};
+use super::scene::{Scene, capacity, declared, may_eject, nowhere, ramp_rules, would_have, zones};
 use super::{Change, Look, SavedCell, place};
 
 /// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
@@ -42,6 +43,7 @@ pub(super) struct CellJudge {
     published: Arc<Published>,
     ramp: Ramp,
     limit: Limit,
+    group_limits: GroupLimits,
     declared: u32,
     /// Of this second so far.
     second: Came,
@@ -85,6 +87,10 @@ impl CellJudge {
             published: Arc::clone(&published),
             ramp,
             limit,
+            group_limits: GroupLimits::restored(
+                cell,
+                saved.as_ref().map_or(&[], |saved| &saved.group_limits),
+            ),
             declared,
             second: Came::default(),
             latencies: [Latencies::NONE; SECONDS],
@@ -154,7 +160,9 @@ impl CellJudge {
     fn health(&mut self, scene: &Scene<'_>, random: &mut dyn FnMut() -> f64, changes: &mut Vec<Change>) {
         let mode = scene.mode(Policy::Health);
         if mode == Mode::Off {
-            self.endpoints.iter_mut().for_each(|(_, health)| health.rest(scene.look.now));
+            for ((_, health), zone) in self.endpoints.iter_mut().zip(zones(scene.cell)) {
+                self.group_limits.count(zone, &health.rest(scene.look.now));
+            }
             return;
         }
         let checked = scene.cell.protection.check.as_ref();
@@ -169,6 +177,7 @@ impl CellJudge {
         for (at, (group, endpoint)) in endpoints.enumerate() {
             let place = place(scene.cell, &group.zone, &endpoint.address);
             let taken = endpoint.load.watch.take();
+            self.group_limits.count(&group.zone, &taken);
             let checks = endpoint.load.take_checks();
             let look = health::Look {
                 taken: &taken,
@@ -211,23 +220,8 @@ impl CellJudge {
     fn groups(&mut self, scene: &Scene<'_>, changes: &mut Vec<Change>) {
         let protection = &scene.look.snapshot.protection;
         let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
-        let group = |group: &Group| {
-            let gone = scene.verdicts.evacuate(&group.zone);
-            let usable = group.endpoints.iter().filter(|endpoint| {
-                endpoint.load.watch.usable() != Usable::No
-                    && !scene.is_drained(&group.zone, &endpoint.address)
-            });
-            let usable = count(usable.count());
-            failover::Group {
-                priority: group.priority,
-                capacity: group.capacity_rps.map(f64::from),
-                endpoints: count(group.endpoints.len()),
-                usable: if gone { 0 } else { usable },
-                answers: gone && usable > 0,
-                is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
-            }
-        };
-        let mut groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
+        let mut groups: Vec<failover::Group> =
+            scene.cell.groups.iter().map(|group| scene.as_seen(group)).collect();
         // Where no group can take anything, nothing can be moved. How such a cell comes back is the ramp's to say: were its
         // load withheld here besides, nobody would ever find out that it is back.
         if groups.len() < 2 || groups.iter().all(|group| group.usable == 0) {
@@ -269,15 +263,15 @@ impl CellJudge {
     fn count_second(&mut self, scene: &Scene<'_>) {
         let came = std::mem::take(&mut self.second);
         let (gate, now) = (&scene.cell.load.standing.gate, scene.look.now);
-        let (median, first_bytes) = (came.first_bytes.median(0.0), came.first_bytes.count());
+        let first_bytes = came.first_bytes.count();
         let sample = WindowSample {
             started: came.served + came.failed + came.pushed_back,
             dropped: came.failed + came.pushed_back,
-            first_byte_p50: median.map_or(Duration::ZERO, |(median, _)| median),
+            first_byte_p50: came.first_bytes.middle().unwrap_or_default(),
             first_bytes: u32::try_from(first_bytes).unwrap_or(u32::MAX),
             in_flight_max: gate.take_in_flight_max(),
         };
-        self.limit.step(&sample, now);
+        self.limit.step(&self.group_limits.second(scene, sample), now);
         self.latencies.rotate_right(1);
         self.latencies[0] = came.first_bytes;
         if self.ramp.phase() == Phase::Full {
@@ -306,6 +300,7 @@ impl CellJudge {
         // An operator's word is enforced also where what is learned is not.
         let only_capped = caps.in_flight.is_some() && scene.mode(Policy::Limit) != Mode::Enforce;
         let limit = if only_capped { most } else { own.min(most) };
+        self.group_limits.publish(scene, declared.min(most), limit, only_capped);
         standing.gate.bound(declared.min(most));
         standing.wake(scene.look.now, standing.gate.step(scene.look.now, limit));
         let _ = standing.observed.step(scene.look.now, limit);
@@ -345,6 +340,7 @@ impl CellJudge {
             usual_p95: self.usual,
             good_rate: self.good_rate,
             groups: groups.filter_map(|(zone, saved)| Some((zone, saved?))).collect(),
+            group_limits: self.group_limits.saved(),
             endpoints: endpoints.map(|(key, one)| ((*key.0).into(), one.saved(now, now_secs))).collect(),
         }
     }
@@ -352,18 +348,15 @@ impl CellJudge {
     pub(super) fn report(&self, cell: &Cell, now: Moment) -> CellReport {
         let mut endpoints = self.endpoints.iter();
         let groups = cell.groups.iter().enumerate().map(|(at, group)| GroupReport {
-            zone: group.zone.clone(),
             failover: self.failover.evidence().groups.get(at).copied(),
-            in_flight: group.requests.permits.taken(),
-            most_in_flight: group.requests.most,
-            connections: group.endpoints.first().map_or(0, |one| one.connections.permits.taken()),
-            most_connections: group.endpoints.first().map_or(0, |one| one.connections.most),
+            limit: self.group_limits.of(at),
             endpoints: group
                 .endpoints
                 .iter()
                 .zip(endpoints.by_ref())
                 .map(|(endpoint, (_, health))| EndpointReport::new(endpoint, health, now))
                 .collect(),
+            ..GroupReport::new(group)
         });
         let groups = groups.collect();
         let standing = &cell.load.standing;

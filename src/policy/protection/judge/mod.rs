@@ -5,6 +5,7 @@
 //! Plain data: who calls this has the clock and the randomness, in the data plane and in a simulation.
 
 mod cell;
+mod groups;
 mod report;
 mod saved;
 mod scene;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::super::ids::Label;
 use super::super::super::moment::Moment;
-use super::super::super::snapshot::{Endpoint, EndpointAddress};
+use super::super::super::snapshot::{Endpoint, EndpointAddress, Group};
 use super::super::concurrency::Why;
 use super::super::failover::GroupEvidence;
 use super::super::health::{Health, Panic, State, Summary};
@@ -78,6 +78,8 @@ pub struct GroupReport {
     pub in_flight: u32,
     /// How many may.
     pub most_in_flight: u32,
+    /// How many ordinary requests at once it takes, as learned, and why; none where it is the cell's only one.
+    pub limit: Option<(u32, Why)>,
     /// Open connections to it.
     pub connections: u32,
     /// How many there may be.
@@ -112,6 +114,23 @@ pub struct VerdictReport {
     pub stands_for: Duration,
     /// By what it was found last.
     pub evidence: Evidence,
+}
+
+impl GroupReport {
+    /// What stands in its counters.
+    pub(super) fn new(group: &Group) -> Self {
+        let connections = group.endpoints.first().map(|one| &one.connections);
+        Self {
+            zone: group.zone.clone(),
+            failover: None,
+            in_flight: group.requests.permits.taken(),
+            most_in_flight: group.requests.most,
+            limit: None,
+            connections: connections.map_or(0, |connections| connections.permits.taken()),
+            most_connections: connections.map_or(0, |connections| connections.most),
+            endpoints: Vec::new(),
+        }
+    }
 }
 
 impl EndpointReport {

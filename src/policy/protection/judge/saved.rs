@@ -33,6 +33,8 @@ pub struct SavedCell {
     pub good_rate: f64,
     /// Its groups, by zone.
     pub groups: Vec<(Label, SavedGroup)>,
+    /// How much each of them takes at once, by zone.
+    pub group_limits: Vec<(Label, SavedLimit)>,
     /// Its endpoints, by key.
     pub endpoints: Vec<(Box<str>, health::Saved)>,
 }

@@ -2,10 +2,11 @@
 
 use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
-use super::super::super::snapshot::{Cell, EndpointAddress, Snapshot};
+use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, Group, Snapshot};
 use super::super::bulkhead;
+use super::super::failover;
 use super::super::gate::Refused;
-use super::super::health::Summary;
+use super::super::health::{Summary, Usable};
 use super::super::policies::Policy;
 use super::super::ramp::RampRules;
 use super::super::shed::Shed;
@@ -30,6 +31,22 @@ impl Scene<'_> {
     pub fn mode(&self, policy: Policy) -> Mode {
         let pulled = self.look.levers.and_then(|levers| levers.mode(policy, self.cell.name.as_str()));
         pulled.map_or(self.cell.protection.modes.of(policy), |of| of.value)
+    }
+
+    /// A group as failover is to see it.
+    pub fn as_seen(&self, group: &Group) -> failover::Group {
+        let gone = self.verdicts.evacuate(&group.zone);
+        let drained = |endpoint: &Endpoint| self.is_drained(&group.zone, &endpoint.address);
+        let usable = |endpoint: &&Endpoint| endpoint.load.watch.usable() != Usable::No && !drained(endpoint);
+        let usable = count(group.endpoints.iter().filter(usable).count());
+        failover::Group {
+            priority: group.priority,
+            capacity: group.capacity_rps.map(f64::from),
+            endpoints: count(group.endpoints.len()),
+            usable: if gone { 0 } else { usable },
+            answers: gone && usable > 0,
+            is_drained: group.endpoints.iter().any(drained),
+        }
     }
 
     pub fn is_drained(&self, zone: &Label, address: &EndpointAddress) -> bool {
@@ -71,6 +88,11 @@ pub(super) fn ramp_rules(snapshot: &Snapshot) -> RampRules {
 /// A place in no zone: what freezes it is not a zone's verdict.
 pub(super) fn nowhere(cell: &Cell) -> Place {
     Place { cell: cell.name.clone(), zone: None, endpoint: "".into() }
+}
+
+/// Of each endpoint, in order.
+pub(super) fn zones(cell: &Cell) -> impl Iterator<Item = &Label> {
+    cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |_| &group.zone))
 }
 
 pub(super) fn count(number: usize) -> u32 {

@@ -112,6 +112,7 @@ fn group(like: &Group, at: u8) -> Group {
     group.zone = Label::parse(&format!("zone-{at}")).expect("a label");
     group.capacity_rps = Some(DECLARED);
     group.requests = Bound::new(1_000);
+    group.load = Arc::default();
     group.endpoints.truncate(1);
     group.endpoints[0].key = EndpointKey(format!("endpoint {at}").into());
     group.endpoints[0].load = Arc::default();

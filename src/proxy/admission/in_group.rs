@@ -1,0 +1,45 @@
+//! A place in the group that a request is sent to: of all, and of ordinary ones as its limiter says.
+
+use super::Admitted;
+use crate::policy::admit::Permit;
+use crate::policy::protection::group_load::GroupPermit;
+use crate::policy::snapshot::Cell;
+
+/// What a request holds of the group that it is sent to.
+#[must_use = "dropping it gives the permits back"]
+pub struct InGroup {
+    /// Of all; one that is not bounded goes also without.
+    _all: Option<Permit>,
+    /// Of ordinary ones, where the group has a limiter.
+    _ordinary: Option<GroupPermit>,
+}
+
+impl Admitted<'_> {
+    /// A permit of a group, where it has one for this request.
+    pub fn enter_group(&self, cell: &Cell, at: usize) -> Option<InGroup> {
+        let group = cell.groups.get(at)?;
+        let all = group.requests.try_take();
+        if all.is_none() && self.is_bounded {
+            return None;
+        }
+        // A cell's only group takes what the cell takes.
+        if cell.groups.len() < 2 || self.is_reserved() || self.ask.long_lived {
+            return Some(InGroup { _all: all, _ordinary: None });
+        }
+        let is_short = self.standing.has_few_left(self.is_limited);
+        let ordinary = group.load.try_take(self.pass.priority, is_short);
+        if ordinary.is_none() {
+            if self.is_limited {
+                return None;
+            }
+            self.standing.observed_full(&self.pass);
+        }
+        Some(InGroup { _all: all, _ordinary: ordinary })
+    }
+
+    /// Another group than this one, which is full, and a permit of it.
+    pub fn overflow(&self, cell: &Cell, full: usize) -> Option<(usize, InGroup)> {
+        let takes = |other| self.enter_group(cell, other);
+        self.standing.overflow(self.clock.now(), &self.pass, full, takes)
+    }
+}
