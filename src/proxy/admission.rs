@@ -1,6 +1,8 @@
 //! Before a request is forwarded: an operator's word, a permit or a place in the queue, or the reason why not. What it
 //! may have is `policy`'s to say; here is the waiting, and the guard that gives back what it had.
 
+mod watched;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,14 +26,12 @@ use crate::policy::protection::levers::{LeverId, Levers, RequestOf};
 use crate::policy::protection::modes::Modes;
 use crate::policy::protection::policies::Policy;
 use crate::policy::protection::priority::Priority;
-use crate::policy::protection::queue::Place;
+use crate::policy::protection::queue::{PATIENCE, Place};
 use crate::policy::protection::shed::Shed;
 use crate::policy::protection::standing::{Admission, Ask, Forced, Outcome, Pass, Standing, Waiter, shed};
 use crate::policy::snapshot::{Cell, Endpoint, Group, Snapshot};
-
-/// The longest wait for a permit. The queue's own rule is stricter; this ends what it does not see in time, since it is
-/// swept ten times a second.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) use watched::GroupFull;
+use watched::Watched;
 
 /// What a request holds as long as it is in flight.
 #[must_use = "dropping it gives the permits back"]
@@ -45,8 +45,8 @@ pub(super) struct Admitted<'a> {
     drained_by: AtomicU32,
     /// An operator's, that nobody else can take.
     reserved: Option<Permit>,
-    /// Goes only where a group has a permit for it.
-    is_bounded: bool,
+    modes: Modes,
+    watched: Watched,
     /// Of the process and of the cell.
     _permits: [Option<Permit>; 2],
 }
@@ -114,7 +114,6 @@ impl Service {
             Some(_) => Pass::OPERATOR,
             None => self.ask(wanting, &ask, &modes, levers.as_deref(), down).await?,
         };
-        let is_enforced = modes.of(Policy::Bulkhead) == Mode::Enforce;
         let mut admitted = Admitted {
             standing,
             clock: self.clock,
@@ -122,12 +121,17 @@ impl Service {
             pass,
             levers,
             drained_by: AtomicU32::new(0),
-            is_bounded: is_enforced && reserved.is_none(),
+            modes,
+            watched: Watched::default(),
             reserved,
             _permits: [None, None],
         };
-        if is_enforced {
-            admitted._permits = self.permits(cell, admitted.is_reserved(), random as u32)?;
+        match modes.of(Policy::Bulkhead) {
+            Mode::Off => {}
+            Mode::Observe => admitted._permits = self.watched_permits(cell, &admitted),
+            Mode::Enforce => {
+                admitted._permits = self.permits(cell, admitted.is_reserved(), random as u32)?;
+            }
         }
         Ok(admitted)
     }
@@ -332,11 +336,6 @@ impl Admitted<'_> {
         self.reserved.is_some()
     }
 
-    /// Whether it goes only where a group has a permit for it.
-    pub fn is_bounded(&self) -> bool {
-        self.is_bounded
-    }
-
     /// Whether an operator has taken this endpoint away.
     pub fn is_drained(&self, cell: &Cell, group: &Group, endpoint: &Endpoint) -> bool {
         let Some(levers) = &self.levers else { return false };
@@ -356,12 +355,13 @@ impl Admitted<'_> {
 
     /// What became of it.
     pub fn tell(&self, outcome: Outcome, first_byte: Option<Duration>) {
-        self.standing.tell(&self.pass, &self.ask, outcome, first_byte);
+        self.standing.tell(self.clock.now(), &self.pass(), &self.ask, outcome, first_byte);
+        self.told();
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.standing.end(self.clock.now(), self.pass);
+        self.standing.end(self.clock.now(), self.pass());
     }
 }

@@ -1,13 +1,15 @@
 //! One request to its cell: connection, request head, response head, with the few retries that are
 //! safe. Never another cell, never a second time for a request that a cell may have acted on.
 
+mod enter;
+
 use std::time::Duration;
 
 use http::response::Parts;
 use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, GroupFull};
 use super::cause;
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
@@ -143,10 +145,7 @@ impl<'a> Route<'a> {
     async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
         let Self { cell, outgoing, .. } = *self;
         let (place, attempt) = self.enter()?;
-        let permit = pick::group(cell, place).requests.try_take();
-        if permit.is_none() && self.admitted.is_bounded() {
-            return Err(Attempt::GroupFull);
-        }
+        let permit = self.admitted.group_permit(cell, place)?;
         trace.tried.connections += 1;
         let need = Need {
             h2: needs_h2(cell, outgoing),
@@ -182,43 +181,6 @@ impl<'a> Route<'a> {
             }
             Err(other) => Err(other),
         }
-    }
-
-    /// The endpoint for this attempt: the first in turn that lets requests in; or, where none does, one that gets the
-    /// trickle of a cell that is out.
-    fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
-        let (cell, outgoing, mut group) = (self.cell, self.outgoing, self.admitted.group());
-        let mut closed = Vec::new();
-        loop {
-            let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) else {
-                if closed.is_empty() && group.is_some() && self.admitted.found_drained() {
-                    // Drained a moment ago: the next look says where its requests go, and until then it is anywhere.
-                    group = None;
-                    continue;
-                }
-                break;
-            };
-            self.passed_over.push(place);
-            let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
-            if self.admitted.is_drained(cell, in_group, endpoint) {
-                continue;
-            }
-            if let Some(attempt) = endpoint.load.enter(outgoing.account) {
-                // Another attempt may go there; one that finds no connection does not.
-                self.passed_over.pop();
-                return Ok((place, attempt));
-            }
-            closed.push(place);
-        }
-        if closed.is_empty() {
-            return Err(Attempt::NoEndpoint(self.unreachable));
-        }
-        let forced = self.admitted.forces().ok_or(Attempt::Closed)?;
-        let enter = |place: pick::Place| {
-            let load = &pick::endpoint(cell, place).load;
-            Some((place, load.enter_closed(outgoing.account, forced == protection::Forced::Open)?))
-        };
-        closed.into_iter().find_map(enter).ok_or(Attempt::Closed)
     }
 
     /// Sends the request and waits for the head of its answer, and tells of the endpoint how that went.
@@ -280,6 +242,12 @@ enum Attempt {
         /// A byte of an answer has come.
         heard: bool,
     },
+}
+
+impl From<GroupFull> for Attempt {
+    fn from(_: GroupFull) -> Self {
+        Self::GroupFull
+    }
 }
 
 impl Attempt {

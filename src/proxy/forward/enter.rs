@@ -1,0 +1,46 @@
+//! Which endpoint an attempt goes to, and whether it is let in.
+
+use super::{Attempt, Route};
+use crate::policy::protection::endpoint_load as health;
+use crate::policy::{pick, protection::standing as protection};
+
+impl<'a> Route<'a> {
+    /// The endpoint for this attempt: the first in turn that lets requests in; or, where none does, one that gets the
+    /// trickle of a cell that is out.
+    pub(super) fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
+        let (cell, outgoing, mut group) = (self.cell, self.outgoing, self.admitted.group());
+        self.admitted.watch_way(cell, outgoing.ticket);
+        let mut closed = Vec::new();
+        loop {
+            let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) else {
+                if closed.is_empty() && group.is_some() && self.admitted.found_drained() {
+                    // Drained a moment ago: the next look says where its requests go, and until then it is anywhere.
+                    group = None;
+                    continue;
+                }
+                break;
+            };
+            self.passed_over.push(place);
+            let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
+            if self.admitted.is_drained(cell, in_group, endpoint) {
+                continue;
+            }
+            if let Some(attempt) = endpoint.load.enter(outgoing.account) {
+                self.admitted.goes_to(place);
+                // Another attempt may go there; one that finds no connection does not.
+                self.passed_over.pop();
+                return Ok((place, attempt));
+            }
+            closed.push(place);
+        }
+        if closed.is_empty() {
+            return Err(Attempt::NoEndpoint(self.unreachable));
+        }
+        let forced = self.admitted.forces().ok_or(Attempt::Closed)?;
+        let enter = |place: pick::Place| {
+            let load = &pick::endpoint(cell, place).load;
+            Some((place, load.enter_closed(outgoing.account, forced == protection::Forced::Open)?))
+        };
+        closed.into_iter().find_map(enter).ok_or(Attempt::Closed)
+    }
+}
