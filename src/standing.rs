@@ -114,8 +114,12 @@ impl Judging {
 
     /// Notes which cells are only watched although they should not be.
     fn alarm(&mut self, report: &Report) {
-        let alarms = report.cells.iter().filter_map(|cell| Some((&cell.cell, cell.alarm?)));
-        let lines: Vec<String> = alarms
+        let cells = report.cells.iter().filter_map(|cell| Some((cell.cell.as_str(), cell.alarm?)));
+        let lines: Vec<String> = report
+            .alarm
+            .map(|alarm| ("verdicts", alarm))
+            .into_iter()
+            .chain(cells)
             .map(|(cell, alarm)| match alarm {
                 Alarm::Overdue(until) => format!("{cell}, which was meant until {}", show_moment(until)),
                 Alarm::WouldAct(_) => format!("{cell}, where it would have acted for more than a minute"),

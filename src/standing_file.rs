@@ -34,6 +34,8 @@ const PHASES: [Phase; 4] = [Phase::Down, Phase::Probing, Phase::Ramping, Phase::
 struct Table {
     cells: Vec<CellRow>,
     usual: Vec<UsualRow>,
+    #[serde(default)]
+    would_act_secs: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,6 +54,8 @@ struct CellRow {
     #[serde(default)]
     group_limits: Vec<(String, f64, Option<u64>)>,
     endpoints: Vec<EndpointRow>,
+    #[serde(default)]
+    would_act_secs: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,10 +90,11 @@ fn read(state_dir: &Path) -> io::Result<Saved> {
     let mut bytes = Vec::new();
     File::open(state_dir.join(FILE_NAME))?.take(MAX_BYTES).read_to_end(&mut bytes)?;
     let rest = state_file::unsealed(MAGIC, &bytes).map_err(io::Error::other)?;
-    let Table { cells, usual } = serde_json::from_slice(rest).map_err(io::Error::other)?;
+    let Table { cells, usual, would_act_secs } = serde_json::from_slice(rest).map_err(io::Error::other)?;
     // A row that makes no sense is a row less.
     let (cells, usual) = (cells.into_iter().filter_map(cell), usual.into_iter().filter_map(endpoint));
-    Ok(Saved { cells: cells.collect(), usual: usual.collect() })
+    let would_act = would_act_secs.map(Duration::from_secs);
+    Ok(Saved { cells: cells.collect(), usual: usual.collect(), would_act })
 }
 
 /// Puts it down.
@@ -100,6 +105,7 @@ pub fn save(state_dir: &Path, saved: &Saved) -> io::Result<()> {
     let table = Table {
         cells: saved.cells.iter().map(cell_row).collect(),
         usual: saved.usual.iter().map(usual_row).collect(),
+        would_act_secs: saved.would_act.map(|acted| acted.as_secs()),
     };
     // What is not finite has no JSON: a number that nobody could have gone on with.
     let text = serde_json::to_vec(&table).map_err(io::Error::other)?;
@@ -107,7 +113,8 @@ pub fn save(state_dir: &Path, saved: &Saved) -> io::Result<()> {
 }
 
 fn cell_row(saved: &SavedCell) -> CellRow {
-    let SavedCell { cell, ramp, limit, usual_p95, good_rate, groups, group_limits, endpoints } = saved;
+    let SavedCell { cell, ramp, limit, usual_p95, good_rate, groups, group_limits, endpoints, would_act } =
+        saved;
     let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     CellRow {
         cell: cell.to_string(),
@@ -138,6 +145,7 @@ fn cell_row(saved: &SavedCell) -> CellRow {
                 unix_secs: saved.unix_secs,
             })
             .collect(),
+        would_act_secs: would_act.map(|acted| acted.as_secs()),
     }
 }
 
@@ -170,6 +178,7 @@ fn cell(row: CellRow) -> Option<SavedCell> {
         groups: row.groups.into_iter().filter_map(group).collect(),
         group_limits: row.group_limits.into_iter().filter_map(limit).collect(),
         endpoints: row.endpoints.into_iter().filter_map(endpoint).collect(),
+        would_act: row.would_act_secs.map(Duration::from_secs),
     })
 }
 
@@ -224,8 +233,10 @@ mod tests {
                 groups: vec![(label("a"), SavedGroup { healthy: 0.5, back: 1.0, allowed: 3.25 })],
                 group_limits: vec![(label("a"), SavedLimit { limit: 8.5, usual: None })],
                 endpoints: vec![("us1|127.0.0.1:1".into(), health)],
+                would_act: Some(Duration::from_secs(75)),
             }],
             usual: vec![SavedEndpoint { place, times: [usual; 5], shares: [0.0, 0.25, 0.5] }],
+            would_act: Some(Duration::from_secs(61)),
         }
     }
 

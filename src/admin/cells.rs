@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::standing::{StandingView, VerdictView};
 use crate::policy::protection::judge::{CellReport, Report};
+use crate::policy::protection::observing::Alarm;
 use crate::policy::snapshot::{Cell, CellProtocol, Snapshot};
 
 /// `/cells`.
@@ -13,6 +14,12 @@ pub(super) struct CellsView {
     cells: Vec<CellView>,
     /// Who is sick, the strongest first.
     verdicts: Vec<VerdictView>,
+    /// Why somebody should look at verdicts that nobody heeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict_observe_alarm: Option<&'static str>,
+    /// For how long one would have been heeded at most, where that was a minute or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict_would_act_s: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,7 +52,13 @@ impl CellsView {
         let standing = |cell: &Cell| report.cells.iter().find(|seen| seen.cell == cell.name);
         let cells = live.cells.iter().map(|cell| CellView::new(cell, standing(cell)));
         let verdicts = report.verdicts.iter().map(VerdictView::new).collect();
-        Self { generation: live.generation.0, cells: cells.collect(), verdicts }
+        Self {
+            generation: live.generation.0,
+            cells: cells.collect(),
+            verdicts,
+            verdict_observe_alarm: report.alarm.map(Alarm::as_str),
+            verdict_would_act_s: report.would_act.map(|acted| acted.as_secs()),
+        }
     }
 }
 

@@ -29,12 +29,17 @@ pub(super) struct StandingView {
     p95_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usual_p95_ms: Option<f64>,
-    /// What would have been refused, had it not only been observed.
+    /// What parts that only watch would have done, by part and act.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_have: Vec<(&'static str, &'static str, u64)>,
+    /// Requests that they would have refused, by reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_have_refused: Vec<(&'static str, u64)>,
     /// Why somebody should look at what only watches here.
     #[serde(skip_serializing_if = "Option::is_none")]
     observe_alarm: Option<&'static str>,
+    /// For how long it would have acted at most, where that was a minute or more; `check --strict` asks for it.
+    would_act_s: Option<u64>,
     groups: Vec<GroupView>,
 }
 
@@ -107,7 +112,8 @@ impl StandingView {
     /// Of a cell.
     pub fn new(cell: &CellReport) -> Self {
         let ms = |time: std::time::Duration| round(time.as_secs_f64() * 1e3);
-        let would_have = Shed::ALL.iter().zip(cell.would_have).filter(|(_, count)| *count > 0);
+        let refused = Shed::ALL.iter().zip(cell.would_have.refused).filter(|(_, count)| *count > 0);
+        let would_have = cell.would_have.each();
         Self {
             phase: cell.phase.as_str(),
             panic: cell.panic.as_str(),
@@ -133,8 +139,10 @@ impl StandingView {
             retries: cell.may_retry,
             p95_ms: cell.p95.map(ms),
             usual_p95_ms: cell.usual_p95.map(ms),
-            would_have_refused: would_have.map(|(why, count)| (why.label(), count)).collect(),
+            would_have: would_have.map(|(by, act, count)| (by.as_str(), act.as_str(), count)).collect(),
+            would_have_refused: refused.map(|(why, count)| (why.label(), count)).collect(),
             observe_alarm: cell.alarm.map(|alarm| alarm.as_str()),
+            would_act_s: cell.would_act.map(|acted| acted.as_secs()),
             groups: cell.groups.iter().map(GroupView::new).collect(),
         }
     }

@@ -1,5 +1,7 @@
 //! `cellgate check`: exit code 0 when the configuration could be served, 64 with every problem when not.
 
+mod acting;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +20,8 @@ const LOOK_BACK_SECS: i64 = 7 * 86_400;
 
 /// Read the configuration and report every problem in it.
 ///
-/// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems (or overdue warnings with --strict).
+/// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems. With --strict also 64: a protection
+/// only watches past its time, would have acted for a minute, or nobody can say whether it would have.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -27,9 +30,13 @@ pub struct Args {
     /// the books in this state folder
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Fail also where a protection is in observe for longer than it was meant to be
+    /// Fail also where a protection is in observe for longer than it was meant to be, or would have acted for a minute by
+    /// what the process behind --socket says, or else by what it wrote into --state-dir
     #[arg(long)]
     strict: bool,
+    /// The admin socket of the process that serves, for --strict
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// How to report
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -44,15 +51,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let standing = protection::remarks(&snapshot.protection, snapshot.cells.iter(), now());
             let overdue = standing.iter().filter(|remark| remark.is_overdue).count();
             remarks.extend(standing.into_iter().map(|remark| remark.what));
+            let acting = match args.strict {
+                true => acting::look(&snapshot, args.socket.as_deref(), args.state_dir.as_deref(), now()),
+                false => acting::Acting::default(),
+            };
+            remarks.extend(acting.remarks.iter().cloned());
             if args.output == Output::Text {
                 remarks.iter().for_each(|remark| complain(&format!("warning: {remark}")));
             }
             let cold = args.state_dir.as_deref().map(|folder| Cold::read(folder, &snapshot)).transpose()?;
             print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks, cold.as_ref()))?;
-            if args.strict && overdue > 0 {
+            if overdue > 0 && args.strict {
                 complain(&format!(
                     "--strict: {overdue} of the warnings are overdue: enforce, or say until when"
                 ));
+            }
+            if let Some(why) = &acting.fails {
+                complain(&format!("--strict: {why}"));
+            }
+            if args.strict && overdue > 0 || acting.fails.is_some() {
                 return Ok(USAGE.into());
             }
             return Ok(OK.into());

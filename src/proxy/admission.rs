@@ -2,6 +2,7 @@
 //! may have is `policy`'s to say; here is the waiting, and the guard that gives back what it had.
 
 mod in_group;
+mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,16 +27,13 @@ use crate::policy::protection::levers::{LeverId, Levers, RequestOf};
 use crate::policy::protection::modes::Modes;
 use crate::policy::protection::policies::Policy;
 use crate::policy::protection::priority::Priority;
-use crate::policy::protection::queue::Place;
+use crate::policy::protection::queue::{PATIENCE, Place};
 use crate::policy::protection::shed::Shed;
 use crate::policy::protection::standing::{Admission, Ask, Forced, Outcome, Pass, Standing, Waiter, shed};
 use crate::policy::snapshot::{Cell, Endpoint, Group, Snapshot};
 
 pub use in_group::InGroup;
-
-/// The longest wait for a permit. The queue's own rule is stricter; this ends what it does not see in time, since it is
-/// swept ten times a second.
-const PATIENCE: Duration = Duration::from_millis(100);
+use watched::Watched;
 
 /// What a request holds as long as it is in flight.
 #[must_use = "dropping it gives the permits back"]
@@ -49,10 +47,8 @@ pub(super) struct Admitted<'a> {
     drained_by: AtomicU32,
     /// An operator's, that nobody else can take.
     reserved: Option<Permit>,
-    /// Goes only where a group has a permit for it.
-    is_bounded: bool,
-    /// And where that takes one more, as learned.
-    is_limited: bool,
+    modes: Modes,
+    watched: Watched,
     /// Of the process and of the cell.
     _permits: [Option<Permit>; 2],
 }
@@ -120,7 +116,6 @@ impl Service {
             Some(_) => Pass::OPERATOR,
             None => self.ask(wanting, &ask, &modes, levers.as_deref(), down).await?,
         };
-        let is_enforced = modes.of(Policy::Bulkhead) == Mode::Enforce;
         let mut admitted = Admitted {
             standing,
             clock: self.clock,
@@ -128,13 +123,17 @@ impl Service {
             pass,
             levers,
             drained_by: AtomicU32::new(0),
-            is_bounded: is_enforced && reserved.is_none(),
-            is_limited: modes.of(Policy::Limit) == Mode::Enforce,
+            modes,
+            watched: Watched::default(),
             reserved,
             _permits: [None, None],
         };
-        if is_enforced {
-            admitted._permits = self.permits(cell, admitted.is_reserved(), random as u32)?;
+        match modes.of(Policy::Bulkhead) {
+            Mode::Off => {}
+            Mode::Observe => admitted._permits = self.watched_permits(cell, &admitted),
+            Mode::Enforce => {
+                admitted._permits = self.permits(cell, admitted.is_reserved(), random as u32)?;
+            }
         }
         Ok(admitted)
     }
@@ -358,12 +357,13 @@ impl Admitted<'_> {
 
     /// What became of it.
     pub fn tell(&self, outcome: Outcome, first_byte: Option<Duration>) {
-        self.standing.tell(&self.pass, &self.ask, outcome, first_byte);
+        self.standing.tell(self.clock.now(), &self.pass(), &self.ask, outcome, first_byte);
+        self.told();
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.standing.end(self.clock.now(), self.pass);
+        self.standing.end(self.clock.now(), self.pass());
     }
 }

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::{Phase, Shutdown};
 use crate::live::{Live, Pinned};
-use crate::policy::admit::Bound;
+use crate::policy::admit::{Bound, Permits};
 use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
@@ -69,6 +69,8 @@ pub struct Service {
     pub(super) retries: RetryBudget,
     /// Requests in flight at all cells.
     pub(super) requests: Bound,
+    /// Requests of cells whose bulkhead only watches: with them, `requests` is what it would be.
+    pub(super) watched_requests: Arc<Permits>,
     /// What operators have pulled.
     pub(super) levers: Arc<LeverBoard>,
     /// What of that concerns what is open for long.
@@ -103,6 +105,7 @@ impl Service {
             shutdown,
             retries,
             requests,
+            watched_requests: Arc::default(),
             levers,
             evacuation: Evacuation::default(),
             clock,

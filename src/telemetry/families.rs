@@ -107,6 +107,10 @@ families! {
         "1 where a policy of the cell is in observe past its time, or would have acted for a minute.";
     WOULD_HAVE = counter "cellgate_would_have_refused_total"
         "Requests that a policy in observe would have refused, by cell and reason.";
+    WOULD_HAVE_ACTED = counter "cellgate_would_have_acted_total"
+        "What a policy in observe would have done, by cell, policy and act: requests refused, sent elsewhere or queued, endpoints ejected.";
+    VERDICT_OBSERVE_ALARM = gauge "cellgate_verdict_observe_alarm"
+        "1 where verdicts are in observe past their time, or one would have been heeded for a minute.";
     UPSTREAM_CONNECTIONS = counter "cellgate_upstream_connections_total"
         "Attempts to connect to a cell, by cell and result.";
     ENDPOINT_CHECKS = counter "cellgate_endpoint_checks_total"

@@ -82,6 +82,8 @@ impl StandingMeters {
             let held = report.verdicts.iter().filter(|held| held.verdict.as_str() == kind).count();
             registry.gauge(&families::VERDICTS, &[("verdict", kind)]).set(held as f64);
         }
+        let alarm = f64::from(u8::from(report.alarm.is_some()));
+        registry.gauge(&families::VERDICT_OBSERVE_ALARM, &[]).set(alarm);
         report.cells.iter().for_each(|cell| of_cell(registry, cell));
     }
 }
@@ -102,9 +104,13 @@ fn of_cell(registry: &Registry, cell: &CellReport) {
         let labels = [("cell", name), ("class", class.as_str())];
         registry.gauge(&families::CELL_DEMAND, &labels).set(rate);
     }
-    for (why, count) in Shed::ALL.iter().zip(cell.would_have) {
+    for (why, count) in Shed::ALL.iter().zip(cell.would_have.refused) {
         let labels = [("cell", name), ("reason", why.label())];
         registry.counter(&families::WOULD_HAVE, &labels).absolute(count);
+    }
+    for (policy, act, count) in cell.would_have.each() {
+        let labels = [("cell", name), ("policy", policy.as_str()), ("act", act.as_str())];
+        registry.counter(&families::WOULD_HAVE_ACTED, &labels).absolute(count);
     }
     for group in &cell.groups {
         let zone = group.zone.as_str();

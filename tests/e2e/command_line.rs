@@ -219,3 +219,31 @@ fn explain_knows_labels_in_the_wrong_order_below_a_legacy_host() {
     assert_eq!((&json["misordered_host"], &json["surface"]), (&true.into(), &"metadata".into()));
     assert!(said.contains("host        legacy, surface metadata, labels in the wrong order"), "{said}");
 }
+
+#[test]
+fn a_strict_check_fails_for_what_watches_too_long_and_any_for_a_cell_without_a_limiter() {
+    let check = |modes: &str, arguments: &[&str]| {
+        let folder = folder();
+        folder.tune("cell-1", &[modes]);
+        let output = process::run(&folder, &[&["check"], arguments].concat());
+        (output.status.code(), text(&output.stderr))
+    };
+    let (late, early) = ("observe_until: 2026-01-01T00:00:00Z", "observe_until: 2999-01-01T00:00:00Z");
+    for (modes, arguments, code, said) in [
+        ("modes: { limit: 'off' }".to_owned(), &[][..], 64, "a cell without a limiter"),
+        (format!("modes: {{ queue: observe, {late} }}"), &[], 0, "was meant until"),
+        (format!("modes: {{ queue: observe, {late} }}"), &["--strict"], 64, "are overdue"),
+        (format!("modes: {{ queue: observe, {early} }}"), &["--strict"], 0, "name --socket or --state-dir"),
+        (
+            format!("modes: {{ queue: observe, {early} }}"),
+            &["--strict", "--socket", "/nowhere/admin.sock"],
+            64,
+            "nobody can say",
+        ),
+        ("shared: false".to_owned(), &["--strict", "--socket", "/nowhere/admin.sock"], 0, ""),
+    ] {
+        let (found, told) = check(&modes, arguments);
+        assert_eq!(found, Some(code), "{modes} {arguments:?}: {told}");
+        assert!(told.contains(said), "{modes} {arguments:?}: {told}");
+    }
+}

@@ -148,3 +148,55 @@ fn a_restart_goes_on_with_the_ramp_of_a_cell_that_comes_back() {
     // A process that knows nothing begins with a tenth, 10,000.
     assert!(rate < 5_000.0, "{rate}");
 }
+
+/// What a cell in this mode answers, how often a dead endpoint of it was tried, and what `/cells` says of it.
+fn watched(mode: &str) -> (Vec<u16>, u64, Value) {
+    let until = if mode == "observe" { ", observe_until: 2999-01-01T00:00:00Z" } else { "" };
+    let parts = ["bulkhead", "health", "queue", "failover", "recovery"];
+    let modes = parts.map(|part| format!("{part}: '{mode}'")).join(", ");
+    // The limiter cannot be off.
+    let limit = if mode == "observe" { "observe" } else { "enforce" };
+    let modes = format!("modes: {{ {modes}, limit: {limit}{until} }}");
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world = World::prepared(|folder| folder.tune("cell-1", &["max_in_flight: 100", &modes]));
+    let port = world.cell("cell-1").addr().port();
+    world.edge.folder.point("cell-1", &format!("127.0.0.1:{port}, \"{dead}\""));
+    assert_eq!(raw_http::admin(&world.edge.socket(), "POST", "/reload").status, 200);
+    let mut statuses: Vec<u16> = (0..60)
+        .map(|number| {
+            // Looks come in between, so that what only watches has its say.
+            if number % 10 == 9 {
+                std::thread::sleep(std::time::Duration::from_millis(150));
+            }
+            ask(&world).status
+        })
+        .collect();
+    behave(&world, Behaviour::Killed);
+    statuses.extend((0..40).map(|_| ask(&world).status));
+    let page = raw_http::page(world.edge.admin(), "/metrics").text();
+    let series = "cellgate_upstream_connections_total{cell=\"cell-1\",result=\"refused\"} ";
+    let refused = page.lines().find_map(|line| line.strip_prefix(series)?.parse().ok()).unwrap();
+    if mode == "observe" {
+        eventually("the page to say so", || {
+            (standing(&world)["would_have"].as_array()?.len() >= 2).then_some(())
+        });
+    }
+    (statuses, refused, standing(&world))
+}
+
+#[test]
+fn what_only_watches_changes_nothing_on_the_wire_and_says_what_it_would_have_done() {
+    let (off, tried_off, page_off) = watched("off");
+    let (observed, tried_observed, page) = watched("observe");
+    assert_eq!(off, observed);
+    assert_eq!(off[..60], [200; 60]);
+    assert!(off[60..].iter().all(|status| *status == 502), "{off:?}");
+    assert_eq!(tried_off, tried_observed, "the dead endpoint is tried as often");
+    assert!(page_off.get("would_have").is_none(), "{page_off}");
+    let counted = |policy: &str, act: &str| {
+        let all = page["would_have"].as_array().unwrap();
+        all.iter().find(|one| one[0] == policy && one[1] == act).and_then(|one| one[2].as_u64()).unwrap_or(0)
+    };
+    assert!(counted("health", "ejected") >= 1, "{page}");
+    assert!(counted("health", "elsewhere") >= 10, "half of what came after it: {page}");
+}

@@ -57,7 +57,7 @@ impl Way {
         let asked = attempt.asked();
         let wants_sample = asked.counters().wants_sample();
         let first_byte = Some(Duration::from_millis(20));
-        standing.tell(&pass, &ask, Outcome::of(AttemptEnd::Answered), first_byte);
+        standing.tell(self.clock.now(), &pass, &ask, Outcome::of(AttemptEnd::Answered), first_byte);
         asked.answered(AttemptEnd::Answered, first_byte);
         let went = permits.0.is_some() && permits.1.is_some() && in_group.is_some();
         standing.end(self.clock.now(), pass);

@@ -173,6 +173,8 @@ impl<'s> Cell<'s> {
         let count = self.endpoints.len();
         let first = self.rng.usize(..count);
         let mut order = (first..first + count).map(|at| at % count);
+        // Where health only watches, that is what says who would be the probe.
+        let _ = order.clone().any(|at| self.endpoints[at].watch.would_enter());
         let entered = order.find_map(|at| Some((at, self.endpoints[at].watch.enter()?)));
         let Some((endpoint, entry)) = entered else { return };
         *self.endpoints[endpoint].asked.last_mut().unwrap() += 1;

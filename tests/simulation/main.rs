@@ -6,6 +6,7 @@
 //! `CELLGATE_SIM_SEED=17` replays one seed; `CELLGATE_SIM_SEEDS=5000` asks for more than the default.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod agreement;
 mod ask;
 mod clients;
 mod failover;

@@ -31,6 +31,8 @@ pub mod shares;
 pub mod shed;
 pub mod standing;
 pub mod verdict;
+pub mod watching;
+pub mod would;
 
 use std::num::NonZeroU32;
 

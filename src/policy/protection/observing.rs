@@ -18,6 +18,8 @@ pub struct Observing {
     count: u64,
     /// Since when it would have acted, and when it would have last.
     acting: Option<(Moment, Moment)>,
+    /// The longest that it would have acted for, of what is an alarm, since it is observed.
+    longest: Option<Duration>,
 }
 
 /// Why somebody should look.
@@ -30,6 +32,17 @@ pub enum Alarm {
 }
 
 impl Observing {
+    /// Goes on after a restart.
+    pub fn restored(longest: Option<Duration>) -> Self {
+        Self { longest, ..Self::default() }
+    }
+
+    /// For how long it would have acted at most, where that was an alarm. Remembered as long as anything is observed, for
+    /// whoever asks does so at some other time.
+    pub fn longest(&self) -> Option<Duration> {
+        self.longest
+    }
+
     /// Takes in how often it would have acted so far. `until` is when it is to be over, where anything is observed.
     pub fn look(&mut self, count: u64, until: Option<i64>, now: Moment, now_secs: u64) -> Option<Alarm> {
         let grew = count > self.count;
@@ -40,12 +53,13 @@ impl Observing {
             Some(_) => None,
             None => grew.then_some((now, now)),
         };
+        let acted = self.acting.map(|(since, last)| last.since(since)).filter(|acted| *acted >= ACTING);
+        self.longest = until.and(self.longest.max(acted));
         let now_secs = i64::try_from(now_secs).unwrap_or(i64::MAX);
         if let Some(until) = until.filter(|until| *until <= now_secs) {
             return Some(Alarm::Overdue(until));
         }
-        let acted = self.acting.map(|(since, last)| last.since(since))?;
-        (acted >= ACTING).then_some(Alarm::WouldAct(acted))
+        acted.map(Alarm::WouldAct)
     }
 }
 
@@ -80,6 +94,9 @@ mod tests {
         }
         assert_eq!(alarms.first(), Some(&(72, Alarm::WouldAct(Duration::from_secs(64)))));
         assert_eq!(alarms.last().map(|(second, _)| *second), Some(106), "ten seconds after the last");
+        assert_eq!(observing.longest(), Some(Duration::from_secs(88)), "and it is remembered");
+        observing.look(13, None, at(201), 201);
+        assert_eq!(observing.longest(), None, "until nothing is observed");
     }
 
     #[test]

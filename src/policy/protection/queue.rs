@@ -41,6 +41,10 @@ impl Default for QueueRules {
     }
 }
 
+/// The longest wait for a permit. The queue's own rules are stricter; this ends what they do not see in time, since it is
+/// swept ten times a second. Who waits in it, and who would, give up after it.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Part of what is left until the deadline that may be spent on waiting: the rest is for the answer.
 const DEADLINE_PARTS: u32 = 4;
 

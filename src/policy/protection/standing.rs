@@ -2,11 +2,16 @@
 //! snapshots that have the cell; what stands in here is decided by [`judge`](super::judge).
 //!
 //! In order: the rate at which the cell comes back, the group and what it may take of others, a permit or a place in
-//! the queue. The first that refuses answers, and later ones have counted nothing. What is only observed is counted
-//! as in enforce; the request goes on, and teaches nothing from then on.
+//! the queue. The first that refuses answers, and later ones have counted nothing.
+//!
+//! A part that only observes counts as in enforce, and the request goes on. From then on it is none of those that
+//! would have come: later parts that observe do not count it, and parts that observe learn nothing of it. Parts that are
+//! enforced take it as it comes, for it does come.
+
+mod pass;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,9 +22,9 @@ use super::super::moment::Moment;
 use super::cap::Cap;
 use super::failover::{Chosen, Published, choose_group, overflow};
 use super::gate::{Answer, Asker, Gate, GateRules, NOBODY, Refused, Woken};
-use super::health::{AttemptEnd, Panic};
+use super::health::Panic;
 use super::modes::Modes;
-use super::observed::{Observation, ObservedGate};
+use super::observed::{ObservedGate, Told};
 use super::outcomes::Outcomes;
 use super::pace::Pace;
 use super::policies::Policy;
@@ -27,6 +32,10 @@ use super::priority::Priority;
 use super::queue::Place;
 use super::ramp::Envelope;
 use super::shed::Shed;
+use super::would::{Act, Would, WouldHave};
+
+use pass::{Held, Watched};
+pub use pass::{Outcome, Pass};
 
 /// Somebody who waits for a permit.
 pub trait Waiter: fmt::Debug + Send {
@@ -49,8 +58,10 @@ pub struct Standing {
     pub(super) trickle: Pace,
     pub(super) panic: AtomicU8,
     pub(super) may_retry: AtomicBool,
+    /// Of all requests that went; `observed` has those of requests that would have.
     pub(super) outcomes: Outcomes,
-    would_have: [AtomicU64; Shed::ALL.len()],
+    /// What parts that only observe would have done.
+    pub would: Would,
 }
 
 /// A request that asks.
@@ -80,62 +91,6 @@ pub enum Admission {
     Refused(Shed, u32),
 }
 
-/// What a request holds that goes; [`Standing::end`] takes it back.
-#[derive(Clone, Copy, Debug)]
-#[must_use = "what it holds is held until Standing::end"]
-pub struct Pass {
-    held: Held,
-    /// The group that it is to go to; any where it is `None`.
-    pub group: Option<usize>,
-    /// That is not its own: it is lost, drained, or on its way back.
-    pub is_moved: bool,
-    /// Its class; not the first where its account asks for too much of that.
-    pub priority: Priority,
-    /// Whether what becomes of it is to be told.
-    teaches: bool,
-}
-
-impl Pass {
-    /// Of a request that asks nobody: it goes wherever something is left, holds nothing here and teaches nothing.
-    pub const OPERATOR: Self = Self {
-        held: Held::Nothing,
-        group: None,
-        is_moved: false,
-        priority: Priority::Critical,
-        teaches: false,
-    };
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Held {
-    Nothing,
-    Permit,
-    LongLived,
-    Observation(Observation),
-}
-
-/// What became of a request at the cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The cell answered, and not that it cannot.
-    Served,
-    /// It said that it has too much to do.
-    PushedBack,
-    /// No answer, or one that says that the cell cannot.
-    Failed,
-}
-
-impl Outcome {
-    /// Of an attempt that got an answer.
-    pub const fn of(end: AttemptEnd) -> Self {
-        match end {
-            AttemptEnd::Answered | AttemptEnd::AppError => Self::Served,
-            AttemptEnd::Pushback => Self::PushedBack,
-            AttemptEnd::Gateway | AttemptEnd::Unconnected | AttemptEnd::Broken => Self::Failed,
-        }
-    }
-}
-
 impl Default for Standing {
     fn default() -> Self {
         // Until the first look nothing but the bulkhead limits it.
@@ -150,7 +105,7 @@ impl Default for Standing {
             panic: AtomicU8::new(Panic::Calm as u8),
             may_retry: AtomicBool::new(true),
             outcomes: Outcomes::default(),
-            would_have: [const { AtomicU64::new(0) }; Shed::ALL.len()],
+            would: Would::default(),
         }
     }
 }
@@ -165,25 +120,28 @@ impl Standing {
         waiter: impl FnOnce() -> Box<dyn Waiter>,
     ) -> Admission {
         let who = asker(ask);
-        let is_enforced = modes.of(Policy::Limit) == Mode::Enforce;
-        let goes_first =
-            if is_enforced { self.gate.goes_first(&who) } else { self.observed.gate().goes_first(&who) };
+        let goes_first = match modes.of(Policy::Limit) {
+            Mode::Enforce => self.gate.goes_first(&who),
+            Mode::Observe | Mode::Off => self.observed.gate().goes_first(&who),
+        };
         let priority = if goes_first { ask.priority } else { ask.priority.max(Priority::Interactive) };
-        let ask = &Ask { priority, ..*ask };
-        let mut pass = Pass { teaches: true, priority, ..Pass::OPERATOR };
-        if modes.of(Policy::Recovery) != Mode::Off
+        let (ask, mut pass) = (&Ask { priority, ..*ask }, Pass::asking(modes, priority));
+        let (recovery, failover) = (modes.of(Policy::Recovery), modes.of(Policy::Failover));
+        if pass.is_for(recovery)
             && !self.envelope.admits(ask.priority, ask.random as u32, now)
-            && let Some(refused) = self.refuse(Shed::Recovering, modes.of(Policy::Recovery), ask, &mut pass)
+            && let Some(refused) = self.refuse((Policy::Recovery, recovery), Shed::Recovering, ask, &mut pass)
         {
             return refused;
         }
-        if pass.teaches
-            && modes.of(Policy::Failover) != Mode::Off
-            && let Err(refused) = self.choose(now, ask, modes.of(Policy::Failover), &mut pass)
+        if pass.is_for(failover)
+            && let Err(refused) = self.choose(now, ask, failover, &mut pass)
         {
             return refused;
         }
-        if pass.teaches { self.permit(now, ask, who, modes, pass, waiter) } else { Admission::Go(pass) }
+        if pass.is_for(modes.of(Policy::Limit)) {
+            return self.permit(now, ask, who, modes, pass, waiter);
+        }
+        Admission::Go(pass)
     }
 
     /// The request is over, or goes no further. Whoever gets its permit is told.
@@ -191,6 +149,7 @@ impl Standing {
         match pass.held {
             Held::Nothing => {}
             Held::LongLived => self.gate.end_long_lived(),
+            Held::ObservedLongLived => self.observed.gate().end_long_lived(),
             Held::Observation(observation) => {
                 let _ = self.observed.end(now, observation);
             }
@@ -204,9 +163,42 @@ impl Standing {
     }
 
     /// What became of a request; `first_byte` where it says something of the cell.
-    pub fn tell(&self, pass: &Pass, ask: &Ask, outcome: Outcome, first_byte: Option<Duration>) {
+    pub fn tell(&self, now: Moment, pass: &Pass, ask: &Ask, outcome: Outcome, first_byte: Option<Duration>) {
+        let account = ask.account;
         if pass.teaches {
-            self.outcomes.count(outcome, ask.account, first_byte);
+            self.outcomes.count(outcome, account, first_byte);
+        }
+        let told = match pass.watched {
+            Watched::Comes => Some(Told { outcome, account, first_byte }),
+            // As late as it was, where it was answered.
+            Watched::Elsewhere(outcome) => Some(Told { outcome, account, first_byte }),
+            Watched::No | Watched::Told | Watched::Not => None,
+        };
+        if let Some(told) = told.filter(|_| pass.teaches) {
+            let observation = match &pass.held {
+                Held::Observation(observation) => Some(observation),
+                _ => None,
+            };
+            self.observed.tell(now, observation, told);
+        }
+    }
+
+    /// How many would have a permit of the cell, with this one, where the limit only watches and this one would not wait.
+    pub fn would_be_in_flight(&self, pass: &Pass) -> Option<u32> {
+        let gate = self.observed.gate();
+        match pass.held {
+            Held::Observation(observation) if observation.waits() => Some(0),
+            Held::Observation(_) | Held::ObservedLongLived => Some(gate.in_flight() + gate.long_lived()),
+            Held::Nothing | Held::Permit | Held::LongLived => None,
+        }
+    }
+
+    /// A request that goes on would have been refused further on by this part, which observes. From then on it holds
+    /// what [`Pass::left`] says.
+    pub fn would_refuse(&self, now: Moment, pass: &Pass, policy: Policy, why: Shed) {
+        self.would.refuse(policy, why);
+        if matches!(pass.held, Held::Observation(_) | Held::ObservedLongLived) {
+            self.end(now, *pass);
         }
     }
 
@@ -220,17 +212,9 @@ impl Standing {
         Some(if fails_open { Forced::Open } else { Forced::Probe })
     }
 
-    /// Whether a group that has more than its part of the cell gets no more now. `is_enforced` says whether the cell's
-    /// limit is.
+    /// Whether a group that has more than its part of the cell gets no more now, where its limit `is_enforced` or not.
     pub fn has_few_left(&self, is_enforced: bool) -> bool {
         if is_enforced { self.gate.has_few_left() } else { self.observed.gate().has_few_left() }
-    }
-
-    /// A request would have been refused because its group is full, had that not only been observed.
-    pub fn observed_full(&self, pass: &Pass) {
-        if pass.teaches {
-            self.would_have[Shed::GroupFull as usize].fetch_add(1, Ordering::Relaxed);
-        }
     }
 
     /// Another group for a request whose own is full; see [`overflow`]. One that was moved already is not moved again.
@@ -253,9 +237,13 @@ impl Standing {
         self.may_retry.load(Ordering::Relaxed)
     }
 
-    /// How many requests would have been refused for this reason so far, had it not only been observed.
-    pub fn would_have(&self, why: Shed) -> u64 {
-        self.would_have[why as usize].load(Ordering::Relaxed)
+    /// What parts that only observe would have done so far.
+    pub fn would_have(&self) -> WouldHave {
+        let mut have = self.would.have();
+        for why in Refused::ALL {
+            have.add_refused(Policy::Limit, shed(why), self.observed.would_have_refused(why));
+        }
+        have
     }
 
     /// What somebody is told who is refused now, in seconds.
@@ -296,12 +284,20 @@ impl Standing {
         let account = ask.account.map(|account| account.value());
         match choose_group(&groups, ask.random, account, ask.priority, now) {
             // What is observed changes nothing of where it goes.
-            Chosen::Own(_) | Chosen::Moved(_) if mode == Mode::Observe => Ok(()),
+            chosen @ (Chosen::Own(group) | Chosen::Moved(group)) if mode == Mode::Observe => {
+                pass.would_group = Some(group);
+                if matches!(chosen, Chosen::Moved(_)) {
+                    self.would.act(Policy::Failover, Act::Elsewhere);
+                }
+                Ok(())
+            }
             chosen @ (Chosen::Own(group) | Chosen::Moved(group)) => {
                 (pass.group, pass.is_moved) = (Some(group), matches!(chosen, Chosen::Moved(_)));
                 Ok(())
             }
-            Chosen::Shed => self.refuse(Shed::NoHeadroom, mode, ask, pass).map_or(Ok(()), Err),
+            Chosen::Shed => {
+                self.refuse((Policy::Failover, mode), Shed::NoHeadroom, ask, pass).map_or(Ok(()), Err)
+            }
         }
     }
 
@@ -314,8 +310,9 @@ impl Standing {
         pass: Pass,
         waiter: impl FnOnce() -> Box<dyn Waiter>,
     ) -> Admission {
+        let queue = modes.of(Policy::Queue);
         if modes.of(Policy::Limit) != Mode::Enforce {
-            return self.observe(now, ask, who, pass);
+            return Admission::Go(self.observe(now, ask, who, queue != Mode::Off, pass));
         }
         if ask.long_lived {
             return match self.gate.ask_long_lived(who) {
@@ -330,9 +327,12 @@ impl Standing {
         let held = Pass { held: Held::Permit, ..pass };
         match answer {
             Answer::Go => Admission::Go(held),
-            Answer::Wait(place) if modes.of(Policy::Queue) == Mode::Enforce => Admission::Wait(place, held),
+            Answer::Wait(place) if queue == Mode::Enforce => Admission::Wait(place, held),
             Answer::Wait(place) => {
                 if self.cancel(now, place) {
+                    if queue == Mode::Observe {
+                        self.would.act(Policy::Queue, Act::Queued);
+                    }
                     return Admission::Refused(Shed::QueueFull, self.retry_after_secs(ask.random as u32));
                 }
                 // Its turn came between the two.
@@ -342,27 +342,39 @@ impl Standing {
         }
     }
 
-    fn observe(&self, now: Moment, ask: &Ask, who: Asker, mut pass: Pass) -> Admission {
+    fn observe(&self, now: Moment, ask: &Ask, who: Asker, has_queue: bool, mut pass: Pass) -> Pass {
         if ask.long_lived {
-            return Admission::Go(pass);
+            match self.observed.ask_long_lived(now, who) {
+                true => pass.held = Held::ObservedLongLived,
+                false => pass.watched = Watched::Not,
+            }
+            return pass;
         }
-        let observation = self.observed.ask(now, who);
-        pass.teaches = !observation.is_refused();
-        Admission::Go(Pass { held: Held::Observation(observation), ..pass })
+        let observation = self.observed.ask(now, who, has_queue);
+        if observation.is_refused() {
+            pass.watched = Watched::Not;
+        }
+        Pass { held: Held::Observation(observation), ..pass }
     }
 
     /// Refuses, or counts what would have been refused.
-    fn refuse(&self, why: Shed, mode: Mode, ask: &Ask, pass: &mut Pass) -> Option<Admission> {
+    fn refuse(
+        &self,
+        (policy, mode): (Policy, Mode),
+        why: Shed,
+        ask: &Ask,
+        pass: &mut Pass,
+    ) -> Option<Admission> {
         if mode == Mode::Enforce {
             return Some(Admission::Refused(why, self.retry_after_secs(ask.random as u32)));
         }
-        self.would_have[why as usize].fetch_add(1, Ordering::Relaxed);
-        pass.teaches = false;
+        self.would.refuse(policy, why);
+        pass.watched = Watched::Not;
         None
     }
 }
 
-/// How a request goes to an endpoint that is not well.
+/// How it goes to an endpoint that is not well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forced {
     /// As its probe, if nobody else is.

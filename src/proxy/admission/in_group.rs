@@ -2,7 +2,10 @@
 
 use super::Admitted;
 use crate::policy::admit::Permit;
+use crate::policy::guard::Mode;
 use crate::policy::protection::group_load::GroupPermit;
+use crate::policy::protection::policies::Policy;
+use crate::policy::protection::shed::Shed;
 use crate::policy::snapshot::Cell;
 
 /// What a request holds of the group that it is sent to.
@@ -18,21 +21,21 @@ impl Admitted<'_> {
     /// A permit of a group, where it has one for this request.
     pub fn enter_group(&self, cell: &Cell, at: usize) -> Option<InGroup> {
         let group = cell.groups.get(at)?;
-        let all = group.requests.try_take();
-        if all.is_none() && self.is_bounded {
-            return None;
-        }
+        let all = self.group_permit(cell, at).ok()?;
         // A cell's only group takes what the cell takes.
         if cell.groups.len() < 2 || self.is_reserved() || self.ask.long_lived {
             return Some(InGroup { _all: all, _ordinary: None });
         }
-        let is_short = self.standing.has_few_left(self.is_limited);
+        let is_limited = self.modes.of(Policy::Limit) == Mode::Enforce;
+        let is_short = self.standing.has_few_left(is_limited);
         let ordinary = group.load.try_take(self.pass.priority, is_short);
         if ordinary.is_none() {
-            if self.is_limited {
+            if is_limited {
                 return None;
             }
-            self.standing.observed_full(&self.pass);
+            if self.pass().would_come() {
+                self.would_refuse(Policy::Limit, Shed::GroupFull);
+            }
         }
         Some(InGroup { _all: all, _ordinary: ordinary })
     }

@@ -24,6 +24,7 @@ impl<'a> Route<'a> {
     /// trickle of a cell that is out.
     fn endpoint(&mut self) -> Result<(pick::Place, health::Attempt<'a>), Attempt> {
         let (cell, outgoing, mut group) = (self.cell, self.outgoing, self.group);
+        self.admitted.watch_way(cell, outgoing.ticket);
         let mut closed = Vec::new();
         loop {
             let Some(place) = pick::pick(cell, group, outgoing.ticket, &self.passed_over) else {
@@ -40,6 +41,7 @@ impl<'a> Route<'a> {
                 continue;
             }
             if let Some(attempt) = endpoint.load.enter(outgoing.account) {
+                self.admitted.goes_to(place);
                 // Another attempt may go there; one that finds no connection does not.
                 self.passed_over.pop();
                 return Ok((place, attempt));

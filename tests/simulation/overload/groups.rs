@@ -249,12 +249,12 @@ impl World {
             let standing = self.standing();
             if end == ModelEnd::Answered {
                 let first_byte = Some(now.since(sent));
-                standing.tell(&pass, &ask, Outcome::Served, first_byte);
+                standing.tell(now, &pass, &ask, Outcome::Served, first_byte);
                 asked.answered(AttemptEnd::Answered, first_byte);
                 self.answered_by[group] += 1;
                 self.end(id, End::Answered);
             } else {
-                standing.tell(&pass, &ask, Outcome::Failed, None);
+                standing.tell(now, &pass, &ask, Outcome::Failed, None);
                 asked.answered(AttemptEnd::Gateway, None);
                 self.end(id, End::Lost);
             }

@@ -60,6 +60,8 @@ pub(super) struct Gate {
     word: AtomicU64,
     /// Requests go to the endpoint whatever the word says; it moves all the same.
     observed: AtomicBool,
+    /// Where it is observed: a request would have been the probe, so the next that goes there is.
+    awaited: AtomicBool,
     /// The next active check is the probe.
     wants_check: AtomicBool,
 }
@@ -149,6 +151,7 @@ impl Gate {
 
     /// Publishes a change of state: whoever holds the probe of the state before holds nothing now.
     pub(super) fn change(&self, to: Published) {
+        self.awaited.store(false, Ordering::Relaxed);
         // The task that looks is the only one that publishes; what a probe writes in between is of the state before.
         self.word.store(self.load().next(to.tag()).0, Ordering::Relaxed);
     }
@@ -193,16 +196,57 @@ impl Watch {
         self.gate.wants_check.load(Ordering::Relaxed)
     }
 
+    /// The same, if what is only observed were enforced.
+    pub fn would_be_usable(&self) -> Usable {
+        match self.gate.load().tag() {
+            OPEN => Usable::Yes,
+            OFFERED if !self.is_awaited() => Usable::OneProbe,
+            _ => Usable::No,
+        }
+    }
+
     /// Enters the endpoint, as the probe where one is wanted; `None` where it may not be asked. Where health is only
-    /// observed it is always entered.
+    /// observed it is always entered, and as the probe where a request [would have been](Self::would_enter) one.
     pub fn enter(self: &Arc<Self>) -> Option<Entry> {
-        let word = self.gate.load();
-        if word.tag() == OFFERED
-            && let Some(probe) = self.claim()
-        {
+        let gate = &self.gate;
+        let is_wanted = match gate.observed.load(Ordering::Relaxed) {
+            true => self.is_awaited() && gate.awaited.swap(false, Ordering::Relaxed),
+            false => gate.load().tag() == OFFERED,
+        };
+        if is_wanted && let Some(probe) = self.claim() {
             return Some(Entry::Probe(probe));
         }
         (self.usable() == Usable::Yes).then(|| Entry::Ordinary(self.ticket()))
+    }
+
+    /// Whether a request that goes elsewhere, or will be here in a moment, would have been let in. Where that would have
+    /// been as the probe, the next request that enters is.
+    pub fn would_enter(&self) -> bool {
+        match self.would_be_usable() {
+            Usable::Yes => true,
+            Usable::No => false,
+            Usable::OneProbe => self.await_probe(),
+        }
+    }
+
+    /// The same by [`claim`](Self::claim).
+    pub fn would_claim(&self) -> bool {
+        matches!(self.gate.load().tag(), CLOSED | OFFERED) && !self.is_awaited() && self.await_probe()
+    }
+
+    /// Whether the last attempt that ended there had no answer, or that of a gateway.
+    pub fn is_failing(&self) -> bool {
+        self.local_run.load(Ordering::Relaxed) > 0 || self.gateway_run.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.gate.awaited.load(Ordering::Relaxed)
+    }
+
+    /// Of many that would have been, one is. Nothing is done where it is not only observed.
+    fn await_probe(&self) -> bool {
+        let gate = &self.gate;
+        !gate.observed.load(Ordering::Relaxed) || !gate.awaited.swap(true, Ordering::Relaxed)
     }
 
     /// For a request that goes there whatever health says, because the cell fails open and another has the probe.
@@ -323,11 +367,20 @@ mod tests {
         let watch = offered();
         watch.gate.observe(true);
         assert_eq!(watch.usable(), Usable::Yes);
+        assert!(matches!(watch.enter(), Some(Entry::Ordinary(_))), "it would not have gone there");
+        assert_eq!((watch.would_be_usable(), watch.would_enter()), (Usable::OneProbe, true));
+        assert_eq!((watch.would_be_usable(), watch.would_enter()), (Usable::No, false), "one at a time");
         let probe = watch.enter();
         assert!(matches!(probe, Some(Entry::Probe(_))), "there is a probe all the same");
         assert!(matches!(watch.enter(), Some(Entry::Ordinary(_))), "and the others go too");
+        assert!(!watch.would_enter() && !watch.would_claim(), "while it is asked");
         watch.gate.change(Published::Closed);
         assert!(matches!(watch.enter(), Some(Entry::Ordinary(_))));
+        assert!(!watch.would_enter() && watch.would_claim() && !watch.would_claim());
+        assert!(matches!(watch.enter(), Some(Entry::Probe(_))), "asked before its time");
+        assert!(watch.would_claim(), "it was dropped");
+        watch.gate.change(Published::Open);
+        assert!(matches!(watch.enter(), Some(Entry::Ordinary(_))), "who is in needs none");
     }
 
     #[test]

@@ -418,6 +418,7 @@ mod tests {
         /// Ten requests that end so, if they may.
         fn ask(&self, end: AttemptEnd) {
             for _ in 0..10 {
+                let _ = self.watch.would_enter();
                 if let Some(entry) = self.watch.enter() {
                     entry.ended(&self.watch, end, None, None);
                 }

@@ -21,11 +21,11 @@ pub struct Watch {
     /// Failures that a request may have caused, by account.
     failing: Places,
     /// Without an answer since the last answer, of whatever status.
-    local_run: AtomicU32,
+    pub(super) local_run: AtomicU32,
     /// Without a connection since the last connection.
     unconnected_run: AtomicU32,
     /// Answers of a gateway since the last other answer.
-    gateway_run: AtomicU32,
+    pub(super) gateway_run: AtomicU32,
     /// Whose failures both runs are made of, a bit a place.
     run_accounts: AtomicU64,
     first_bytes: Histogram,

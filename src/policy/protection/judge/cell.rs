@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
 use super::super::super::moment::Moment;
-use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, EndpointKey};
+use super::super::super::snapshot::{Cell, Endpoint, EndpointKey};
 use super::super::concurrency::{Limit, LimitRules, WindowSample};
 use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
 use super::super::health::{
-    self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
-    TRICKLE_SHARE, usable_set,
+    self, FAIL_OPEN_SHARE, Health, HealthRules, Panic, Siblings, State, Summary, TRICKLE_LEAST_PER_SECOND,
+    TRICKLE_SHARE,
 };
 use super::super::histogram::Latencies;
 use super::super::observing::{Alarm, Observing};
@@ -20,9 +20,10 @@ use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
+use super::super::would::Act;
 use super::groups::GroupLimits;
 use super::report::{CellReport, EndpointReport, GroupReport};
-use super::scene::{Scene, capacity, declared, may_eject, nowhere, ramp_rules, would_have, zones};
+use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, zones};
 use super::{Change, Look, SavedCell, place};
 
 /// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
@@ -45,8 +46,8 @@ pub(super) struct CellJudge {
     limit: Limit,
     group_limits: GroupLimits,
     declared: u32,
-    /// Of this second so far.
-    second: Came,
+    /// Of this second so far, as recovery sees it, as the limit does, and as health does.
+    second: [Came; 3],
     /// The last seconds.
     latencies: [Latencies; SECONDS],
     usual: Option<Duration>,
@@ -92,12 +93,12 @@ impl CellJudge {
                 saved.as_ref().map_or(&[], |saved| &saved.group_limits),
             ),
             declared,
-            second: Came::default(),
+            second: Default::default(),
             latencies: [Latencies::NONE; SECONDS],
             usual: saved.as_ref().and_then(|saved| saved.usual_p95),
             good_rate: saved.as_ref().map_or(0.0, |saved| saved.good_rate),
             panic: Panic::Calm,
-            observing: Observing::default(),
+            observing: Observing::restored(saved.as_ref().and_then(|saved| saved.would_act)),
             alarm: None,
         };
         // What came before anybody looked is of no second.
@@ -123,7 +124,7 @@ impl CellJudge {
         if new_second {
             self.count_second(&scene);
             let until = cell.protection.observe_until;
-            let count = would_have(cell).iter().sum();
+            let count = cell.load.standing.would_have().total();
             self.alarm = self.observing.look(count, until, look.now, look.now_secs);
         }
         self.limit(&scene);
@@ -190,6 +191,9 @@ impl CellJudge {
                 rules: &rules,
             };
             if let Some(change) = self.endpoints[at].1.step(&look, scene.look.now) {
+                if change.would_have && matches!(change.to, State::Ejected | State::Down) {
+                    scene.cell.load.standing.would.act(Policy::Health, Act::Ejected);
+                }
                 changes.push(Change::Endpoint(scene.cell.name.clone(), endpoint.address.to_string(), change));
             }
         }
@@ -197,15 +201,7 @@ impl CellJudge {
 
     /// What is done where most of the cell is out; how many endpoints may be used.
     fn panic(&mut self, scene: &Scene<'_>) -> u32 {
-        let everywhere = scene.verdicts.freezes(&nowhere(scene.cell));
-        let members: Vec<Member> = self
-            .each(scene)
-            .map(|(zone, address, health)| Member {
-                usable: health.watch().usable(),
-                drained: scene.is_drained(zone, address),
-            })
-            .collect();
-        let set = usable_set(&members, everywhere);
+        let set = scene.usable_set(Policy::Health);
         self.panic = set.panic;
         let standing = &scene.cell.load.standing;
         standing.panic.store(set.panic as u8, Ordering::Relaxed);
@@ -214,7 +210,7 @@ impl CellJudge {
         let rate = (self.good_rate * share).max(least);
         standing.trickle.set(rate, super::super::pace::BURST, scene.look.now);
         // A cell that fails open has what it lets in.
-        u32::try_from(set.open.len()).unwrap_or(u32::MAX)
+        count(scene.usable_set(Policy::Recovery).open.len())
     }
 
     fn groups(&mut self, scene: &Scene<'_>, changes: &mut Vec<Change>) {
@@ -238,7 +234,8 @@ impl CellJudge {
     fn ramp(&mut self, scene: &Scene<'_>, usable: u32, changes: &mut Vec<Change>) {
         let Look { now, .. } = *scene.look;
         let standing = &scene.cell.load.standing;
-        let came = standing.outcomes.take();
+        let all = scene.came([Policy::Recovery, Policy::Limit, Policy::Health]);
+        let came = &all[0];
         let pinned = scene.look.levers.and_then(|levers| levers.ramp(scene.cell.name.as_str()));
         // Renewed by each look as long as the lever is pulled.
         let pin = pinned.map(|of| Pin { rate: f64::from(of.value), until: now + super::SECOND });
@@ -251,9 +248,9 @@ impl CellJudge {
             failing_accounts: came.failing_accounts,
             p95: self.p95(),
             baseline: self.usual,
-            queue_share: f64::from(standing.queued()) / f64::from(self.limit.value().max(1)),
+            queue_share: f64::from(scene.queued()) / f64::from(self.limit.value().max(1)),
         };
-        self.second.add(&came);
+        self.second.iter_mut().zip(&all).for_each(|(second, came)| second.add(came));
         if let Some(change) = self.ramp.step(&ramp_rules(scene.look.snapshot), &look, &standing.envelope, now)
         {
             changes.push(Change::Ramp(scene.cell.name.clone(), change));
@@ -261,25 +258,30 @@ impl CellJudge {
     }
 
     fn count_second(&mut self, scene: &Scene<'_>) {
-        let came = std::mem::take(&mut self.second);
-        let (gate, now) = (&scene.cell.load.standing.gate, scene.look.now);
-        let first_bytes = came.first_bytes.count();
+        let [came, of_limit, of_health] = std::mem::take(&mut self.second);
+        let now = scene.look.now;
+        let first_bytes = of_limit.first_bytes.count();
         let sample = WindowSample {
-            started: came.served + came.failed + came.pushed_back,
-            dropped: came.failed + came.pushed_back,
-            first_byte_p50: came.first_bytes.middle().unwrap_or_default(),
+            started: of_limit.served + of_limit.failed + of_limit.pushed_back,
+            dropped: of_limit.failed + of_limit.pushed_back,
+            first_byte_p50: of_limit.first_bytes.middle().unwrap_or_default(),
             first_bytes: u32::try_from(first_bytes).unwrap_or(u32::MAX),
-            in_flight_max: gate.take_in_flight_max(),
+            in_flight_max: scene.in_flight_max(),
         };
         self.limit.step(&self.group_limits.second(scene, sample), now);
         self.latencies.rotate_right(1);
         self.latencies[0] = came.first_bytes;
-        if self.ramp.phase() == Phase::Full {
+        // A ramp that only watches has no say in what is usual.
+        let is_well = match scene.mode(Policy::Recovery) {
+            Mode::Enforce => self.ramp.phase() == Phase::Full,
+            Mode::Observe | Mode::Off => self.panic == Panic::Calm,
+        };
+        if is_well {
             if let Some(p95) = self.p95() {
                 let usual = self.usual.unwrap_or(p95);
                 self.usual = Some(usual.mul_f64(1.0 - USUAL) + p95.mul_f64(USUAL));
             }
-            self.good_rate += (f64::from(came.served) - self.good_rate) * RATE;
+            self.good_rate += (f64::from(of_health.served) - self.good_rate) * RATE;
         }
     }
 
@@ -290,20 +292,13 @@ impl CellJudge {
             self.limit.declare(declared);
         }
         let standing = &scene.cell.load.standing;
-        let fraction =
-            if scene.mode(Policy::Recovery) == Mode::Enforce { standing.envelope.fraction() } else { 1.0 };
         let caps = scene.look.levers.map(|levers| levers.cap(scene.cell.name.as_str())).unwrap_or_default();
         standing.cap.look(caps.rps.map(|of| of.value), scene.look.now);
         let most = caps.in_flight.map_or(u32::MAX, |of| of.value);
-        // Truncates to whole requests.
-        let own = ((f64::from(self.limit.value()) * fraction) as u32).max(1);
         // An operator's word is enforced also where what is learned is not.
         let only_capped = caps.in_flight.is_some() && scene.mode(Policy::Limit) != Mode::Enforce;
-        let limit = if only_capped { most } else { own.min(most) };
+        let limit = scene.step_gates((!only_capped).then(|| self.limit.value()), most, declared);
         self.group_limits.publish(scene, declared.min(most), limit, only_capped);
-        standing.gate.bound(declared.min(most));
-        standing.wake(scene.look.now, standing.gate.step(scene.look.now, limit));
-        let _ = standing.observed.step(scene.look.now, limit);
     }
 
     fn p95(&self) -> Option<Duration> {
@@ -311,17 +306,6 @@ impl CellJudge {
         self.latencies.iter().for_each(|second| all.add(second));
         let rank = (all.count() * 95).div_ceil(100);
         all.at_rank(rank).map(|(from, to)| (from + to) / 2)
-    }
-
-    fn each<'a>(
-        &'a self,
-        scene: &'a Scene<'_>,
-    ) -> impl Iterator<Item = (&'a Label, &'a EndpointAddress, &'a Health)> {
-        let endpoints =
-            scene.cell.groups.iter().flat_map(|group| {
-                group.endpoints.iter().map(move |endpoint| (&group.zone, &endpoint.address))
-            });
-        endpoints.zip(&self.endpoints).map(|((zone, address), (_, health))| (zone, address, health))
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -342,6 +326,7 @@ impl CellJudge {
             groups: groups.filter_map(|(zone, saved)| Some((zone, saved?))).collect(),
             group_limits: self.group_limits.saved(),
             endpoints: endpoints.map(|(key, one)| ((*key.0).into(), one.saved(now, now_secs))).collect(),
+            would_act: self.observing.longest(),
         }
     }
 
@@ -378,8 +363,9 @@ impl CellJudge {
             may_retry: standing.may_retry(),
             p95: self.p95(),
             usual_p95: self.usual,
-            would_have: would_have(cell),
+            would_have: standing.would_have(),
             alarm: self.alarm,
+            would_act: self.observing.longest(),
             groups,
         }
     }

@@ -19,6 +19,7 @@ use super::super::ids::Label;
 use super::super::moment::Moment;
 use super::super::snapshot::{Cell, EndpointAddress, Snapshot};
 use super::levers::Levers;
+use super::observing::{Alarm, Observing};
 use super::verdict::signals::{Place, ProcessSignals, Signals};
 use super::verdict::{Detector, Verdicts};
 use super::{failover, health, ramp};
@@ -42,6 +43,9 @@ pub struct Judge {
     second: Option<Moment>,
     /// The longest delay of a look in this second.
     late: Duration,
+    /// Verdicts that nobody heeds: for how many seconds one stood.
+    watched: (Observing, u64),
+    alarm: Option<Alarm>,
 }
 
 /// What a look is made from, beside the counters.
@@ -81,6 +85,7 @@ impl Judge {
         if new_second {
             self.second = Some(look.now);
             self.detect(look, &mut changes);
+            self.watch(look);
         }
         self.cells.retain(|name, _| look.snapshot.cells.iter().any(|cell| cell.name == *name));
         let nothing = Verdicts::default();
@@ -103,16 +108,21 @@ impl Judge {
 
     /// One that goes on with what was saved.
     pub fn restored(saved: Saved) -> Self {
-        let Saved { cells, usual } = saved;
+        let Saved { cells, usual, would_act } = saved;
         let cells = cells.into_iter().map(|cell| (cell.cell.clone(), cell)).collect();
-        Self { saved: cells, detector: Detector::restored(usual), ..Self::default() }
+        Self {
+            saved: cells,
+            detector: Detector::restored(usual),
+            watched: (Observing::restored(would_act), 0),
+            ..Self::default()
+        }
     }
 
     /// What a restart must not forget. `now_secs` is in seconds since the Unix epoch.
     pub fn saved(&self, snapshot: &Snapshot, now: Moment, now_secs: u64) -> Saved {
         let cells = self.cells.iter();
         let cells = cells.map(|(name, judge)| judge.saved(name, &scene::ramp_rules(snapshot), now, now_secs));
-        Saved { cells: cells.collect(), usual: self.detector.saved() }
+        Saved { cells: cells.collect(), usual: self.detector.saved(), would_act: self.watched.0.longest() }
     }
 
     /// Whether a cell is on its way back or a group has lost its load, so that what is saved gets old in seconds.
@@ -125,7 +135,22 @@ impl Judge {
         let cells = snapshot.cells.iter();
         let cells = cells.filter_map(|cell| Some(self.cells.get(&cell.name)?.report(cell, now))).collect();
         let held = self.detector.verdicts().held().iter();
-        Report { cells, verdicts: held.map(|held| VerdictReport::new(held, now)).collect() }
+        Report {
+            cells,
+            verdicts: held.map(|held| VerdictReport::new(held, now)).collect(),
+            alarm: self.alarm,
+            would_act: self.watched.0.longest(),
+        }
+    }
+
+    /// Where verdicts are only said: whether that is meant still, and whether one would have been heeded for long.
+    fn watch(&mut self, look: &Look<'_>) {
+        let protection = &look.snapshot.protection;
+        let is_watched = protection.verdict == Mode::Observe;
+        let (observing, count) = &mut self.watched;
+        *count += u64::from(is_watched && !self.detector.verdicts().held().is_empty());
+        let until = protection.observe_until.filter(|_| is_watched);
+        self.alarm = observing.look(*count, until, look.now, look.now_secs);
     }
 
     fn detect(&mut self, look: &Look<'_>, changes: &mut Vec<Change>) {

@@ -10,8 +10,8 @@ use super::super::failover::GroupEvidence;
 use super::super::health::{Health, Panic, State, Summary};
 use super::super::observing::Alarm;
 use super::super::ramp::{self, Phase};
-use super::super::shed::Shed;
 use super::super::verdict::{Evidence, Held, Verdict};
+use super::super::would::WouldHave;
 
 /// All of it.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,10 @@ pub struct Report {
     pub cells: Vec<CellReport>,
     /// What stands, the strongest first.
     pub verdicts: Vec<VerdictReport>,
+    /// Why somebody should look at verdicts that nobody heeds.
+    pub alarm: Option<Alarm>,
+    /// For how long one would have been heeded at most, where that is an alarm.
+    pub would_act: Option<Duration>,
 }
 
 /// One cell.
@@ -59,10 +63,12 @@ pub struct CellReport {
     pub p95: Option<Duration>,
     /// What that usually is.
     pub usual_p95: Option<Duration>,
-    /// What would have been refused, had it not only been observed, by [`Shed::ALL`].
-    pub would_have: [u64; Shed::ALL.len()],
+    /// What parts that only observe would have done.
+    pub would_have: WouldHave,
     /// Why somebody should look at what only watches here.
     pub alarm: Option<Alarm>,
+    /// For how long that would have acted at most, where it is an alarm.
+    pub would_act: Option<Duration>,
     /// Its groups.
     pub groups: Vec<GroupReport>,
 }

@@ -16,6 +16,8 @@ pub struct Saved {
     pub cells: Vec<SavedCell>,
     /// What is usual of endpoints, for the detector.
     pub usual: Vec<SavedEndpoint>,
+    /// For how long a verdict would have been heeded at most, where verdicts are observed and that is an alarm.
+    pub would_act: Option<Duration>,
 }
 
 /// One cell.
@@ -37,4 +39,6 @@ pub struct SavedCell {
     pub group_limits: Vec<(Label, SavedLimit)>,
     /// Its endpoints, by key.
     pub endpoints: Vec<(Box<str>, health::Saved)>,
+    /// For how long what is observed would have acted at most, where that is an alarm.
+    pub would_act: Option<Duration>,
 }

@@ -5,12 +5,10 @@ use super::super::super::ids::Label;
 use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, Group, Snapshot};
 use super::super::bulkhead;
 use super::super::failover;
-use super::super::gate::Refused;
-use super::super::health::{Summary, Usable};
+use super::super::health::{Member, Summary, Usable, UsableSet, Watch, usable_set};
+use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::RampRules;
-use super::super::shed::Shed;
-use super::super::standing::shed;
 use super::super::verdict::Verdicts;
 use super::super::verdict::signals::Place;
 use super::Look;
@@ -37,7 +35,9 @@ impl Scene<'_> {
     pub fn as_seen(&self, group: &Group) -> failover::Group {
         let gone = self.verdicts.evacuate(&group.zone);
         let drained = |endpoint: &Endpoint| self.is_drained(&group.zone, &endpoint.address);
-        let usable = |endpoint: &&Endpoint| endpoint.load.watch.usable() != Usable::No && !drained(endpoint);
+        let usable = |endpoint: &&Endpoint| {
+            self.usable(Policy::Failover, &endpoint.load.watch) != Usable::No && !drained(endpoint)
+        };
         let usable = count(group.endpoints.iter().filter(usable).count());
         failover::Group {
             priority: group.priority,
@@ -47,6 +47,76 @@ impl Scene<'_> {
             answers: gone && usable > 0,
             is_drained: group.endpoints.iter().any(drained),
         }
+    }
+
+    /// Whether a part only watches.
+    pub fn observes(&self, policy: Policy) -> bool {
+        self.mode(policy) == Mode::Observe
+    }
+
+    /// What a part sees of an endpoint: who only watches is shown what those who watch would have done.
+    pub fn usable(&self, policy: Policy, watch: &Watch) -> Usable {
+        if self.observes(policy) { watch.would_be_usable() } else { watch.usable() }
+    }
+
+    /// What became of requests since the last look, as each of these parts sees it.
+    pub fn came(&self, policies: [Policy; 3]) -> [Came; 3] {
+        let standing = &self.cell.load.standing;
+        let (all, would) = (standing.outcomes.take(), standing.observed.take_outcomes(self.look.now));
+        policies.map(|policy| if self.observes(policy) { would.clone() } else { all.clone() })
+    }
+
+    /// How many wait for a permit, as recovery sees it.
+    pub fn queued(&self) -> u32 {
+        let standing = &self.cell.load.standing;
+        match self.observes(Policy::Recovery) && self.observes(Policy::Limit) {
+            true => standing.observed.gate().queued(),
+            false => standing.queued(),
+        }
+    }
+
+    /// The most requests that had a permit since this was asked last, as the limit sees it.
+    pub fn in_flight_max(&self) -> u32 {
+        let standing = &self.cell.load.standing;
+        let (all, would) =
+            (standing.gate.take_in_flight_max(), standing.observed.gate().take_in_flight_max());
+        if self.observes(Policy::Limit) { would } else { all }
+    }
+
+    /// Gives both gates what is learned, where that counts, as far as the cell is back, and never more than `most`. What
+    /// the limit that counts here was given.
+    pub fn step_gates(&self, learned: Option<u32>, most: u32, declared: u32) -> u32 {
+        let (standing, now) = (&self.cell.load.standing, self.look.now);
+        let fraction = standing.envelope.fraction();
+        let (all, would) = match self.mode(Policy::Recovery) {
+            Mode::Off => (1.0, 1.0),
+            Mode::Observe => (1.0, fraction),
+            Mode::Enforce => (fraction, fraction),
+        };
+        // Truncates to whole requests.
+        let own = |fraction: f64| {
+            learned.map_or(most, |limit| ((f64::from(limit) * fraction) as u32).max(1).min(most))
+        };
+        let bound = declared.min(most);
+        standing.gate.bound(bound);
+        standing.observed.gate().bound(bound);
+        let (all, would) = (own(all), own(would));
+        standing.wake(now, standing.gate.step(now, all));
+        let _ = standing.observed.step(now, would);
+        if self.observes(Policy::Limit) { would } else { all }
+    }
+
+    /// Which endpoints may be asked, as this part sees it.
+    pub fn usable_set(&self, policy: Policy) -> UsableSet {
+        let member = |zone: &Label, endpoint: &Endpoint| Member {
+            usable: self.usable(policy, &endpoint.load.watch),
+            drained: self.is_drained(zone, &endpoint.address),
+        };
+        let groups = self.cell.groups.iter();
+        let of =
+            |group: &Group| group.endpoints.iter().map(|one| member(&group.zone, one)).collect::<Vec<_>>();
+        let members: Vec<Member> = groups.flat_map(of).collect();
+        usable_set(&members, self.verdicts.freezes(&nowhere(self.cell)))
     }
 
     pub fn is_drained(&self, zone: &Label, address: &EndpointAddress) -> bool {
@@ -97,14 +167,4 @@ pub(super) fn zones(cell: &Cell) -> impl Iterator<Item = &Label> {
 
 pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// What would have been refused, had it not only been observed.
-pub(super) fn would_have(cell: &Cell) -> [u64; Shed::ALL.len()] {
-    let standing = &cell.load.standing;
-    let mut counts = Shed::ALL.map(|why| standing.would_have(why));
-    for why in Refused::ALL {
-        counts[shed(why) as usize] += standing.observed.would_have_refused(why);
-    }
-    counts
 }

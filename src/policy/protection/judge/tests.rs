@@ -88,12 +88,12 @@ impl World {
             None => false,
             Some(attempt) if up(at) => {
                 let first_byte = Some(Duration::from_millis(20));
-                standing.tell(&pass, &ask, Outcome::Served, first_byte);
+                standing.tell(self.now, &pass, &ask, Outcome::Served, first_byte);
                 attempt.asked().answered(AttemptEnd::Answered, first_byte);
                 true
             }
             Some(attempt) => {
-                standing.tell(&pass, &ask, Outcome::Failed, None);
+                standing.tell(self.now, &pass, &ask, Outcome::Failed, None);
                 attempt.unconnected(Failure::Refused);
                 false
             }
