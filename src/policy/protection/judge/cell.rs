@@ -55,12 +55,26 @@ pub(super) struct CellJudge {
     alarm: Option<Alarm>,
 }
 
+/// What is known of a cell when it is looked at first.
+pub(super) enum Begin {
+    /// Nothing.
+    Cold,
+    /// It has been well for long.
+    Warm,
+    /// What a process before this has saved.
+    Saved(Box<SavedCell>),
+}
+
 impl CellJudge {
-    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, saved: Option<SavedCell>) -> Self {
+    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, begin: Begin) -> Self {
+        let (is_warm, saved) = match begin { Begin::Cold => (false, None), Begin::Warm => (true, None), Begin::Saved(saved) => (false, Some(saved)) };
         let Look { now, now_secs, .. } = *look;
         let rules = ramp_rules(look.snapshot);
         let before = saved.as_ref().map(|saved| &saved.ramp);
-        let ramp = Ramp::started(&rules, before, capacity(cell), offset, now, now_secs);
+        let ramp = match is_warm {
+            true => Ramp::full(offset, now),
+            false => Ramp::started(&rules, before, capacity(cell), offset, now, now_secs),
+        };
         let (declared, known) = (declared(cell), LimitRules::of(declared(cell)));
         let limit = match &saved {
             Some(saved) => Limit::restored(known, saved.limit),

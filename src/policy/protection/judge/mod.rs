@@ -21,7 +21,7 @@ use super::levers::Levers;
 use super::verdict::signals::{Place, ProcessSignals, Signals};
 use super::verdict::{Detector, Verdicts};
 use super::{failover, health, ramp};
-use cell::CellJudge;
+use cell::{Begin, CellJudge};
 pub use report::{CellReport, EndpointReport, GroupReport, Report, VerdictReport};
 pub use saved::{Saved, SavedCell};
 
@@ -41,6 +41,8 @@ pub struct Judge {
     second: Option<Moment>,
     /// The longest delay of a look in this second.
     late: Duration,
+    /// The cells were there before anybody looked.
+    is_warm: bool,
 }
 
 /// What a look is made from, beside the counters.
@@ -72,6 +74,11 @@ pub enum Change {
 }
 
 impl Judge {
+    /// One whose cells have been well for long: none of them begins with a ramp, as it would in a process that starts.
+    pub fn warm() -> Self {
+        Self { is_warm: true, ..Self::default() }
+    }
+
     /// Looks. `random` gives numbers of 0 to 1.
     pub fn look(&mut self, look: &Look<'_>, random: &mut dyn FnMut() -> f64) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -86,10 +93,13 @@ impl Judge {
         let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
         let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
         for cell in &look.snapshot.cells {
-            let saved = &mut self.saved;
             let judge = self.cells.entry(cell.name.clone());
-            let judge =
-                judge.or_insert_with(|| CellJudge::new(cell, look, random(), saved.remove(&cell.name)));
+            let begin = || match (self.saved.remove(&cell.name), self.is_warm) {
+                (Some(saved), _) => Begin::Saved(Box::new(saved)),
+                (None, true) => Begin::Warm,
+                (None, false) => Begin::Cold,
+            };
+            let judge = judge.or_insert_with(|| CellJudge::new(cell, look, random(), begin()));
             judge.look(cell, look, verdicts, new_second, random, &mut changes);
         }
         // A cell that comes with a reload is another one.
