@@ -1,0 +1,114 @@
+//! A request on its way through one replica: what it holds, and where it is. Given back in the order in which the data
+//! plane gives it back (`proxy::admission`, `proxy::forward`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::clients::Client;
+use crate::policy::admit::Permit;
+use crate::policy::moment::Moment;
+use crate::policy::pick;
+use crate::policy::protection::endpoint_load::{Asked, Attempt};
+use crate::policy::protection::gate::Refused;
+use crate::policy::protection::queue;
+use crate::policy::protection::standing::{Ask, Forced, Pass, Waiter};
+use crate::policy::retry::Tried;
+use crate::policy::snapshot::Cell;
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Flight<'a> {
+    pub cell: usize,
+    pub replica: usize,
+    pub client: Client,
+    pub came: Moment,
+    pub ask: Ask,
+    pub pass: Option<Pass>,
+    pub stage: Stage<'a>,
+    /// Counts up with the stages, so that a timer knows whether it is still meant.
+    pub turn: u32,
+    pub passed_over: Vec<pick::Place>,
+    pub tried: Tried,
+    /// Of the process and of the cell.
+    pub permits: Option<[Permit; 2]>,
+    /// Of the group: for the request, and for its connection.
+    pub of_group: Option<[Permit; 2]>,
+}
+
+/// Where it is.
+#[derive(Debug)]
+pub(super) enum Stage<'a> {
+    /// Nowhere yet, or between two attempts.
+    Between,
+    /// In the queue.
+    Waiting(queue::Place),
+    /// It has sent a SYN that nobody answers.
+    Connecting(Attempt<'a>, pick::Place),
+    /// At the group, since then.
+    Asked(Asked<'a>, Moment),
+}
+
+/// Why there is no endpoint for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nowhere {
+    /// All have been tried.
+    Tried,
+    /// None is well enough to be asked.
+    Closed,
+}
+
+/// Those who wait, and were told; the loop takes them from here.
+pub(super) type Told = Arc<Mutex<Vec<(u64, Result<(), Refused>)>>>;
+
+/// One who waits: a number.
+#[derive(Debug)]
+pub(super) struct Number {
+    pub id: u64,
+    pub told: Told,
+}
+
+impl Waiter for Number {
+    fn go(self: Box<Self>) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push((self.id, Ok(())));
+        true
+    }
+
+    fn refuse(self: Box<Self>, why: Refused) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push((self.id, Err(why)));
+    }
+}
+
+impl<'a> Flight<'a> {
+    /// The endpoint for its next attempt, as `proxy::forward` finds it.
+    pub fn enter(
+        &mut self,
+        cell: &'a Cell,
+        ticket: u64,
+        now: Moment,
+    ) -> Result<(pick::Place, Attempt<'a>), Nowhere> {
+        let group = self.pass.and_then(|pass| pass.group);
+        let account = Some(self.client.account);
+        let mut closed = Vec::new();
+        while let Some(place) = pick::pick(cell, group, ticket, &self.passed_over) {
+            if let Some(attempt) = pick::endpoint(cell, place).load.enter(account) {
+                return Ok((place, attempt));
+            }
+            self.passed_over.push(place);
+            closed.push(place);
+        }
+        if closed.is_empty() {
+            return Err(Nowhere::Tried);
+        }
+        let forced = cell.load.standing.forces(self.ask.priority, now).ok_or(Nowhere::Closed)?;
+        let enter = |place: pick::Place| {
+            let load = &pick::endpoint(cell, place).load;
+            Some((place, load.enter_closed(account, forced == Forced::Open)?))
+        };
+        closed.into_iter().find_map(enter).ok_or(Nowhere::Closed)
+    }
+
+    /// Goes on to the next stage, and gives what the one before held.
+    pub fn go_on(&mut self, stage: Stage<'a>) -> Stage<'a> {
+        self.turn += 1;
+        std::mem::replace(&mut self.stage, stage)
+    }
+}

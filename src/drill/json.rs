@@ -1,0 +1,60 @@
+//! A report for programs.
+
+use serde_json::{Value, json};
+
+use super::books::Second;
+use super::report::{CellReport, GroupReport, Report};
+use crate::policy::protection::priority::Priority;
+use crate::policy::protection::shed::Shed;
+
+impl Report {
+    /// All of it; curves are by second from the beginning: asked, served, refused here, failed.
+    pub fn to_json(&self) -> Value {
+        let timeline = self.timeline.iter().map(|line| json!({ "seconds": line.at, "what": line.what }));
+        json!({
+            "scenario": self.scenario.as_str(),
+            "lost": self.what,
+            "holds": self.holds,
+            "timeline": timeline.collect::<Vec<_>>(),
+            "cells": self.cells.iter().map(cell).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn cell(cell: &CellReport) -> Value {
+    json!({
+        "cell": cell.cell.as_str(),
+        "hit": cell.is_hit,
+        "holds": cell.verdict.0,
+        "why": cell.verdict.1,
+        "demand_rps": cell.demand,
+        "left_rps": cell.left_rps,
+        "classes": classes(&cell.all),
+        "settled_classes": classes(&cell.settled),
+        "extra_lost": cell.extra_lost(),
+        "groups": cell.groups.iter().map(group).collect::<Vec<_>>(),
+        "full_after_seconds": cell.full_after,
+        "collapses": cell.collapses,
+        "seconds": cell.curve,
+    })
+}
+
+fn classes(second: &Second) -> Value {
+    let of = |(priority, counts): (Priority, &super::books::Counts)| {
+        let shed = Shed::ALL.into_iter().filter(|why| counts.shed[*why as usize] > 0);
+        let shed: serde_json::Map<String, Value> =
+            shed.map(|why| (why.label().to_owned(), counts.shed[why as usize].into())).collect();
+        json!({
+            "class": priority.as_str(), "asked": counts.asked, "new": counts.new, "served": counts.served,
+            "new_served": counts.new_served, "failed": counts.failed, "waited": counts.waited, "shed": shed,
+        })
+    };
+    Priority::ALL.into_iter().zip(second).map(of).collect()
+}
+
+fn group(group: &GroupReport) -> Value {
+    json!({
+        "zone": group.zone.as_str(), "lost": group.is_lost, "standby": group.stands_by,
+        "capacity_rps": group.capacity_rps, "most_rps": group.most_rps,
+    })
+}
