@@ -8,6 +8,7 @@
 
 mod ask;
 mod clients;
+mod drill;
 mod failover;
 mod health;
 mod hostile;
