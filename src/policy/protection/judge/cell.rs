@@ -20,6 +20,8 @@ use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
+use super::begin::Begin;
+use super::recent::RecentGroups;
 use super::report::{CellReport, EndpointReport, GroupReport};
 use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, would_have};
 use super::{Change, Look, SavedCell, place};
@@ -53,21 +55,12 @@ pub(super) struct CellJudge {
     panic: Panic,
     observing: Observing,
     alarm: Option<Alarm>,
-}
-
-/// What is known of a cell when it is looked at first.
-pub(super) enum Begin {
-    /// Nothing.
-    Cold,
-    /// It has been well for long.
-    Warm,
-    /// What a process before this has saved.
-    Saved(Box<SavedCell>),
+    recent: RecentGroups,
 }
 
 impl CellJudge {
     pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, begin: Begin) -> Self {
-        let (is_warm, saved) = match begin { Begin::Cold => (false, None), Begin::Warm => (true, None), Begin::Saved(saved) => (false, Some(saved)) };
+        let (is_warm, saved) = begin.parts();
         let Look { now, now_secs, .. } = *look;
         let rules = ramp_rules(look.snapshot);
         let before = saved.as_ref().map(|saved| &saved.ramp);
@@ -107,6 +100,7 @@ impl CellJudge {
             panic: Panic::Calm,
             observing: Observing::default(),
             alarm: None,
+            recent: RecentGroups::default(),
         };
         // What came before anybody looked is of no second.
         cell.load.standing.outcomes.take();
@@ -178,11 +172,13 @@ impl CellJudge {
             ..HealthRules::default()
         });
         let summaries: Vec<Summary> = self.endpoints.iter().map(|(_, health)| health.summary()).collect();
-        let endpoints =
-            scene.cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
-        for (at, (group, endpoint)) in endpoints.enumerate() {
+        self.recent.begin(scene.cell.groups.len(), scene.look.now);
+        let groups = scene.cell.groups.iter().enumerate();
+        let endpoints = groups.flat_map(|(of, group)| group.endpoints.iter().map(move |e| (of, group, e)));
+        for (at, (of, group, endpoint)) in endpoints.enumerate() {
             let place = place(scene.cell, &group.zone, &endpoint.address);
             let taken = endpoint.load.watch.take();
+            self.recent.count(of, &taken);
             let checks = endpoint.load.take_checks();
             let look = health::Look {
                 taken: &taken,
@@ -226,12 +222,7 @@ impl CellJudge {
         let protection = &scene.look.snapshot.protection;
         let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
         let group = |group: &Group| {
-            let gone = scene.verdicts.evacuate(&group.zone);
-            let usable = group.endpoints.iter().filter(|endpoint| {
-                endpoint.load.watch.usable() != Usable::No
-                    && !gone
-                    && !scene.is_drained(&group.zone, &endpoint.address)
-            });
+            let usable = group.endpoints.iter().filter(|one| scene.usable(group, one) != Usable::No);
             failover::Group {
                 priority: group.priority,
                 capacity: group.capacity_rps.map(f64::from),
@@ -241,9 +232,9 @@ impl CellJudge {
             }
         };
         let mut groups: Vec<failover::Group> = scene.cell.groups.iter().map(group).collect();
-        // Where no group can take anything, nothing can be moved. How such a cell comes back is the ramp's to say: were its
-        // load withheld here besides, nobody would ever find out that it is back.
-        if groups.len() < 2 || groups.iter().all(|group| group.usable == 0) {
+        // Where no group is known to be well, nothing can be moved. How such a cell comes back is the ramp's to say: were
+        // its load withheld here besides, nobody would ever find out that it is back.
+        if groups.len() < 2 || !scene.cell.groups.iter().any(|group| scene.is_sure(group)) {
             groups.iter_mut().for_each(|group| group.usable = group.endpoints);
         }
         let frozen = scene.verdicts.freezes(&nowhere(scene.cell));
@@ -268,6 +259,7 @@ impl CellJudge {
             succeeded: came.served.into(),
             failed: came.failed.into(),
             failing_accounts: came.failing_accounts,
+            group_serves: self.recent.another_serves(scene),
             p95: self.p95(),
             baseline: self.usual,
             queue_share: f64::from(standing.queued()) / f64::from(self.limit.value().max(1)),

@@ -4,7 +4,9 @@
 //!
 //! Plain data: who calls this has the clock and the randomness, in the data plane and in a simulation.
 
+mod begin;
 mod cell;
+mod recent;
 mod report;
 mod saved;
 mod scene;
@@ -21,7 +23,8 @@ use super::levers::Levers;
 use super::verdict::signals::{Place, ProcessSignals, Signals};
 use super::verdict::{Detector, Verdicts};
 use super::{failover, health, ramp};
-use cell::{Begin, CellJudge};
+use begin::Begin;
+use cell::CellJudge;
 pub use report::{CellReport, EndpointReport, GroupReport, Report, VerdictReport};
 pub use saved::{Saved, SavedCell};
 
@@ -94,7 +97,7 @@ impl Judge {
         let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
         for cell in &look.snapshot.cells {
             let judge = self.cells.entry(cell.name.clone());
-            let begin = || match (self.saved.remove(&cell.name), self.is_warm) {
+            let mut begin = || match (self.saved.remove(&cell.name), self.is_warm) {
                 (Some(saved), _) => Begin::Saved(Box::new(saved)),
                 (None, true) => Begin::Warm,
                 (None, false) => Begin::Cold,

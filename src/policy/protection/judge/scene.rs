@@ -2,10 +2,10 @@
 
 use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
-use super::super::super::snapshot::{Cell, EndpointAddress, Snapshot};
+use super::super::super::snapshot::{Cell, Endpoint, EndpointAddress, Group, Snapshot};
 use super::super::bulkhead;
 use super::super::gate::Refused;
-use super::super::health::Summary;
+use super::super::health::{Summary, Usable};
 use super::super::policies::Policy;
 use super::super::ramp::RampRules;
 use super::super::shed::Shed;
@@ -35,6 +35,17 @@ impl Scene<'_> {
     pub fn is_drained(&self, zone: &Label, address: &EndpointAddress) -> bool {
         let name = self.cell.name.as_str();
         self.look.levers.is_some_and(|levers| levers.drained(name, zone.as_str(), address).is_some())
+    }
+
+    /// Whether load may go to an endpoint: health, verdicts and operators together.
+    pub fn usable(&self, group: &Group, endpoint: &Endpoint) -> Usable {
+        let gone = self.verdicts.evacuate(&group.zone) || self.is_drained(&group.zone, &endpoint.address);
+        if gone { Usable::No } else { endpoint.load.watch.usable() }
+    }
+
+    /// Whether an endpoint of the group is known to be well.
+    pub fn is_sure(&self, group: &Group) -> bool {
+        group.endpoints.iter().any(|endpoint| self.usable(group, endpoint) == Usable::Yes)
     }
 }
 
