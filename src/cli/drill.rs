@@ -1,30 +1,32 @@
 //! `cellgate drill`: the loss of a cell, of a zone, and a recovery, against simulated cells and with the operator's own
 //! configuration. Nothing is asked, sent or written.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems, span};
 use crate::config::Sources;
+use crate::drill::clients::MIX;
 use crate::drill::demand::Demand;
+use crate::drill::plan::{self, Alike, Batch};
 use crate::drill::report::Report;
 use crate::drill::rules::DrillRules;
-use crate::drill::run::run as rehearse;
-use crate::drill::scenario::Scenario;
+use crate::drill::run::run as simulate;
+use crate::drill::scenario::{CROWD, Scenario};
+use crate::drill::text::wrapped;
 use crate::drill::world::Setup;
+use crate::policy::ids::Label;
 use crate::policy::snapshot::Snapshot;
 use crate::{config, load};
 
 /// It does not hold, or a cell could not be rehearsed.
 const DOES_NOT_HOLD: u8 = 2;
-
-/// Requests a second in a simulation: with more, fewer replicas are simulated, and their part of the cells.
-const MOST_RPS: f64 = 6_000.0;
-
-/// Replicas that are simulated at most: with four it shows what it costs that they know nothing of each other.
-const MOST_REPLICAS: u32 = 4;
 
 /// Rehearse the loss of a cell, of a zone, and a recovery, against simulated cells
 ///
@@ -33,12 +35,13 @@ const MOST_REPLICAS: u32 = 4;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 it holds, 2 it does not or a cell could not be rehearsed, 64 wrong arguments or a \
-                  configuration with problems."
+                  configuration with problems. How to read it: docs/standing.md."
 )]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFolder,
-    /// The cell that is lost and judged; without it, the one that is asked most
+    /// The cell that is lost, and the only one that is judged when a zone is; without it, the one that is asked most is
+    /// lost, and all are judged
     #[arg(long, value_name = "NAME")]
     cell: Option<String>,
     /// The zone that is lost; without it, each in turn
@@ -75,7 +78,7 @@ pub struct Args {
 enum Which {
     /// All endpoints of a cell refuse for a minute and come back cold
     CellLoss,
-    /// All endpoints of a zone are silent for a minute, in all cells
+    /// All endpoints of a zone are silent for a minute and a half, in all cells (N-1)
     ZoneLoss,
     /// As the loss of a cell, and ten times its demand waits for it
     Recovery,
@@ -94,28 +97,39 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let first = config::compile(config, None);
-    let found = Demand::of(&first, args.load, &args.demand)
-        .map_err(|name| format!("--demand: there is no cell {name}"));
-    let planned = found.and_then(|demand| Ok((scenarios(args, &first, &demand)?, demand)));
-    let (scenarios, demand) = match planned {
+    let demand = Demand::of(&first, args.load, &args.demand).map(|demand| match &args.cell {
+        // What nobody asks about need not be known.
+        Some(only) => demand.of_which_unknown(only),
+        None => demand,
+    });
+    let planned = demand.and_then(|demand| Ok((rehearsals(args, &first, &demand)?, demand)));
+    let (rehearsals, demand) = match planned {
         Ok(planned) => planned,
         Err(wrong) => {
             complain(&format!("cellgate: {wrong}"));
             return Ok(USAGE.into());
         }
     };
-    demand.unknown.iter().for_each(|cell| complain(&cell.to_string()));
     let rules = DrillRules {
         service_median: args.service_time,
         cold: (args.cold, args.cold_for),
         ..DrillRules::default()
     };
-    let drill =
-        Drill { args, sources: &sources, first: &first, demand, rules, requests: boot.limits.requests.get() };
-    drill.print_all(&scenarios)
+    let requests = boot.limits.requests.get();
+    let drill = Drill { args, sources: &sources, first: &first, demand, rules, requests };
+    drill.print_all(&rehearsals)
 }
 
-/// A rehearsal that can begin.
+/// What is simulated at once: a scenario, of these cells.
+struct Rehearsal {
+    /// Positions in it are those of the batch.
+    scenario: Scenario,
+    batch: Batch,
+    /// By cell of the batch; empty where none is like another.
+    alike: Vec<Alike>,
+}
+
+/// All that rehearsals have in common.
 struct Drill<'a> {
     args: &'a Args,
     sources: &'a Sources,
@@ -126,129 +140,289 @@ struct Drill<'a> {
 }
 
 impl Drill<'_> {
-    fn print_all(&self, scenarios: &[Scenario]) -> anyhow::Result<ExitCode> {
-        let mut reports = Vec::new();
-        if self.args.output == Output::Text {
-            print(self.head().as_bytes())?;
-        }
-        for scenario in scenarios {
-            let report = self.rehearse(scenario);
-            if self.args.output == Output::Text {
-                print(format!("\n{report}").as_bytes())?;
+    fn print_all(&self, rehearsals: &[Rehearsal]) -> anyhow::Result<ExitCode> {
+        let reports = self.rehearse_all(rehearsals);
+        let holds = reports.iter().all(Report::holds) && self.demand.unknown.is_empty();
+        match self.args.output {
+            Output::Text => {
+                print(self.head(rehearsals).as_bytes())?;
+                reports.iter().try_for_each(|report| print(format!("\n{report}").as_bytes()))?;
+                print(self.result(&reports, holds).as_bytes())?;
             }
-            reports.push(report);
-        }
-        let holds = reports.iter().all(|report| report.holds) && self.demand.unknown.is_empty();
-        if self.args.output == Output::Json {
-            let unknown: Vec<_> = self.demand.unknown.iter().map(ToString::to_string).collect();
-            let told: Vec<_> = reports.iter().map(Report::to_json).collect();
-            let told = json!({
-                "hash": self.first.hash, "seed": self.args.seed, "holds": holds, "not_rehearsed": unknown,
-                "replicas": self.first.protection.replicas, "simulated_replicas": self.replicas(), "scenarios": told,
-            });
-            print_line(&told.to_string())?;
+            Output::Json => print_line(&self.to_json(rehearsals, &reports, holds).to_string())?,
         }
         Ok(if holds { OK.into() } else { DOES_NOT_HOLD.into() })
     }
 
-    /// How many are simulated.
-    fn replicas(&self) -> u32 {
-        let all = self.first.protection.replicas.get();
-        let asked: f64 = self.demand.rps.iter().sum();
-        // Truncates to whole replicas.
-        let fit = (f64::from(all) * MOST_RPS / asked.max(1.0)) as u32;
-        all.min(MOST_REPLICAS).min(fit.max(1))
-    }
-
-    fn rehearse(&self, scenario: &Scenario) -> Report {
-        // Compiled each by itself: counters are shared by what was compiled from each other.
-        let again =
-            || config::parse_all(self.sources, now()).ok().map(|(_, config)| config::compile(config, None));
-        let snapshots: Vec<Snapshot> = (0..self.replicas()).filter_map(|_| again()).collect();
-        let (demand, rules, seed) = (&self.demand.rps, &self.rules, self.args.seed);
-        let process_requests = self.requests;
-        let setup = Setup { snapshots: &snapshots, process_requests, demand, rules, seed };
-        let books = rehearse(&setup, &scenario.script(self.first));
-        let scale = f64::from(self.first.protection.replicas.get()) / f64::from(self.replicas());
-        let only = self.args.cell.as_deref().and_then(|name| position(self.first, name));
-        Report::new(scenario, self.first, demand, scale, &books, only)
-    }
-
-    fn head(&self) -> String {
-        let (all, simulated) = (self.first.protection.replicas.get(), self.replicas());
-        let asked: f64 = self.demand.rps.iter().sum();
-        let replicas = match all == simulated {
-            true => format!("{all} replicas"),
-            false => format!(
-                "{simulated} of {all} replicas with their part (rates below are of all {all}, counts of these)"
-            ),
+    /// On as many threads as there are cores: a rehearsal knows nothing of another. Those of one scenario are one report.
+    fn rehearse_all(&self, rehearsals: &[Rehearsal]) -> Vec<Report> {
+        let next = AtomicUsize::new(0);
+        let done: Mutex<Vec<(usize, Report)>> = Mutex::default();
+        let work = || {
+            while let at = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(rehearsal) = rehearsals.get(at)
+            {
+                let report = self.rehearse(rehearsal);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((at, report));
+            }
         };
+        std::thread::scope(|scope| {
+            let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            (1..threads.min(rehearsals.len())).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(at, _)| *at);
+        let mut reports: Vec<Report> = Vec::new();
+        for (_, report) in done {
+            match reports.last_mut() {
+                Some(last) if last.scenario == report.scenario => last.cells.extend(report.cells),
+                _ => reports.push(report),
+            }
+        }
+        reports
+    }
+
+    fn rehearse(&self, Rehearsal { scenario, batch, alike }: &Rehearsal) -> Report {
+        // Compiled each by itself: counters are shared by what was compiled from each other.
+        let again = |_| {
+            let (_, config) = config::parse_all(self.sources, now()).ok()?;
+            let mut snapshot = config::compile(config, None);
+            batch.cut(&mut snapshot);
+            Some(snapshot)
+        };
+        let snapshots: Vec<Snapshot> = (0..batch.replicas).filter_map(again).collect();
+        let (demand, rules, seed) = (&batch.demand(&self.demand)[..], &self.rules, self.args.seed);
+        let process_requests = batch.bound(self.requests);
+        let setup = Setup { snapshots: &snapshots, process_requests, demand, rules, seed };
+        let books = simulate(&setup, &scenario.script(&snapshots[0]));
+        let mut report = Report::new(scenario, &snapshots[0], demand, batch.scale(), &books);
+        for (cell, alike) in report.cells.iter_mut().zip(alike) {
+            cell.like = alike.iter().skip(1).map(|at| self.first.cells[*at].name.clone()).collect();
+        }
+        if let (Some(only), Scenario::ZoneLoss { .. }) = (&self.args.cell, scenario) {
+            report.cells.retain(|cell| cell.cell.as_str() == only);
+        }
+        report
+    }
+
+    fn head(&self, rehearsals: &[Rehearsal]) -> String {
+        let DrillRules { service_median, cold, bears, patience, collapse_secs, honours, .. } = &self.rules;
+        let Args { load, demand, seed, .. } = self.args;
+        let said: Vec<String> =
+            demand.iter().map(|(cell, rps)| format!("{rps} rps for {cell} (--demand), ")).collect();
+        let [critical, interactive, api, bulk] = MIX;
+        let assumed = [
+            (
+                "demand",
+                format!(
+                    "{}{:.0} % of what a cell's serving groups declare (--load)",
+                    said.concat(),
+                    load * 100.0
+                ),
+            ),
+            ("answers", format!("half of them within {} ms (--service-time)", service_median.as_millis())),
+            (
+                "groups",
+                format!(
+                    "bear {:.0} % of their capacity_rps, and thrash when {collapse_secs} s of work waits in them",
+                    bears * 100.0
+                ),
+            ),
+            (
+                "cold",
+                format!(
+                    "a cell that was down works at {:.0} % of its speed for {} s (--cold, --cold-for)",
+                    cold.0 * 100.0,
+                    cold.1.as_secs()
+                ),
+            ),
+            (
+                "clients",
+                format!(
+                    "wait {} s; come again up to three times, {:.0} % of them not before Retry-After says so; are {critical} % \
+                     critical, {interactive} % interactive, {api} % api, {bulk} % bulk",
+                    patience.as_secs(),
+                    honours * 100.0
+                ),
+            ),
+        ];
+        let mut text = String::new();
         let cells = self.demand.rps.iter().filter(|rps| **rps > 0.0).count();
-        let DrillRules { service_median, cold, bears, patience, .. } = &self.rules;
-        let assumed = format!(
-            "Assumed of each group: it bears {:.0} % of its capacity_rps, answers in {} ms, is at {:.0} % for {} s \
-             after a restart, and thrashes when half a second of work waits. Clients wait {} s; half of them heed \
-             Retry-After.",
-            bears * 100.0,
-            service_median.as_millis(),
-            cold.0 * 100.0,
-            cold.1.as_secs(),
-            patience.as_secs()
+        let all: f64 = self.demand.rps.iter().sum();
+        let of = &self.first.hash[..12];
+        let folder = self.args.config.folder.display();
+        let paragraph = |text: &mut String, begin: &str, said: &str| {
+            wrapped(text, begin, said).expect("a string takes whatever is written to it");
+        };
+        paragraph(
+            &mut text,
+            "",
+            &format!("Rehearsal of {folder} ({of}), {cells} cells, {all:.0} rps, seed {seed}."),
         );
-        let said = format!(
-            "Rehearsal of configuration {}: {cells} cells, {asked:.0} rps, {replicas}, seed {}.",
-            &self.first.hash[..12],
-            self.args.seed
+        paragraph(
+            &mut text,
+            "",
+            "The configuration says cells, capacity_rps, limits, modes, timeouts, checks and protection.replicas. Assumed is:",
         );
-        crate::drill::report::paragraphs(&[&said, &assumed])
+        for (name, what) in assumed {
+            paragraph(&mut text, &format!("  {name:<9}"), &what);
+        }
+        if let Some(said) = self.simulated(rehearsals) {
+            paragraph(&mut text, "", &said);
+        }
+        text
+    }
+
+    /// How much of all replicas is simulated.
+    fn simulated(&self, rehearsals: &[Rehearsal]) -> Option<String> {
+        let mut parts: Vec<(&str, f64)> = Vec::new();
+        for Rehearsal { scenario, batch, .. } in rehearsals {
+            let (name, part) = (scenario.as_str(), 1.0 / batch.scale());
+            match parts.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, least)) => *least = least.min(part),
+                None => parts.push((name, part)),
+            }
+        }
+        parts.retain(|(_, part)| *part < 1.0);
+        let said: Vec<String> =
+            parts.iter().map(|(name, part)| format!("{:.0} % of {name}", part * 100.0)).collect();
+        let is_smaller = rehearsals.iter().any(|one| one.batch.of > one.batch.configured);
+        let smaller =
+            "; where that is less than a replica, what comes unevenly weighs more than in a whole one";
+        (!said.is_empty()).then(|| {
+            format!(
+                "To take seconds, a part is simulated, of demand, capacity and limits alike: {}{}. Numbers below are those \
+                 of all replicas.",
+                said.join(", "),
+                if is_smaller { smaller } else { "" }
+            )
+        })
+    }
+
+    /// What came of all of it, at the end, where a terminal shows it.
+    fn result(&self, reports: &[Report], holds: bool) -> String {
+        let said = match (holds, reports.iter().all(Report::holds)) {
+            (true, _) => "holds",
+            (false, false) => "does NOT hold",
+            (false, true) if reports.is_empty() => "nobody knows; nothing could be rehearsed",
+            (false, true) => "what was rehearsed holds, and of the rest nobody knows",
+        };
+        let mut text = format!("\n== result: {said}\n");
+        let mut paragraph = |begin: &str, said: &str| {
+            wrapped(&mut text, begin, said).expect("a string takes whatever is written to it");
+        };
+        for report in reports {
+            let name = format!("  {:<22}", format!("{} {}", report.scenario.as_str(), report.what));
+            let failing = report.cells.iter().filter(|cell| !cell.finding.holds);
+            let names: Vec<&str> = failing
+                .flat_map(|cell| std::iter::once(&cell.cell).chain(&cell.like))
+                .map(Label::as_str)
+                .collect();
+            match names.is_empty() {
+                true => paragraph(&name, "holds"),
+                false => paragraph(&name, &format!("does NOT hold for {}", names.join(", "))),
+            }
+        }
+        for unknown in &self.demand.unknown {
+            paragraph(&format!("  {:<22}", "not rehearsed"), &unknown.to_string());
+        }
+        text
+    }
+
+    fn to_json(&self, rehearsals: &[Rehearsal], reports: &[Report], holds: bool) -> serde_json::Value {
+        let unknown: Vec<String> = self.demand.unknown.iter().map(ToString::to_string).collect();
+        let DrillRules { service_median, cold, bears, patience, honours, .. } = &self.rules;
+        let least = rehearsals.iter().map(|one| 1.0 / one.batch.scale()).fold(1.0, f64::min);
+        json!({
+            "hash": self.first.hash,
+            "seed": self.args.seed,
+            "holds": holds,
+            "not_rehearsed": unknown,
+            "replicas": self.first.protection.replicas,
+            "simulated_at_least": least,
+            "assumed": {
+                "load": self.args.load, "service_median_ms": service_median.as_millis() as u64, "bears": bears,
+                "cold": cold.0, "cold_seconds": cold.1.as_secs(), "patience_seconds": patience.as_secs(),
+                "heed_retry_after": honours,
+            },
+            "scenarios": reports.iter().map(Report::to_json).collect::<Vec<_>>(),
+        })
     }
 }
 
 /// What is to be rehearsed; or what is wrong with the question.
-fn scenarios(args: &Args, snapshot: &Snapshot, demand: &Demand) -> Result<Vec<Scenario>, String> {
+fn rehearsals(args: &Args, snapshot: &Snapshot, demand: &Demand) -> Result<Vec<Rehearsal>, String> {
     let most = |a: &usize, b: &usize| demand.rps[*a].total_cmp(&demand.rps[*b]).then(b.cmp(a));
     let cell = match &args.cell {
         None => (0..demand.rps.len()).max_by(most).ok_or("there are no cells")?,
-        Some(name) => position(snapshot, name).ok_or_else(|| format!("--cell: there is no cell {name}"))?,
+        Some(name) => position(snapshot, name).ok_or_else(|| no_cell("--cell", name, snapshot))?,
     };
     if demand.rps[cell] <= 0.0 {
-        let why = demand.unknown.iter().find(|one| one.cell == snapshot.cells[cell].name);
-        return Err(why.map_or_else(
-            || {
-                format!(
-                    "cell {} is asked for nothing, so there is nothing to rehearse",
-                    snapshot.cells[cell].name
-                )
-            },
-            ToString::to_string,
-        ));
-    }
-    let mut zones: Vec<&str> = snapshot
-        .cells
-        .iter()
-        .zip(&demand.rps)
-        .filter(|(_, rps)| **rps > 0.0)
-        .flat_map(|(cell, _)| cell.groups.iter().map(|group| group.zone.as_str()))
-        .collect();
-    zones.sort_unstable();
-    zones.dedup();
-    if let Some(zone) = &args.zone {
-        if !zones.contains(&zone.as_str()) {
-            return Err(format!("--zone: no cell that can be rehearsed has a group in zone {zone}"));
-        }
-        zones = vec![zone];
+        let name = &snapshot.cells[cell].name;
+        // That nothing can be rehearsed is an answer.
+        return match demand.unknown.iter().any(|one| one.cell == *name) {
+            true => Ok(Vec::new()),
+            false => Err(format!(
+                "cell {name} is asked for nothing, so there is nothing to rehearse; raise --demand {name}=RPS"
+            )),
+        };
     }
     let mut found = Vec::new();
+    let of_cell = |scenario: Scenario, crowd: f64| {
+        let batch = plan::of_cell(snapshot, demand, cell, crowd);
+        Rehearsal { scenario, batch, alike: Vec::new() }
+    };
     if matches!(args.scenario, Which::CellLoss | Which::All) {
-        found.push(Scenario::CellLoss { cell });
+        found.push(of_cell(Scenario::CellLoss { cell: 0 }, 1.0));
     }
     if matches!(args.scenario, Which::ZoneLoss | Which::All) {
-        found.extend(zones.into_iter().map(|zone| Scenario::ZoneLoss { zone: zone.into() }));
+        for zone in zones(args, snapshot, demand)? {
+            for (batch, alike) in plan::of_zone(snapshot, demand, cell) {
+                let only = args.cell.as_ref().is_none_or(|_| batch.cells.contains(&cell));
+                if only && is_in(&batch, snapshot, zone) {
+                    found.push(Rehearsal {
+                        scenario: Scenario::ZoneLoss { zone: zone.into() },
+                        batch,
+                        alike,
+                    });
+                }
+            }
+        }
     }
     if matches!(args.scenario, Which::Recovery | Which::All) {
-        found.push(Scenario::Recovery { cell });
+        found.push(of_cell(Scenario::Recovery { cell: 0 }, CROWD + 1.0));
     }
     Ok(found)
+}
+
+/// Zones of the cells that can be rehearsed; or the one that is asked for.
+fn zones<'a>(args: &'a Args, snapshot: &'a Snapshot, demand: &Demand) -> Result<Vec<&'a str>, String> {
+    let cells = snapshot.cells.iter().zip(&demand.rps).filter(|(_, rps)| **rps > 0.0).map(|(cell, _)| cell);
+    let cells = cells.filter(|cell| args.cell.as_ref().is_none_or(|only| cell.name.as_str() == only));
+    let zones: BTreeSet<&str> =
+        cells.flat_map(|cell| cell.groups.iter().map(|group| group.zone.as_str())).collect();
+    match &args.zone {
+        Some(zone) if !zones.contains(zone.as_str()) => {
+            let known: Vec<&str> = zones.into_iter().collect();
+            Err(format!(
+                "--zone: no cell that is rehearsed has a group in zone {zone}; expected one of {}",
+                known.join(", ")
+            ))
+        }
+        Some(zone) => Ok(vec![zone]),
+        None => Ok(zones.into_iter().collect()),
+    }
+}
+
+fn is_in(batch: &Batch, snapshot: &Snapshot, zone: &str) -> bool {
+    let mut groups = batch.cells.iter().flat_map(|at| &snapshot.cells[*at].groups);
+    groups.any(|group| group.zone.as_str() == zone)
+}
+
+fn no_cell(option: &str, name: &str, snapshot: &Snapshot) -> String {
+    let known: Vec<&str> = snapshot.cells.iter().map(|cell| cell.name.as_str()).collect();
+    format!("{option}: there is no cell {name}; expected one of {}", known.join(", "))
 }
 
 fn position(snapshot: &Snapshot, name: &str) -> Option<usize> {

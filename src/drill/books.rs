@@ -47,8 +47,6 @@ pub struct CellBooks {
     pub groups: Vec<Peak>,
     /// When a group began to thrash.
     pub collapses: Vec<Moment>,
-    /// Since when all replicas give it all that is asked, while they do.
-    pub full_since: Option<Moment>,
     /// How many times a replica let more through in a second than its rate and 2 % and one request.
     pub over_envelope: u64,
     /// Most requests in flight at one replica at once.
@@ -62,9 +60,12 @@ pub struct CellBooks {
 pub struct Peak {
     /// Requests that were sent to it in that second.
     pub most: usize,
+    /// Of these, those that were moved from other groups.
+    pub moved: usize,
     /// When that second ended.
     pub at: Moment,
     last: VecDeque<Moment>,
+    last_moved: VecDeque<Moment>,
 }
 
 /// All of it.
@@ -88,6 +89,20 @@ impl Counts {
     /// Not served.
     pub fn lost(&self) -> u64 {
         self.failed + self.shed_all()
+    }
+
+    /// So many times as many.
+    pub fn times(self, factor: f64) -> Self {
+        let times = |count: u64| (count as f64 * factor).round() as u64;
+        Self {
+            asked: times(self.asked),
+            new: times(self.new),
+            served: times(self.served),
+            new_served: times(self.new_served),
+            failed: times(self.failed),
+            shed: self.shed.map(times),
+            waited: times(self.waited),
+        }
     }
 
     /// Adds others.
@@ -132,24 +147,32 @@ impl CellBooks {
 }
 
 impl Peak {
-    pub(super) fn count(&mut self, now: Moment) {
+    pub(super) fn count(&mut self, now: Moment, is_moved: bool) {
         let found = in_last_second(&mut self.last, now);
+        if is_moved {
+            self.last_moved.push_back(now);
+        }
+        forget_old(&mut self.last_moved, now);
         if found > self.most {
-            (self.most, self.at) = (found, now);
+            (self.most, self.moved, self.at) = (found, self.last_moved.len(), now);
         }
     }
 
     /// What was before was another time.
     pub(super) fn forget(&mut self) {
-        self.most = 0;
+        (self.most, self.moved) = (0, 0);
     }
 }
 
 /// Adds one that happens now, and says how many there were in the second that ends now.
 pub(super) fn in_last_second(last: &mut VecDeque<Moment>, now: Moment) -> usize {
     last.push_back(now);
+    forget_old(last, now);
+    last.len()
+}
+
+fn forget_old(last: &mut VecDeque<Moment>, now: Moment) {
     while last.front().is_some_and(|first| now.since(*first) >= SECOND) {
         last.pop_front();
     }
-    last.len()
 }

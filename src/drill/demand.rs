@@ -27,11 +27,12 @@ impl Demand {
     /// So much of what is declared, of 1; `said` are requests a second of cells by name, which come first.
     ///
     /// # Errors
-    /// The name of a cell that is not there.
+    /// The name of a cell that is not there, in words.
     pub fn of(snapshot: &Snapshot, load: f64, said: &[(String, f64)]) -> Result<Self, String> {
         let is_there = |name: &String| snapshot.cells.iter().any(|cell| cell.name.as_str() == name);
         if let Some((name, _)) = said.iter().find(|(name, _)| !is_there(name)) {
-            return Err(name.clone());
+            let known: Vec<&str> = snapshot.cells.iter().map(|cell| cell.name.as_str()).collect();
+            return Err(format!("--demand: there is no cell {name}; expected one of {}", known.join(", ")));
         }
         let mut demand = Self { rps: Vec::new(), unknown: Vec::new() };
         for cell in &snapshot.cells {
@@ -50,6 +51,13 @@ impl Demand {
         }
         Ok(demand)
     }
+
+    /// The same, where only this cell is asked about.
+    #[must_use]
+    pub fn of_which_unknown(mut self, only: &str) -> Self {
+        self.unknown.retain(|one| one.cell.as_str() == only);
+        self
+    }
 }
 
 /// What the groups that serve in normal times are declared to bear.
@@ -64,8 +72,9 @@ impl fmt::Display for Undeclared {
         let zones: Vec<&str> = self.zones.iter().map(Label::as_str).collect();
         write!(
             f,
-            "cell {} cannot be rehearsed: nobody knows what its groups in {} bear; add capacity_rps to them (cells[] \
-             -> groups[] of cellgate.yaml): the requests a second that each was measured to answer, and a tenth less",
+            "cell {}: nobody knows what its groups in {} bear, and without capacity_rps nothing is moved to them; add it \
+             (cellgate.yaml, cells[].groups[].capacity_rps): the requests a second that each group was measured to \
+             answer cold, and a tenth less",
             self.cell,
             zones.join(", ")
         )

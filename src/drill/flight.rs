@@ -56,6 +56,10 @@ pub(super) enum Nowhere {
     Closed,
 }
 
+/// Those on their way, by number. Boxed, and in a plain list, because each is taken out and put back at every step.
+#[derive(Debug, Default)]
+pub(super) struct Flights<'a>(Vec<Option<Box<Flight<'a>>>>);
+
 /// Those who wait, and were told; the loop takes them from here.
 pub(super) type Told = Arc<Mutex<Vec<(u64, Result<(), Refused>)>>>;
 
@@ -74,6 +78,28 @@ impl Waiter for Number {
 
     fn refuse(self: Box<Self>, why: Refused) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push((self.id, Err(why)));
+    }
+}
+
+impl<'a> Flights<'a> {
+    pub fn insert(&mut self, id: u64, flight: Box<Flight<'a>>) {
+        let at = usize::try_from(id).expect("no simulation has more requests than memory");
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, || None);
+        }
+        self.0[at] = Some(flight);
+    }
+
+    pub fn remove(&mut self, id: u64) -> Option<Box<Flight<'a>>> {
+        self.0.get_mut(usize::try_from(id).ok()?)?.take()
+    }
+
+    pub fn get(&self, id: u64) -> Option<&Flight<'a>> {
+        self.0.get(usize::try_from(id).ok()?)?.as_deref()
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Flight<'a>> {
+        self.0.get_mut(usize::try_from(id).ok()?)?.as_deref_mut()
     }
 }
 

@@ -7,12 +7,14 @@
 pub mod books;
 pub mod clients;
 pub mod demand;
+pub mod finding;
 mod flight;
 mod json;
 pub mod model;
+pub mod plan;
 pub mod report;
 pub mod rules;
 pub mod run;
 pub mod scenario;
-mod text;
+pub mod text;
 pub mod world;

@@ -1,17 +1,19 @@
-//! What came of a rehearsal, judged: what each class got, what the neighbours noticed, how much the others were
-//! asked, and whether it holds.
+//! What came of a rehearsal: what each class got, what the neighbours noticed, how much the others were asked. What
+//! that means is in [`finding`](super::finding).
 
 use std::time::Duration;
 
 use super::books::{Books, CellBooks, Counts, Second};
-use super::scenario::{BREAKS_AT, FULL_AFTER, MENDED_AT, Scenario};
+use super::finding::{Finding, find};
+use super::scenario::{BREAKS_AT, SETTLED_AFTER, Scenario};
+use crate::policy::guard::Mode;
 use crate::policy::ids::Label;
 use crate::policy::moment::Moment;
 use crate::policy::protection::failover::FailoverRules;
 use crate::policy::protection::health::State;
 use crate::policy::protection::judge::Change;
-use crate::policy::protection::priority::Priority;
-use crate::policy::snapshot::{Cell, Snapshot};
+use crate::policy::protection::policies::Policy;
+use crate::policy::snapshot::{Cell, Group, Snapshot};
 
 /// What came of one scenario. Rates and numbers are of all replicas, where fewer were simulated.
 #[derive(Clone, Debug)]
@@ -20,12 +22,8 @@ pub struct Report {
     pub scenario: Scenario,
     /// The lost cell, or the lost zone.
     pub what: Box<str>,
-    /// Whether it holds, for all cells that were judged.
-    pub holds: bool,
     /// Cells that are asked for something.
     pub cells: Vec<CellReport>,
-    /// What the judge of the first replica did.
-    pub timeline: Vec<Line>,
 }
 
 /// One thing that was decided.
@@ -33,7 +31,7 @@ pub struct Report {
 pub struct Line {
     /// Since the fault began, in seconds.
     pub at: f64,
-    /// In the judge's own words.
+    /// In the words of the log.
     pub what: String,
     /// Not just one more probe of an endpoint that stays out.
     pub is_news: bool,
@@ -44,30 +42,40 @@ pub struct Line {
 pub struct CellReport {
     /// Its name.
     pub cell: Label,
+    /// Cells that differ in nothing but names and addresses, and were not simulated besides.
+    pub like: Vec<Label>,
     /// It has lost something.
     pub is_hit: bool,
     /// Requests a second that were planned for it.
     pub demand: f64,
     /// What its other groups are declared to bear, less the reserve of failover.
     pub left_rps: f64,
+    /// What is declared of one group at one replica, at least.
+    pub least_part: f64,
+    /// What failover does for it.
+    pub failover: Mode,
     /// From the fault on to the end, by class.
     pub all: Second,
-    /// While the fault lasts, once load has been moved as far as it will.
+    /// Since the fault, until load has been moved as far as it will.
+    pub moving: Second,
+    /// While the fault lasts, after that.
     pub settled: Second,
     /// All that was not served before the fault, of all.
     pub before: (u64, u64),
     /// Its groups.
     pub groups: Vec<GroupReport>,
-    /// Seconds from the end of the fault until it got all that was asked; 0 where it was never limited.
-    pub full_after: Option<f64>,
-    /// How often a group of it began to thrash since the fault.
-    pub collapses: usize,
+    /// Seconds from the end of the fault until all that was asked was served; nothing where that was not seen.
+    pub well_after: Option<f64>,
+    /// When groups of it began to thrash, in seconds since the fault.
+    pub collapses: Vec<f64>,
     /// See [`CellBooks::over_envelope`].
     pub over_envelope: u64,
     /// By second from the beginning: asked, served, refused here, failed.
     pub curve: Vec<[f64; 4]>,
-    /// Whether it holds, and in words.
-    pub verdict: (bool, String),
+    /// What was decided of it, and of who is sick, at the first replica.
+    pub timeline: Vec<Line>,
+    /// What it means.
+    pub finding: Finding,
 }
 
 /// One group.
@@ -83,53 +91,41 @@ pub struct GroupReport {
     pub capacity_rps: f64,
     /// Requests in its busiest second since the fault.
     pub most_rps: f64,
+    /// Of these, those of other groups.
+    pub moved_rps: f64,
+    /// When that second ended, in seconds since the fault.
+    pub at: f64,
 }
 
-/// So long after a fault load has been moved: 3 s until a group counts as lost, and half of its load in steps of a
-/// tenth each 5 s.
-const SETTLED_AFTER: Duration = Duration::from_secs(35);
+/// Served is whatever is served of so many seconds together: a second of a small cell has too few.
+const WINDOW: usize = 5;
 
-/// Of a thousand new requests, so many may be lost where it holds: what comes by chance in bursts.
-const TOLERATED: f64 = 0.005;
-
-/// What a second may have beyond a capacity: 2 %, as with all rates, and a request.
-const OVER: f64 = 1.02;
+/// All is served where no more than this part is not. A percent or two are lost at small replicas while groups are on
+/// their way back, to requests that come all at once; whom the ramp still refuses are many more.
+const UNSERVED: f64 = 0.05;
 
 impl Report {
-    /// Judges what was written down. `only` is the position of the one cell that is judged.
-    pub fn new(
-        scenario: &Scenario,
-        snapshot: &Snapshot,
-        demand: &[f64],
-        scale: f64,
-        books: &Books,
-        only: Option<usize>,
-    ) -> Self {
+    /// Of what was written down.
+    pub fn new(scenario: &Scenario, snapshot: &Snapshot, demand: &[f64], scale: f64, books: &Books) -> Self {
         let asked = (0..snapshot.cells.len()).filter(|cell| demand[*cell] > 0.0);
-        let view = |cell: usize| View { scenario, snapshot, scale, at: cell, books: &books.cells[cell] };
-        let cells: Vec<(usize, CellReport)> =
-            asked.map(|cell| (cell, view(cell).report(demand[cell]))).collect();
-        let judged = |cell: usize| only.is_none_or(|only| only == cell) || !scenario.is_of_zones();
-        let holds = cells.iter().filter(|(at, _)| judged(*at)).all(|(_, cell)| cell.verdict.0);
-        let begins = Moment::START + BREAKS_AT;
-        let since = |at: Moment| {
-            let nanos = at.nanos() as f64 - begins.nanos() as f64;
-            nanos / 1e9
-        };
-        let said = books.changes.iter().filter(|(at, replica, _)| *replica == 0 && *at >= begins);
+        let view = |at: usize| View { scenario, snapshot, scale, at, all: books, books: &books.cells[at] };
         Self {
             scenario: scenario.clone(),
             what: scenario.what(snapshot),
-            holds,
-            cells: cells.into_iter().map(|(_, cell)| cell).collect(),
-            timeline: said
-                .map(|(at, _, change)| Line {
-                    at: since(*at),
-                    what: change.to_string(),
-                    is_news: is_news(change),
-                })
-                .collect(),
+            cells: asked.map(|cell| view(cell).report(demand[cell])).collect(),
         }
+    }
+
+    /// Whether it holds, for all of its cells.
+    pub fn holds(&self) -> bool {
+        self.cells.iter().all(|cell| cell.finding.holds)
+    }
+
+    /// The cell that an operator should see first: of those that have lost something, the one that lost most.
+    pub fn worst(&self) -> Option<&CellReport> {
+        let hit = self.cells.iter().filter(|cell| cell.is_hit);
+        let key = |cell: &CellReport| (!cell.finding.holds, lost_share(&cell.settled, None));
+        hit.reduce(|worst, cell| if key(cell) > key(worst) { cell } else { worst })
     }
 }
 
@@ -139,130 +135,81 @@ struct View<'a> {
     snapshot: &'a Snapshot,
     scale: f64,
     at: usize,
+    all: &'a Books,
     books: &'a CellBooks,
 }
 
 impl View<'_> {
     fn report(&self, demand: f64) -> CellReport {
         let cell: &Cell = &self.snapshot.cells[self.at];
-        let (breaks, mended) = (whole(BREAKS_AT), whole(MENDED_AT));
-        let settled = breaks + whole(SETTLED_AFTER);
+        let (breaks, mended) = (whole(BREAKS_AT), whole(self.scenario.mended_at()));
+        let settled = (breaks + whole(SETTLED_AFTER)).min(mended);
         let before = self.books.all_between(0, breaks);
-        let first = cell.groups.iter().map(|group| group.priority).min();
-        let group = |(at, group): (usize, &crate::policy::snapshot::Group)| GroupReport {
-            zone: group.zone.clone(),
-            is_lost: self.scenario.loses(self.snapshot, self.at, at),
-            stands_by: Some(group.priority) != first,
-            capacity_rps: group.capacity_rps.map_or(0.0, f64::from),
-            most_rps: self.books.groups[at].most as f64 * self.scale,
-        };
-        let groups: Vec<GroupReport> = cell.groups.iter().enumerate().map(group).collect();
-        let left: f64 = groups.iter().filter(|group| !group.is_lost).map(|group| group.capacity_rps).sum();
-        let begins = Moment::START + BREAKS_AT;
-        let full = self.books.full_since.map(|since| since.since(Moment::START + MENDED_AT).as_secs_f64());
+        let groups: Vec<GroupReport> =
+            cell.groups.iter().enumerate().map(|group| self.group(group)).collect();
+        let left = groups.iter().filter(|group| !group.is_lost).map(|group| group.capacity_rps);
+        let replicas = f64::from(self.snapshot.protection.replicas.get());
+        let parts = groups.iter().map(|group| group.capacity_rps / replicas);
         let point = |second: &Second| {
             let mut all = Counts::default();
             second.iter().for_each(|counts| all.add(counts));
             [all.asked, all.served, all.shed_all(), all.failed].map(|count| count as f64 * self.scale)
         };
+        let scaled = |second: Second| second.map(|counts| counts.times(self.scale));
+        let collapses = self.books.collapses.iter().map(|at| since_fault(*at));
         let mut report = CellReport {
             cell: cell.name.clone(),
+            like: Vec::new(),
             is_hit: groups.iter().any(|group| group.is_lost),
             demand,
-            left_rps: left * (1.0 - FailoverRules::default().reserve),
-            all: self.books.between(breaks, usize::MAX),
-            settled: self.books.between(settled, mended),
+            left_rps: left.sum::<f64>() * (1.0 - FailoverRules::default().reserve),
+            least_part: parts.fold(f64::INFINITY, f64::min),
+            failover: cell.protection.modes.of(Policy::Failover),
+            all: scaled(self.books.between(breaks, usize::MAX)),
+            moving: scaled(self.books.between(breaks, settled)),
+            settled: scaled(self.books.between(settled, mended)),
             before: (before.lost(), before.asked),
+            well_after: well_after(&self.books.seconds, mended),
             groups,
-            full_after: full,
-            collapses: self.books.collapses.iter().filter(|at| **at >= begins).count(),
+            collapses: collapses.filter(|at| *at >= 0.0).collect(),
             over_envelope: self.books.over_envelope,
             curve: self.books.seconds.iter().map(point).collect(),
-            verdict: (true, String::new()),
+            timeline: self.timeline(),
+            finding: Finding::default(),
         };
-        report.verdict = self.judge(&report);
+        report.finding = find(self.scenario, &report);
         report
     }
 
-    fn judge(&self, report: &CellReport) -> (bool, String) {
-        if let Some(over) = report.groups.iter().find(|group| self.is_over(group)) {
-            let said = format!(
-                "group {} got {:.0} requests in a second, and is declared to bear {:.0}",
-                over.zone, over.most_rps, over.capacity_rps
-            );
-            return (false, said);
-        }
-        match (self.scenario, report.is_hit) {
-            (Scenario::ZoneLoss { zone }, true) => self.judge_zone(report, zone),
-            (_, false) => {
-                let extra = report.extra_lost();
-                let asked: u64 = report.all.iter().map(|counts| counts.asked).sum();
-                let holds = extra as f64 <= TOLERATED * asked as f64;
-                (
-                    holds,
-                    format!("neighbour {}: {extra} more requests than usual were not served", report.cell),
-                )
-            }
-            (_, true) => self.judge_return(report),
+    fn group(&self, (at, group): (usize, &Group)) -> GroupReport {
+        let groups = &self.snapshot.cells[self.at].groups;
+        let peak = &self.books.groups[at];
+        GroupReport {
+            zone: group.zone.clone(),
+            is_lost: self.scenario.loses(self.snapshot, self.at, at),
+            stands_by: Some(group.priority) != groups.iter().map(|group| group.priority).min(),
+            capacity_rps: group.capacity_rps.map_or(0.0, f64::from),
+            most_rps: peak.most as f64 * self.scale,
+            moved_rps: peak.moved as f64 * self.scale,
+            at: since_fault(peak.at),
         }
     }
 
-    /// In its busiest second a group had more than it is declared to bear. What is its own comes by chance, and is not
-    /// limited by a rate: three standard deviations of that are nobody's fault.
-    fn is_over(&self, group: &GroupReport) -> bool {
-        let by_chance = if group.stands_by { 0.0 } else { 3.0 * (group.capacity_rps * self.scale).sqrt() };
-        !group.is_lost && group.most_rps > group.capacity_rps * OVER + self.scale + by_chance
-    }
-
-    fn judge_zone(&self, report: &CellReport, zone: &str) -> (bool, String) {
-        let (left, demand) = (report.left_rps, report.demand);
-        let lost = lost_share(&report.settled, None);
-        let leaves = format!("zone {zone} lost leaves {left:.0} rps for {demand:.0} asked");
-        if report.collapses > 0 {
-            return (false, format!("{leaves}; a group of it began to thrash"));
-        }
-        if lost <= TOLERATED {
-            let served = 100.0 * (1.0 - lost);
-            return (
-                true,
-                format!("{leaves}; {served:.2} % of new requests were served once load had moved"),
-            );
-        }
-        let mut classes: Vec<String> = Vec::new();
-        for priority in Priority::ALL.into_iter().rev() {
-            let share = lost_share(&report.settled, Some(priority as usize));
-            if share > TOLERATED {
-                classes.push(format!("{} ({:.0} %)", priority.as_str(), share * 100.0));
-            }
-        }
-        (
-            false,
-            format!(
-                "{leaves}; {:.0} % of new requests are lost, first {}",
-                lost * 100.0,
-                classes.join(", then ")
-            ),
-        )
-    }
-
-    fn judge_return(&self, report: &CellReport) -> (bool, String) {
-        let cell = &report.cell;
-        if report.over_envelope > 0 {
-            return (false, format!("cell {cell} got more than its rate {} times", report.over_envelope));
-        }
-        let mended = Moment::START + MENDED_AT;
-        if self.books.collapses.iter().any(|at| *at >= mended) {
-            return (false, format!("cell {cell} began to thrash after it was back"));
-        }
-        match report.full_after {
-            Some(after) if after <= FULL_AFTER.as_secs_f64() => {
-                (true, format!("cell {cell} got all that was asked {after:.0} s after it was back"))
-            }
-            Some(after) => {
-                (false, format!("cell {cell} got all that was asked only {after:.0} s after it was back"))
-            }
-            None => (false, format!("cell {cell} did not get all that was asked until the end")),
-        }
+    fn timeline(&self) -> Vec<Line> {
+        let begins = Moment::START + BREAKS_AT;
+        let name = &self.snapshot.cells[self.at].name;
+        let is_of_it = |change: &Change| match change {
+            Change::Endpoint(cell, ..) | Change::Group(cell, ..) | Change::Ramp(cell, _) => cell == name,
+            Change::Verdict(_) => true,
+        };
+        let said = self.all.changes.iter().filter(|(at, replica, _)| *replica == 0 && *at >= begins);
+        said.filter(|(.., change)| is_of_it(change))
+            .map(|(at, _, change)| Line {
+                at: since_fault(*at),
+                what: change.to_string(),
+                is_news: is_news(change),
+            })
+            .collect()
     }
 }
 
@@ -278,10 +225,6 @@ impl CellReport {
 }
 
 impl Scenario {
-    fn is_of_zones(&self) -> bool {
-        matches!(self, Self::ZoneLoss { .. })
-    }
-
     /// The lost cell, or the lost zone.
     pub fn what(&self, snapshot: &Snapshot) -> Box<str> {
         match self {
@@ -289,6 +232,24 @@ impl Scenario {
             Self::ZoneLoss { zone } => zone.clone(),
         }
     }
+}
+
+/// Until the end of the last seconds in which not all was served.
+fn well_after(seconds: &[Second], mended: usize) -> Option<f64> {
+    let since = seconds.get(mended..)?;
+    let mut last_bad = 0;
+    for (at, window) in since.chunks_exact(WINDOW).enumerate() {
+        let mut all = Counts::default();
+        window.iter().flatten().for_each(|counts| all.add(counts));
+        if all.lost() as f64 > UNSERVED * all.asked as f64 {
+            last_bad = (at + 1) * WINDOW;
+        }
+    }
+    (last_bad + 2 * WINDOW <= since.len()).then_some(last_bad as f64)
+}
+
+fn since_fault(at: Moment) -> f64 {
+    (at.nanos() as f64 - (Moment::START + BREAKS_AT).nanos() as f64) / 1e9
 }
 
 fn is_news(change: &Change) -> bool {
@@ -301,7 +262,7 @@ fn is_news(change: &Change) -> bool {
 }
 
 /// The part of new requests that was not served, of one class or of all.
-fn lost_share(second: &Second, class: Option<usize>) -> f64 {
+pub(super) fn lost_share(second: &Second, class: Option<usize>) -> f64 {
     let mut sum = Counts::default();
     let counted = second.iter().enumerate().filter(|(at, _)| class.is_none_or(|class| class == *at));
     counted.for_each(|(_, counts)| sum.add(counts));
@@ -310,13 +271,4 @@ fn lost_share(second: &Second, class: Option<usize>) -> f64 {
 
 fn whole(time: Duration) -> usize {
     usize::try_from(time.as_secs()).unwrap_or(usize::MAX)
-}
-
-/// Paragraphs in lines as wide as those of a report.
-pub fn paragraphs(texts: &[&str]) -> String {
-    let mut all = String::new();
-    for text in texts {
-        super::text::wrapped(&mut all, "", text).expect("a string takes whatever is written to it");
-    }
-    all
 }

@@ -83,17 +83,27 @@ pub struct Script {
 /// Things are well until then: the judge has seen what is usual.
 pub const BREAKS_AT: Duration = Duration::from_secs(30);
 
-/// And are well again from then on: the fault lasts a minute, in which moved load has grown as far as it will.
-pub const MENDED_AT: Duration = Duration::from_secs(90);
+/// A cell is lost for so long: its endpoints are out by then, and looked for each minute.
+const CELL_IS_LOST: Duration = Duration::from_secs(60);
 
-/// A cell must be full again after so long.
-pub const FULL_AFTER: Duration = Duration::from_secs(150);
+/// A zone is lost for so long: a minute until load has moved as far as it will ([`SETTLED_AFTER`]), and half a minute
+/// of that.
+const ZONE_IS_LOST: Duration = Duration::from_secs(90);
 
-/// And it is watched for so much longer: a second collapse comes when all are back.
+/// So long after the loss of a zone its load has moved: 5 s until connections to it have failed, 3 s until a group
+/// counts as lost, and ten steps of 5 s to what a group bears.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// A cell must get all that is asked so long after its fault has ended: up to 40 s until it is found to be back, 110 s
+/// from 1 % of its capacity to all of it, and a minute for once half of that and up again.
+pub const WELL_AFTER: Duration = Duration::from_secs(210);
+
+/// And it is watched for so much longer: a second collapse comes when all are back. A zone that is back is watched for
+/// no longer than this: it gets its load back after minutes, by steps.
 const WATCHED: Duration = Duration::from_secs(30);
 
 /// Ten times the demand: those who come anyhow, and nine times as many.
-const CROWD: f64 = 9.0;
+pub const CROWD: f64 = 9.0;
 
 /// Answers that each of a crowd wants: what a page asks for.
 const ANSWERS: u32 = 3;
@@ -106,6 +116,14 @@ impl Scenario {
             Self::ZoneLoss { .. } => "zone-loss",
             Self::Recovery { .. } => "recovery",
         }
+    }
+
+    /// When the fault ends.
+    pub const fn mended_at(&self) -> Duration {
+        BREAKS_AT.saturating_add(match self {
+            Self::ZoneLoss { .. } => ZONE_IS_LOST,
+            Self::CellLoss { .. } | Self::Recovery { .. } => CELL_IS_LOST,
+        })
     }
 
     /// Whether this endpoint is lost in it.
@@ -127,23 +145,24 @@ impl Scenario {
             for (group, _) in
                 found.groups.iter().enumerate().filter(|(at, _)| self.loses(snapshot, cell, *at))
             {
-                script.lose(found, cell, group, fault);
+                script.lose(found, [cell, group], fault, self.mended_at());
             }
         }
         if let Self::Recovery { cell } = self {
             script.deeds.push((BREAKS_AT, Deed::Crowd { cell: *cell, times: CROWD, answers: ANSWERS }));
         }
-        script.lasts = MENDED_AT + FULL_AFTER + WATCHED;
+        let returns = if matches!(self, Self::ZoneLoss { .. }) { Duration::ZERO } else { WELL_AFTER };
+        script.lasts = self.mended_at() + returns + WATCHED;
         script
     }
 }
 
 impl Script {
-    /// Loses a group from [`BREAKS_AT`] to [`MENDED_AT`].
-    pub fn lose(&mut self, found: &Cell, cell: usize, group: usize, fault: Fault) {
+    /// Loses a group of a cell from [`BREAKS_AT`] until it is mended.
+    pub fn lose(&mut self, found: &Cell, [cell, group]: [usize; 2], fault: Fault, mended_at: Duration) {
         for endpoint in 0..found.groups[group].endpoints.len() {
             self.deeds.push((BREAKS_AT, Deed::Break { cell, group, endpoint, fault }));
-            self.deeds.push((MENDED_AT, Deed::Mend { cell, group, endpoint }));
+            self.deeds.push((mended_at, Deed::Mend { cell, group, endpoint }));
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Replicas, groups and clients in virtual time, and the loop that moves them. What a request does on its way is in
 //! [`way`]; what is done to the groups says [`scenario`](super::scenario).
 
+mod checks;
+mod group;
 mod way;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-use self::way::Group;
+use self::group::Group;
 use super::books::{Books, CellBooks, Peak};
 use super::clients::{Client, by_chance};
-use super::flight::{Flight, Told};
+use super::flight::{Flights, Told};
 use super::model::Model;
 use super::rules::DrillRules;
 use super::scenario::{Deed, Fault, Script};
@@ -21,9 +23,8 @@ use crate::policy::admit::Bound;
 use crate::policy::moment::Moment;
 use crate::policy::protection::gate::Refused;
 use crate::policy::protection::judge::{Judge, LOOK_EVERY, Look};
-use crate::policy::protection::ramp::Phase;
 use crate::policy::retry::RetryBudget;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{Cell, Group as SnapshotGroup, Snapshot};
 
 /// What a rehearsal is made of.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,10 @@ enum Event {
     Group(usize, usize),
     /// A replica looks.
     Look(usize),
+    /// A replica checks an endpoint: of this cell, this group, the endpoint.
+    Check(usize, [usize; 3]),
+    /// Such a check ends.
+    Checked(usize, [usize; 3]),
     /// What the script says.
     Deed(usize),
 }
@@ -94,8 +99,7 @@ pub(super) struct World<'a> {
     replicas: Vec<Replica<'a>>,
     /// By cell.
     groups: Vec<Vec<Group>>,
-    /// By number. Nothing walks over it, so its order says nothing.
-    flights: HashMap<u64, Flight<'a>>,
+    flights: Flights<'a>,
     flown: u64,
     told: Told,
     script: &'a Script,
@@ -120,7 +124,6 @@ impl<'a> World<'a> {
         }
         let of_cell = |groups: &Vec<Group>| CellBooks {
             groups: vec![Peak::default(); groups.len()],
-            full_since: Some(Moment::START),
             ..CellBooks::default()
         };
         let books = Books { cells: groups.iter().map(of_cell).collect(), changes: Vec::new() };
@@ -140,7 +143,7 @@ impl<'a> World<'a> {
             planned: 0,
             replicas: setup.snapshots.iter().map(replica).collect(),
             groups,
-            flights: HashMap::new(),
+            flights: Flights::default(),
             flown: 0,
             told: Told::default(),
             script,
@@ -170,6 +173,7 @@ impl<'a> World<'a> {
         for replica in 0..many {
             self.plan(LOOK_EVERY * replica / many, Event::Look(replica as usize));
         }
+        self.plan_checks();
         for cell in 0..self.groups.len() {
             self.plan_new(cell);
         }
@@ -208,6 +212,8 @@ impl<'a> World<'a> {
                 self.look(replica);
                 self.plan(LOOK_EVERY, Event::Look(replica));
             }
+            Event::Check(replica, place) => self.check(replica, place),
+            Event::Checked(replica, place) => self.checked(replica, place),
             Event::Deed(deed) => self.act(deed),
         }
         self.tell_waiters();
@@ -241,42 +247,25 @@ impl<'a> World<'a> {
     fn note(&mut self, at: usize) {
         let now = self.now;
         let replica = &mut self.replicas[at];
-        let report = replica.judge.report(replica.snapshot, now);
-        for (cell, shown) in report.cells.iter().enumerate() {
-            let books = &mut self.books.cells[cell];
-            if shown.phase != Phase::Full {
-                books.full_since = None;
-            }
-            let loads = shown.groups.iter().map(|group| group.connections).max();
-            books.most_connections = books.most_connections.max(loads.unwrap_or_default());
-            let in_flight = replica.snapshot.cells[cell].load.in_flight();
-            books.most_in_flight = books.most_in_flight.max(in_flight);
-            replica.envelopes[cell].publish(now, shown.ramp.rate);
-            for group in &mut self.groups[cell] {
+        let limits = |cell: &Cell| cell.load.standing.is_limited();
+        // A report costs much; most of the time nothing is limited.
+        let report = replica.snapshot.cells.iter().any(limits);
+        let report = report.then(|| replica.judge.report(replica.snapshot, now));
+        for (at, cell) in replica.snapshot.cells.iter().enumerate() {
+            let rate = report.as_ref().map_or(f64::INFINITY, |report| report.cells[at].ramp.rate);
+            replica.envelopes[at].publish(now, rate);
+            let books = &mut self.books.cells[at];
+            let connections =
+                |group: &SnapshotGroup| group.endpoints.first()?.connections.permits.taken().into();
+            let most = cell.groups.iter().filter_map(connections).max().unwrap_or_default();
+            books.most_connections = books.most_connections.max(most);
+            books.most_in_flight = books.most_in_flight.max(cell.load.in_flight());
+            for group in &mut self.groups[at] {
                 let thrashes = group.model.is_thrashing();
                 if thrashes && !group.thrashed {
                     books.collapses.push(now);
                 }
                 group.thrashed = thrashes;
-            }
-        }
-        if at + 1 == self.replicas.len() {
-            self.note_full();
-        }
-    }
-
-    /// Whether all replicas give a cell all that is asked.
-    fn note_full(&mut self) {
-        for (cell, books) in self.books.cells.iter_mut().enumerate() {
-            let fills = |replica: &Replica<'_>| {
-                let last = replica.envelopes[cell].rates.back();
-                let declared = super::demand::declared(&replica.snapshot.cells[cell]);
-                let own = declared / f64::from(replica.snapshot.protection.replicas.get());
-                // Rounding is no part of a rate.
-                last.is_none_or(|(_, rate)| *rate >= own * (1.0 - 1e-9))
-            };
-            if books.full_since.is_none() && self.replicas.iter().all(fills) {
-                books.full_since = Some(self.now);
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The way of a request, as `proxy::admission` and `proxy::forward` go it, and the groups that it comes to.
+//! The way of a request, as `proxy::admission` and `proxy::forward` go it.
 
 use std::time::Duration;
 
 use super::super::books::End;
 use super::super::clients::Client;
 use super::super::flight::{Flight, Nowhere, Number, Stage};
-use super::super::model::{Model, ModelEnd};
+use super::super::model::ModelEnd;
 use super::super::scenario::Fault;
 use super::{EPOCH_SECS, Event, World};
 use crate::policy::admit::Permit;
@@ -32,39 +32,6 @@ const ROUND_TRIP: Duration = Duration::from_millis(1);
 /// A request of one segment, and the acknowledgements of its answer.
 const SEGMENTS: u32 = 4;
 
-/// A group of a cell, for all replicas.
-pub(super) struct Group {
-    pub model: Model,
-    /// By endpoint.
-    faults: Vec<Option<Fault>>,
-    /// When its next news is planned.
-    pub planned: Option<Moment>,
-    pub thrashed: bool,
-}
-
-impl Group {
-    pub fn new(model: Model, endpoints: usize) -> Self {
-        Self { model, faults: vec![None; endpoints], planned: None, thrashed: false }
-    }
-
-    /// Something happens to an endpoint. The group's workers are its endpoints' in equal parts.
-    pub fn set_fault(&mut self, endpoint: usize, fault: Option<Fault>, now: Moment) {
-        let before = std::mem::replace(&mut self.faults[endpoint], fault);
-        let well = self.faults.iter().filter(|fault| fault.is_none()).count();
-        let is_lost = well == 0;
-        match (fault, before) {
-            (Some(Fault::Refuses), _) if is_lost => self.model.set_down(now, true),
-            (Some(_), _) if is_lost => self.model.set_slow(now, 0.0),
-            (None, Some(Fault::Refuses)) if well == 1 => self.model.restart(now),
-            (None, Some(_)) if well == 1 => self.model.set_slow(now, 1.0),
-            _ => {}
-        }
-        if !is_lost {
-            self.model.set_at_work(now, (self.model.workers() * well).div_ceil(self.faults.len()));
-        }
-    }
-}
-
 impl<'a> World<'a> {
     pub(super) fn cell_of(&self, flight: &Flight<'a>) -> &'a Cell {
         &self.replicas[flight.replica].snapshot.cells[flight.cell]
@@ -85,7 +52,7 @@ impl<'a> World<'a> {
             left: None,
             random,
         };
-        let mut flight = Flight {
+        let mut flight = Box::new(Flight {
             cell,
             replica,
             client,
@@ -98,7 +65,7 @@ impl<'a> World<'a> {
             tried: Tried::default(),
             permits: None,
             of_group: None,
-        };
+        });
         let at = self.cell_of(&flight);
         let (standing, modes) = (&at.load.standing, at.protection.modes);
         let told = || Number { id, told: self.told.clone() };
@@ -121,7 +88,7 @@ impl<'a> World<'a> {
 
     /// Somebody who waited was told.
     pub(super) fn waited(&mut self, id: u64, answer: Result<(), Refused>) {
-        let Some(flight) = self.flights.get_mut(&id) else { return };
+        let Some(flight) = self.flights.get_mut(id) else { return };
         flight.go_on(Stage::Between);
         match answer {
             Ok(()) => self.admitted(id),
@@ -131,14 +98,14 @@ impl<'a> World<'a> {
 
     /// A request that waited and holds nothing is refused.
     fn refused_waiting(&mut self, id: u64, why: Refused) {
-        let Some(mut flight) = self.flights.remove(&id) else { return };
+        let Some(mut flight) = self.flights.remove(id) else { return };
         flight.pass = None;
         let after = self.cell_of(&flight).load.standing.retry_after_secs(flight.ask.random as u32);
         self.over(flight, End::Shed(shed(why)), Some(after));
     }
 
     fn admitted(&mut self, id: u64) {
-        let Some(flight) = self.flights.get(&id) else { return };
+        let Some(flight) = self.flights.get(id) else { return };
         let cell = self.cell_of(flight);
         let (at, replica) = (flight.cell, &mut self.replicas[flight.replica]);
         if replica.envelopes[at].is_over(self.now) {
@@ -152,7 +119,7 @@ impl<'a> World<'a> {
             let Some(of_process) = replica.process.try_take() else {
                 return self.turn_away(id, Shed::ProcessFull);
             };
-            let flight = self.flights.get_mut(&id).expect("it was there");
+            let flight = self.flights.get_mut(id).expect("it was there");
             flight.permits = Some([of_process, of_cell]);
         }
         self.send(id);
@@ -161,7 +128,7 @@ impl<'a> World<'a> {
     /// Tries endpoints until one has it, or it is over.
     fn send(&mut self, id: u64) {
         loop {
-            let Some(mut flight) = self.flights.remove(&id) else { return };
+            let Some(mut flight) = self.flights.remove(id) else { return };
             let cell = self.cell_of(&flight);
             let replica = &mut self.replicas[flight.replica];
             replica.tickets += 1;
@@ -192,11 +159,18 @@ impl<'a> World<'a> {
     }
 
     /// Whether it is to be tried once more, at once.
-    fn connect(&mut self, id: u64, mut flight: Flight<'a>, place: pick::Place, attempt: Attempt<'a>) -> bool {
+    fn connect(
+        &mut self,
+        id: u64,
+        mut flight: Box<Flight<'a>>,
+        place: pick::Place,
+        attempt: Attempt<'a>,
+    ) -> bool {
         let (now, cell) = (self.now, self.cell_of(&flight));
         let (group, endpoint) = position(cell, place);
         let fault = self.groups[flight.cell][group].faults[endpoint];
-        self.books.cells[flight.cell].groups[group].count(now);
+        let moved = flight.pass.is_some_and(|pass| pass.is_moved);
+        self.books.cells[flight.cell].groups[group].count(now, moved);
         match fault {
             Some(Fault::Refuses) => {
                 attempt.unconnected(Failure::Refused);
@@ -228,7 +202,7 @@ impl<'a> World<'a> {
 
     /// There was no connection to an endpoint. Whether another is to be tried.
     fn unconnected(&mut self, id: u64, place: pick::Place) -> bool {
-        let mut flight = self.flights.remove(&id).expect("it was there");
+        let mut flight = self.flights.remove(id).expect("it was there");
         flight.passed_over.push(place);
         flight.of_group = None;
         self.tell(&flight, Outcome::Failed, None);
@@ -265,7 +239,7 @@ impl<'a> World<'a> {
 
     fn answered(&mut self, id: u64, end: ModelEnd) {
         // Who has left hears nothing.
-        let Some(mut flight) = self.flights.remove(&id) else { return };
+        let Some(mut flight) = self.flights.remove(id) else { return };
         let Stage::Asked(asked, sent) = flight.go_on(Stage::Between) else {
             self.flights.insert(id, flight);
             return;
@@ -302,10 +276,10 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn time_over(&mut self, id: u64, turn: u32) {
-        if self.flights.get(&id).is_none_or(|flight| flight.turn != turn) {
+        if self.flights.get(id).is_none_or(|flight| flight.turn != turn) {
             return;
         }
-        let mut flight = self.flights.remove(&id).expect("it was there");
+        let mut flight = self.flights.remove(id).expect("it was there");
         let cell = self.cell_of(&flight);
         match flight.go_on(Stage::Between) {
             Stage::Between => {}
@@ -344,18 +318,18 @@ impl<'a> World<'a> {
     }
 
     fn turn_away(&mut self, id: u64, why: Shed) {
-        if let Some(flight) = self.flights.remove(&id) {
+        if let Some(flight) = self.flights.remove(id) {
             self.refuse(flight, why);
         }
     }
 
-    fn refuse(&mut self, flight: Flight<'a>, why: Shed) {
+    fn refuse(&mut self, flight: Box<Flight<'a>>, why: Shed) {
         let after = self.cell_of(&flight).load.standing.retry_after_secs(flight.ask.random as u32);
         self.over(flight, End::Shed(why), Some(after));
     }
 
     /// A request is over: what it held is free, and its client may come again.
-    fn over(&mut self, mut flight: Flight<'a>, end: End, retry_after_secs: Option<u32>) {
+    fn over(&mut self, mut flight: Box<Flight<'a>>, end: End, retry_after_secs: Option<u32>) {
         let standing = &self.cell_of(&flight).load.standing;
         let held: [Option<[Permit; 2]>; 2] = [flight.of_group.take(), flight.permits.take()];
         drop(held);

@@ -211,6 +211,11 @@ impl Standing {
         self.may_retry.load(Ordering::Relaxed)
     }
 
+    /// Whether the cell gets a rate and not all that is asked.
+    pub fn is_limited(&self) -> bool {
+        self.envelope.rate().is_finite()
+    }
+
     /// How many requests would have been refused for this reason so far, had it not only been observed.
     pub fn would_have(&self, why: Shed) -> u64 {
         self.would_have[why as usize].load(Ordering::Relaxed)
