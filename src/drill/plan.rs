@@ -186,8 +186,10 @@ mod tests {
     /// So many cells of two groups, which are asked so much; every third one has other bounds.
     fn cells(rps: &[f64], replicas: u32) -> (Snapshot, Demand) {
         let mut snapshot = crate::test_snapshot::example().build();
-        let like = snapshot.cells[0].clone();
-        let cell = |at: usize| Cell { max_in_flight: 100 + at as u32 % 3, ..like.clone() };
+        let cell = |at: usize| {
+            let like = crate::test_snapshot::example().build().cells.swap_remove(0);
+            Cell { max_in_flight: 100 + at as u32 % 3, ..like }
+        };
         snapshot.cells = (0..rps.len()).map(cell).collect();
         snapshot.protection.replicas = NonZeroU32::new(replicas).expect("not 0");
         (snapshot, Demand { rps: rps.to_vec(), unknown: Vec::new() })

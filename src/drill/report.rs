@@ -162,7 +162,7 @@ impl View<'_> {
             like: Vec::new(),
             is_hit: groups.iter().any(|group| group.is_lost),
             demand,
-            left_rps: left.sum::<f64>() * (1.0 - FailoverRules::default().reserve),
+            left_rps: left.fold(0.0, |sum, rps| sum + rps) * (1.0 - FailoverRules::default().reserve),
             least_part: parts.fold(f64::INFINITY, f64::min),
             failover: cell.protection.modes.of(Policy::Failover),
             all: scaled(self.books.between(breaks, usize::MAX)),

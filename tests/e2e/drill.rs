@@ -56,7 +56,7 @@ fn what_holds_exits_0_and_what_does_not_2() {
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let cell = &json["scenarios"][0]["cells"][0];
     assert_eq!((&json["holds"], &cell["holds"]), (&Value::Bool(false), &Value::Bool(false)), "{json}");
-    assert_eq!(cell["alike"].as_array().map(Vec::len), Some(2), "the shared one has other settings: {cell}");
+    assert_eq!(cell["alike"].as_array().map(Vec::len), Some(3), "all four have the same settings: {cell}");
 }
 
 #[test]

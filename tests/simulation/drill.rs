@@ -98,7 +98,7 @@ const THREE: [(&str, u8, u32, u32); 3] = [("a", 0, 200, 2), ("b", 0, 200, 2), ("
 
 #[test]
 fn three_zones_with_room_bear_the_loss_of_one() {
-    for seed in seeds(2) {
+    for seed in seeds(1) {
         let replay = Seed(seed);
         let drill = Drill::new(&cell("us1", "", &THREE), 1, 0.5);
         let report = drill.rehearse(&zone("b"), seed);
@@ -143,7 +143,7 @@ fn two_zones_without_room_shed_what_matters_least_and_spare_the_standby() {
 #[test]
 fn neighbours_of_a_lost_cell_notice_nothing() {
     let cells: String =
-        ["us1", "us2", "us3"].map(|name| cell(name, "", &[("a", 0, 60, 1), ("b", 0, 60, 1)])).concat();
+        ["us1", "us2", "us3"].map(|name| cell(name, "", &[("a", 0, 40, 1), ("b", 0, 40, 1)])).concat();
     for seed in seeds(2) {
         let replay = Seed(seed);
         let report = Drill::new(&cells, 2, 0.6).rehearse(&Scenario::CellLoss { cell: 0 }, seed);
@@ -161,7 +161,7 @@ fn neighbours_of_a_lost_cell_notice_nothing() {
 fn a_cell_that_ten_times_its_demand_waits_for_is_full_in_time_and_does_not_fall_again() {
     for seed in seeds(2) {
         let replay = Seed(seed);
-        let drill = Drill::new(&cell("us1", "", &[("a", 0, 60, 1), ("b", 0, 60, 1)]), 2, 0.7);
+        let drill = Drill::new(&cell("us1", "", &[("a", 0, 45, 1), ("b", 0, 45, 1)]), 2, 0.7);
         let scenario = Scenario::Recovery { cell: 0 };
         let first = &drill.snapshots[0];
         let books = drill.books(&scenario.script(first), seed);

@@ -207,9 +207,10 @@ impl<'a> World<'a> {
         flight.of_group = None;
         self.tell(&flight, Outcome::Failed, None);
         let again = self.may_go_again(&flight, Unanswered::NoConnection);
-        match again {
-            true => drop(self.flights.insert(id, flight)),
-            false => self.over(flight, End::Failed, None),
+        if again {
+            self.flights.insert(id, flight);
+        } else {
+            self.over(flight, End::Failed, None);
         }
         again
     }
