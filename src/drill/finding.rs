@@ -28,6 +28,9 @@ const OVER: f64 = 1.02;
 /// What comes by chance is within three standard deviations 999 times in 1000.
 const DEVIATIONS: f64 = 3.0;
 
+/// One of so many refusals for a reason makes it one to be named.
+const MANY: u64 = 4;
+
 /// Judges what came of a cell.
 pub(super) fn find(scenario: &Scenario, report: &CellReport) -> Finding {
     match (scenario, report.is_hit) {
@@ -141,13 +144,18 @@ fn not_moved(report: &CellReport) -> Option<String> {
 /// What is to be done where permits were what was missing.
 fn compartment(second: &Second) -> Option<String> {
     let all = total(second);
-    let full = |why: Shed| all.shed[why as usize];
-    let permits = full(Shed::CellFull) + full(Shed::ProcessFull);
-    (permits * 4 > all.shed_all()).then(|| {
-        "requests that waited for the silent zone took the permits of the others: give groups a max_in_flight, or \
-         timeouts.connect less than 5s"
-            .to_owned()
-    })
+    let share =
+        |of: &[Shed]| of.iter().map(|why| all.shed[*why as usize]).sum::<u64>() * MANY > all.shed_all();
+    let advice = if share(&[Shed::CellFull, Shed::ProcessFull]) {
+        "requests that waited for the silent zone took the permits of the others: give groups a max_in_flight, or set \
+         timeouts.connect lower"
+    } else if share(&[Shed::LowPriority, Shed::QueueFull, Shed::WaitedTooLong]) {
+        "the cell had too few permits for what came: its limit shrinks while requests fail, from max_in_flight on. Give it \
+         more of max_in_flight, or set timeouts.connect lower, so that fewer wait for the silent zone"
+    } else {
+        return None;
+    };
+    Some(advice.to_owned())
 }
 
 fn cell_return(scenario: &Scenario, report: &CellReport) -> Finding {
@@ -192,7 +200,7 @@ fn by_class(second: &Second) -> String {
 }
 
 /// In percent, with a digit more where it is little.
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Args, Drill, Rehearsal};
 use crate::drill::clients::MIX;
+use crate::drill::finding::percent;
 use crate::drill::report::Report;
 use crate::drill::rules::DrillRules;
 use crate::drill::text::wrapped;
@@ -91,7 +92,7 @@ impl Drill<'_> {
         }
         parts.retain(|(_, part)| *part < 1.0);
         let said: Vec<String> =
-            parts.iter().map(|(name, part)| format!("{:.0} % of {name}", part * 100.0)).collect();
+            parts.iter().map(|(name, part)| format!("{} % of {name}", percent(*part))).collect();
         let is_smaller = rehearsals.iter().any(|one| one.batch.of > one.batch.configured);
         let smaller =
             "; where that is less than a replica, what comes unevenly weighs more than in a whole one";
