@@ -430,6 +430,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_on_its_way_is_soon_forgotten() {
+        let mut cell = Cell::new(Ramp::full(0.0, Moment::START));
+        (cell.look.declared, cell.look.usable) = (Some(1_000.0), 0);
+        cell.run(20, 100, |_, _| ());
+        cell.look.usable = 1;
+        cell.run(120, 1_000, |_, _| ());
+        let before = cell.rate();
+        cell.run(80, 1_000, well);
+        assert!(cell.rate() > before * 2.0, "{} and {before} before good answers", cell.rate());
+    }
+
+    #[test]
     fn three_accounts_are_a_cell_and_two_are_not() {
         for (answers, expected) in
             [(broken_for_two as fn(&mut Look, u64), None), (broken, Some((Phase::Down, Reason::CellFails)))]
@@ -455,17 +467,6 @@ mod tests {
         );
         assert_eq!(cell.run(60, 5, well), [(Phase::Full, Reason::NobodyWaits)]);
         assert_eq!(cell.rate(), f64::INFINITY);
-    }
-
-    #[test]
-    fn what_was_refused_on_its_way_is_soon_forgotten() {
-        let rules = RampRules::default();
-        let mut cell = Cell::new(Ramp::started(&rules, None, Some(1_000.0), 0.0, Moment::START, 0));
-        cell.look.declared = Some(1_000.0);
-        cell.run(120, 1_000, |_, _| ());
-        let before = cell.rate();
-        cell.run(60, 1_000, well);
-        assert!(cell.rate() > before * 2.0, "{} after half a minute of good answers", cell.rate());
     }
 
     #[test]
