@@ -88,7 +88,7 @@ impl Connector {
         endpoint: &Endpoint,
         need: Need,
     ) -> Result<Connected, ConnectError> {
-        let limit = cell.timeouts.connect;
+        let limit = endpoint.load.connect_timeout(cell.timeouts.connect);
         let resolving = AtomicBool::new(false);
         let connecting = async {
             if need.h2 {

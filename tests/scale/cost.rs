@@ -95,7 +95,8 @@ fn nanos<T>(work: impl FnOnce() -> T) -> (u64, T) {
     (u64::try_from(begun.elapsed().as_nanos()).unwrap(), done)
 }
 
-fn built() -> &'static str {
+/// What its times are worth.
+pub fn built() -> &'static str {
     if cfg!(debug_assertions) { "a debug build: times mean little" } else { "release" }
 }
 

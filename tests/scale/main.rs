@@ -1,5 +1,6 @@
 //! A million accounts: how large their table is, that it is right, what of it survives a crash, and what a start and
-//! a reload of it cost.
+//! a reload of it cost. And ten cells of which one is a black hole; and what keeping cells standing
+//! costs a request.
 //!
 //! Counts, sizes and contents decide; times are printed. `CELLGATE_TEST_LONG=1` takes a million accounts and kills a
 //! thousand times, `CELLGATE_TEST_ACCOUNTS=N` takes N. Times mean something in a release build.
@@ -19,11 +20,13 @@ mod running;
 #[path = "../support/snapshot.rs"]
 mod snapshot;
 
+mod black_hole;
 mod compiled;
 mod cost;
 mod damage;
 mod kill;
 mod memory;
+mod standing;
 mod tables;
 mod text;
 mod world;

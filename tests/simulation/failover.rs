@@ -54,6 +54,7 @@ impl World {
             endpoints: 2,
             usable: 2,
             is_drained: false,
+            answers: false,
         };
         let model = |capacity: f64| {
             let capacity_rps = capacity * scale;

@@ -1,6 +1,7 @@
 //! The live counters of one endpoint: what requests tell of it, and what they are told of it. Shared by all snapshots
 //! that have the endpoint.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,12 @@ pub struct EndpointLoad {
     pub counters: Arc<Counters>,
     /// Active checks that have ended and that nobody has looked at.
     checks: Mutex<Vec<CheckEnd>>,
+    /// By how much longer than configured a connection may take; 0 where nobody has said.
+    patience: AtomicU32,
 }
+
+/// No verdict has anybody wait longer for a connection: three lost SYNs are sent again in 7 s (RFC 6298: 1, 2 and 4 s).
+const MOST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most checks between two looks. More than one is a look that came late; nobody needs more than decide.
 const MOST_CHECKS: usize = 16;
@@ -52,6 +58,17 @@ impl EndpointLoad {
     /// The checks that have ended since the last time, in order.
     pub fn take_checks(&self) -> Vec<CheckEnd> {
         std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A connection to it may take so many times as long as configured from now on.
+    pub fn be_patient(&self, factor: u32) {
+        self.patience.store(factor, Ordering::Relaxed);
+    }
+
+    /// How long a connection to it may take.
+    pub fn connect_timeout(&self, configured: Duration) -> Duration {
+        let factor = self.patience.load(Ordering::Relaxed).max(1);
+        (configured * factor).min(MOST_CONNECT_TIMEOUT.max(configured))
     }
 
     /// Enters the endpoint for an account; `None` where health does not let it in.

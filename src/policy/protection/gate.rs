@@ -406,9 +406,9 @@ mod tests {
             let gate = Gate::new(GateRules::of(limit));
             let over = Asker { random: u64::MAX, ..who(Priority::Interactive) };
             // One that was quiet, and then asks for much more than that.
-            drop(gate.shares.count(over.account_hash, 0));
+            gate.shares.count(over.account_hash, 0);
             gate.shares.fade();
-            (0..100).for_each(|_| drop(gate.shares.count(over.account_hash, 0)));
+            (0..100).for_each(|_| _ = gate.shares.count(over.account_hash, 0));
             let went = (0..limit).filter(|_| gate.ask(at(0), over, || 0).0 == Answer::Go).count();
             assert_eq!(went, most, "of {limit}");
         }

@@ -151,8 +151,12 @@ fn what_is_open_in_an_evacuated_zone_is_told_to_go_and_what_is_elsewhere_stays()
             assert_eq!(close.code, CloseCode::Away);
         }
         for mut stream in calls.extract_if(.., |call| call.cell() == Some("cell-1")) {
-            assert_eq!(stream.next().await.unwrap(), None);
-            assert_eq!(stream.end().await.unwrap().status(), Some(14), "UNAVAILABLE");
+            let ended = async {
+                assert_eq!(stream.next().await.unwrap(), None);
+                stream.end().await.unwrap().status()
+            };
+            let status = tokio::time::timeout(PATIENCE, ended).await;
+            assert_eq!(status.expect("it is told within ten seconds"), Some(14), "UNAVAILABLE");
         }
         for socket in &mut elsewhere {
             echo(socket).await;

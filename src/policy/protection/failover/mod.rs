@@ -131,6 +131,7 @@ impl Failover {
             healthy: saved.map(|saved| saved.healthy),
             differs: None,
             drained: false,
+            answers: false,
             back: saved.map_or(1.0, |saved| saved.back),
             limited: saved.is_some_and(|saved| saved.back < 1.0),
             back_grown: Moment::START,
@@ -326,6 +327,7 @@ impl Failover {
             lane.home_end.store(parts(end), Ordering::Relaxed);
             let kept = if state.limited { plan.kept * RETURNING } else { plan.kept };
             lane.kept.store(parts(kept), Ordering::Relaxed);
+            lane.takes_the_rest.store(state.takes_the_rest(), Ordering::Relaxed);
             lane.cut.store(cut.bits(), Ordering::Relaxed);
             // Its own may come as unevenly as the reserve bears.
             lane.own.set(own, at_once(rules.reserve * capacity, own), now);
@@ -375,6 +377,7 @@ mod tests {
             endpoints: 2,
             usable,
             is_drained: false,
+            answers: false,
         };
         let groups = [group(0, Some(100.0), 0), group(1, None, 2), group(2, Some(50.0), 2)];
         let published = Published::new(3);
@@ -392,5 +395,44 @@ mod tests {
         assert!(assigned[1] == 0.0 && assigned[2] > 15.0, "{assigned:?}");
         let again = Failover::restored(&failover.saved());
         assert_eq!(again.saved(), failover.saved(), "what is handed on is what was");
+    }
+    #[test]
+    fn what_nobody_has_room_for_stays_in_a_zone_that_is_left_and_answers() {
+        let group = |usable, answers| {
+            let capacity = Some(50.0);
+            Group { priority: 0, capacity, endpoints: 2, usable, is_drained: false, answers }
+        };
+        let published = Published::new(2);
+        let mut failover = Failover::new(2);
+        let mut counts = |seconds: std::ops::Range<u64>, first: Group| {
+            let (mut moved, mut shed) = (0, 0);
+            for step in seconds.start * 10..seconds.end * 10 {
+                let now = Moment::from_nanos(step * 100_000_000);
+                failover.step(&FailoverRules::default(), &[first, group(2, false)], false, &published, now);
+                for number in 0..8 {
+                    let key = step * 8 + number;
+                    let class = super::super::priority::Priority::Api;
+                    match choose_group(&published, key, None, class, now) {
+                        Chosen::Own(_) => {}
+                        Chosen::Moved(_) => moved += 1,
+                        Chosen::Shed => shed += 1,
+                    }
+                }
+            }
+            (moved > 0, shed)
+        };
+        assert_eq!(counts(0..20, group(2, false)), (false, 0), "all is well");
+        // Half of 80 a second have two of fifty left to go to.
+        assert_eq!(counts(20..60, group(0, true)), (true, 0), "its zone is sick");
+        assert_eq!(
+            counts(60..200, group(2, false)),
+            (true, 0),
+            "the zone is well again, and it comes back by steps"
+        );
+        assert_eq!(counts(200..210, group(2, false)), (false, 0));
+        assert_eq!(counts(210..240, group(0, true)), (true, 0));
+        let (moved, shed) = counts(240..250, group(0, false));
+        assert!(moved && shed > 100, "nothing is left of it: {shed}");
+        assert!(counts(250..300, group(2, false)).1 > 100, "and then it is cold");
     }
 }

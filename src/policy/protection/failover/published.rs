@@ -2,7 +2,7 @@
 //! much of that may go. Plain numbers in atomics; a request that sees half of an update goes to a group that
 //! would have been right before.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::super::moment::Moment;
 use super::super::cut::Cut;
@@ -35,6 +35,8 @@ pub(super) struct Lane {
     pub(super) home_end: AtomicU64,
     /// Of those, so many of 2^32 stay here.
     pub(super) kept: AtomicU64,
+    /// Of those that do not, the ones for which there is no other room stay as well.
+    pub(super) takes_the_rest: AtomicBool,
     /// What may come of its own, while it is on its way back.
     pub(super) own: Pace,
     /// Of the moved, those that come here or to a lane before, as a [`Cut`].
@@ -60,6 +62,7 @@ impl Published {
         let lane = |_| Lane {
             home_end: AtomicU64::new(WHOLE),
             kept: AtomicU64::new(WHOLE),
+            takes_the_rest: AtomicBool::new(false),
             own: Pace::unlimited(),
             cut: AtomicU64::new(Cut::NONE.bits()),
             moved: Pace::closed(),
@@ -93,7 +96,13 @@ pub fn choose_group(
         count(&lane.own_count);
         return Chosen::Own(home);
     }
-    moved(published, mixed(key, 3), priority, now)
+    let chosen = moved(published, mixed(key, 3), priority, now);
+    if chosen == Chosen::Shed && lane.takes_the_rest.load(Ordering::Relaxed) {
+        lane.total.charge(now);
+        count(&lane.own_count);
+        return Chosen::Own(home);
+    }
+    chosen
 }
 
 fn moved(published: &Published, rank: u32, priority: Priority, now: Moment) -> Chosen {

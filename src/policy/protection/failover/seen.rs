@@ -15,6 +15,8 @@ pub struct Group {
     pub usable: u32,
     /// An operator has taken some of them away: their word needs no time to be believed, and none when they take it back.
     pub is_drained: bool,
+    /// It is left because its zone is sick, and answers all the same: what no other has room for stays there.
+    pub answers: bool,
 }
 
 /// What a group is doing.

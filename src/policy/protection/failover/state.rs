@@ -10,6 +10,8 @@ pub(super) struct State {
     pub(super) differs: Option<(Moment, f64)>,
     /// An operator has taken some of it away, and all that is left has not been seen since.
     pub(super) drained: bool,
+    /// It was left though it answers, and is not back yet.
+    pub(super) answers: bool,
     /// How much of what its health allows it has got back.
     pub(super) back: f64,
     /// Whether it has been away, and more asks for it than it bears: those who waited. Its own is a rate until
@@ -29,6 +31,7 @@ impl State {
         let seen = group.healthy();
         let known = *self.healthy.get_or_insert(seen);
         self.drained |= group.is_drained;
+        self.answers = group.answers || self.answers && group.usable > 0;
         if seen == known {
             self.differs = None;
             self.drained = group.is_drained;
@@ -78,6 +81,11 @@ impl State {
     pub(super) fn settle(&mut self, own: f64, capacity: Option<f64>) {
         let bears = capacity.map_or(f64::INFINITY, |capacity| capacity * self.healthy.unwrap_or_default());
         self.limited &= self.back < 1.0 || own > bears;
+    }
+
+    /// Whether it takes what no other has room for.
+    pub(super) fn takes_the_rest(&self) -> bool {
+        self.answers && self.now_stands() != Standing::Serving
     }
 
     pub(super) fn now_stands(&self) -> Standing {

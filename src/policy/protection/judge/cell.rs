@@ -12,7 +12,7 @@ use super::super::concurrency::{Limit, LimitRules, WindowSample};
 use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
 use super::super::health::{
     self, FAIL_OPEN_SHARE, Health, HealthRules, Member, Panic, Siblings, Summary, TRICKLE_LEAST_PER_SECOND,
-    TRICKLE_SHARE, Usable, usable_set,
+    TRICKLE_SHARE, usable_set,
 };
 use super::super::histogram::Latencies;
 use super::super::observing::{Alarm, Observing};
@@ -222,12 +222,14 @@ impl CellJudge {
         let protection = &scene.look.snapshot.protection;
         let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
         let group = |group: &Group| {
-            let usable = group.endpoints.iter().filter(|one| scene.usable(group, one) != Usable::No);
+            let gone = scene.verdicts.evacuate(&group.zone);
+            let usable = scene.count_usable(group);
             failover::Group {
                 priority: group.priority,
                 capacity: group.capacity_rps.map(f64::from),
                 endpoints: count(group.endpoints.len()),
-                usable: count(usable.count()),
+                usable: if gone { 0 } else { usable },
+                answers: gone && usable > 0,
                 is_drained: group.endpoints.iter().any(|one| scene.is_drained(&group.zone, &one.address)),
             }
         };

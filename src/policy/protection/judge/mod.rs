@@ -93,9 +93,12 @@ impl Judge {
         }
         self.cells.retain(|name, _| look.snapshot.cells.iter().any(|cell| cell.name == *name));
         let nothing = Verdicts::default();
-        let is_enforced = look.snapshot.protection.verdict == Mode::Enforce;
-        let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
         for cell in &look.snapshot.cells {
+            let is_enforced = scene::verdict_mode(look, cell) == Mode::Enforce;
+            let verdicts = if is_enforced { self.detector.verdicts() } else { &nothing };
+            if new_second {
+                be_patient(cell, verdicts);
+            }
             let judge = self.cells.entry(cell.name.clone());
             let mut begin = || match (self.saved.remove(&cell.name), self.is_warm) {
                 (Some(saved), _) => Begin::Saved(Box::new(saved)),
@@ -139,7 +142,7 @@ impl Judge {
 
     fn detect(&mut self, look: &Look<'_>, changes: &mut Vec<Change>) {
         let late = std::mem::take(&mut self.late);
-        if look.snapshot.protection.verdict == Mode::Off {
+        if look.snapshot.cells.iter().all(|cell| scene::verdict_mode(look, cell) == Mode::Off) {
             self.detector = Detector::default();
             return;
         }
@@ -153,6 +156,16 @@ fn signals(cell: &Cell) -> impl Iterator<Item = Signals> {
     let endpoints = cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |one| (group, one)));
     endpoints
         .map(|(group, endpoint)| endpoint.load.counters.take(place(cell, &group.zone, &endpoint.address)))
+}
+
+/// Says how long connections to a cell's endpoints may take.
+fn be_patient(cell: &Cell, verdicts: &Verdicts) {
+    for group in &cell.groups {
+        for endpoint in &group.endpoints {
+            let place = place(cell, &group.zone, &endpoint.address);
+            endpoint.load.be_patient(verdicts.connect_timeout_factor(&place));
+        }
+    }
 }
 
 fn place(cell: &Cell, zone: &Label, address: &EndpointAddress) -> Place {

@@ -37,16 +37,29 @@ impl Scene<'_> {
         self.look.levers.is_some_and(|levers| levers.drained(name, zone.as_str(), address).is_some())
     }
 
-    /// Whether load may go to an endpoint: health, verdicts and operators together.
+    /// Whether load may go to an endpoint: health and operators together.
     pub fn usable(&self, group: &Group, endpoint: &Endpoint) -> Usable {
-        let gone = self.verdicts.evacuate(&group.zone) || self.is_drained(&group.zone, &endpoint.address);
-        if gone { Usable::No } else { endpoint.load.watch.usable() }
+        let is_drained = self.is_drained(&group.zone, &endpoint.address);
+        if is_drained { Usable::No } else { endpoint.load.watch.usable() }
     }
 
-    /// Whether an endpoint of the group is known to be well.
-    pub fn is_sure(&self, group: &Group) -> bool {
-        group.endpoints.iter().any(|endpoint| self.usable(group, endpoint) == Usable::Yes)
+    /// How many endpoints of a group load may go to.
+    pub fn count_usable(&self, group: &Group) -> u32 {
+        count(group.endpoints.iter().filter(|one| self.usable(group, one) != Usable::No).count())
     }
+
+    /// Whether an endpoint of the group is known to be well, and load is not to leave it.
+    pub fn is_sure(&self, group: &Group) -> bool {
+        let is_well = |endpoint: &Endpoint| self.usable(group, endpoint) == Usable::Yes;
+        !self.verdicts.evacuate(&group.zone) && group.endpoints.iter().any(is_well)
+    }
+}
+
+/// What verdicts do at a cell: what an operator says, or else what is configured for all. They are about many cells, so
+/// all are looked at where one of them wants to know.
+pub(super) fn verdict_mode(look: &Look<'_>, cell: &Cell) -> Mode {
+    let pulled = look.levers.and_then(|levers| levers.mode(Policy::Verdict, cell.name.as_str()));
+    pulled.map_or(look.snapshot.protection.verdict, |of| of.value)
 }
 
 /// Whether the cell can do without this endpoint: half of it is left, or the endpoint is good for nobody.

@@ -6,6 +6,7 @@ use super::super::super::admit::Bound;
 use super::super::super::ids::AccountId;
 use super::super::super::snapshot::{EndpointKey, Group};
 use super::super::health::AttemptEnd;
+use super::super::levers::Lever;
 use super::super::modes::Modes;
 use super::super::priority::Priority;
 use super::super::ramp::Phase;
@@ -20,6 +21,7 @@ const DECLARED: u32 = 100;
 struct World {
     snapshot: Snapshot,
     judge: Judge,
+    levers: Option<Levers>,
     random: fastrand::Rng,
     now: Moment,
     /// Of the last second: those that were served, and those that were not.
@@ -34,7 +36,15 @@ impl World {
         let first: Group = snapshot.cells[0].groups[0].clone();
         snapshot.cells[0].groups = (0..groups).map(|at| group(&first, at)).collect();
         let random = fastrand::Rng::with_seed(7);
-        Self { snapshot, judge: Judge::default(), random, now: Moment::START, served: 0, not: 0 }
+        Self {
+            snapshot,
+            judge: Judge::default(),
+            levers: None,
+            random,
+            now: Moment::START,
+            served: 0,
+            not: 0,
+        }
     }
 
     /// A second of so many requests; `up` says which endpoints take connections.
@@ -55,8 +65,13 @@ impl World {
 
     fn look(&mut self) {
         let now_secs = self.now.nanos() / 1_000_000_000;
-        let look =
-            Look { snapshot: &self.snapshot, levers: None, late: Duration::ZERO, now: self.now, now_secs };
+        let look = Look {
+            snapshot: &self.snapshot,
+            levers: self.levers.as_ref(),
+            late: Duration::ZERO,
+            now: self.now,
+            now_secs,
+        };
         self.judge.look(&look, &mut || self.random.f64());
     }
 
@@ -183,4 +198,56 @@ fn after_a_restart_load_is_spread_over_the_groups_as_before() {
         let own = group.failover.map_or(0.0, |seen| seen.own_load);
         assert!((25.0..55.0).contains(&own), "{} has {own} of 120 a second", group.zone);
     }
+}
+
+#[test]
+fn a_connection_to_a_zone_that_is_known_to_be_slow_may_take_twice_as_long() {
+    let mut world = World::new(3);
+    for number in 1..4 {
+        let mut another = World::new(3).snapshot.cells.remove(0);
+        another.name = Label::parse(&format!("another-{number}")).expect("a label");
+        world.snapshot.cells.push(another);
+    }
+    let configured = Duration::from_secs(3);
+    let second = |world: &mut World, slow: u32| -> Vec<u64> {
+        let mut limits = Vec::new();
+        for group in world.snapshot.cells.iter().flat_map(|cell| &cell.groups) {
+            let times = if group.zone.as_str() == "zone-1" { slow } else { 1 };
+            let load = &group.endpoints[0].load;
+            for _ in 0..20 {
+                load.counters.connected(Duration::from_millis(2) * times, None);
+                load.counters.begin().answered(Some(Duration::from_millis(20) * times), None);
+            }
+            limits.push(load.connect_timeout(configured).as_secs());
+        }
+        (0..10).for_each(|_| {
+            world.now = world.now + SECOND / 10;
+            world.look();
+        });
+        limits
+    };
+    (0..120).for_each(|_| assert_eq!(second(&mut world, 1), [3; 12]));
+    (0..20).for_each(|_| _ = second(&mut world, 50));
+    assert_eq!(second(&mut world, 50), [3, 6, 3].repeat(4));
+    // An operator has an eye on one cell and turns it off there.
+    let mut levers = Levers::default();
+    let lever = Lever::parse("policy set verdict observe cell another-2").expect("words of a lever");
+    let _ = levers.pull(lever, ("ann", "they have moved"), None, 0).expect("there is room");
+    world.levers = Some(levers);
+    second(&mut world, 50);
+    assert_eq!(second(&mut world, 50), [3, 6, 3, 3, 6, 3, 3, 3, 3, 3, 6, 3]);
+    world.levers = None;
+    second(&mut world, 50);
+    assert_eq!(second(&mut world, 50), [3, 6, 3].repeat(4));
+    // A verdict stands for a while after its reason.
+    let back = (0..300).find(|_| second(&mut world, 1) == [3; 12]);
+    assert!(back.is_some(), "{:?}", world.judge.report(&world.snapshot, world.now).verdicts);
+    let load = &world.snapshot.cells[0].groups[0].endpoints[0].load;
+    load.be_patient(2);
+    assert_eq!(
+        load.connect_timeout(Duration::from_secs(7)).as_secs(),
+        10,
+        "nobody waits longer for a verdict's sake"
+    );
+    assert_eq!(load.connect_timeout(Duration::from_secs(30)).as_secs(), 30);
 }

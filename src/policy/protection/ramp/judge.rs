@@ -123,7 +123,8 @@ impl Period {
         if self.fails(rules) {
             return Verdict::Failing;
         }
-        if self.is_slow(rules) {
+        // Where less than half of the rate is asked for, half of it would change nothing: it is slow for another reason.
+        if self.is_slow(rules) && self.offered_rate() >= rules.shrink * rate {
             return Verdict::Slow;
         }
         if self.queue_share() >= rules.fullest_queue {

@@ -8,9 +8,14 @@
 //! climb; each period after that multiplies. A replica does this by itself with its part of the rate, by the
 //! configured number of replicas.
 //!
+//! A process that starts and knows nothing of a cell looks first whether a crowd has waited for it: whether far more
+//! is asked than the cell is declared to bear. If so, the cell is one that comes back. If not, it is served: every
+//! replica that is replaced begins like this, mostly before cells that are well.
+//!
 //! The capacity that is ramped to is the declared one, or else the best rate of the last ten minutes before the
 //! fall. Where neither is known there is no ramp, and only the other limits hold.
 
+mod crowd;
 mod envelope;
 mod judge;
 mod learned;
@@ -20,6 +25,7 @@ mod seen;
 
 use std::time::Duration;
 
+use self::crowd::{crowd_rps, is_crowd};
 pub use self::envelope::Envelope;
 pub use self::judge::{Period, Verdict};
 use self::learned::Learned;
@@ -39,6 +45,8 @@ pub struct Ramp {
     rate: f64,
     /// Whether a full cell is not limited any more.
     lifted: bool,
+    /// Until when a process that began without knowing anything looks for a crowd.
+    watched_until: Option<Moment>,
     period: Period,
     /// When the period began; up to one period in the future at first, so that replicas do not step together.
     began: Moment,
@@ -55,6 +63,8 @@ pub struct Ramp {
     offset: f64,
     /// What asks, by class, in requests a second.
     offered: [f64; 4],
+    /// How many asked since the look before, and how long that was.
+    asked: (u64, Duration),
     stepped: Option<Moment>,
     evidence: Evidence,
 }
@@ -67,6 +77,7 @@ impl Ramp {
             phase: Phase::Full,
             rate: 0.0,
             lifted: true,
+            watched_until: None,
             period: Period::default(),
             began: now,
             held_until: now,
@@ -78,13 +89,14 @@ impl Ramp {
             pin: None,
             offset: offset.clamp(0.0, 1.0),
             offered: [0.0; 4],
+            asked: (0, Duration::ZERO),
             stepped: None,
             evidence: Evidence::default(),
         }
     }
 
     /// When a process starts at `now`, which is `now_secs` since the Unix epoch: where another was, if that is
-    /// not too long ago; else with a ramp where a capacity is declared.
+    /// not too long ago; else on the watch for a crowd, where a capacity is declared.
     pub fn started(
         rules: &RampRules,
         saved: Option<&Saved>,
@@ -100,9 +112,8 @@ impl Ramp {
         if let Some(saved) = saved.filter(fresh) {
             ramp.learned = Learned::new(saved.learned.unwrap_or_default() / replicas, now);
             (ramp.phase, ramp.lifted, ramp.rate) = (saved.phase, saved.lifted, saved.rate / replicas);
-        } else if let Some(declared) = declared {
-            ramp.rate = ramp.first_rate(rules, rules.cold_start_share, declared / replicas);
-            (ramp.phase, ramp.lifted) = (Phase::Ramping, false);
+        } else if declared.is_some() {
+            (ramp.lifted, ramp.watched_until) = (false, Some(now + rules.quiet_after));
         }
         // An operator's word holds until its end, however old the rest.
         let pin = saved.and_then(|saved| saved.pin).filter(|(_, until_secs)| *until_secs > now_secs);
@@ -120,7 +131,7 @@ impl Ramp {
         Saved {
             at_secs: now_secs,
             phase: self.phase,
-            lifted: self.lifted,
+            lifted: self.is_open(),
             rate: self.rate * replicas,
             learned: self.learned.rate().map(|rate| rate * replicas),
             pin: self.pin.map(|pin| (pin.rate, now_secs.saturating_add(pin.until.since(now).as_secs()))),
@@ -159,7 +170,7 @@ impl Ramp {
                 None
             }
             Some(pin) => self.end_pin(rules, pin, capacity, now),
-            None => self.decide(rules, look, capacity, now),
+            None => self.crowd(rules, capacity, now).or_else(|| self.decide(rules, look, capacity, now)),
         };
         self.publish(rules, capacity, envelope, now);
         let to = self.phase;
@@ -174,8 +185,10 @@ impl Ramp {
         for (rate, count) in self.offered.iter_mut().zip(came.offered) {
             *rate += (count as f64 / passed.as_secs_f64().max(1e-3) - *rate) * weight;
         }
+        self.evidence.offered = self.offered.iter().sum();
         self.recent.add(look, rules, now);
-        self.period.add(look, came.offered.iter().sum(), came.admitted, passed);
+        self.asked = (came.offered.iter().sum(), passed);
+        self.period.add(look, self.asked.0, came.admitted, passed);
         let declared = look.declared.map(|rate| rate / f64::from(rules.replicas.get()));
         self.evidence.source = match (declared, self.learned.rate()) {
             (Some(_), _) => Source::Declared,
@@ -185,6 +198,19 @@ impl Ramp {
         self.evidence.capacity = declared.or(self.learned.rate());
         self.evidence.recent = self.recent.sum();
         self.evidence.capacity
+    }
+
+    /// Whether so many ask that they must have waited: far more than a cell bears.
+    fn crowd(&mut self, rules: &RampRules, capacity: Option<f64>, now: Moment) -> Option<Reason> {
+        let until = self.watched_until?;
+        if now >= until || self.phase != Phase::Full {
+            self.watched_until = None;
+            self.lifted |= self.phase == Phase::Full;
+            return None;
+        }
+        let capacity = capacity?;
+        is_crowd(capacity, self.evidence.offered, self.asked)
+            .then(|| self.probe(rules, capacity, Reason::Crowd, now))
     }
 
     fn decide(
@@ -206,7 +232,7 @@ impl Ramp {
                 return Some(reason);
             }
         }
-        if self.phase == Phase::Full && self.lifted {
+        if self.phase == Phase::Full && self.is_open() {
             self.learned.add(look.succeeded, look.failed, rules.least_success, now);
             self.begin_period(now);
             return None;
@@ -227,18 +253,21 @@ impl Ramp {
         }
         self.recent.forget();
         let Some(capacity) = capacity else { return self.lift(Reason::CapacityUnknown, now) };
-        self.phase = Phase::Probing;
-        self.lifted = false;
-        self.rate = self.first_rate(rules, rules.start_share, capacity);
+        Some(self.probe(rules, capacity, Reason::EndpointBack, now))
+    }
+
+    fn probe(&mut self, rules: &RampRules, capacity: f64, why: Reason, now: Moment) -> Reason {
+        (self.phase, self.lifted, self.watched_until) = (Phase::Probing, false, None);
+        self.rate = self.first_rate(rules, capacity);
         (self.quiet_since, self.quickest) = (None, [None; 2]);
         self.begin_period(now + rules.period.mul_f64(self.offset));
-        Some(Reason::EndpointBack)
+        why
     }
 
     /// Ends a period when its time has come, or when it is clear before that it hurts.
     fn judge(&mut self, rules: &RampRules, capacity: f64, now: Moment) -> Option<Reason> {
         let ended = now.since(self.began) >= rules.period;
-        let first = self.first_rate(rules, rules.start_share, capacity);
+        let first = self.first_rate(rules, capacity);
         let again = self.halved.is_none_or(|halved| now.since(halved) >= rules.period);
         let hurts = again && self.rate > first && self.period.fails(rules);
         if !(ended || hurts) {
@@ -317,7 +346,7 @@ impl Ramp {
         self.begin_period(now);
         let Some(capacity) = capacity else { return self.lift(Reason::PinEnded, now) };
         let rate = pin.rate / f64::from(rules.replicas.get());
-        let first = self.first_rate(rules, rules.start_share, capacity);
+        let first = self.first_rate(rules, capacity);
         (self.rate, self.lifted) = (rate.clamp(first, capacity), false);
         self.phase = if rate < capacity { Phase::Ramping } else { Phase::Full };
         Some(Reason::PinEnded)
@@ -332,19 +361,24 @@ impl Ramp {
             (Some(pin), _) => pin.rate / f64::from(rules.replicas.get()),
             (None, Phase::Down) => 0.0,
             (None, Phase::Full) if self.lifted => f64::INFINITY,
+            (None, Phase::Full) if self.watched_until.is_some() => crowd_rps(self.rate),
             (None, _) => self.rate,
         };
         let fraction = capacity.map_or(1.0, |capacity| rate / capacity.max(f64::MIN_POSITIVE));
         self.evidence.rate = rate;
-        self.evidence.offered = self.offered.iter().sum();
         self.evidence.held_until = (now < self.held_until).then_some(self.held_until);
         self.evidence.pinned_until = self.pin.map(|pin| pin.until);
         envelope.publish(rate, fraction, &self.offered, now);
     }
 
-    fn first_rate(&self, rules: &RampRules, share: f64, capacity: f64) -> f64 {
+    /// Whether a full cell is left alone.
+    const fn is_open(&self) -> bool {
+        self.lifted || self.watched_until.is_some()
+    }
+
+    fn first_rate(&self, rules: &RampRules, capacity: f64) -> f64 {
         let least = rules.start_rate / f64::from(rules.replicas.get());
-        (capacity * share).max(least).min(capacity.max(least))
+        (capacity * rules.start_share).max(least).min(capacity.max(least))
     }
 
     fn begin_period(&mut self, began: Moment) {
@@ -453,12 +487,18 @@ mod tests {
         }
     }
 
+    /// A cell that was down and is back at a tenth of the thousand requests a second that it is declared to bear.
+    fn ramping() -> Cell {
+        let mut cell = Cell::new(Ramp::full(0.0, Moment::START));
+        cell.look.declared = Some(1_000.0);
+        cell.ramp.phase = Phase::Ramping;
+        (cell.ramp.lifted, cell.ramp.rate) = (false, 100.0);
+        cell
+    }
+
     #[test]
     fn what_nobody_uses_does_not_grow_and_ends_when_nobody_waits() {
-        let rules = RampRules::default();
-        let ramp = Ramp::started(&rules, None, Some(1_000.0), 0.0, Moment::START, 0);
-        let mut cell = Cell::new(ramp);
-        cell.look.declared = Some(1_000.0);
+        let mut cell = ramping();
         cell.run(200, 5, well);
         assert_eq!(
             (cell.ramp.phase(), cell.rate()),
@@ -470,10 +510,49 @@ mod tests {
     }
 
     #[test]
-    fn what_swallows_requests_does_not_grow() {
+    fn a_process_that_begins_serves_a_cell_as_it_is_unless_a_crowd_comes() {
         let rules = RampRules::default();
-        let mut cell = Cell::new(Ramp::started(&rules, None, Some(1_000.0), 0.0, Moment::START, 0));
-        cell.look.declared = Some(1_000.0);
+        // Asked for in each half second of a cell of 1,000 a second; after how many looks; what that is.
+        for (ask, after, expected) in [
+            (500, 200, None),
+            (600, 200, None),
+            (1_500, 0, Some((Phase::Probing, Reason::Crowd))),
+            (1_500, 200, Some((Phase::Probing, Reason::Crowd))),
+            (1_500, 250, None),
+        ] {
+            let mut cell = Cell::new(Ramp::started(&rules, None, Some(1_000.0), 0.0, Moment::START, 0));
+            cell.look.declared = Some(1_000.0);
+            cell.run(after, 200, well);
+            assert_eq!(cell.run(10, ask, well).first().copied(), expected, "{ask} after {after}");
+            let rate = if expected.is_some() { 10.0 } else { cell.rate() };
+            assert_eq!(cell.rate(), rate);
+            assert!(rate >= 10.0);
+        }
+        // Few requests are no crowd, however small the cell.
+        let mut cell = Cell::new(Ramp::started(&rules, None, Some(1.0), 0.0, Moment::START, 0));
+        cell.look.declared = Some(1.0);
+        assert_eq!(cell.run(10, 5, well), []);
+        // It fails meanwhile: that is no matter of crowds.
+        let mut cell = Cell::new(Ramp::started(&rules, None, Some(100.0), 0.0, Moment::START, 0));
+        cell.look.declared = Some(100.0);
+        assert_eq!(cell.run(8, 20, broken).first().copied(), Some((Phase::Down, Reason::CellFails)));
+    }
+
+    #[test]
+    fn what_is_slow_at_little_of_its_rate_is_not_slow_for_it() {
+        for (ask, expected) in [(10, Verdict::Unused), (25, Verdict::Slow), (60, Verdict::Slow)] {
+            let mut cell = ramping();
+            let slow = (Some(Duration::from_millis(900)), Some(Duration::from_millis(80)));
+            (cell.look.p95, cell.look.baseline) = slow;
+            cell.ramp.quickest = [slow.1; 2];
+            cell.run(11, ask, well);
+            assert_eq!(cell.ramp.evidence().verdict, Some(expected), "{ask} in half a second of 50");
+        }
+    }
+
+    #[test]
+    fn what_swallows_requests_does_not_grow() {
+        let mut cell = ramping();
         cell.run(60, 200, |look, number| look.succeeded += u64::from(number % 4 == 0));
         assert_eq!((cell.rate(), cell.ramp.evidence().verdict), (100.0, Some(Verdict::Unclear)));
         assert_eq!(cell.envelope.fraction(), 0.1);

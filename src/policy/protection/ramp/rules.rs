@@ -11,9 +11,6 @@ pub struct RampRules {
     pub start_share: f64,
     /// The first rate is no less than this for all replicas together, in requests a second.
     pub start_rate: f64,
-    /// The same part for a process that starts and knows nothing. 10 %: the cell has not fallen as far as
-    /// anybody knows, but there may be a crowd that waited for us.
-    pub cold_start_share: f64,
     /// How long a rate is tried. 5 s: longer than most answers take.
     pub period: Duration,
     /// By this a rate is multiplied when it did good. 1.25: from 1 % to all in 21 periods, and never over a
@@ -33,7 +30,8 @@ pub struct RampRules {
     /// congestion window; a fifth is what the numbers of a small replica vary by.
     pub used: f64,
     /// Where less than that is asked for so long, and all is well, nobody waits any more. Twice the longest
-    /// `Retry-After` that is sent (60 s): who was sent away has come back by then.
+    /// `Retry-After` that is sent (60 s): who was sent away has come back by then. For as long a process that starts
+    /// looks for a crowd.
     pub quiet_after: Duration,
     /// How long a cell without a usable endpoint is not down yet, and over how long failures are counted.
     pub down_after: Duration,
@@ -55,7 +53,6 @@ impl Default for RampRules {
         Self {
             start_share: 0.01,
             start_rate: 1.0,
-            cold_start_share: 0.1,
             period: Duration::from_secs(5),
             growth: 1.25,
             shrink: 0.5,

@@ -73,6 +73,8 @@ pub enum Reason {
     NobodyWaits,
     /// It hurt when it had its whole capacity.
     Hurt,
+    /// A process began with the cell, and a crowd has waited for it.
+    Crowd,
     /// An operator's rate has ended, and was less than the capacity.
     PinEnded,
 }
@@ -89,6 +91,7 @@ impl Reason {
             Self::CapacityReached => "capacity_reached",
             Self::NobodyWaits => "nobody_waits",
             Self::Hurt => "hurt",
+            Self::Crowd => "crowd",
             Self::PinEnded => "pin_ended",
         }
     }

@@ -7,7 +7,7 @@
 //! It must follow a day, so it forgets in half an hour. It must not learn an outage, so it learns nothing while
 //! something has changed that matters. And it must not call a new normal sick for ever: what changes by less than what
 //! matters is learned in half an hour, and what has been steady for [`Kind::patience`] (hours, longer than outages of
-//! the past) or is acknowledged is the new normal: [`Baseline::settle`].
+//! the past) is the new normal: [`Baseline::settle`].
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub struct Kind {
 }
 
 /// A level that is further from the old one must have been steady for so long: outages of a day have been seen, with a
-/// latency as steady as a clock. Before that it takes somebody to say so (`acknowledge`).
+/// latency as steady as a clock.
 const PATIENCE_FAR: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a deployment does to latency is within a factor of four, in ln.
@@ -177,7 +177,7 @@ impl Baseline {
     }
 
     /// The present level is the usual one from now on.
-    pub const fn adopt(&mut self) {
+    const fn adopt(&mut self) {
         self.mean = self.level;
         self.settled = None;
     }

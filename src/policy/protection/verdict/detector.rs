@@ -123,16 +123,6 @@ impl Detector {
         &self.changes
     }
 
-    /// Somebody says that what an endpoint's times are at present is the new normal: it was moved, or its cell has
-    /// changed. Failures stay failures. Whether the endpoint is known.
-    pub fn acknowledge(&mut self, place: &Place) -> bool {
-        let known = self.index.get(place).copied();
-        if let Some(index) = known {
-            self.endpoints[index].acknowledge();
-        }
-        known.is_some()
-    }
-
     /// How many endpoints are remembered.
     pub const fn remembered(&self) -> usize {
         self.endpoints.len()
@@ -348,14 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_of_hours_is_not_learned_and_what_is_acknowledged_is() {
+    fn an_outage_of_hours_is_not_learned() {
         let mut fleet = Fleet::default();
         fleet.run(300, peace).run(4 * 3_600, cell_slow);
         let slow = Verdict::Cell(Label::parse("cell-2").expect("a label"), Sick::Application);
         assert_eq!(fleet.said(), [slow]);
-        assert!((0..3).all(|zone| fleet.detector.acknowledge(&place(2, zone))));
-        assert_eq!(fleet.run(90, cell_slow).said(), []);
-        assert!(!fleet.detector.acknowledge(&place(77, 0)), "nobody knows it");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use super::said::{Doubt, Verdict};
 use super::signals::Place;
 
 /// A connection may take so many times as long over a network that is known to be slow: giving up and trying again is
-/// one SYN more on a link that has too much. The caller bounds the product.
+/// one SYN more on a link that has too much. [`EndpointLoad::connect_timeout`] bounds the product.
+///
+/// [`EndpointLoad::connect_timeout`]: super::super::endpoint_load::EndpointLoad::connect_timeout
 pub const CONNECT_TIMEOUT_FACTOR: u32 = 2;
 
 /// What stands, the strongest first.

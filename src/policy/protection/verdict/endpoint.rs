@@ -197,13 +197,6 @@ impl Endpoint {
             shares: [self.retransmitted.present(), self.unreachable.present(), self.failed.present()],
         }
     }
-
-    /// Somebody says that the present times are the new normal. Of failures nobody can say that.
-    pub fn acknowledge(&mut self) {
-        let times =
-            [&mut self.round_trip, &mut self.connect, &mut self.tls, &mut self.first_byte, &mut self.wait];
-        times.into_iter().for_each(Timed::acknowledge);
-    }
 }
 
 impl Row<'_> {

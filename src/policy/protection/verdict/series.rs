@@ -108,12 +108,6 @@ impl Timed {
     pub fn factor(&self) -> f64 {
         self.baseline.factor()
     }
-
-    /// Somebody says that the present is the new normal.
-    pub const fn acknowledge(&mut self) {
-        self.baseline.adopt();
-        self.sum.reset();
-    }
 }
 
 impl Counted {
