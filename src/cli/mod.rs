@@ -7,6 +7,7 @@ mod audit;
 mod break_glass;
 mod check;
 mod credentials;
+mod drill;
 mod explain;
 mod fingerprint;
 mod healthz;
@@ -91,6 +92,7 @@ enum Command {
     Policy(levers::Pull),
     Levers(levers::List),
     Release(levers::Release),
+    Drill(drill::Args),
     /// Say what would happen to a request, and why
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
@@ -171,6 +173,7 @@ impl Cli {
             Command::Policy(args) => levers::pull(LeverKind::Policy, &args),
             Command::Levers(args) => levers::list(&args),
             Command::Release(args) => levers::release(&args),
+            Command::Drill(args) => drill::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Healthz(args) => healthz::run(&args),

@@ -27,6 +27,7 @@ mod clients;
 mod cold_replica;
 mod command_line;
 mod credentials;
+mod drill;
 mod holding;
 mod hops;
 mod kill_shared;

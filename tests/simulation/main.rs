@@ -9,6 +9,7 @@
 mod agreement;
 mod ask;
 mod clients;
+mod drill;
 mod failover;
 mod health;
 mod hostile;

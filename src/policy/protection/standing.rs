@@ -34,8 +34,8 @@ use super::ramp::Envelope;
 use super::shed::Shed;
 use super::would::{Act, Would, WouldHave};
 
+pub use pass::{Forced, Outcome, Pass};
 use pass::{Held, Watched};
-pub use pass::{Outcome, Pass};
 
 /// Somebody who waits for a permit.
 pub trait Waiter: fmt::Debug + Send {
@@ -237,6 +237,11 @@ impl Standing {
         self.may_retry.load(Ordering::Relaxed)
     }
 
+    /// Whether the cell gets a rate and not all that is asked.
+    pub fn is_limited(&self) -> bool {
+        self.envelope.rate().is_finite()
+    }
+
     /// What parts that only observe would have done so far.
     pub fn would_have(&self) -> WouldHave {
         let mut have = self.would.have();
@@ -372,15 +377,6 @@ impl Standing {
         pass.watched = Watched::Not;
         None
     }
-}
-
-/// How it goes to an endpoint that is not well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forced {
-    /// As its probe, if nobody else is.
-    Probe,
-    /// As one of many.
-    Open,
 }
 
 fn asker(ask: &Ask) -> Asker {

@@ -21,7 +21,9 @@ use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
 use super::super::would::Act;
+use super::begin::Begin;
 use super::groups::GroupLimits;
+use super::recent::RecentGroups;
 use super::report::{CellReport, EndpointReport, GroupReport};
 use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, zones};
 use super::{Change, Look, SavedCell, place};
@@ -56,14 +58,19 @@ pub(super) struct CellJudge {
     panic: Panic,
     observing: Observing,
     alarm: Option<Alarm>,
+    recent: RecentGroups,
 }
 
 impl CellJudge {
-    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, saved: Option<SavedCell>) -> Self {
+    pub(super) fn new(cell: &Cell, look: &Look<'_>, offset: f64, begin: Begin) -> Self {
+        let (is_warm, saved) = begin.parts();
         let Look { now, now_secs, .. } = *look;
         let rules = ramp_rules(look.snapshot);
         let before = saved.as_ref().map(|saved| &saved.ramp);
-        let ramp = Ramp::started(&rules, before, capacity(cell), offset, now, now_secs);
+        let ramp = match is_warm {
+            true => Ramp::full(offset, now),
+            false => Ramp::started(&rules, before, capacity(cell), offset, now, now_secs),
+        };
         let (declared, known) = (declared(cell), LimitRules::of(declared(cell)));
         let limit = match &saved {
             Some(saved) => Limit::restored(known, saved.limit),
@@ -100,6 +107,7 @@ impl CellJudge {
             panic: Panic::Calm,
             observing: Observing::restored(saved.as_ref().and_then(|saved| saved.would_act)),
             alarm: None,
+            recent: RecentGroups::default(),
         };
         // What came before anybody looked is of no second.
         cell.load.standing.outcomes.take();
@@ -173,12 +181,14 @@ impl CellJudge {
             ..HealthRules::default()
         });
         let summaries: Vec<Summary> = self.endpoints.iter().map(|(_, health)| health.summary()).collect();
-        let endpoints =
-            scene.cell.groups.iter().flat_map(|group| group.endpoints.iter().map(move |e| (group, e)));
-        for (at, (group, endpoint)) in endpoints.enumerate() {
+        self.recent.begin(scene.cell.groups.len(), scene.look.now);
+        let groups = scene.cell.groups.iter().enumerate();
+        let endpoints = groups.flat_map(|(of, group)| group.endpoints.iter().map(move |e| (of, group, e)));
+        for (at, (of, group, endpoint)) in endpoints.enumerate() {
             let place = place(scene.cell, &group.zone, &endpoint.address);
             let taken = endpoint.load.watch.take();
             self.group_limits.count(&group.zone, &taken);
+            self.recent.count(of, &taken);
             let checks = endpoint.load.take_checks();
             let look = health::Look {
                 taken: &taken,
@@ -218,9 +228,9 @@ impl CellJudge {
         let rules = FailoverRules { replicas: protection.replicas, ..FailoverRules::default() };
         let mut groups: Vec<failover::Group> =
             scene.cell.groups.iter().map(|group| scene.as_seen(group)).collect();
-        // Where no group can take anything, nothing can be moved. How such a cell comes back is the ramp's to say: were its
-        // load withheld here besides, nobody would ever find out that it is back.
-        if groups.len() < 2 || groups.iter().all(|group| group.usable == 0) {
+        // Where no group is known to be well, nothing can be moved. How such a cell comes back is the ramp's to say: were
+        // its load withheld here besides, nobody would ever find out that it is back.
+        if groups.len() < 2 || !scene.cell.groups.iter().any(|group| scene.is_sure(group)) {
             groups.iter_mut().for_each(|group| group.usable = group.endpoints);
         }
         let frozen = scene.verdicts.freezes(&nowhere(scene.cell));
@@ -246,6 +256,7 @@ impl CellJudge {
             succeeded: came.served.into(),
             failed: came.failed.into(),
             failing_accounts: came.failing_accounts,
+            group_serves: self.recent.another_serves(scene),
             p95: self.p95(),
             baseline: self.usual,
             queue_share: f64::from(scene.queued()) / f64::from(self.limit.value().max(1)),

@@ -4,8 +4,10 @@
 //!
 //! Plain data: who calls this has the clock and the randomness, in the data plane and in a simulation.
 
+mod begin;
 mod cell;
 mod groups;
+mod recent;
 mod report;
 mod saved;
 mod scene;
@@ -23,6 +25,7 @@ use super::observing::{Alarm, Observing};
 use super::verdict::signals::{Place, ProcessSignals, Signals};
 use super::verdict::{Detector, Verdicts};
 use super::{failover, health, ramp};
+use begin::Begin;
 use cell::CellJudge;
 pub use report::{CellReport, EndpointReport, GroupReport, Report, VerdictReport};
 pub use saved::{Saved, SavedCell};
@@ -46,6 +49,8 @@ pub struct Judge {
     /// Verdicts that nobody heeds: for how many seconds one stood.
     watched: (Observing, u64),
     alarm: Option<Alarm>,
+    /// The cells were there before anybody looked.
+    is_warm: bool,
 }
 
 /// What a look is made from, beside the counters.
@@ -77,6 +82,11 @@ pub enum Change {
 }
 
 impl Judge {
+    /// One whose cells have been well for long: none of them begins with a ramp, as it would in a process that starts.
+    pub fn warm() -> Self {
+        Self { is_warm: true, ..Self::default() }
+    }
+
     /// Looks. `random` gives numbers of 0 to 1.
     pub fn look(&mut self, look: &Look<'_>, random: &mut dyn FnMut() -> f64) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -95,10 +105,13 @@ impl Judge {
             if new_second {
                 be_patient(cell, verdicts);
             }
-            let saved = &mut self.saved;
             let judge = self.cells.entry(cell.name.clone());
-            let judge =
-                judge.or_insert_with(|| CellJudge::new(cell, look, random(), saved.remove(&cell.name)));
+            let mut begin = || match (self.saved.remove(&cell.name), self.is_warm) {
+                (Some(saved), _) => Begin::Saved(Box::new(saved)),
+                (None, true) => Begin::Warm,
+                (None, false) => Begin::Cold,
+            };
+            let judge = judge.or_insert_with(|| CellJudge::new(cell, look, random(), begin()));
             judge.look(cell, look, verdicts, new_second, random, &mut changes);
         }
         // A cell that comes with a reload is another one.

@@ -34,11 +34,9 @@ impl Scene<'_> {
     /// A group as failover is to see it.
     pub fn as_seen(&self, group: &Group) -> failover::Group {
         let gone = self.verdicts.evacuate(&group.zone);
-        let drained = |endpoint: &Endpoint| self.is_drained(&group.zone, &endpoint.address);
-        let usable = |endpoint: &&Endpoint| {
-            self.usable(Policy::Failover, &endpoint.load.watch) != Usable::No && !drained(endpoint)
-        };
+        let usable = |endpoint: &&Endpoint| self.takes_load(group, endpoint) != Usable::No;
         let usable = count(group.endpoints.iter().filter(usable).count());
+        let drained = |endpoint: &Endpoint| self.is_drained(&group.zone, &endpoint.address);
         failover::Group {
             priority: group.priority,
             capacity: group.capacity_rps.map(f64::from),
@@ -122,6 +120,18 @@ impl Scene<'_> {
     pub fn is_drained(&self, zone: &Label, address: &EndpointAddress) -> bool {
         let name = self.cell.name.as_str();
         self.look.levers.is_some_and(|levers| levers.drained(name, zone.as_str(), address).is_some())
+    }
+
+    /// Whether load may go to an endpoint: health and operators together.
+    fn takes_load(&self, group: &Group, endpoint: &Endpoint) -> Usable {
+        let is_drained = self.is_drained(&group.zone, &endpoint.address);
+        if is_drained { Usable::No } else { self.usable(Policy::Failover, &endpoint.load.watch) }
+    }
+
+    /// Whether an endpoint of the group is known to be well, and load is not to leave it.
+    pub fn is_sure(&self, group: &Group) -> bool {
+        let is_well = |endpoint: &Endpoint| self.takes_load(group, endpoint) == Usable::Yes;
+        !self.verdicts.evacuate(&group.zone) && group.endpoints.iter().any(is_well)
     }
 }
 

@@ -150,6 +150,41 @@ fn a_group_that_is_lost_is_taken_over_within_what_the_others_have_declared() {
 }
 
 #[test]
+fn a_group_that_is_lost_is_not_the_cell() {
+    // Two that serve, and one with another that stands by.
+    for standby in [0, 1] {
+        let mut world = World { judge: Judge::warm(), ..World::new(2) };
+        world.snapshot.cells[0].groups[1].priority = standby;
+        world.snapshot.cells[0].groups[1].capacity_rps = Some(DECLARED * 10);
+        world.snapshot.cells[0].groups[0].capacity_rps = Some(DECLARED * 10);
+        world.second(800, |_| true);
+        assert_eq!((world.served, world.phase()), (800, Phase::Full), "it has been well for long");
+        (0..10).for_each(|_| world.second(800, |_| true));
+        for second in 0..60 {
+            world.second(800, |group| group != 0);
+            assert_eq!(world.phase(), Phase::Full, "standby {standby}, {second} s");
+        }
+        assert!(world.served >= 780, "{} of 800 served, standby {standby}", world.served);
+    }
+}
+
+#[test]
+fn a_cell_whose_groups_fall_one_after_the_other_comes_back_as_one_that_falls_at_once() {
+    for apart in [1, 2, 4, 6, 8, 10] {
+        let mut world = World { judge: Judge::warm(), ..World::new(2) };
+        (0..60).for_each(|_| world.second(60, |_| true));
+        (0..apart).for_each(|_| world.second(60, |group| group != 0));
+        (0..60).for_each(|_| world.second(60, |_| false));
+        let mut seconds = 0;
+        while world.served < 57 && seconds < 300 {
+            world.second(60, |_| true);
+            seconds += 1;
+        }
+        assert!(seconds <= 130, "{apart} s apart: {} served after {seconds} s", world.served);
+    }
+}
+
+#[test]
 fn after_a_restart_load_is_spread_over_the_groups_as_before() {
     let mut world = World::new(3);
     (0..60).for_each(|_| world.second(120, |_| true));

@@ -220,7 +220,8 @@ impl Ramp {
         capacity: Option<f64>,
         now: Moment,
     ) -> Option<Reason> {
-        let fallen = self.recent.fallen(rules, now);
+        let fallen =
+            self.recent.fallen(rules, now).filter(|why| *why != Reason::CellFails || !look.group_serves);
         match (self.phase, fallen) {
             (Phase::Down, _) => return self.come_back(rules, look, capacity, now),
             // What probes meet is what they are for.
@@ -276,9 +277,10 @@ impl Ramp {
         let verdict = self.period.judge(rules, self.rate);
         (self.evidence.period, self.evidence.verdict) = (self.period, Some(verdict));
         if verdict == Verdict::Unclear {
-            // Two failures now and two in the next period are four; but two now and none for a while are nothing.
+            // Two failures now and two in the next period are four; but two now and none for a while are nothing, and so
+            // are requests that were let through while there was no endpoint for them.
             self.began = now;
-            if self.period.failed > 0 && self.period.lasted > rules.period * rules.hold_periods {
+            if self.period.lasted > rules.period * rules.hold_periods {
                 self.begin_period(now);
             }
             return None;
@@ -459,6 +461,18 @@ mod tests {
             let seen = cell.run(1, 0, well);
             assert_eq!((seen[0].1, cell.rate()), (expected, first), "1 % of what was seen, or no limit");
         }
+    }
+
+    #[test]
+    fn what_was_refused_on_its_way_is_soon_forgotten() {
+        let mut cell = Cell::new(Ramp::full(0.0, Moment::START));
+        (cell.look.declared, cell.look.usable) = (Some(1_000.0), 0);
+        cell.run(20, 100, |_, _| ());
+        cell.look.usable = 1;
+        cell.run(120, 1_000, |_, _| ());
+        let before = cell.rate();
+        cell.run(80, 1_000, well);
+        assert!(cell.rate() > before * 2.0, "{} and {before} before good answers", cell.rate());
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub struct Look {
     pub failed: u64,
     /// Accounts of the failed, a bit each, by hash, of 64.
     pub failing_accounts: u64,
+    /// One of several groups serves what it is asked: what fails is another group, and its load can be moved. Then
+    /// failures are no fall of the cell.
+    pub group_serves: bool,
     /// 95th percentile of the answers of the last period or so.
     pub p95: Option<Duration>,
     /// What that is when the cell is well.

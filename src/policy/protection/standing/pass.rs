@@ -128,3 +128,12 @@ impl Outcome {
         }
     }
 }
+
+/// How it goes to an endpoint that is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forced {
+    /// As its probe, if nobody else is.
+    Probe,
+    /// As one of many.
+    Open,
+}
