@@ -20,6 +20,7 @@ use super::super::outcomes::Came;
 use super::super::policies::Policy;
 use super::super::ramp::{self, Phase, Pin, Ramp, RampRules};
 use super::super::verdict::Verdicts;
+use super::super::verdict::said::Verdict;
 use super::super::would::Act;
 use super::begin::Begin;
 use super::groups::GroupLimits;
@@ -254,7 +255,8 @@ impl CellJudge {
             declared: capacity(scene.cell),
             usable,
             succeeded: came.served.into(),
-            failed: came.failed.into(),
+            // A process that sleeps lets requests die of old age.
+            failed: if scene.verdicts.stands(&Verdict::Proxy) { 0 } else { came.failed.into() },
             failing_accounts: came.failing_accounts,
             group_serves: self.recent.another_serves(scene),
             p95: self.p95(),

@@ -25,7 +25,7 @@ mod seen;
 
 use std::time::Duration;
 
-use self::crowd::{crowd_rps, is_crowd};
+use self::crowd::{Asking, crowd_rps};
 pub use self::envelope::Envelope;
 pub use self::judge::{Period, Verdict};
 use self::learned::Learned;
@@ -63,8 +63,7 @@ pub struct Ramp {
     offset: f64,
     /// What asks, by class, in requests a second.
     offered: [f64; 4],
-    /// How many asked since the look before, and how long that was.
-    asked: (u64, Duration),
+    asking: Asking,
     stepped: Option<Moment>,
     evidence: Evidence,
 }
@@ -89,7 +88,7 @@ impl Ramp {
             pin: None,
             offset: offset.clamp(0.0, 1.0),
             offered: [0.0; 4],
-            asked: (0, Duration::ZERO),
+            asking: Asking::default(),
             stepped: None,
             evidence: Evidence::default(),
         }
@@ -187,8 +186,9 @@ impl Ramp {
         }
         self.evidence.offered = self.offered.iter().sum();
         self.recent.add(look, rules, now);
-        self.asked = (came.offered.iter().sum(), passed);
-        self.period.add(look, self.asked.0, came.admitted, passed);
+        let asked = came.offered.iter().sum();
+        self.asking.add(asked, passed);
+        self.period.add(look, asked, came.admitted, passed);
         let declared = look.declared.map(|rate| rate / f64::from(rules.replicas.get()));
         self.evidence.source = match (declared, self.learned.rate()) {
             (Some(_), _) => Source::Declared,
@@ -209,8 +209,7 @@ impl Ramp {
             return None;
         }
         let capacity = capacity?;
-        is_crowd(capacity, self.evidence.offered, self.asked)
-            .then(|| self.probe(rules, capacity, Reason::Crowd, now))
+        self.asking.is_crowd(capacity).then(|| self.probe(rules, capacity, Reason::Crowd, now))
     }
 
     fn decide(
@@ -528,10 +527,10 @@ mod tests {
             assert_eq!(cell.rate(), rate);
             assert!(rate >= 10.0);
         }
-        // Few requests are no crowd, however small the cell.
+        // A page of a browser is no crowd, however small the cell.
         let mut cell = Cell::new(Ramp::started(&rules, None, Some(1.0), 0.0, Moment::START, 0));
         cell.look.declared = Some(1.0);
-        assert_eq!(cell.run(10, 5, well), []);
+        assert_eq!(cell.run(1, 10, well), []);
         // It fails meanwhile: that is no matter of crowds.
         let mut cell = Cell::new(Ramp::started(&rules, None, Some(100.0), 0.0, Moment::START, 0));
         cell.look.declared = Some(100.0);
