@@ -235,6 +235,8 @@ enum Attempt {
     GroupFull,
     /// No endpoint is well enough to be asked.
     Closed,
+    /// Operators have taken all of them away.
+    Drained,
     NotConnected(Unreachable),
     Broken {
         broken: Broken,
@@ -252,7 +254,9 @@ impl Attempt {
             Self::NotConnected(_) => Some(Unanswered::NoConnection),
             Self::Broken { broken: Broken::Cell(_), sent: false, .. } => Some(Unanswered::Unsent),
             Self::Broken { broken: Broken::Cell(error), sent: true, .. } => Some(lost(error)),
-            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Broken { .. } => None,
+            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Drained | Self::Broken { .. } => {
+                None
+            }
         }
     }
 
@@ -262,7 +266,9 @@ impl Attempt {
             Self::NotConnected(why) => !matches!(why, Unreachable::TooMany | Unreachable::Other),
             Self::Broken { broken: Broken::CellSlow(_), .. } => true,
             Self::Broken { broken: Broken::Cell(_), sent, .. } => *sent,
-            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Broken { .. } => false,
+            Self::NoEndpoint(_) | Self::GroupFull | Self::Closed | Self::Drained | Self::Broken { .. } => {
+                false
+            }
         }
     }
 
@@ -282,6 +288,7 @@ impl Attempt {
             Self::NoEndpoint(why) | Self::NotConnected(why) => Refusal::CellUnreachable(why),
             Self::GroupFull => Refusal::Shed(Shed::GroupFull),
             Self::Closed => Refusal::Shed(Shed::CellDown),
+            Self::Drained => Refusal::Shed(Shed::Operator),
             Self::Broken { broken, heard, .. } => match broken {
                 Broken::ClientGone | Broken::ClientStalled => return Failed::ClientGone,
                 Broken::ClientBody(_) => Refusal::BadRequest(BadRequest::Body),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::admin_socket::ask;
 use crate::config::time::show_duration;
 use crate::policy::guard::Mode;
+use crate::policy::protection::judge::SavedCell;
 use crate::policy::snapshot::Snapshot;
 use crate::standing_file;
 
@@ -31,7 +32,7 @@ pub(super) struct Acting {
 struct Known {
     by: String,
     verdicts: Option<u64>,
-    cells: Vec<(String, u64)>,
+    cells: Vec<(String, Option<u64>)>,
 }
 
 /// Looks where the configuration has anything in observe; otherwise there is nothing to be known.
@@ -67,10 +68,16 @@ pub(super) fn look(snapshot: &Snapshot, socket: Option<&Path>, state_dir: Option
         format!("{what}: in observe, and would have acted for {}, says {}", show(secs), known.by)
     };
     let of_verdicts = known.verdicts.filter(|_| verdicts).map(|secs| acted("protection.verdict", secs));
-    let of_cells = known.cells.iter().filter(|(name, _)| cells.contains(&name.as_str()));
+    let unknown = cells.iter().find(|cell| known.cells.iter().all(|(name, _)| name != *cell));
+    if let Some(unknown) = unknown {
+        let fails = format!("nobody can say whether cell {unknown} would have acted: {} has none", known.by);
+        return Acting { remarks, fails: Some(fails) };
+    }
+    let acting = known.cells.iter().filter_map(|(name, secs)| Some((name, (*secs)?)));
+    let of_cells = acting.filter(|(name, _)| cells.contains(&name.as_str()));
     let found: Vec<String> = of_verdicts
         .into_iter()
-        .chain(of_cells.map(|(name, secs)| acted(&format!("cell {name}"), *secs)))
+        .chain(of_cells.map(|(name, secs)| acted(&format!("cell {name}"), secs)))
         .collect();
     if found.is_empty() {
         remarks.push(format!("what is in observe would not have acted for a minute, says {}", known.by));
@@ -95,7 +102,7 @@ fn asked(socket: &Path) -> Result<Known, String> {
         return Err(format!("{by} is of an older version, or has not looked at its cells yet"));
     }
     let cell =
-        |cell: &Value| Some((cell["name"].as_str()?.to_owned(), cell["standing"]["would_act_s"].as_u64()?));
+        |cell: &Value| Some((cell["name"].as_str()?.to_owned(), cell["standing"]["would_act_s"].as_u64()));
     Ok(Known {
         by,
         verdicts: said["verdict_would_act_s"].as_u64(),
@@ -117,8 +124,8 @@ fn read(state_dir: &Path, now: i64) -> Result<Known, String> {
         let old = show(old.unsigned_abs());
         return Err(format!("{} is {old} old, and who serves writes it each minute", file.display()));
     }
-    let cells = saved.cells.iter();
-    let cells = cells.filter_map(|cell| Some((cell.cell.to_string(), cell.would_act?.as_secs()))).collect();
+    let acted = |cell: &SavedCell| cell.would_act.map(|acted| acted.as_secs());
+    let cells = saved.cells.iter().map(|cell| (cell.cell.to_string(), acted(cell))).collect();
     Ok(Known {
         by: file.display().to_string(),
         verdicts: saved.would_act.map(|acted| acted.as_secs()),

@@ -49,7 +49,12 @@ impl<'a> Route<'a> {
             closed.push(place);
         }
         if closed.is_empty() {
-            return Err(Attempt::NoEndpoint(self.unreachable));
+            let drained = |place: &pick::Place| {
+                self.admitted.is_drained(cell, pick::group(cell, *place), pick::endpoint(cell, *place))
+            };
+            // One that was tried says more.
+            let is_drained = !self.passed_over.is_empty() && self.passed_over.iter().all(drained);
+            return Err(if is_drained { Attempt::Drained } else { Attempt::NoEndpoint(self.unreachable) });
         }
         let forced = self.admitted.forces().ok_or(Attempt::Closed)?;
         let enter = |place: pick::Place| {

@@ -220,8 +220,11 @@ impl CellJudge {
         let least = TRICKLE_LEAST_PER_SECOND / f64::from(scene.look.snapshot.protection.replicas.get());
         let rate = (self.good_rate * share).max(least);
         standing.trickle.set(rate, super::super::pace::BURST, scene.look.now);
-        // A cell that fails open has what it lets in.
-        count(scene.usable_set(Policy::Recovery).open.len())
+        // A cell that fails open has what it lets in. One that operators have drained has not fallen.
+        match count(scene.usable_set(Policy::Recovery).open.len()) {
+            0 => scene.count_well(Policy::Recovery),
+            open => open,
+        }
     }
 
     fn groups(&mut self, scene: &Scene<'_>, changes: &mut Vec<Change>) {

@@ -128,6 +128,13 @@ impl Scene<'_> {
         if is_drained { Usable::No } else { self.usable(Policy::Failover, &endpoint.load.watch) }
     }
 
+    /// How many endpoints a part sees that could be asked, were they not drained.
+    pub fn count_well(&self, policy: Policy) -> u32 {
+        let is_well = |one: &&Endpoint| self.usable(policy, &one.load.watch) != Usable::No;
+        let groups = self.cell.groups.iter();
+        count(groups.flat_map(|group| &group.endpoints).filter(is_well).count())
+    }
+
     /// Whether an endpoint of the group is known to be well, and load is not to leave it.
     pub fn is_sure(&self, group: &Group) -> bool {
         let is_well = |endpoint: &Endpoint| self.takes_load(group, endpoint) == Usable::Yes;

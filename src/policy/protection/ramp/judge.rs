@@ -130,6 +130,9 @@ impl Period {
         if self.queue_share() >= rules.fullest_queue {
             return Verdict::Queueing;
         }
+        if self.offered == 0 && ended == 0 && self.admitted == 0 {
+            return Verdict::Unused;
+        }
         // A cell that swallows requests has not failed one of them yet.
         let late = self.succeeded >= LEAST_LATE && self.slowness().is_none() && self.is_late(rules);
         let answers = !late && ended > 0 && ended * 2 >= self.admitted;

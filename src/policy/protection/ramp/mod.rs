@@ -295,7 +295,8 @@ impl Ramp {
         {
             return self.lift(Reason::NobodyWaits, now);
         }
-        if verdict != Verdict::Grow || now < self.held_until || self.phase == Phase::Full {
+        let is_all = self.phase == Phase::Full && self.evidence.source != Source::Learned;
+        if verdict != Verdict::Grow || now < self.held_until || is_all {
             return None;
         }
         self.grow(rules, capacity)
@@ -310,10 +311,15 @@ impl Ramp {
     }
 
     fn grow(&mut self, rules: &RampRules, capacity: f64) -> Option<Reason> {
-        self.rate = capacity.min(self.rate * rules.growth);
+        self.rate *= rules.growth;
+        // What was learned says what was asked of the cell, not what it bears: it goes on, until nobody waits.
+        if self.evidence.source != Source::Learned {
+            self.rate = self.rate.min(capacity);
+        }
         if self.rate >= capacity {
+            let reached = self.phase != Phase::Full;
             self.phase = Phase::Full;
-            return Some(Reason::CapacityReached);
+            return reached.then_some(Reason::CapacityReached);
         }
         let probed = self.phase == Phase::Probing;
         self.phase = Phase::Ramping;
@@ -354,7 +360,11 @@ impl Ramp {
     fn publish(&mut self, rules: &RampRules, capacity: Option<f64>, envelope: &Envelope, now: Moment) {
         if let (Some(capacity), Phase::Full | Phase::Ramping | Phase::Probing) = (capacity, self.phase) {
             // The declared capacity may have changed meanwhile.
-            self.rate = if self.phase == Phase::Full { capacity } else { self.rate.min(capacity) };
+            self.rate = match (self.phase, self.evidence.source) {
+                (Phase::Full, Source::Learned) => self.rate.max(capacity),
+                (Phase::Full, _) => capacity,
+                _ => self.rate.min(capacity),
+            };
         }
         let rate = match (self.pin, self.phase) {
             (Some(pin), _) => pin.rate / f64::from(rules.replicas.get()),
@@ -472,6 +482,26 @@ mod tests {
         let before = cell.rate();
         cell.run(80, 1_000, well);
         assert!(cell.rate() > before * 2.0, "{} and {before} before good answers", cell.rate());
+    }
+
+    #[test]
+    fn what_was_learned_at_night_does_not_hold_in_the_morning() {
+        let mut cell = Cell::new(Ramp::full(0.0, Moment::START));
+        assert_eq!(cell.run(120, 5, well), [], "ten a second");
+        cell.look.usable = 0;
+        assert_eq!(cell.run(20, 5, broken_for_two), [(Phase::Down, Reason::NoEndpoint)]);
+        cell.look.usable = 1;
+        let seen = cell.run(600, 50, well);
+        let reasons: Vec<Reason> = seen.iter().map(|(_, reason)| *reason).collect();
+        let expected =
+            [Reason::EndpointBack, Reason::ProbesPassed, Reason::CapacityReached, Reason::NobodyWaits];
+        assert_eq!((reasons, cell.rate()), (expected.to_vec(), f64::INFINITY), "a hundred a second");
+    }
+
+    #[test]
+    fn where_nobody_asks_nobody_waits() {
+        let mut cell = ramping();
+        assert_eq!(cell.run(260, 0, well), [(Phase::Full, Reason::NobodyWaits)]);
     }
 
     #[test]
