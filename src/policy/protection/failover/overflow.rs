@@ -1,11 +1,12 @@
 //! What overflows from a group that is there and full: to another group of the cell, within the headroom that is
 //! declared for it and not given to those who have lost theirs.
 
+use std::sync::atomic::Ordering;
+
 use super::super::super::moment::Moment;
 use super::super::priority::Priority;
 use super::FailoverRules;
 use super::published::{Published, count};
-use std::sync::atomic::Ordering;
 
 /// What a group takes of those that are full.
 #[derive(Clone, Copy, Debug, Default)]
