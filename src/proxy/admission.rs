@@ -23,7 +23,7 @@ use crate::policy::facts::Upgrade;
 use crate::policy::guard::Mode;
 use crate::policy::protection::bulkhead;
 use crate::policy::protection::gate::Refused;
-use crate::policy::protection::levers::{LeverId, Levers, RequestOf};
+use crate::policy::protection::levers::{Levers, RequestOf, felt, modes};
 use crate::policy::protection::modes::Modes;
 use crate::policy::protection::policies::Policy;
 use crate::policy::protection::priority::Priority;
@@ -185,22 +185,6 @@ impl Service {
     }
 }
 
-/// What each part does: an operator's word before the configuration's.
-fn modes(cell: &Cell, levers: Option<&Levers>) -> Modes {
-    let configured = cell.protection.modes;
-    let Some(levers) = levers else { return configured };
-    let name = cell.name.as_str();
-    let modes = Policy::ALL.into_iter().fold(configured, |modes, policy| match levers.mode(policy, name) {
-        Some(of) => {
-            levers.touch(of.lever);
-            modes.with(policy, of.value)
-        }
-        None => modes,
-    });
-    // A cap holds also where what the cell's own limit would say does not.
-    if levers.cap(name).in_flight.is_some() { modes.with(Policy::Limit, Mode::Enforce) } else { modes }
-}
-
 /// Whether an operator has stopped this request, and when it may come again. One of operators passes over all but a cell
 /// that is drained.
 fn stopped(
@@ -245,29 +229,6 @@ fn capped(
     let after = cell.load.standing.cap.ask(clock.now(), class.priority(), random).err()?;
     levers.touch(capped.lever);
     Some(after)
-}
-
-/// The lever because of which a request is refused, waits or goes elsewhere.
-fn felt(levers: &Levers, cell: &Cell, admission: &Admission) -> Option<LeverId> {
-    let name = cell.name.as_str();
-    match admission {
-        Admission::Refused(Shed::Recovering, _) => levers.ramp(name).map(|of| of.lever),
-        Admission::Refused(Shed::NoHeadroom, _) => drained_group(levers, cell),
-        Admission::Refused(..) | Admission::Wait(..) => levers.cap(name).in_flight.map(|of| of.lever),
-        Admission::Go(pass) if pass.is_moved => drained_group(levers, cell),
-        Admission::Go(_) => None,
-    }
-}
-
-/// The lever that has taken an endpoint of the cell away, in the group that is the first to be used.
-fn drained_group(levers: &Levers, cell: &Cell) -> Option<LeverId> {
-    let mut groups: Vec<&Group> = cell.groups.iter().collect();
-    groups.sort_by_key(|group| group.priority);
-    groups.into_iter().find_map(|group| {
-        let drained =
-            |endpoint: &Endpoint| levers.drained(cell.name.as_str(), group.zone.as_str(), &endpoint.address);
-        group.endpoints.iter().find_map(drained)
-    })
 }
 
 /// A request in the queue. Dropped while it waits (its client went away), it leaves.

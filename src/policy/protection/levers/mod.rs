@@ -7,6 +7,7 @@
 
 mod answers;
 pub mod board;
+mod felt;
 pub mod known;
 pub mod pass;
 mod table;
@@ -16,6 +17,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use answers::{Caps, Of, RequestOf, Reserved};
+pub use felt::{felt, modes};
 pub use pass::OperatorPass;
 pub use table::{Levers, PulledOrReplaced, Refused};
 pub use words::{WordsError, in_quotes};

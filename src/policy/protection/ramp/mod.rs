@@ -13,7 +13,8 @@
 //! replica that is replaced begins like this, mostly before cells that are well.
 //!
 //! The capacity that is ramped to is the declared one, or else the best rate of the last ten minutes before the
-//! fall. Where neither is known there is no ramp, and only the other limits hold.
+//! fall, which says what was asked and not what the cell bears: from there it goes on as long as it is used and does
+//! good. Where neither is known there is no ramp, and only the other limits hold.
 
 mod crowd;
 mod envelope;

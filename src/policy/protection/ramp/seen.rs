@@ -38,7 +38,7 @@ pub enum Phase {
     Probing,
     /// It gets more by steps.
     Ramping,
-    /// It gets its whole capacity; everything, once no more than that is asked.
+    /// It gets its whole capacity, and more by steps where that was learned; everything, once no more than that is asked.
     Full,
 }
 
