@@ -239,10 +239,11 @@ impl Downstream {
         self.request().method == Method::CONNECT && self.status == Some(StatusCode::OK)
     }
 
-    /// A body of no bytes was promised, so nothing waited for the frame that ends it: httpx, for one, sends it by itself.
+    /// All that was promised has come, so nothing waited for the frame that ends it: some clients send it by itself.
     fn owes_its_end(&self) -> bool {
-        let length = self.request().headers.get(header::CONTENT_LENGTH);
-        matches!(self.source, Source::H2(_)) && length.is_some_and(|length| length.as_bytes() == b"0")
+        let Source::H2(_) = self.source else { return false };
+        let length = self.request().headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        length.and_then(|length| length.parse().ok()) == Some(self.bytes_in)
     }
 
     fn new(source: Source, sink: Sink) -> Self {
