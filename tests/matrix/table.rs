@@ -32,6 +32,7 @@ const TIDY: Duration = Duration::from_secs(2);
 pub struct Table {
     rows: Vec<Case>,
     side_by_side: bool,
+    cold: bool,
 }
 
 impl Table {
@@ -69,6 +70,11 @@ impl Table {
     /// Rows of this topic wait more than they work and set no traps, so they may run at once.
     pub fn side_by_side(&mut self) {
         self.side_by_side = true;
+    }
+
+    /// Rows of this topic begin without a connection to a cell.
+    pub fn cold(&mut self) {
+        self.cold = true;
     }
 }
 
@@ -125,7 +131,11 @@ async fn nothing_held(fixture: &Fixture) -> Outcome {
 async fn in_turn(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for case in table.rows {
-        let settled = fixture.settle().await.context("settling before the row");
+        let settled = async {
+            fixture.settle().await?;
+            if table.cold { Ok(()) } else { fixture.connected().await }
+        };
+        let settled = settled.await.context("settling before the row");
         let outcome = match settled {
             Ok(()) => one(case, &fixture).await,
             Err(error) => (case.name, Duration::ZERO, Err(error)),

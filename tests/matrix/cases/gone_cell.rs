@@ -26,6 +26,7 @@ pub fn rows(t: &mut Table) {
 }
 
 async fn door(f: Arc<Fixture>, legs: Legs, door: Door, method: &str) -> Result<String> {
+    f.cold().await?;
     f.origin(legs.up).set(door).await?;
     let body = if method == "POST" { Body::Length(5) } else { Body::None };
     let mut call = f.call(legs, &f.request(legs, method, "hello").body(body)).await?;

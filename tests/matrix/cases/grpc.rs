@@ -85,8 +85,7 @@ async fn bidi(f: Arc<Fixture>) -> Result<String> {
 
 async fn error(f: Arc<Fixture>) -> Result<String> {
     let mut call = f.call(BOTH_H2, &request(&f, "error")).await?;
-    call.tx.data(message("hi")).await?;
-    let _ = call.tx.finish(&[]).await;
+    call.tx.whole(message("hi")).await;
     let (head, text) = call.whole().await?;
     expect_status(&head, &[200])?;
     ensure!(head.first("grpc-status") == Some("5"), "grpc-status lost: {:?}", head.headers);

@@ -15,6 +15,7 @@ use crate::wire::pattern;
 const TRIES: usize = 10;
 
 pub fn rows(t: &mut Table) {
+    t.cold();
     t.all_legs("GET on a connection that closes under it is sent again", |f, l| sprung(f, l, "GET"));
     t.all_legs("POST on a connection that closes under it is not sent again", |f, l| sprung(f, l, "POST"));
     t.all_legs("GET after the cell closed the idle connection", |f, l| closed_idle(f, l, "GET"));

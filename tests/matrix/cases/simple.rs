@@ -13,7 +13,9 @@ pub fn rows(t: &mut Table) {
     t.all_legs("POST with a length", |f, l| post(f, l, Body::Length(70_000)));
     t.all_legs("POST without a length", |f, l| post(f, l, Body::Stream));
     t.all_legs("POST of length 0", post_empty);
-    t.each("POST of length 0 that is ended after its answer", &LEGS[2..], ended_late);
+    t.each("POST of length 0 that is ended after its answer", &LEGS[2..], |f, legs| ended_late(f, legs, 0));
+    // A cell over HTTP/2 waits for that end itself.
+    t.each("POST of length 10 that is ended after its answer", &LEGS[2..3], |f, legs| ended_late(f, legs, 10));
     t.all_legs("20 GETs on one connection use one origin connection", pooled);
     t.all_legs("PUT DELETE PATCH OPTIONS", methods);
     t.all_legs("path and query byte for byte", target);
@@ -52,11 +54,14 @@ async fn post_empty(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     Ok(String::new())
 }
 
-async fn ended_late(f: Arc<Fixture>, legs: Legs) -> Result<String> {
-    let mut call = f.call(legs, &f.request(legs, "POST", "hello").body(Body::Length(0))).await?;
+async fn ended_late(f: Arc<Fixture>, legs: Legs, length: u64) -> Result<String> {
+    let mut call = f.call(legs, &f.request(legs, "POST", "hello").body(Body::Length(length))).await?;
+    if length > 0 {
+        call.tx.data(pattern(0, length as usize)).await?;
+    }
     let (head, text) = call.whole().await?;
     expect_status(&head, &[200])?;
-    ensure!(text == "hello POST 0 intact", "body {text:?}");
+    ensure!(text == format!("hello POST {length} intact"), "body {text:?}");
     // Whatever was said about the first stream has arrived before this answer.
     let beside = call.reuse_handle().context("an h2 connection")?;
     let (head, _) = beside.send(&f.request(legs, "GET", "hello")).await?.whole().await?;
