@@ -95,8 +95,9 @@ const ZONE_IS_LOST: Duration = Duration::from_secs(90);
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
 /// A cell must get all that is asked so long after its fault has ended: up to 40 s until it is found to be back, 110 s
-/// from 1 % of its capacity to all of it, and a minute for once half of that and up again.
-pub const WELL_AFTER: Duration = Duration::from_secs(210);
+/// from 1 % of its capacity to all of it, twice 45 s for half of that and up again, and a minute until those who waited are
+/// served beside those who come: they were told when to come, so most of them are still there.
+pub const WELL_AFTER: Duration = Duration::from_secs(300);
 
 /// And it is watched for so much longer: a second collapse comes when all are back. A zone that is back is watched for
 /// no longer than this: it gets its load back after minutes, by steps.

@@ -173,7 +173,7 @@ impl Service {
         let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
         // The cell first: one that is full may not use up what the others have, not even for a moment.
         let of_cell = cell.load.try_acquire(most);
-        let away = |why| Err(Turned::Away(why, cell.load.standing.retry_after_secs(random)));
+        let away = |why| Err(Turned::Away(why, cell.load.standing.turn_away(random)));
         if of_cell.is_none() && !is_reserved {
             return away(Shed::CellFull);
         }
@@ -209,7 +209,7 @@ fn stopped(
     let shed = || if is_reserved { None } else { levers.refuses(&asked(), random) };
     let by = levers.drained_cell(name).or_else(shed)?;
     levers.touch(by);
-    Some(cell.load.standing.retry_after_secs(random))
+    Some(cell.load.standing.turn_away(random))
 }
 
 /// Whether a cell has had as many requests as an operator lets it have, and when to come again.

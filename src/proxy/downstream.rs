@@ -242,7 +242,8 @@ impl Downstream {
     /// All that was promised has come, so nothing waited for the frame that ends it: some clients send it by itself.
     fn owes_its_end(&self) -> bool {
         let Source::H2(_) = self.source else { return false };
-        let length = self.request().headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length =
+            self.request().headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         length.and_then(|length| length.parse().ok()) == Some(self.bytes_in)
     }
 

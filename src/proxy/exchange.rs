@@ -173,6 +173,10 @@ impl Exchange<'_> {
                 self.service.learn(self.snapshot, cell, &request.decision, answer.head.status);
                 self.relay(request, cell, &outgoing, answer).await;
             }
+            Err(Failed::Refused(refusal @ Refusal::Shed(_), outcome)) => {
+                let after = cell.load.standing.turn_away(fastrand::u32(..));
+                self.refuse_for(request, refusal, outcome, Some(after)).await;
+            }
             Err(Failed::Refused(refusal, outcome)) => self.refuse(request, refusal, outcome).await,
             Err(Failed::ClientGone) => self.client_gone().await,
         }

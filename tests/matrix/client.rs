@@ -457,7 +457,12 @@ impl Call {
 
 /// What every plain case asserts.
 pub fn expect_status(head: &Head, allowed: &[u16]) -> Result<()> {
-    ensure!(allowed.contains(&head.status), "status {}, wanted one of {allowed:?}: {:?}", head.status, head.headers);
+    ensure!(
+        allowed.contains(&head.status),
+        "status {}, wanted one of {allowed:?}: {:?}",
+        head.status,
+        head.headers
+    );
     Ok(())
 }
 

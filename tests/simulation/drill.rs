@@ -118,9 +118,10 @@ fn three_zones_with_room_bear_the_loss_of_one() {
 
 #[test]
 fn two_zones_without_room_shed_what_matters_least_and_spare_the_standby() {
-    for (name, groups) in [
-        ("both serve", [("a", 0, 200, 2), ("b", 0, 200, 2)]),
-        ("one stands by", [("a", 0, 300, 2), ("b", 1, 150, 2)]),
+    // Of 400 and 300 requests a second that are declared, 70 % are asked: so many of them of zone b.
+    for (name, own, groups) in [
+        ("both serve", 140.0_f64, [("a", 0, 200, 2), ("b", 0, 200, 2)]),
+        ("one stands by", 0.0, [("a", 0, 300, 2), ("b", 1, 150, 2)]),
     ] {
         for seed in seeds(2) {
             let replay = Seed(seed);
@@ -133,7 +134,10 @@ fn two_zones_without_room_shed_what_matters_least_and_spare_the_standby() {
             let [critical, bulk] = [0, 3].map(lost);
             assert!(bulk > 0.3 && critical * 3.0 < bulk, "{name}: {critical} and {bulk}\n{report}");
             let standby = &us1.groups[1];
-            assert!(standby.most_rps <= standby.capacity_rps * 1.02 + 1.0, "{name}: {standby:?}");
+            let most = standby.capacity_rps * 1.02 + 1.0;
+            assert!(standby.moved_rps <= most - own, "{name}: {standby:?}");
+            // Its own requests come by chance, and nobody holds them back.
+            assert!(standby.most_rps <= most + 3.0 * own.sqrt(), "{name}: {standby:?}");
             assert_eq!(us1.collapses.len(), 0, "{name}");
             drop(replay);
         }
@@ -171,7 +175,11 @@ fn a_cell_that_ten_times_its_demand_waits_for_is_full_in_time_and_does_not_fall_
         assert_eq!(books.cells[0].over_envelope, 0, "{report}");
         // A minute that it was gone: who came then was failed, and nobody thrashed after it.
         assert!(us1.collapses.iter().all(|at| *at < 60.0), "{report}");
-        assert!(us1.well_after.is_some_and(|after| after <= 210.0), "{report}");
+        assert!(us1.well_after.is_some_and(|after| after <= 300.0), "{report}");
+        // Once it was found to be back, which takes as long as an endpoint was ejected for, it was full in 150 s.
+        let at = |word: &str| us1.timeline.iter().find(|line| line.what.contains(word)).map(|line| line.at);
+        let (found, full) = (at("probes_passed"), at("capacity_reached"));
+        assert!(found.zip(full).is_some_and(|(found, full)| full - found <= 150.0), "{report}");
         assert!(shed(&report.cells[0], Shed::Recovering) > 10_000, "nobody waited\n{report}");
         drop(replay);
     }

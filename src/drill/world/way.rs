@@ -324,7 +324,7 @@ impl<'a> World<'a> {
     }
 
     fn refuse(&mut self, flight: Box<Flight<'a>>, why: Shed) {
-        let after = self.cell_of(&flight).load.standing.retry_after_secs(flight.ask.random as u32);
+        let after = self.cell_of(&flight).load.standing.turn_away(flight.ask.random as u32);
         self.over(flight, End::Shed(why), Some(after));
     }
 

@@ -38,6 +38,8 @@ pub struct Gate<T> {
     spread_secs: AtomicU32,
     ended: AtomicU64,
     refused: [AtomicU64; Refused::ALL.len()],
+    /// Refused for other reasons than the gate's.
+    turned_away: AtomicU64,
     /// How full the room was in the last seconds.
     usual_fullness: AtomicU32,
     line: Mutex<Line<T>>,
@@ -80,6 +82,7 @@ impl<T> Gate<T> {
             spread_secs: AtomicU32::new(LEAST_SPREAD_SECS),
             ended: AtomicU64::new(0),
             refused: std::array::from_fn(|_| AtomicU64::new(0)),
+            turned_away: AtomicU64::new(0),
             usual_fullness: AtomicU32::new(0),
             line: Mutex::new(Line::new(rules.queue, most)),
             looked: Mutex::new(Looked::default()),
@@ -220,6 +223,12 @@ impl<T> Gate<T> {
         self.refused[why as usize].load(Ordering::Relaxed)
     }
 
+    /// Somebody is refused, and not by the gate; what they are told.
+    pub fn turn_away(&self, random: u32) -> u32 {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.retry_after_secs(random)
+    }
+
     /// What somebody who is refused now is told.
     pub fn retry_after_secs(&self, random: u32) -> u32 {
         retry_after_secs(BASE_SECS, self.spread_secs.load(Ordering::Relaxed), random)
@@ -333,7 +342,8 @@ impl<T> Gate<T> {
         if long.is_zero() {
             return;
         }
-        let refused: u64 = Refused::ALL.into_iter().map(|why| self.refused(why)).sum();
+        let by_gate: u64 = Refused::ALL.into_iter().map(|why| self.refused(why)).sum();
+        let refused = by_gate + self.turned_away.load(Ordering::Relaxed);
         looked.count(now, self.ended.load(Ordering::Relaxed), refused);
         let most = self.limit.load(Ordering::Relaxed).clamp(LEAST_ROOM, MOST_ROOM);
         let room = looked.served_in(self.rules.room).clamp(LEAST_ROOM, most);
@@ -441,6 +451,29 @@ mod tests {
             let went = (0..limit).filter(|_| gate.ask(at(0), over, || 0).0 == Answer::Go).count();
             assert_eq!(went, most, "of {limit}");
         }
+    }
+
+    #[test]
+    fn who_is_turned_away_for_long_is_told_to_stay_away_for_long() {
+        let gate: Gate<u32> = Gate::new(GateRules::of(10));
+        let latest = |gate: &Gate<u32>| gate.turn_away(u32::MAX);
+        // Seconds since the cell went, and the latest that somebody is told to come.
+        for (second, expect) in (0..).zip([2, 2, 2, 2, 2, 3, 3, 4, 4, 5]) {
+            for tenth in 0..10 {
+                (0..10).for_each(|_| _ = latest(&gate));
+                let _ = gate.step(at(second * 1_000 + tenth * 100 + 100), 10);
+            }
+            assert!(latest(&gate).abs_diff(expect) <= 1, "{} after {second} s", latest(&gate));
+        }
+        // It serves all who ask again.
+        for tenth in 0..20 {
+            for waiter in 0..10 {
+                assert_eq!(ask(&gate, 10_000 + tenth * 100, Priority::Critical, waiter), Ok(None));
+                let _ = gate.end(at(10_000 + tenth * 100));
+            }
+            let _ = gate.step(at(10_100 + tenth * 100), 10);
+        }
+        assert!(latest(&gate) <= 2, "{}", latest(&gate));
     }
 
     #[test]

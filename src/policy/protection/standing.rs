@@ -5,8 +5,7 @@
 //! the queue. The first that refuses answers, and later ones have counted nothing.
 //!
 //! A part that only observes counts as in enforce, and the request goes on. From then on it is none of those that
-//! would have come: later parts that observe do not count it, and parts that observe learn nothing of it. Parts that are
-//! enforced take it as it comes, for it does come.
+//! would have come: parts that observe neither count it nor learn of it; parts that are enforced take it as it comes.
 
 mod pass;
 
@@ -251,9 +250,14 @@ impl Standing {
         have
     }
 
-    /// What somebody is told who is refused now, in seconds.
+    /// When somebody may come again whom the gate has refused, in seconds.
     pub fn retry_after_secs(&self, random: u32) -> u32 {
         self.gate.retry_after_secs(random)
+    }
+
+    /// Somebody is refused by another part; when they may come again, in seconds.
+    pub fn turn_away(&self, random: u32) -> u32 {
+        self.gate.turn_away(random)
     }
 
     /// How many wait for a permit.
@@ -338,7 +342,7 @@ impl Standing {
                     if queue == Mode::Observe {
                         self.would.act(Policy::Queue, Act::Queued);
                     }
-                    return Admission::Refused(Shed::QueueFull, self.retry_after_secs(ask.random as u32));
+                    return Admission::Refused(Shed::QueueFull, self.turn_away(ask.random as u32));
                 }
                 // Its turn came between the two.
                 Admission::Go(held)
@@ -371,7 +375,7 @@ impl Standing {
         pass: &mut Pass,
     ) -> Option<Admission> {
         if mode == Mode::Enforce {
-            return Some(Admission::Refused(why, self.retry_after_secs(ask.random as u32)));
+            return Some(Admission::Refused(why, self.turn_away(ask.random as u32)));
         }
         self.would.refuse(policy, why);
         pass.watched = Watched::Not;

@@ -15,7 +15,9 @@ pub fn rows(t: &mut Table) {
     t.all_legs("POST of length 0", post_empty);
     t.each("POST of length 0 that is ended after its answer", &LEGS[2..], |f, legs| ended_late(f, legs, 0));
     // A cell over HTTP/2 waits for that end itself.
-    t.each("POST of length 10 that is ended after its answer", &LEGS[2..3], |f, legs| ended_late(f, legs, 10));
+    t.each("POST of length 10 that is ended after its answer", &LEGS[2..3], |f, legs| {
+        ended_late(f, legs, 10)
+    });
     t.all_legs("20 GETs on one connection use one origin connection", pooled);
     t.all_legs("PUT DELETE PATCH OPTIONS", methods);
     t.all_legs("path and query byte for byte", target);

@@ -6,7 +6,7 @@ use super::super::super::moment::Moment;
 use super::super::fullness::WHOLE;
 use super::super::priority::Priority;
 use super::super::queue::{Queue, QueueRules};
-use super::super::retry_after::{self, Refusals};
+use super::super::retry_after::{self, LEAST_SPREAD_SECS, Refusals};
 
 /// Weight of a look in what is served and refused a second: with ten looks a second, about the last second.
 const LOOK: f64 = 0.2;
@@ -14,6 +14,10 @@ const LOOK: f64 = 0.2;
 /// Weight of a look in how full it usually is: about the last two seconds. With the last half second the lowest class
 /// that is served goes in and out by turns.
 const USUAL: f64 = 0.05;
+
+/// Whoever is refused by a cell that serves nobody comes again as if it served so many a second: probes need somebody who
+/// asks, and what comes back must be met.
+const LEAST_ASKED_RPS: f64 = 5.0;
 
 /// Nobody is told to come again at once.
 pub const BASE_SECS: u32 = 1;
@@ -30,6 +34,8 @@ pub struct Looked {
     refused: u64,
     served_rps: f64,
     refused_rps: f64,
+    /// Since when more are refused than served.
+    refusing_since: Option<Moment>,
     full: f64,
 }
 
@@ -41,6 +47,8 @@ impl Looked {
         self.served_rps = smooth(self.served_rps, ended - self.ended);
         self.refused_rps = smooth(self.refused_rps, refused - self.refused);
         (self.at, self.ended, self.refused) = (now, ended, refused);
+        let refuses = self.refused_rps > self.served_rps;
+        self.refusing_since = refuses.then(|| self.refusing_since.unwrap_or(now));
     }
 
     /// Requests a second that end.
@@ -61,10 +69,14 @@ impl Looked {
     }
 
     /// Over how many seconds those come again who are refused now. They find the room that what is served leaves, as it
-    /// comes free.
+    /// comes free. Where most are refused nobody knows how long that lasts: most likely about as long as it has lasted, and
+    /// half of that adds little to it.
     pub fn spread_secs(&self) -> u32 {
         let Self { served_rps, refused_rps, .. } = *self;
-        retry_after::spread_secs(Refusals { refused_rps, spare_rps: served_rps, base_secs: BASE_SECS })
+        let spare_rps = served_rps.max(LEAST_ASKED_RPS);
+        let spread = retry_after::spread_secs(Refusals { refused_rps, spare_rps, base_secs: BASE_SECS });
+        let lasted = self.refusing_since.map_or(u64::MAX, |since| self.at.since(since).as_secs());
+        spread.min(u32::try_from(lasted / 2).unwrap_or(u32::MAX)).max(LEAST_SPREAD_SECS)
     }
 
     /// Once a second.
