@@ -341,7 +341,7 @@ impl DataPlane {
         runtime.spawn(tasks::check_endpoints(&connector, shared));
         runtime.spawn(tasks::sweep(connector, Arc::clone(&shared.live)));
         runtime.spawn(tasks::warn_of_endings(Arc::clone(&shared.live)));
-        runtime.spawn(tasks::standing(shared).judge());
+        runtime.spawn(tasks::judge_cells(shared, drain.shutdown()));
         runtime.spawn(tasks::keep_learned(
             Arc::clone(&shared.learned),
             Arc::clone(&shared.live),

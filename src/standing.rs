@@ -3,6 +3,7 @@
 //! nothing.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::time::show_moment;
 use crate::live::Live;
 use crate::policy::moment::Moment;
-use crate::policy::protection::judge::{Judge, LOOK_EVERY, Look, Report, Saved};
+use crate::policy::protection::judge::{Judge, LOOK_EVERY, Look, Report};
 use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::protection::observing::Alarm;
 use crate::readiness::{NoteReady, Readiness, Reason};
@@ -29,6 +30,9 @@ const SAVE_WHILE_BUSY: Duration = Duration::from_secs(5);
 
 /// How often at other times: a third of what a ramp goes on with.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// A folder that does not take it holds nobody's stop up.
+const LAST_SAVE: Duration = Duration::from_secs(2);
 
 /// Cells that a note on readiness names; the others are on `/cells`.
 const NOTED: usize = 8;
@@ -59,8 +63,9 @@ struct Judging {
 }
 
 impl Standing {
-    /// Judges as long as the process lives, from where the one before was.
-    pub async fn judge(self) {
+    /// Judges as long as the process lives, from where the one before was. `stopping` comes when the process is to end; what
+    /// it gives is kept until it is written down how far that is.
+    pub async fn judge<T>(self, stopping: impl Future<Output = T>) {
         let (saved, told) = standing_file::load(&self.state.0);
         if let Some(error) = told {
             tracing::warn!(error, "what was judged of cells cannot be read; it is judged anew");
@@ -76,8 +81,16 @@ impl Standing {
         let mut turns = tokio::time::interval(LOOK_EVERY);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut planned = Instant::now();
+        let (mut stopping, mut stops) = (pin!(stopping), false);
         loop {
-            turns.tick().await;
+            tokio::select! {
+                _ = turns.tick() => {}
+                holding = &mut stopping, if !stops => {
+                    stops = true;
+                    let _ = tokio::time::timeout(LAST_SAVE, judging.save()).await;
+                    drop(holding);
+                }
+            }
             let late = planned.elapsed();
             planned = Instant::now() + LOOK_EVERY;
             judging.look(late).await;
@@ -89,8 +102,7 @@ impl Judging {
     async fn look(&mut self, late: Duration) {
         let (snapshot, levers) = (self.given.live.pin(), self.given.levers.read());
         let now = self.given.clock.now();
-        let now_secs = u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0);
-        let look = Look { snapshot: &snapshot, levers: levers.as_deref(), late, now, now_secs };
+        let look = Look { snapshot: &snapshot, levers: levers.as_deref(), late, now, now_secs: now_secs() };
         for change in self.judge.look(&look, &mut fastrand::f64) {
             self.given.metrics.standing.changed(&change);
             if change.is_bad() {
@@ -108,7 +120,7 @@ impl Judging {
         let every = if self.judge.is_busy() { SAVE_WHILE_BUSY } else { SAVE_EVERY };
         if now.since(self.saved) >= every {
             self.saved = now;
-            self.save(self.judge.saved(&snapshot, now, now_secs)).await;
+            self.save().await;
         }
     }
 
@@ -135,11 +147,16 @@ impl Judging {
         }
     }
 
-    async fn save(&self, saved: Saved) {
+    async fn save(&self) {
+        let saved = self.judge.saved(&self.given.live.pin(), self.given.clock.now(), now_secs());
         let (state_dir, state) = self.given.state.clone();
         let save = move || state.write_beside(|| standing_file::save(&state_dir, &saved));
         if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(save).await {
             tracing::warn!(%error, "what was judged of cells not saved; a restart would judge anew");
         }
     }
+}
+
+fn now_secs() -> u64 {
+    u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0)
 }

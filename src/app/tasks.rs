@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Shared;
 use crate::learned_file;
+use crate::listen::drain::{Phase, Shutdown};
 use crate::live::Live;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
@@ -30,16 +31,25 @@ const SAVE_LEARNED_EVERY: Duration = Duration::from_secs(30);
 const LOOK_AT_ENDINGS_EVERY: Duration = Duration::from_secs(60);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
 
-/// Who judges cells.
-pub(super) fn standing(shared: &Shared) -> Standing {
-    Standing {
+/// Judges cells. The process does not end before it is written down how they stand.
+pub(super) fn judge_cells(
+    shared: &Shared,
+    mut shutdown: Shutdown,
+) -> impl Future<Output = ()> + Send + use<> {
+    let last = shutdown.token();
+    let stopping = async move {
+        shutdown.reached(Phase::Closed).await;
+        last
+    };
+    let standing = Standing {
         live: Arc::clone(&shared.live),
         levers: Arc::clone(&shared.levers),
         clock: shared.clock,
         metrics: Arc::clone(&shared.metrics),
         readiness: Arc::clone(&shared.readiness),
         state: (shared.boot.state_dir.clone(), Arc::clone(&shared.state)),
-    }
+    };
+    standing.judge(stopping)
 }
 
 /// Warns of certificates and lists whose time is over or soon will be: when they come into force, and then

@@ -135,11 +135,6 @@ fn a_restart_goes_on_with_the_ramp_of_a_cell_that_comes_back() {
         let probed = seen["phase"] == "probing" || seen["phase"] == "ramping";
         probed.then_some(())
     });
-    let file = world.edge.folder.path("state/standing.cellgate");
-    eventually("that to be written down", || {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        (text.contains("\"probing\"") || text.contains("\"ramping\"")).then_some(())
-    });
     let world = world.restart();
     let rate = eventually("the next process to say how far it is", || {
         let seen = standing(&world);
@@ -147,6 +142,16 @@ fn a_restart_goes_on_with_the_ramp_of_a_cell_that_comes_back() {
     });
     // A process that knows nothing begins with a tenth, 10,000.
     assert!(rate < 5_000.0, "{rate}");
+}
+
+#[test]
+fn what_is_known_of_cells_is_written_down_when_the_process_ends() {
+    let world = World::prepared(|_| {});
+    assert_eq!(ask(&world).status, 200);
+    let file = world.edge.folder.path("state/standing.cellgate");
+    assert!(!file.exists(), "once a minute where nothing happens");
+    let world = world.restart();
+    assert!(world.edge.folder.path("state/standing.cellgate").exists());
 }
 
 /// What a cell in this mode answers, how often a dead endpoint of it was tried, and what `/cells` says of it.
