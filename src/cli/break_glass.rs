@@ -89,14 +89,14 @@ fn length(text: &str) -> Result<Duration, String> {
 const REFUSED: u8 = 3;
 
 impl Who {
-    /// Never empty: somebody must be named.
+    /// Never empty: somebody must be named. In a container nobody says more than a number.
     pub(super) fn name(&self) -> String {
         let user = |variable| std::env::var(variable).ok().filter(|user| !user.is_empty());
         self.name
             .clone()
             .or_else(|| user("SUDO_USER"))
             .or_else(|| user("USER"))
-            .unwrap_or_else(|| "unknown".to_owned())
+            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
     }
 }
 

@@ -200,8 +200,11 @@ fn now() -> i64 {
 
 /// A time on the command line, such as `500ms`, `10s` or `5m`.
 fn span(text: &str) -> Result<Duration, String> {
-    let span = parse_duration(text).filter(|span| !span.is_zero());
-    span.ok_or_else(|| "expected a whole number with a unit (500ms, 10s, 5m, 2h)".to_owned())
+    match parse_duration(text) {
+        Some(Duration::ZERO) => Err("expected more than no time at all (500ms, 10s, 5m, 2h)".to_owned()),
+        Some(span) => Ok(span),
+        None => Err("expected a whole number with a unit (500ms, 10s, 5m, 2h)".to_owned()),
+    }
 }
 
 /// Prints problems, one a line, and how many there are.

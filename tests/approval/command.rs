@@ -181,7 +181,7 @@ fn mistakes_are_told_and_nothing_is_written() {
         ("--plan-digest 01 --key alice", 64, "--candidate"),
         ("--join statement", 64, "2 values"),
         ("--plan plan.json --key alice --expires 8d", 64, "at most 7d"),
-        ("--plan plan.json --key alice --expires 0s", 64, "a whole number with a unit"),
+        ("--plan plan.json --key alice --expires 0s", 64, "expected more than no time at all"),
         ("--plan plan.json --key alice --out a.txt", 1, "expected a name that ends with .approval"),
         ("--plan nowhere.json --key alice", 1, "reading nowhere.json"),
         ("--plan text.json --key alice", 1, "text.json is no plan; expected what cellgate plan"),

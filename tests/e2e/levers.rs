@@ -303,3 +303,19 @@ fn levers_are_answered_while_requests_saturate_and_a_large_table_is_read() {
     });
     assert!(answered >= ENOUGH, "{answered} levers were answered before the reload was");
 }
+
+#[test]
+fn who_gives_no_name_is_named_by_number_and_a_time_of_nothing_is_refused() {
+    let folder = folder();
+    let _process = Process::start(&folder);
+    let drain = |lasts: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+        command.args(["drain", "cell", "cell-1", "--for", lasts, "--reason", "us1 burns"]);
+        command.arg("--socket").arg(folder.path("state/admin.sock"));
+        command.env_remove("USER").env_remove("SUDO_USER").output().unwrap()
+    };
+    assert!(said(&drain("0s"), 64).contains("expected more than no time at all"));
+    said(&drain("5m"), 0);
+    let by = listed(&folder)[0]["by"].as_str().unwrap().to_owned();
+    assert_eq!(by, format!("uid {}", rustix::process::getuid().as_raw()));
+}
