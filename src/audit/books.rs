@@ -565,7 +565,7 @@ mod tests {
             assert_eq!(found, [(account(1), 700 * run), (account(2), 700 * run)]);
             let all = requests_by_account(folder.path(), 0).unwrap();
             assert_eq!(all, [(account(1), 705 * run), (account(2), 700 * run)], "legacy use counts too");
-            let report = read(folder.path(), Question { since: 0, account: None }).unwrap();
+            let report = read(folder.path(), Question::default()).unwrap();
             assert_eq!((report.accounts.len(), report.requests()), (1, 5 * run));
         }
         assert_eq!(gaps(folder.path()), []);

@@ -1,7 +1,10 @@
 //! Prints a report as JSON: views of its values, with a version.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::policy::legacy_use::activity::Cadence;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
 use super::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
@@ -26,6 +29,8 @@ struct ReportView<'a> {
     books_since: Option<String>,
     written_at: Option<String>,
     totals: TotalsView,
+    /// Of all accounts in the books, whenever they were seen.
+    verdicts: BTreeMap<&'static str, usize>,
     accounts: Vec<AccountView<'a>>,
     unattributed: UsageView<'a>,
     unmapped: UsageView<'a>,
@@ -44,6 +49,11 @@ struct AccountView<'a> {
     account: u64,
     prefix: Option<&'a str>,
     cell: Option<&'a str>,
+    verdict: &'static str,
+    reasons: Vec<String>,
+    cadence: Option<&'static str>,
+    window_days: i64,
+    ready_at: Option<String>,
     #[serde(flatten)]
     usage: UsageView<'a>,
 }
@@ -95,6 +105,11 @@ impl<'a> ReportView<'a> {
             account: account.account,
             prefix: account.prefix.as_deref(),
             cell: account.cell.as_deref(),
+            verdict: account.judged.verdict.as_str(),
+            reasons: account.judged.reasons.iter().map(ToString::to_string).collect(),
+            cadence: account.judged.cadence.map(Cadence::as_str),
+            window_days: account.judged.window_days,
+            ready_at: account.judged.ready_at.map(rfc3339),
             usage: UsageView::new(&account.usage),
         };
         let gap = |gap: &'a GapLine| GapView {
@@ -109,6 +124,7 @@ impl<'a> ReportView<'a> {
             books_since: report.kept_since.map(rfc3339),
             written_at: report.written_at.map(rfc3339),
             totals: TotalsView { accounts: report.accounts.len(), requests: report.requests() },
+            verdicts: report.verdicts.iter().map(|(verdict, many)| (verdict.as_str(), *many)).collect(),
             accounts: report.accounts.iter().map(account).collect(),
             unattributed: UsageView::new(&report.unattributed),
             unmapped: UsageView::new(&report.unmapped),
@@ -134,8 +150,8 @@ impl<'a> UsageView<'a> {
         Self {
             requests: total,
             status: StatusView { informational, ok, redirects, client_errors, server_errors },
-            first_seen: (total > 0).then(|| rfc3339(usage.first_seen)),
-            last_seen: (total > 0).then(|| rfc3339(usage.last_seen)),
+            first_seen: (usage.first_seen > 0).then(|| rfc3339(usage.first_seen)),
+            last_seen: (usage.last_seen > 0).then(|| rfc3339(usage.last_seen)),
             clients: usage.clients.iter().map(client).collect(),
         }
     }
@@ -155,11 +171,14 @@ mod tests {
     fn json_has_everything() {
         let read: serde_json::Value = serde_json::from_str(&print(&full()).unwrap()).unwrap();
         assert_eq!(read["version"], 1);
+        assert_eq!(read["verdicts"], serde_json::json!({"ACTIVE": 2, "READY": 7}));
         assert_eq!(read["totals"], serde_json::json!({"accounts": 2, "requests": 41_817}));
         assert_eq!(
             read["accounts"][1],
             serde_json::json!({
                 "account": 5, "prefix": null, "cell": null, "requests": 3,
+                "verdict": "ACTIVE", "reasons": ["last seen 25 h ago", "comes daily"], "cadence": "daily",
+                "window_days": 35, "ready_at": "2026-12-24T09:00:00Z",
                 "status": {"1xx": 1, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 2},
                 "first_seen": "2026-11-19T10:00:00Z", "last_seen": "2026-11-19T09:00:00Z",
                 "clients": [{"client": "curl", "surface": "app", "requests": 3, "share": 1.0,

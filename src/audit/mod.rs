@@ -13,6 +13,7 @@ pub mod render;
 pub mod report;
 mod store;
 mod tally;
+mod verdicts;
 
 /// The file of the books in the state folder.
 pub const BOOKS_FILE: &str = "books.sqlite";
@@ -60,7 +61,7 @@ mod tests {
         let counted = r#"cellgate_requests_total{cell="us1",surface="app",status="2xx"} 1000"#;
         assert!(page.lines().any(|line| line == counted), "{page}");
         assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1_000);
-        let report = read(folder.path(), Question { since: 0, account: None }).unwrap();
+        let report = read(folder.path(), Question::default()).unwrap();
         assert_eq!((report.accounts[0].account, report.requests()), (1, 1_000));
         let mut files = 0;
         for entry in std::fs::read_dir(folder.path()).unwrap() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::policy::legacy_use::verdict::Judgement;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
 use super::report::{AccountUsage, GapLine, Report, Usage};
@@ -16,7 +17,7 @@ const STALE_SECONDS: i64 = 60;
 /// The table, with what surrounds it. `now` in Unix seconds.
 pub fn table(report: &Report, now: i64) -> String {
     let mut text = String::new();
-    if report.requests() == 0 {
+    if report.requests() == 0 && report.accounts.is_empty() {
         text.push_str(&nothing(report));
     } else if report.only.is_some() {
         text.push_str(&account_table(report, now));
@@ -47,6 +48,10 @@ pub fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
         "first_seen",
         "last_seen",
         "clients",
+        "verdict",
+        "cadence",
+        "ready_at",
+        "reasons",
     ])?;
     let mut write = |subject: &str, account: Option<&AccountUsage>, usage: &Usage| {
         let id = account.map_or_else(String::new, |account| account.account.to_string());
@@ -55,10 +60,19 @@ pub fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
         let mut record = vec![subject.to_owned(), id, inert(prefix), inert(cell)];
         record.push(usage.requests().to_string());
         record.extend(usage.statuses.iter().map(ToString::to_string));
-        record.extend([rfc3339(usage.first_seen), rfc3339(usage.last_seen)]);
+        record.extend(
+            [usage.first_seen, usage.last_seen].map(|at| if at > 0 { rfc3339(at) } else { String::new() }),
+        );
         let families = usage.families();
         let families: Vec<_> = families.iter().map(|(name, count)| format!("{name}={count}")).collect();
         record.push(inert(&families.join("; ")));
+        let judged = account.map(|account| &account.judged);
+        record.push(judged.map(|judged| judged.verdict.as_str()).unwrap_or_default().to_owned());
+        record.push(
+            judged.and_then(|judged| judged.cadence).map(|cadence| cadence.to_string()).unwrap_or_default(),
+        );
+        record.push(judged.and_then(|judged| judged.ready_at).map(rfc3339).unwrap_or_default());
+        record.push(judged.map(why).unwrap_or_default());
         writer.write_record(&record)
     };
     for account in &report.accounts {
@@ -72,19 +86,20 @@ pub fn csv(report: &Report) -> Result<Vec<u8>, csv::Error> {
 
 fn fleet_table(report: &Report, now: i64) -> String {
     let mut rows = vec![
-        ["ACCOUNT", "PREFIX", "CELL", "REQUESTS", "OK", "4XX", "5XX", "LAST SEEN", "CLIENTS"]
+        ["VERDICT", "ACCOUNT", "PREFIX", "CELL", "REQUESTS", "OK", "4XX", "5XX", "LAST SEEN", "CLIENTS"]
             .map(str::to_owned)
             .to_vec(),
     ];
     for account in &report.accounts {
         let prefix = account.prefix.clone().unwrap_or_else(|| "-".into());
         let cell = account.cell.clone().unwrap_or_else(|| "-".into());
-        rows.push(usage_row([account.account.to_string(), prefix, cell], &account.usage, now));
+        let verdict = account.judged.verdict.as_str().to_owned();
+        rows.push(usage_row([verdict, account.account.to_string(), prefix, cell], &account.usage, now));
     }
     for (subject, usage) in buckets(report) {
-        rows.push(usage_row([format!("({subject})"), "-".into(), "-".into()], usage, now));
+        rows.push(usage_row(["-".into(), format!("({subject})"), "-".into(), "-".into()], usage, now));
     }
-    let mut text = aligned(&rows, &[3, 4, 5, 6]);
+    let mut text = aligned(&rows, &[4, 5, 6, 7]);
     let total = report.requests();
     let accounts = report.accounts.len();
     let s = if accounts == 1 { "" } else { "s" };
@@ -105,7 +120,17 @@ fn account_table(report: &Report, now: i64) -> String {
     for account in &report.accounts {
         let prefix = account.prefix.as_deref().unwrap_or("no prefix");
         let cell = account.cell.as_deref().unwrap_or("unknown");
-        let _ = writeln!(text, "Account {} ({prefix}), cell {cell}\n", account.account);
+        let _ = writeln!(text, "Account {} ({prefix}), cell {cell}", account.account);
+        let verdict = account.judged.verdict.as_str();
+        let _ = writeln!(text, "{verdict}: {}.", why(&account.judged));
+        if let Some(at) = account.judged.ready_at {
+            let _ = writeln!(text, "READY at {}, if nobody comes until then.", rfc3339(at));
+        }
+        if account.usage.requests() == 0 {
+            let _ = writeln!(text, "\nNo legacy requests since {}.", rfc3339(report.since));
+            continue;
+        }
+        text.push('\n');
         let mut rows =
             vec![["CLIENT", "SURFACE", "REQUESTS", "SHARE", "LAST SEEN", "FOR EXAMPLE"].map(str::to_owned)];
         let total = account.usage.requests();
@@ -134,6 +159,23 @@ fn account_table(report: &Report, now: i64) -> String {
     text
 }
 
+/// The numbers behind a verdict.
+fn why(judged: &Judgement) -> String {
+    judged.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// How many accounts have which verdict, whenever they were seen.
+fn verdicts(report: &Report) -> String {
+    let all: usize = report.verdicts.values().sum();
+    if all == 0 || report.only.is_some() {
+        return String::new();
+    }
+    let counts = report.verdicts.iter().map(|(verdict, many)| format!("{many} {}", verdict.as_str()));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let more = if all > report.accounts.len() { " (--all lists them)" } else { "" };
+    format!("Of all accounts in the books: {counts}{more}.\n")
+}
+
 fn nothing(report: &Report) -> String {
     let Some(kept_since) = report.kept_since else {
         return "The books are empty: no proxy has written to them yet.\n".to_owned();
@@ -147,7 +189,7 @@ fn nothing(report: &Report) -> String {
 }
 
 fn footer(report: &Report, now: i64) -> String {
-    let mut text = String::new();
+    let mut text = verdicts(report);
     if let (Some(kept_since), Some(written_at)) = (report.kept_since, report.written_at) {
         if kept_since > report.since && report.requests() > 0 {
             let _ = writeln!(text, "The books begin at {}.", rfc3339(kept_since));
@@ -190,7 +232,7 @@ fn buckets(report: &Report) -> impl Iterator<Item = (&'static str, &Usage)> {
         .filter(|(_, usage)| usage.requests() > 0)
 }
 
-fn usage_row(names: [String; 3], usage: &Usage, now: i64) -> Vec<String> {
+fn usage_row(names: [String; 4], usage: &Usage, now: i64) -> Vec<String> {
     let [informational, ok, redirects, client_errors, server_errors] = usage.statuses;
     let mut row = names.to_vec();
     row.extend(
@@ -269,8 +311,12 @@ fn rfc3339(seconds: i64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::report::ClientUsage;
     use super::*;
+    use crate::policy::legacy_use::activity::Cadence;
+    use crate::policy::legacy_use::verdict::{Reason, Verdict};
 
     /// 2026-11-20T10:00:00Z.
     const NOW: i64 = 1_795_168_800;
@@ -296,6 +342,7 @@ pub(super) mod tests {
             written_at: Some(NOW - 4),
             only: None,
             accounts: Vec::new(),
+            verdicts: BTreeMap::new(),
             unattributed: Usage::default(),
             unmapped: Usage::default(),
             overflow: Usage::default(),
@@ -305,10 +352,17 @@ pub(super) mod tests {
 
     /// Two accounts and requests without one.
     pub(in super::super) fn full() -> Report {
-        let account = |account, prefix: Option<&str>, cell: Option<&str>, usage| AccountUsage {
+        let account = |account, prefix: Option<&str>, cell: Option<&str>, usage: Usage| AccountUsage {
             account,
             prefix: prefix.map(Into::into),
             cell: cell.map(Into::into),
+            judged: Judgement {
+                verdict: Verdict::Active,
+                reasons: vec![Reason::LastSeen(NOW - usage.last_seen), Reason::Comes(Cadence::Daily)],
+                cadence: Some(Cadence::Daily),
+                window_days: 35,
+                ready_at: Some(usage.last_seen + 35 * 86_400),
+            },
             usage,
         };
         let many = vec![
@@ -323,6 +377,7 @@ pub(super) mod tests {
                 account(70_471, Some("ab123"), Some("us1"), usage([0, 41_000, 2, 800, 0], NOW - 200, many)),
                 account(5, None, None, usage([1, 0, 0, 0, 2], NOW - 90_000, vec![client("curl", "app", 3)])),
             ],
+            verdicts: BTreeMap::from([(Verdict::Active, 2), (Verdict::Ready, 7)]),
             unattributed: usage([0, 0, 0, 12, 0], NOW - 3, vec![client("unknown", "none", 12)]),
             ..empty()
         }
@@ -333,13 +388,14 @@ pub(super) mod tests {
         assert_eq!(
             table(&full(), NOW),
             "\
-ACCOUNT          PREFIX   CELL   REQUESTS      OK   4XX   5XX   LAST SEEN   CLIENTS
-70471            ab123    us1       41802   41002   800     0   3m          airflow 81%, curl 17%, python-requests 2%, 1 more
-5                -        -             3       1     0     2   25h         curl 100%
-(unattributed)   -        -            12       0    12     0   3s          unknown 100%
+VERDICT   ACCOUNT          PREFIX   CELL   REQUESTS      OK   4XX   5XX   LAST SEEN   CLIENTS
+ACTIVE    70471            ab123    us1       41802   41002   800     0   3m          airflow 81%, curl 17%, python-requests 2%, 1 more
+ACTIVE    5                -        -             3       1     0     2   25h         curl 100%
+-         (unattributed)   -        -            12       0    12     0   3s          unknown 100%
 
 2 accounts, 41817 requests since 2026-11-13T10:00:00Z.
 <1% of the requests name no account.
+Of all accounts in the books: 2 ACTIVE, 7 READY (--all lists them).
 "
         );
     }
@@ -354,6 +410,8 @@ ACCOUNT          PREFIX   CELL   REQUESTS      OK   4XX   5XX   LAST SEEN   CLIE
             table(&report, NOW),
             "\
 Account 70471 (ab123), cell us1
+ACTIVE: last seen 3 min ago; comes daily.
+READY at 2026-12-25T09:56:40Z, if nobody comes until then.
 
 CLIENT            SURFACE    REQUESTS   SHARE   LAST SEEN   FOR EXAMPLE
 airflow           app           30000     72%   3m          /api/v2/accounts/{account}
@@ -364,6 +422,26 @@ unknown           app             102     <1%   3m          /api/v2/accounts/{ac
 
 41802 requests since 2026-11-13T10:00:00Z: 41002 ok, 800 answered 4xx, 0 answered 5xx. \
 First seen 2026-11-19T10:00:00Z, last 2026-11-20T09:56:40Z.
+"
+        );
+    }
+
+    #[test]
+    fn an_account_that_was_not_seen_lately_has_a_verdict() {
+        let mut report = full();
+        report.only = Some(5);
+        report.accounts.remove(0);
+        report.accounts[0].usage = Usage { last_seen: NOW - 40 * 86_400, ..Usage::default() };
+        report.accounts[0].judged.verdict = Verdict::Ready;
+        report.accounts[0].judged.ready_at = None;
+        report.unattributed = Usage::default();
+        assert_eq!(
+            table(&report, NOW),
+            "\
+Account 5 (no prefix), cell unknown
+READY: last seen 25 h ago; comes daily.
+
+No legacy requests since 2026-11-13T10:00:00Z.
 "
         );
     }
@@ -419,10 +497,10 @@ First seen 2026-11-19T10:00:00Z, last 2026-11-20T09:56:40Z.
         assert_eq!(
             text,
             "\
-subject,account,prefix,cell,requests,1xx,2xx,3xx,4xx,5xx,first_seen,last_seen,clients
-account,70471,ab123,us1,41802,0,41000,2,800,0,2026-11-19T10:00:00Z,2026-11-20T09:56:40Z,airflow=34000; curl=7000; python-requests=700; unknown=102
-account,5,,,3,1,0,0,0,2,2026-11-19T10:00:00Z,2026-11-19T09:00:00Z,'=cmd()=3
-unattributed,,,,12,0,0,0,12,0,2026-11-19T10:00:00Z,2026-11-20T09:59:57Z,unknown=12
+subject,account,prefix,cell,requests,1xx,2xx,3xx,4xx,5xx,first_seen,last_seen,clients,verdict,cadence,ready_at,reasons
+account,70471,ab123,us1,41802,0,41000,2,800,0,2026-11-19T10:00:00Z,2026-11-20T09:56:40Z,airflow=34000; curl=7000; python-requests=700; unknown=102,ACTIVE,daily,2026-12-25T09:56:40Z,last seen 3 min ago; comes daily
+account,5,,,3,1,0,0,0,2,2026-11-19T10:00:00Z,2026-11-19T09:00:00Z,'=cmd()=3,ACTIVE,daily,2026-12-24T09:00:00Z,last seen 25 h ago; comes daily
+unattributed,,,,12,0,0,0,12,0,2026-11-19T10:00:00Z,2026-11-20T09:59:57Z,unknown=12,,,,
 "
         );
         assert_eq!(String::from_utf8(csv(&empty()).unwrap()).unwrap().lines().count(), 1);

@@ -8,25 +8,31 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::policy::ids::AccountId;
+use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 use crate::telemetry::labels::CLASSES;
 
 use super::BOOKS_FILE;
 use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version};
+use super::verdicts::judge_all;
 
 /// The proxy's windows take milliseconds to write; a checkpoint somewhat longer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What to report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Unix seconds: requests since then. The books have hours, so it is the hour in which it lies.
     pub since: i64,
     /// Only this account.
     pub account: Option<AccountId>,
+    /// Also accounts that were not seen since then, as far as the books know them.
+    pub all: bool,
+    /// Unix seconds: verdicts are as of this moment.
+    pub now: i64,
 }
 
 /// What the books know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Unix seconds: the beginning of the first hour that is counted.
     pub since: i64,
@@ -38,6 +44,8 @@ pub struct Report {
     pub only: Option<u64>,
     /// Accounts that were seen, those with the most requests first.
     pub accounts: Vec<AccountUsage>,
+    /// How many of all accounts that the books know have each verdict, whenever they were seen.
+    pub verdicts: BTreeMap<Verdict, usize>,
     /// Requests in which nothing named an account.
     pub unattributed: Usage,
     /// Requests that named an account without a row.
@@ -49,7 +57,7 @@ pub struct Report {
 }
 
 /// Legacy use of one account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccountUsage {
     /// Its id.
     pub account: u64,
@@ -59,6 +67,8 @@ pub struct AccountUsage {
     pub cell: Option<String>,
     /// What it did.
     pub usage: Usage,
+    /// What is said of it.
+    pub judged: Judgement,
 }
 
 /// Requests of one account or bucket.
@@ -66,9 +76,9 @@ pub struct AccountUsage {
 pub struct Usage {
     /// By status class, 1xx to 5xx.
     pub statuses: [u64; CLASSES.len()],
-    /// Unix seconds.
+    /// Unix seconds; 0 where there was no request in the time that is asked for.
     pub first_seen: i64,
-    /// Unix seconds.
+    /// Unix seconds; also before that time.
     pub last_seen: i64,
     /// By client family and surface, the most requests first.
     pub clients: Vec<ClientUsage>,
@@ -196,6 +206,11 @@ impl Usage {
         families
     }
 
+    /// Of who was seen last so long ago that nothing of it is asked for.
+    fn silent(last_seen: i64) -> Self {
+        Self { last_seen, ..Self::default() }
+    }
+
     fn add(&mut self, line: &Line) {
         if self.clients.is_empty() || line.first_seen < self.first_seen {
             self.first_seen = line.first_seen;
@@ -238,12 +253,21 @@ fn answer(books: &Connection, question: Question) -> rusqlite::Result<Report> {
         written_at,
         only: question.account.map(AccountId::value),
         accounts: Vec::new(),
+        verdicts: BTreeMap::new(),
         unattributed: Usage::default(),
         unmapped: Usage::default(),
         overflow: Usage::default(),
         gaps: gaps(books, hour * 3600)?,
     };
+    let mut judged = judge_all(books, question.now)?;
+    for (judged, _) in judged.values() {
+        *report.verdicts.entry(judged.verdict).or_default() += 1;
+    }
     let mut accounts: BTreeMap<u64, Usage> = BTreeMap::new();
+    if question.all || question.account.is_some() {
+        let asked = judged.iter().filter(|(id, _)| report.only.is_none_or(|only| only == **id));
+        accounts.extend(asked.map(|(account, (_, last))| (*account, Usage::silent(*last))));
+    }
     for line in lines(books, hour, question.account)? {
         match line.subject.as_str() {
             "account" => accounts.entry(line.account).or_default().add(&line),
@@ -256,7 +280,9 @@ fn answer(books: &Connection, question: Question) -> rusqlite::Result<Report> {
     for (account, usage) in accounts {
         let facts = facts(books, account)?;
         let (prefix, cell) = facts.map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
-        report.accounts.push(AccountUsage { account, prefix, cell, usage });
+        // Both are read in one transaction, so whoever has a line has a verdict.
+        let Some((judged, _)) = judged.remove(&account) else { continue };
+        report.accounts.push(AccountUsage { account, prefix, cell, usage, judged });
     }
     report.accounts.sort_by_key(|account| std::cmp::Reverse(account.usage.requests()));
     Ok(report)
@@ -331,7 +357,7 @@ mod tests {
     use super::super::store::{Sealed, Store};
     use super::super::tally::Window;
     use super::*;
-    use crate::policy::decide::{Source, Verdict};
+    use crate::policy::decide::{Source, Verdict as Decided};
     use crate::policy::ids::CellIndex;
     use crate::policy::refusal::Refusal;
     use crate::telemetry::event::RequestEvent;
@@ -339,7 +365,7 @@ mod tests {
     use crate::telemetry::wall_time::unix_seconds;
     use crate::test_snapshot::account;
 
-    const EVERYTHING: Question = Question { since: 0, account: None };
+    const EVERYTHING: Question = Question { since: 0, account: None, all: false, now: 0 };
 
     /// Two accounts, a request without one and one of an id without a row.
     fn books(folder: &Path) -> i64 {
@@ -360,7 +386,7 @@ mod tests {
             let decision = event.decision.as_mut().unwrap();
             decision.account = Some(account(2));
             let cell = CellIndex(1);
-            decision.verdict = Verdict::Forward { cell, why: crate::policy::decide::Why::Mapped };
+            decision.verdict = Decided::Forward { cell, why: crate::policy::decide::Why::Mapped };
             event.status = 500;
             event.started += Duration::from_secs(7200);
         });
@@ -368,7 +394,7 @@ mod tests {
             let decision = event.decision.as_mut().unwrap();
             decision.account = account;
             decision.source = Source::None;
-            decision.verdict = Verdict::Refuse(refusal);
+            decision.verdict = Decided::Refuse(refusal);
             event.status = refusal.status();
         };
         count(3, &|event| refused(event, None, Refusal::NoAccount));
@@ -406,13 +432,33 @@ mod tests {
     fn a_report_can_be_of_late_or_of_one_account() {
         let folder = tempfile::tempdir().unwrap();
         let start = books(folder.path());
-        let late = read(folder.path(), Question { since: start + 3700, account: None }).unwrap();
+        let late = read(folder.path(), Question { since: start + 3700, ..EVERYTHING }).unwrap();
         assert_eq!((late.since, late.requests()), (start + 3600, 5));
         assert_eq!(late.accounts.len(), 1);
-        let one = read(folder.path(), Question { since: 0, account: Some(account(1)) }).unwrap();
+        let one = read(folder.path(), Question { account: Some(account(1)), ..EVERYTHING }).unwrap();
         assert_eq!((one.only, one.requests()), (Some(1), 3));
-        let none = read(folder.path(), Question { since: 0, account: Some(account(3)) }).unwrap();
+        let none = read(folder.path(), Question { account: Some(account(3)), ..EVERYTHING }).unwrap();
         assert_eq!((none.accounts.len(), none.requests()), (0, 0));
+    }
+
+    #[test]
+    fn who_was_not_seen_lately_is_counted_and_listed_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = books(folder.path());
+        // The books know of ten seconds, 40 days ago.
+        let now = start + 40 * 86_400;
+        let late = read(folder.path(), Question { since: now - 86_400, now, ..EVERYTHING }).unwrap();
+        assert_eq!((late.accounts.len(), &late.verdicts), (0, &BTreeMap::from([(Verdict::Unknown, 2)])));
+        let all = Question { since: now - 86_400, now, all: true, account: None };
+        let all = read(folder.path(), all).unwrap();
+        let ids: Vec<_> = all.accounts.iter().map(|one| (one.account, one.usage.requests())).collect();
+        assert_eq!(ids, [(1, 0), (2, 0)]);
+        assert_eq!(all.accounts[0].usage.last_seen, start + 1);
+        // Where they were kept all the time, but for four requests that were missed.
+        let books = Connection::open(folder.path().join(BOOKS_FILE)).unwrap();
+        books.execute("UPDATE writers SET ended_at = ?1", [now]).unwrap();
+        let kept = read(folder.path(), Question { now, ..EVERYTHING }).unwrap();
+        assert_eq!(kept.verdicts, BTreeMap::from([(Verdict::Ready, 2)]));
     }
 
     #[test]

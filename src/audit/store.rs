@@ -25,12 +25,13 @@ pub(super) const COUNTS_CELL_HOSTS: usize = 3;
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Size at which the file counts as full: 2^20 pages of 4 KiB, 4 GiB. At about 70
-/// bytes a row it holds 60 million rows, ten times what 10,000 accounts leave in
+/// bytes a row it holds 60 million rows, four times what 10,000 accounts leave in
 /// [`KEEP_DAYS`] with eight active hours a day on average.
 const MAX_PAGES: i64 = 1 << 20;
 
-/// How long hours are kept: a verdict looks back 100 days at most.
-const KEEP_DAYS: i64 = 100;
+/// How long hours are kept: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
+/// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)).
+const KEEP_DAYS: i64 = 200;
 
 /// How long it is kept what learned credentials placed: who asks looks back seven days, and the first and the
 /// last of those are cut by the hour of the day.
@@ -500,7 +501,7 @@ mod tests {
         let account = |id| crate::policy::ids::AccountId::from_value(id).unwrap();
         let requests = || super::super::report::requests_by_account(folder.path(), 0).unwrap();
         let report = || {
-            let everything = super::super::report::Question { since: 0, account: None };
+            let everything = super::super::report::Question::default();
             super::super::report::read(folder.path(), everything).unwrap()
         };
         assert_eq!(

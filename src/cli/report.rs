@@ -28,6 +28,9 @@ pub struct ReportArgs {
     /// Only this account, with every client and surface
     #[arg(long, value_name = "ID", value_parser = parse_account)]
     pub account: Option<AccountId>,
+    /// Also accounts that were not seen in that time, as far as the books know them (200 days)
+    #[arg(long)]
+    pub all: bool,
     /// How to print it
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: Output,
@@ -55,7 +58,8 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
 
 fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
-    let question = Question { since: now.saturating_sub(back).max(0), account: args.account };
+    let since = now.saturating_sub(back).max(0);
+    let question = Question { since, account: args.account, all: args.all, now };
     let report = read(&args.state_dir, question)?;
     match args.output {
         Output::Table => Ok(render::table(&report, now).into_bytes()),

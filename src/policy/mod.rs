@@ -30,6 +30,7 @@ pub mod identify;
 pub mod ids;
 pub mod keyed;
 pub mod learned;
+pub mod legacy_use;
 pub mod location;
 pub mod moment;
 pub mod moves;

@@ -13,6 +13,7 @@ mod drill;
 mod failover;
 mod health;
 mod hostile;
+mod legacy_use;
 mod lessons;
 mod moves;
 mod overload;
