@@ -89,6 +89,14 @@ struct ClientView<'a> {
     share: f64,
     last_seen: String,
     endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<FixView<'a>>,
+}
+
+#[derive(Serialize)]
+struct FixView<'a> {
+    why: Option<&'a str>,
+    how: &'a str,
 }
 
 #[derive(Serialize)]
@@ -146,6 +154,10 @@ impl<'a> UsageView<'a> {
             share: (client.requests as f64 / total as f64 * 10_000.0).round() / 10_000.0,
             last_seen: rfc3339(client.last_seen),
             endpoint: &client.endpoint,
+            fix: client
+                .recipe
+                .as_ref()
+                .map(|recipe| FixView { why: recipe.why.as_deref(), how: &recipe.how }),
         };
         Self {
             requests: total,

@@ -9,6 +9,7 @@ pub mod books;
 mod cell_use;
 pub mod json;
 pub mod learned_use;
+pub mod recipes;
 pub mod render;
 pub mod report;
 mod store;

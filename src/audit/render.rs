@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::policy::legacy_use::verdict::Judgement;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
+use super::recipes::Recipe;
 use super::report::{AccountUsage, GapLine, Report, Usage};
 
 /// Client families in one cell of the table; the rest is summed up.
@@ -145,6 +146,7 @@ fn account_table(report: &Report, now: i64) -> String {
             ]);
         }
         text.push_str(&aligned(&rows, &[2, 3]));
+        text.push_str(&recipes(account));
         let [informational, ok, redirects, client_errors, server_errors] = account.usage.statuses;
         let _ = writeln!(
             text,
@@ -155,6 +157,20 @@ fn account_table(report: &Report, now: i64) -> String {
             rfc3339(account.usage.first_seen),
             rfc3339(account.usage.last_seen),
         );
+    }
+    text
+}
+
+/// What the owners of these clients have to change.
+fn recipes(account: &AccountUsage) -> String {
+    let mut text = String::new();
+    for client in &account.usage.clients {
+        let Some(Recipe { why, how }) = &client.recipe else { continue };
+        let _ = writeln!(text, "\n{} ({})", client.client, client.surface);
+        if let Some(why) = why {
+            let _ = writeln!(text, "  why  {why}");
+        }
+        let _ = writeln!(text, "  fix  {how}");
     }
     text
 }
@@ -328,6 +344,7 @@ pub(super) mod tests {
             requests,
             last_seen: NOW - 200,
             endpoint: "/api/v2/accounts/{account}".into(),
+            recipe: None,
         }
     }
 
@@ -406,6 +423,11 @@ Of all accounts in the books: 2 ACTIVE, 7 READY (--all lists them).
         report.only = Some(70_471);
         report.accounts.truncate(1);
         report.unattributed = Usage::default();
+        let recipe =
+            |why: Option<&str>, how: &str| Some(Recipe { why: why.map(Into::into), how: how.into() });
+        let clients = &mut report.accounts[0].usage.clients;
+        clients[0].recipe = recipe(Some("its connection has no Host"), "set Host to ab123.us1.test");
+        clients[2].recipe = recipe(None, "set Host to ab123.metadata.us1.test");
         assert_eq!(
             table(&report, NOW),
             "\
@@ -419,6 +441,13 @@ curl              app            7000     17%   3m          /api/v2/accounts/{ac
 airflow           metadata       4000     10%   3m          /api/v2/accounts/{account}
 python-requests   app             700      2%   3m          /api/v2/accounts/{account}
 unknown           app             102     <1%   3m          /api/v2/accounts/{account}
+
+airflow (app)
+  why  its connection has no Host
+  fix  set Host to ab123.us1.test
+
+airflow (metadata)
+  fix  set Host to ab123.metadata.us1.test
 
 41802 requests since 2026-11-13T10:00:00Z: 41002 ok, 800 answered 4xx, 0 answered 5xx. \
 First seen 2026-11-19T10:00:00Z, last 2026-11-20T09:56:40Z.

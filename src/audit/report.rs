@@ -12,6 +12,7 @@ use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 use crate::telemetry::labels::CLASSES;
 
 use super::BOOKS_FILE;
+use super::recipes::Recipe;
 use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version};
 use super::verdicts::judge_all;
 
@@ -97,6 +98,8 @@ pub struct ClientUsage {
     pub last_seen: i64,
     /// The path template of one of them.
     pub endpoint: String,
+    /// What its owner has to change, where [`recipes::add`](super::recipes::add) knows it.
+    pub recipe: Option<Recipe>,
 }
 
 /// Something that the books miss.
@@ -315,6 +318,7 @@ fn lines(books: &Connection, hour: i64, only: Option<AccountId>) -> rusqlite::Re
                 requests: statuses.iter().sum(),
                 last_seen: row.get(10)?,
                 endpoint: row.get(11)?,
+                recipe: None,
             },
         })
     })?;

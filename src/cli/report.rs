@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::{OK, print};
+use super::{OK, complain, print};
 use crate::audit::report::{Question, read};
-use crate::audit::{json, render};
+use crate::audit::{json, recipes, render};
+use crate::config;
+use crate::load;
 use crate::policy::ids::AccountId;
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -22,6 +24,9 @@ pub struct ReportArgs {
     /// The proxy's state folder
     #[arg(long, value_name = "DIR", default_value = "state")]
     pub state_dir: PathBuf,
+    /// The configuration folder, for what the owners of clients have to change (clients.yaml)
+    #[arg(long, value_name = "DIR", default_value = "config")]
+    pub config: PathBuf,
     /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole hours
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_since)]
     pub since: Duration,
@@ -60,7 +65,19 @@ fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
     let since = now.saturating_sub(back).max(0);
     let question = Question { since, account: args.account, all: args.all, now };
-    let report = read(&args.state_dir, question)?;
+    let mut report = read(&args.state_dir, question)?;
+    // Of the table, it is what one account is shown.
+    if args.account.is_some() || args.output == Output::Json {
+        match config::parse_all(&load::load(args.config.as_path()), now) {
+            Ok((_, routing)) => recipes::add(&mut report, &config::compile(routing, None)),
+            Err(problems) => complain(&format!(
+                "What the owners of clients have to change is left out: the configuration in {} has problems ({}); \
+                 cellgate check names them, --config another folder",
+                args.config.display(),
+                problems.len()
+            )),
+        }
+    }
     match args.output {
         Output::Table => Ok(render::table(&report, now).into_bytes()),
         Output::Json => Ok(json::print(&report).context("writing JSON")?.into_bytes()),

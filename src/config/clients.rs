@@ -4,13 +4,16 @@ use http::HeaderName;
 
 use super::raw;
 use super::slot::{At, Parsed, Slot};
-use crate::policy::client::{ClientFamily, ClientMatch};
+use crate::policy::client::{ClientFamily, ClientMatch, Fix, HOST};
 
 /// Most families; each is tried on every request until one matches, and each is a label in reports.
 const MAX_FAMILIES: usize = 500;
 
 /// Longest name of a family and longest text it looks for: the event keeps 256 bytes of a User-Agent.
 const MAX_TEXT: usize = 256;
+
+/// Longest line of a recipe: some three of a terminal. What needs more has a page of its own.
+const MAX_FIX: usize = 300;
 
 /// Reads the families.
 pub(super) fn read(raw: raw::Clients, at: &At<'_>) -> Vec<ClientFamily> {
@@ -55,7 +58,24 @@ fn family(raw: raw::Family, at: &At<'_>) -> Option<ClientFamily> {
             "user_agent_prefix, user_agent_contains, no_user_agent or header",
         );
     }
-    Some(ClientFamily { name: name?, matches })
+    let fix = raw.fix(at);
+    let fix_at = fix.at.clone();
+    let fix = fix.optional().and_then(|raw| recipe(raw, &fix_at));
+    Some(ClientFamily { name: name?, matches, fix })
+}
+
+fn recipe(raw: raw::FamilyFix, at: &At<'_>) -> Option<Fix> {
+    let mut raw = at.open(raw);
+    let line = |text: String| -> Option<Box<str>> {
+        let fits = !text.trim().is_empty() && text.len() <= MAX_FIX && !text.contains(char::is_control);
+        fits.then(|| text.trim().into())
+    };
+    let expected = format!("one line of at most {MAX_FIX} bytes");
+    let why = raw.why(at).parse(expected.clone(), line).optional();
+    let how = raw
+        .how(at)
+        .parse(format!("{expected}, with {HOST} in it"), |text| line(text).filter(|how| how.contains(HOST)));
+    Some(Fix { why, how: how.required()? })
 }
 
 /// Text to look for, in lower case: the comparison does not look at case.

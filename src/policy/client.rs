@@ -10,6 +10,28 @@ pub struct ClientFamily {
     pub name: Box<str>,
     /// All of these must hold.
     pub matches: Vec<ClientMatch>,
+    /// What its owner has to change; for reports.
+    pub fix: Option<Fix>,
+}
+
+/// What the owner of a client has to change so that it calls the account's own address. Most programs have the legacy host
+/// as their default, and whoever set them up never typed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// Why it calls the legacy host.
+    pub why: Option<Box<str>>,
+    /// What to set, and where, with [`HOST`] in it.
+    pub how: Box<str>,
+}
+
+/// Stands for the account's own address in [`Fix::how`].
+pub const HOST: &str = "{host}";
+
+impl Fix {
+    /// For an account with this address of its own.
+    pub fn how_to(&self, own_address: &str) -> String {
+        self.how.replace(HOST, own_address)
+    }
 }
 
 /// One condition on a request's headers, compared without regard to case.
@@ -92,8 +114,11 @@ mod tests {
             (vec![ClientMatch::NoUserAgent], 3),
             (vec![], 4),
         ];
-        let families = families
-            .map(|(matches, number)| ClientFamily { name: format!("family {number}").into(), matches });
+        let families = families.map(|(matches, number)| ClientFamily {
+            name: format!("family {number}").into(),
+            matches,
+            fix: None,
+        });
         let check = |fields: &[(&'static str, &str)], expect: Option<u16>| {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {

@@ -37,7 +37,7 @@ pub(crate) fn snapshot(generation: u64) -> Arc<Snapshot> {
 }
 
 fn client(name: &str) -> ClientFamily {
-    ClientFamily { name: name.into(), matches: vec![ClientMatch::UserAgentPrefix(name.into())] }
+    ClientFamily { name: name.into(), matches: vec![ClientMatch::UserAgentPrefix(name.into())], fix: None }
 }
 
 /// Account 1 on the legacy host, forwarded to `us1`, by airflow.

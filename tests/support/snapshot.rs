@@ -382,6 +382,7 @@ pub fn example() -> SnapshotBuilder {
     builder.snapshot.clients = vec![ClientFamily {
         name: "terraform".into(),
         matches: vec![ClientMatch::UserAgentPrefix("terraform-provider-dbtcloud/".into())],
+        fix: None,
     }];
     builder
 }

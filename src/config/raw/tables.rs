@@ -71,6 +71,18 @@ mapping! {
         no_user_agent: bool = false;
         /// A header has a value.
         header: FamilyHeader = NONE;
+        /// What its owner has to change, for reports of an account.
+        fix: FamilyFix = NONE;
+    }
+}
+
+mapping! {
+    /// How a client is made to call the account's own address.
+    FamilyFix {
+        /// Why it calls the legacy host.
+        why: String = NONE;
+        /// What to set, and where; `{host}` in it becomes the account's own address.
+        how: String = REQUIRED;
     }
 }
 
