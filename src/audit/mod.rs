@@ -7,6 +7,7 @@
 
 pub mod books;
 mod cell_use;
+pub mod forget;
 pub mod json;
 pub mod learned_use;
 pub mod recipes;

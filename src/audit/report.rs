@@ -357,7 +357,7 @@ pub(super) fn count_at(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::super::store::{Sealed, Store};
     use super::super::tally::Window;
     use super::*;
@@ -372,7 +372,7 @@ mod tests {
     const EVERYTHING: Question = Question { since: 0, account: None, all: false, now: 0 };
 
     /// Two accounts, a request without one and one of an id without a row.
-    fn books(folder: &Path) -> i64 {
+    pub fn books(folder: &Path) -> i64 {
         let snapshot = snapshot(1);
         let start = unix_seconds(legacy_event(&snapshot).started);
         let mut window = Window::new(start);

@@ -4,6 +4,7 @@
 mod admin_socket;
 mod approve;
 mod audit;
+mod books;
 mod break_glass;
 mod check;
 mod credentials;
@@ -97,6 +98,7 @@ enum Command {
     Explain(explain::Args),
     /// Say who still uses the legacy hosts
     Report(report::ReportArgs),
+    Books(books::Args),
     /// Ask a running cellgate whether it is ready
     Healthz(healthz::Args),
     Upgrade(upgrade::Args),
@@ -176,6 +178,7 @@ impl Cli {
             Command::Drill(args) => drill::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
+            Command::Books(args) => books::run(&args),
             Command::Healthz(args) => healthz::run(&args),
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Audit(args) => audit::run(&args),

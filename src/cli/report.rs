@@ -85,7 +85,7 @@ fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     }
 }
 
-fn parse_account(text: &str) -> Result<AccountId, String> {
+pub(super) fn parse_account(text: &str) -> Result<AccountId, String> {
     AccountId::parse(text.as_bytes()).map_err(|error| format!("an account id {error}"))
 }
 

@@ -20,6 +20,7 @@ mod running;
 
 mod answers;
 mod audit_trail;
+mod books;
 mod bulkheads;
 mod checks;
 mod client_certificates;

@@ -1,0 +1,126 @@
+//! Deletes what the books know of one account, while the proxy runs. What was deleted is overwritten, in the file and in
+//! its journal. Files of books that were damaged and put aside are not opened: their names are told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::policy::ids::AccountId;
+
+use super::BOOKS_FILE;
+use super::report::ReportError;
+use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version};
+
+/// The proxy writes for milliseconds every ten seconds.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What there was of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Rows: hours of use, days on cell hosts, and what the table said of it.
+    pub rows: usize,
+    /// Damaged books that were put aside, which may know it as well.
+    pub aside: Vec<PathBuf>,
+}
+
+/// What the books in a state folder know of an account; deletes it where `delete` says so.
+///
+/// # Errors
+/// There is no file, or it cannot be read or written; then nothing is deleted.
+pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
+    let path = folder.join(BOOKS_FILE);
+    if !path.exists() {
+        return Err(ReportError::Missing(path));
+    }
+    let failed = |error| match error {
+        StoreError::Sqlite(error) => ReportError::Unreadable(path.clone(), error),
+        other => ReportError::Newer(path.clone(), other.to_string()),
+    };
+    let rows = in_file(&path, account, delete).map_err(failed)?;
+    Ok(Known { rows, aside: aside(folder) })
+}
+
+fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut books = Connection::open_with_flags(path, flags)?;
+    books.busy_timeout(BUSY_PATIENCE)?;
+    // Else the rows stay in free pages of the file until something else needs these.
+    books.pragma_update(None, "secure_delete", "ON")?;
+    let transaction = books.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut tables = vec!["legacy_use", "accounts"];
+    if check_version(&transaction)? >= COUNTS_CELL_HOSTS {
+        tables.push("cell_use");
+    }
+    let mut rows = 0;
+    for table in tables {
+        let only = if table == "legacy_use" { " AND subject = 'account'" } else { "" };
+        rows += transaction
+            .execute(&format!("DELETE FROM {table} WHERE account = ?1{only}"), [account.value() as i64])?;
+    }
+    if !delete {
+        transaction.rollback()?;
+        return Ok(rows);
+    }
+    transaction.commit()?;
+    // What was there before stands in the journal until it is taken over. Where a reader is in the way, the proxy does it.
+    let _ = books.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    Ok(rows)
+}
+
+fn aside(folder: &Path) -> Vec<PathBuf> {
+    let prefix = format!("{BOOKS_FILE}.damaged-");
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let named = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_aside =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+    let mut found: Vec<PathBuf> = named.filter(is_aside).collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::report::tests::books;
+    use super::super::report::{Question, read};
+    use super::*;
+    use crate::test_snapshot::account;
+
+    fn bytes_of(folder: &Path) -> Vec<u8> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.flat_map(|path| fs::read(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn one_account_is_forgotten_and_nothing_of_it_stays_in_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        books(folder.path());
+        fs::write(folder.path().join("books.sqlite.damaged-7"), "").unwrap();
+        let knows =
+            |what: &str| bytes_of(folder.path()).windows(what.len()).any(|part| part == what.as_bytes());
+        assert!(knows("ab123") && knows("cd456"));
+        let everything = || read(folder.path(), Question::default()).unwrap();
+        let before = everything();
+        // Two clients, and the row of the table.
+        let known = forget(folder.path(), account(1), false).unwrap();
+        assert_eq!(known, Known { rows: 3, aside: vec![folder.path().join("books.sqlite.damaged-7")] });
+        assert_eq!(everything(), before, "only looked at");
+        assert_eq!(forget(folder.path(), account(1), true).unwrap().rows, 3);
+        let ids: Vec<_> = everything().accounts.iter().map(|account| account.account).collect();
+        assert_eq!((ids, everything().requests()), (vec![2], before.requests() - 3));
+        assert!(!knows("ab123") && knows("cd456"));
+        assert_eq!(forget(folder.path(), account(1), true).unwrap().rows, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_forgotten_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = forget(folder.path(), account(1), true).unwrap_err();
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        fs::write(folder.path().join(BOOKS_FILE), "no books".repeat(1000)).unwrap();
+        let error = forget(folder.path(), account(1), true).unwrap_err();
+        assert!(matches!(error, ReportError::Unreadable(..)), "{error}");
+    }
+}
