@@ -199,7 +199,10 @@ fn nothing(report: &Report) -> String {
     // Nothing can be said about the time before the books.
     let since = rfc3339(report.since.max(kept_since));
     match report.only {
-        Some(account) => format!("No legacy requests of account {account} since {since}.\n"),
+        // Whoever is known at all has been listed.
+        Some(account) => {
+            format!("The books know nothing of account {account}, since {}.\n", rfc3339(kept_since))
+        }
         None => format!("No legacy requests since {since}.\n"),
     }
 }
@@ -483,7 +486,7 @@ No legacy requests since 2026-11-13T10:00:00Z.
             assert_eq!(table(&report, NOW), expect);
         };
         check(&|_| {}, "No legacy requests since 2026-11-13T10:00:00Z.\n");
-        check(&|r| r.only = Some(5), "No legacy requests of account 5 since 2026-11-13T10:00:00Z.\n");
+        check(&|r| r.only = Some(5), "The books know nothing of account 5, since 2026-10-21T10:00:00Z.\n");
         let young = |r: &mut Report| r.kept_since = Some(NOW - 3600);
         check(&young, "No legacy requests since 2026-11-20T09:00:00Z.\n");
         let never = |r: &mut Report| (r.kept_since, r.written_at) = (None, None);

@@ -463,6 +463,14 @@ pub(super) mod tests {
         books.execute("UPDATE writers SET ended_at = ?1", [now]).unwrap();
         let kept = read(folder.path(), Question { now, ..EVERYTHING }).unwrap();
         assert_eq!(kept.verdicts, BTreeMap::from([(Verdict::Ready, 2)]));
+        // Not where the file was removed since then, nor for a time that is still to come.
+        let gap = "INSERT INTO gaps (writer, ended_at, reason) VALUES ('a', ?1, 'removed')";
+        books.execute(gap, [now - 20 * 86_400]).unwrap();
+        let unknown = BTreeMap::from([(Verdict::Unknown, 2)]);
+        assert_eq!(read(folder.path(), Question { now, ..EVERYTHING }).unwrap().verdicts, unknown);
+        books.execute("DELETE FROM gaps", []).unwrap();
+        books.execute("UPDATE writers SET started_at = ?1, ended_at = ?1 + 900000", [now]).unwrap();
+        assert_eq!(read(folder.path(), Question { now, ..EVERYTHING }).unwrap().verdicts, unknown);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::report::count_at;
 
 /// Judges all accounts that the books know, at `now`; with when each was seen last. In Unix seconds.
 pub(super) fn judge_all(books: &Connection, now: i64) -> rusqlite::Result<BTreeMap<u64, (Judgement, i64)>> {
-    let coverage = coverage(books)?;
-    let judged = accounts(books)?.into_iter().map(|(account, seen)| {
+    let coverage = coverage(books, now)?;
+    let judged = accounts(books, now)?.into_iter().map(|(account, seen)| {
         let integrations: Vec<Activity> = seen.integrations.into_values().collect();
         let subject = Subject { integrations: &integrations, last_seen: seen.last, cut_at: None };
         (account, (judge(&subject, &coverage, now), seen.last))
@@ -30,7 +30,10 @@ struct Seen {
     last: i64,
 }
 
-fn accounts(books: &Connection) -> rusqlite::Result<HashMap<u64, Seen>> {
+/// How far a clock may go before that of the reader. What lies further in the future is taken to be of then.
+const SKEW: i64 = 86_400;
+
+fn accounts(books: &Connection, now: i64) -> rusqlite::Result<HashMap<u64, Seen>> {
     let mut query = books.prepare(
         "SELECT hour, account, client, surface, last_seen,
                 status_1xx + status_2xx + status_3xx + status_4xx + status_5xx
@@ -41,25 +44,29 @@ fn accounts(books: &Connection) -> rusqlite::Result<HashMap<u64, Seen>> {
         Some(name) => Rc::clone(name),
         None => Rc::clone(names.entry(text.into()).or_insert_with(|| text.into())),
     };
+    let latest = now.saturating_add(SKEW);
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let integration = (name(row.get_ref(2)?.as_str()?), name(row.get_ref(3)?.as_str()?));
         let seen = accounts.entry(count_at(row, 1)?).or_default();
-        seen.last = seen.last.max(row.get(4)?);
-        seen.integrations.entry(integration).or_default().add(row.get(0)?, count_at(row, 5)?);
+        seen.last = seen.last.max(row.get::<_, i64>(4)?.min(latest));
+        let hour = row.get::<_, i64>(0)?.clamp(0, latest.div_euclid(3600));
+        seen.integrations.entry(integration).or_default().add(hour, count_at(row, 5)?);
     }
     Ok(accounts)
 }
 
-/// Requests that are missing, or that were counted without their account, could have been anybody's. Of a file that is gone
-/// there is nothing here to be complete for.
-fn coverage(books: &Connection) -> rusqlite::Result<Coverage> {
+/// Requests that are missing, or that did not fit into their window in detail, could have been anybody's. Of a file that was
+/// damaged or removed nothing before is known. What is said to be kept after `now` is not yet.
+fn coverage(books: &Connection, now: i64) -> rusqlite::Result<Coverage> {
     let spans = |query: &str| -> rusqlite::Result<Vec<(i64, i64)>> {
         let mut query = books.prepare(query)?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = query.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     };
-    let written = spans("SELECT started_at, ended_at FROM writers")?;
-    let lost = spans("SELECT started_at, ended_at FROM gaps WHERE started_at IS NOT NULL")?;
+    let written = spans("SELECT max(started_at, 0), min(ended_at, ?1) FROM writers WHERE started_at < ?1")?;
+    let lost = spans(
+        "SELECT coalesce(started_at, 0), min(ended_at, ?1) FROM gaps WHERE started_at IS NULL OR started_at < ?1",
+    )?;
     Ok(Coverage::new(written, lost))
 }

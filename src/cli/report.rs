@@ -71,10 +71,11 @@ fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
         match config::parse_all(&load::load(args.config.as_path()), now) {
             Ok((_, routing)) => recipes::add(&mut report, &config::compile(routing, None)),
             Err(problems) => complain(&format!(
-                "What the owners of clients have to change is left out: the configuration in {} has problems ({}); \
-                 cellgate check names them, --config another folder",
+                "What the owners of clients have to change is left out: the configuration in {} has problems. The \
+                 first of {}: {}. --config names another folder",
                 args.config.display(),
-                problems.len()
+                problems.len(),
+                problems.first().map(ToString::to_string).unwrap_or_default()
             )),
         }
     }

@@ -65,7 +65,8 @@ impl Activity {
 
     /// Requests of these days, the last not among them.
     pub fn requests(&self, days: std::ops::Range<i64>) -> u64 {
-        self.days.iter().filter(|day| days.contains(&day.day)).map(|day| day.requests).sum()
+        let of = self.days.iter().filter(|day| days.contains(&day.day));
+        of.fold(0, |sum, day| sum.saturating_add(day.requests))
     }
 
     /// All hours of the day in which somebody was ever seen, as a bit each.
@@ -112,7 +113,7 @@ impl Activity {
         match self.days.binary_search_by_key(&of.day, |day| day.day) {
             Ok(at) => {
                 self.days[at].hours |= of.hours;
-                self.days[at].requests += of.requests;
+                self.days[at].requests = self.days[at].requests.saturating_add(of.requests);
             }
             Err(at) => self.days.insert(at, of),
         }

@@ -12,6 +12,8 @@ pub enum Reason {
     LastSeen(i64),
     /// How often.
     Comes(Cadence),
+    /// How often, before.
+    Came(Cadence),
     /// How long a silence must be, and the longest that has ended, both in days.
     Window {
         /// So long.
@@ -21,6 +23,13 @@ pub enum Reason {
     },
     /// Which part of that time the books are complete for, of 1.
     Coverage(f64),
+    /// The longest time for which they are not.
+    Missing {
+        /// For so long.
+        long: i64,
+        /// Until then.
+        ago: i64,
+    },
     /// When somebody could have come unseen.
     Hole {
         /// For so long.
@@ -32,8 +41,8 @@ pub enum Reason {
     Less {
         /// Requests in the last days.
         last: u64,
-        /// In as many days before, at most.
-        peak: u64,
+        /// In as many days before, usually.
+        usual: u64,
         /// So many.
         days: i64,
     },
@@ -55,8 +64,12 @@ impl fmt::Display for Reason {
         match *self {
             Self::LastSeen(ago) => write!(f, "last seen {} ago", Span(ago)),
             Self::Comes(cadence) => write!(f, "comes {cadence}"),
-            Self::Window { days, gap } if gap * 2 >= days => {
+            Self::Came(cadence) => write!(f, "came {cadence}"),
+            Self::Window { days, gap } if gap * 2 == days => {
                 write!(f, "ready after {days} d of silence, twice the longest until now ({gap} d)")
+            }
+            Self::Window { days, gap } if gap * 2 > days => {
+                write!(f, "ready after {days} d of silence, the most that is waited for ({gap} d until now)")
             }
             Self::Window { days, .. } => {
                 write!(f, "ready after {days} d of silence, longer than any month")
@@ -66,12 +79,16 @@ impl fmt::Display for Reason {
                 let percent = (share * 10_000.0).floor() / 100.0;
                 write!(f, "the books are complete for {percent:.2} % of that time")
             }
+            Self::Missing { long, ago } => {
+                let (long, ago) = (Span(long), Span(ago));
+                write!(f, "at worst {long} until {ago} ago are missing")
+            }
             Self::Hole { long, ago } => {
                 let (long, ago) = (Span(long), Span(ago));
                 write!(f, "the books miss {long} until {ago} ago, at a time of day at which it comes")
             }
-            Self::Less { last, peak, days } => {
-                write!(f, "{last} requests in the last {days} days, up to {peak} in as many before")
+            Self::Less { last, usual, days } => {
+                write!(f, "{last} requests in the last {days} days, usually {usual}")
             }
             Self::Returned { after, days_ago } => {
                 write!(f, "came back {days_ago} d ago after {after} d, when it could have been cut")

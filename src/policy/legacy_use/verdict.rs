@@ -52,8 +52,8 @@ pub struct Judgement {
     pub ready_at: Option<i64>,
 }
 
-/// Longer than a month with its last weekday: who comes once a month comes within this.
-const LEAST_WINDOW: i64 = 35;
+/// A day more than the 35 from the last Friday of a month to that of the next: clocks are set back, and jobs start late.
+const LEAST_WINDOW: i64 = 36;
 
 /// Longer than a quarter; who comes less often cannot be waited for.
 pub const LONGEST_WINDOW: i64 = 100;
@@ -61,14 +61,14 @@ pub const LONGEST_WINDOW: i64 = 100;
 /// Silences get longer: twice the longest that was seen is needed before the next counts.
 const GAPS: i64 = 2;
 
-/// Of a window the books must be complete for so much: of 35 days all but 50 minutes, which are some restarts.
+/// Of a window the books must be complete for so much: of 36 days all but 52 minutes, which are some restarts.
 const LEAST_COVERAGE: f64 = 0.999;
 
 /// Whoever comes each day may miss one.
 const LEAST_ACTIVE: i64 = 2 * DAY;
 
 /// Who leaves does so within weeks; before that it was another time of the year.
-const PEAK_DAYS: i64 = 56;
+const USUAL_DAYS: i64 = 56;
 
 /// One part in so many of what it was is little.
 const FADED: u64 = 5;
@@ -98,33 +98,43 @@ impl Verdict {
 /// Judges somebody who was seen at least once, at `now` (Unix seconds).
 pub fn judge(subject: &Subject<'_>, coverage: &Coverage, now: i64) -> Judgement {
     let all = Activity::of_all(subject.integrations);
-    let gap = longest_gap(subject.integrations, i64::MAX);
+    let gap = longest_gap(subject.integrations, &all, i64::MAX);
     let watch = Watch { coverage, window: window(gap), usual_hours: all.usual_hours(), now };
     let silent = now - subject.last_seen;
     let cadence = all.cadence();
     let mut reasons = vec![Reason::LastSeen(silent)];
-    reasons.extend(cadence.map(Reason::Comes));
+    let is_there = silent < active_for(cadence);
+    reasons.extend(cadence.map(if is_there { Reason::Comes } else { Reason::Came }));
     let verdict = if let Some(cut_at) = subject.cut_at {
         reasons.push(Reason::Cut(now - cut_at));
         let knocks = subject.last_seen > cut_at && silent < KNOCKS;
         reasons.extend(knocks.then_some(Reason::Knocks));
         Verdict::Cut
-    } else if silent < active_for(cadence) {
+    } else if is_there {
         while_there(subject, &all, &watch, cadence, &mut reasons)
     } else {
+        reasons.extend(returned(subject.integrations, &all, &watch));
         reasons.push(Reason::Window { days: watch.window, gap });
-        let blocked = watch.blocked(now);
-        let is_over = silent >= watch.window * DAY;
-        reasons.extend(blocked.filter(|_| is_over).or(is_over.then(|| watch.covered())));
-        match blocked.filter(|_| is_over) {
-            Some(Reason::Coverage(_)) => Verdict::Unknown,
-            None if is_over => Verdict::Ready,
-            _ => Verdict::Quiet,
-        }
+        while_silent(silent, &watch, &mut reasons)
     };
     let is_over = matches!(verdict, Verdict::Ready | Verdict::Cut);
     let ready_at = (!is_over).then(|| watch.ready_at(subject.last_seen));
     Judgement { verdict, reasons, cadence, window_days: watch.window, ready_at }
+}
+
+fn while_silent(silent: i64, watch: &Watch<'_>, reasons: &mut Vec<Reason>) -> Verdict {
+    if silent < watch.window * DAY {
+        return Verdict::Quiet;
+    }
+    let Some(blocked) = watch.blocked(watch.now) else {
+        reasons.push(watch.covered());
+        return Verdict::Ready;
+    };
+    reasons.push(blocked);
+    if let Reason::Coverage(_) = blocked {
+        reasons.extend(watch.worst());
+    }
+    Verdict::Unknown
 }
 
 fn while_there(
@@ -134,12 +144,11 @@ fn while_there(
     cadence: Option<Cadence>,
     reasons: &mut Vec<Reason>,
 ) -> Verdict {
-    let today = watch.now.div_euclid(DAY);
     if let Some(returned) = returned(subject.integrations, all, watch) {
         reasons.push(returned);
         return Verdict::Returned;
     }
-    match faded(all, cadence, today) {
+    match faded(all, cadence, watch) {
         Some(faded) => {
             reasons.push(faded);
             Verdict::Fading
@@ -153,8 +162,10 @@ fn window(gap: i64) -> i64 {
     (gap * GAPS).clamp(LEAST_WINDOW, LONGEST_WINDOW)
 }
 
-fn longest_gap(integrations: &[Activity], until: i64) -> i64 {
-    integrations.iter().map(|one| one.longest_gap_days(until)).max().unwrap_or(0)
+/// Of each integration, and of all together: who changes the program comes no more often by that.
+fn longest_gap(integrations: &[Activity], all: &Activity, until: i64) -> i64 {
+    let of_all = all.longest_gap_days(until);
+    integrations.iter().map(|one| one.longest_gap_days(until)).fold(of_all, i64::max)
 }
 
 /// Half a period late is not gone.
@@ -168,25 +179,36 @@ fn returned(integrations: &[Activity], all: &Activity, watch: &Watch<'_>) -> Opt
     let today = watch.now.div_euclid(DAY);
     let came_back = |pair: &&[Day]| {
         let (gone, back) = (pair[0].day, pair[1].day);
-        let window = window(longest_gap(integrations, gone));
+        // Nearly all gaps are shorter than any window, and the next line looks at all of them.
+        if back - gone < LEAST_WINDOW {
+            return false;
+        }
+        let window = window(longest_gap(integrations, all, gone));
         let then = Watch { window, ..*watch };
-        back - gone > window && then.blocked(back * DAY).is_none()
+        // Of the day of its return nothing more is known than that it came.
+        back - gone >= window && then.blocked(back * DAY).is_none()
     };
     let last = all.days().windows(2).rev().find(came_back)?;
     let days_ago = today - last[1].day;
     (days_ago < LEAST_WINDOW).then(|| Reason::Returned { after: last[1].day - last[0].day, days_ago })
 }
 
-/// Much less in the last days than it was, where it comes often enough for that to be said.
-fn faded(all: &Activity, cadence: Option<Cadence>, today: i64) -> Option<Reason> {
-    let period = cadence?.period_days();
+/// Much less in the last days than it usually was, where it comes often enough for that to be said and the books are
+/// complete for these days.
+fn faded(all: &Activity, cadence: Option<Cadence>, watch: &Watch<'_>) -> Option<Reason> {
+    let (today, period) = (watch.now.div_euclid(DAY), cadence?.period_days());
     if period > 7 {
         return None;
     }
     let days = (period * 2).max(7);
     let block = |back: i64| all.requests(today - (back + 1) * days..today - back * days);
-    let (last, peak) = (block(0), (1..PEAK_DAYS / days).map(block).max()?);
-    (last * FADED <= peak && peak > 0).then_some(Reason::Less { last, peak, days })
+    let mut before: Vec<u64> = (1..USUAL_DAYS / days).map(block).collect();
+    before.sort_unstable();
+    // The middle one: one busy week is not what it usually was.
+    let (last, usual) = (block(0), before[before.len() / 2]);
+    let is_known = watch.coverage.share((today - days) * DAY, today * DAY) >= LEAST_COVERAGE;
+    let is_less = last.saturating_mul(FADED) <= usual && usual > 0;
+    (is_known && is_less).then_some(Reason::Less { last, usual, days })
 }
 
 /// What is known of the time in which nobody came.
@@ -202,19 +224,25 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Why a silence that ends at this moment says nothing. What is still to come will be in the books.
     fn blocked(&self, at: i64) -> Option<Reason> {
-        let (from, to) = (at - self.window * DAY, at.min(self.now));
-        let holes = self.coverage.holes(from, to);
-        let missing: i64 = holes.iter().map(|(start, end)| end - start).sum();
-        let share = 1.0 - missing as f64 / (self.window * DAY) as f64;
-        if share < LEAST_COVERAGE {
-            return Some(Reason::Coverage(share));
+        let (from, to) = (at.saturating_sub(self.window * DAY), at.min(self.now));
+        let long = (self.window * DAY) as f64;
+        let missing = (1.0 - self.coverage.share(from, to)) * (to - from).max(0) as f64;
+        if missing > (1.0 - LEAST_COVERAGE) * long {
+            return Some(Reason::Coverage(1.0 - missing / long));
         }
-        let hole = holes.into_iter().find(|hole| self.is_at_usual_hours(*hole))?;
+        let hole = self.coverage.holes(from, to).find(|hole| self.is_at_usual_hours(*hole))?;
         Some(Reason::Hole { long: hole.1 - hole.0, ago: self.now - hole.1 })
     }
 
     fn covered(&self) -> Reason {
         Reason::Coverage(self.coverage.share(self.now - self.window * DAY, self.now))
+    }
+
+    /// The longest time that is missing.
+    fn worst(&self) -> Option<Reason> {
+        let holes = self.coverage.holes(self.now - self.window * DAY, self.now);
+        let (start, end) = holes.max_by_key(|(start, end)| end - start)?;
+        Some(Reason::Missing { long: end - start, ago: self.now - end })
     }
 
     /// Whether somebody could have come unseen: the books miss more than an hour, at a time of day at which they come.
@@ -223,13 +251,20 @@ impl Watch<'_> {
         end - start > HOUR && (start.div_euclid(HOUR)..=(end - 1).div_euclid(HOUR)).any(is_usual)
     }
 
-    /// The first moment from now on at which a silence since `last_seen` is long enough and the books complete for it.
+    /// The first moment from now on at which a silence since `last_seen` is long enough and the books complete for it. What is
+    /// missing moves out of the window and nothing comes in, so who is not blocked at a moment is not later, either.
     fn ready_at(&self, last_seen: i64) -> i64 {
         let long = self.window * DAY;
-        let first = (last_seen + long).max(self.now);
-        let after_holes = self.coverage.holes(first - long, self.now).into_iter().map(|(_, end)| end + long);
-        let mut moments = std::iter::once(first).chain(after_holes.filter(|at| *at > first));
-        moments.find(|at| self.blocked(*at).is_none()).unwrap_or(self.now + long)
+        let mut early = last_seen.saturating_add(long).max(self.now);
+        let mut late = early.saturating_add(long);
+        if self.blocked(early).is_none() {
+            return early;
+        }
+        while late - early > 1 {
+            let middle = early + (late - early) / 2;
+            if self.blocked(middle).is_none() { late = middle } else { early = middle }
+        }
+        late
     }
 }
 
@@ -279,7 +314,7 @@ mod tests {
                 Activity::of_all([&seen(0..7, 1), &seen(7..40, 100)]),
                 complete(),
                 Verdict::Fading,
-                "last seen 3 h ago; comes daily; 106 requests in the last 7 days, up to 700 in as many before",
+                "last seen 3 h ago; comes daily; 106 requests in the last 7 days, usually 700",
             ),
             (
                 seen([0, 1, 60, 61], 5),
@@ -291,28 +326,28 @@ mod tests {
                 seen([30, 31, 32], 5),
                 complete(),
                 Verdict::Quiet,
-                "last seen 30 d ago; comes daily; ready after 35 d of silence, longer than any month",
+                "last seen 30 d ago; came daily; ready after 36 d of silence, longer than any month",
             ),
             (
                 seen([40, 41, 42], 5),
                 complete(),
                 Verdict::Ready,
-                "last seen 40 d ago; comes daily; ready after 35 d of silence, longer than any month; \
+                "last seen 40 d ago; came daily; ready after 36 d of silence, longer than any month; \
                  the books are complete for 100.00 % of that time",
             ),
             (
                 monthly(),
                 complete(),
                 Verdict::Ready,
-                "last seen 80 d ago; comes monthly; ready after 62 d of silence, twice the longest until now (31 d); \
+                "last seen 80 d ago; came monthly; ready after 62 d of silence, twice the longest until now (31 d); \
                  the books are complete for 100.00 % of that time",
             ),
             (
                 seen([40, 41, 42], 5),
                 hole(10, 3..5),
                 Verdict::Unknown,
-                "last seen 40 d ago; comes daily; ready after 35 d of silence, longer than any month; \
-                 the books are complete for 99.76 % of that time",
+                "last seen 40 d ago; came daily; ready after 36 d of silence, longer than any month; \
+                 the books are complete for 99.76 % of that time; at worst 2 h until 10 d ago are missing",
             ),
             // A minute more than an hour is little of two months, but it was when it comes.
             (
@@ -321,8 +356,8 @@ mod tests {
                     vec![(0, TODAY * DAY - 15 * HOUR), (TODAY * DAY - 14 * HOUR + 60, (TODAY + 1) * DAY)],
                     Vec::new(),
                 ),
-                Verdict::Quiet,
-                "last seen 80 d ago; comes monthly; ready after 62 d of silence, twice the longest until now (31 d); \
+                Verdict::Unknown,
+                "last seen 80 d ago; came monthly; ready after 62 d of silence, twice the longest until now (31 d); \
                  the books miss 61 min until 25 h ago, at a time of day at which it comes",
             ),
         ] {
@@ -356,16 +391,34 @@ mod tests {
     }
 
     #[test]
+    fn who_changes_the_program_comes_no_more_often_by_that() {
+        let programs = [seen([174], 1), seen([129], 1), seen([84], 1), seen([39], 1)];
+        let judgement = at_noon(&programs, &complete());
+        assert_eq!((judgement.verdict, judgement.window_days), (Verdict::Quiet, 90));
+    }
+
+    #[test]
+    fn who_could_not_be_counted_does_not_fade_and_a_busy_week_is_not_usual() {
+        let unseen =
+            Coverage::new(vec![(0, (TODAY - 7) * DAY), (TODAY * DAY, (TODAY + 1) * DAY)], Vec::new());
+        let there = Activity::of_all([&seen([0], 9), &seen(8..60, 100)]);
+        assert_eq!(at_noon(std::slice::from_ref(&there), &complete()).verdict, Verdict::Fading);
+        assert_eq!(at_noon(&[there], &unseen).verdict, Verdict::Active);
+        let busy_once = Activity::of_all([&seen(0..60, 100), &seen([30], 90_000)]);
+        assert_eq!(at_noon(&[busy_once], &complete()).verdict, Verdict::Active);
+    }
+
+    #[test]
     fn it_is_told_when_it_can_be_ready() {
         let noon = TODAY * DAY + 12 * HOUR;
         let at = |judgement: &Judgement| judgement.ready_at.map(|at| (at - noon) / HOUR);
-        // Since nine, 35 days.
-        assert_eq!(at(&at_noon(&[seen(0..9, 5)], &complete())), Some(35 * 24 - 3));
-        assert_eq!(at(&at_noon(&[seen([30, 31], 5)], &complete())), Some(5 * 24 - 3));
+        // Since nine, 36 days.
+        assert_eq!(at(&at_noon(&[seen(0..9, 5)], &complete())), Some(36 * 24 - 3));
+        assert_eq!(at(&at_noon(&[seen([30, 31], 5)], &complete())), Some(6 * 24 - 3));
         assert_eq!(at(&at_noon(&[seen([40, 41], 5)], &complete())), None);
         // The books begin ten days ago.
         let young = Coverage::new(vec![((TODAY - 10) * DAY, (TODAY + 1) * DAY)], Vec::new());
         let judgement = at_noon(&[seen([40, 41], 5)], &young);
-        assert_eq!((judgement.verdict, at(&judgement)), (Verdict::Unknown, Some(25 * 24 - 12)));
+        assert_eq!((judgement.verdict, at(&judgement)), (Verdict::Unknown, Some(26 * 24 - 12 - 1)));
     }
 }
