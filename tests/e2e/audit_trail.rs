@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use cellgate::trail::{Event, Record, Trail};
 use serde_json::Value;
 
+use crate::command_line::{cellgate, said};
 use crate::process::Process;
 use crate::raw_http::{self, RawReply};
 use crate::running::{Folder, eventually};
@@ -41,17 +42,6 @@ fn applied(process: &Process, folder: &Folder, generation: u64) {
         let last = shown.iter().rev().find(|line| line["outcome"] == "applied");
         last.is_some_and(|line| line["to"]["generation"] == generation).then_some(())
     });
-}
-
-fn cellgate(folder: &Folder, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
-    command.args(arguments).arg("--state-dir").arg(folder.path("state")).output().unwrap()
-}
-
-fn said(output: &Output, code: i32) -> String {
-    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    text
 }
 
 fn shown(folder: &Folder) -> Vec<Value> {

@@ -1,23 +1,11 @@
 //! The books of a real process, as its owner reads them: what is said of accounts, what their owners have to change, and
 //! what is forgotten.
 
-use std::process::{Command, Output};
-
+use crate::command_line::{cellgate, said};
 use crate::process::Process;
 use crate::raw_http;
 use crate::running::{Folder, eventually};
 use crate::world::TOKEN_12345;
-
-fn cellgate(folder: &Folder, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
-    command.args(arguments).arg("--state-dir").arg(folder.path("state")).output().unwrap()
-}
-
-fn said(output: &Output, code: i32) -> String {
-    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    text
-}
 
 /// How many requests of this account the books know.
 fn known(folder: &Folder, account: u64) -> u64 {

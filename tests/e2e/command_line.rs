@@ -15,6 +15,19 @@ fn folder() -> Folder {
     Folder::example(&BTreeMap::new())
 }
 
+/// A command that reads the state folder.
+pub fn cellgate(folder: &Folder, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    command.args(arguments).arg("--state-dir").arg(folder.path("state")).output().unwrap()
+}
+
+/// What a command has said, on both streams; it must have exited with this code.
+pub fn said(output: &Output, code: i32) -> String {
+    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::command_line::said;
 use crate::process::Process;
 use crate::raw_http;
 use crate::reload::rejected::Site;
@@ -24,12 +25,6 @@ fn folder() -> Folder {
 fn command(folder: &Folder, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
     command.args(arguments).arg("--socket").arg(folder.path("state/admin.sock")).output().unwrap()
-}
-
-fn said(output: &Output, code: i32) -> String {
-    let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    text
 }
 
 /// A command with a reason and a name.

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{command, listed, pull, said};
+use super::{command, listed, pull};
+use crate::command_line::said;
 use crate::raw_http::{self, RawReply};
 use crate::running::{Folder, eventually};
 use crate::world::World;

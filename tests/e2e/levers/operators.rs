@@ -6,7 +6,8 @@ use loadtest::cell::CellOptions;
 use loadtest::client::{Ask, Http};
 
 use super::felt::{HOST, OTHER, ask, is_refused, pulled, release, request, touched};
-use super::{command, listed, pull, said};
+use super::{command, listed, pull};
+use crate::command_line::said;
 use crate::raw_http::{self, RawReply};
 use crate::running::{Folder, authority, eventually};
 use crate::world::{CELLS, World};
