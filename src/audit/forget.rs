@@ -1,7 +1,6 @@
 //! Deletes what the books know of one account, while the proxy runs. What was deleted is overwritten, in the file and in
 //! its journal. Files of books that were damaged and put aside are not opened: their names are told.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::policy::ids::AccountId;
 
 use super::BOOKS_FILE;
 use super::report::ReportError;
-use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version};
+use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version, damaged};
 
 /// The proxy writes for milliseconds every ten seconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +38,11 @@ pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, 
         other => ReportError::Newer(path.clone(), other.to_string()),
     };
     let rows = in_file(&path, account, delete).map_err(failed)?;
-    Ok(Known { rows, aside: aside(folder) })
+    // Where the folder cannot be listed, the file in it could not have been opened.
+    let mut aside: Vec<PathBuf> =
+        damaged(folder).unwrap_or_default().into_iter().map(|(_, path)| path).collect();
+    aside.sort();
+    Ok(Known { rows, aside })
 }
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
@@ -69,20 +72,11 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     Ok(rows)
 }
 
-fn aside(folder: &Path) -> Vec<PathBuf> {
-    let prefix = format!("{BOOKS_FILE}.damaged-");
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let named = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_aside =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-    let mut found: Vec<PathBuf> = named.filter(is_aside).collect();
-    found.sort();
-    found
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::super::report::tests::books;
     use super::super::report::{Question, read};
     use super::*;

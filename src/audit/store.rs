@@ -25,7 +25,7 @@ pub(super) const COUNTS_CELL_HOSTS: usize = 3;
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Size at which the file counts as full: 2^20 pages of 4 KiB, 4 GiB. At about 70
-/// bytes a row it holds 60 million rows, four times what 10,000 accounts leave in
+/// bytes a row it holds 60 million rows, almost four times what 10,000 accounts leave in
 /// [`KEEP_DAYS`] with eight active hours a day on average.
 const MAX_PAGES: i64 = 1 << 20;
 
@@ -209,7 +209,8 @@ pub(super) fn move_aside(folder: &Path, now: i64) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-fn forget_oldest(folder: &Path) -> io::Result<()> {
+/// Damaged books that were put aside, with their journals; when (Unix seconds), and where.
+pub(super) fn damaged(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
     let prefix = format!("{BOOKS_FILE}.damaged-");
     let mut damaged: Vec<(i64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -221,6 +222,11 @@ fn forget_oldest(folder: &Path) -> io::Result<()> {
             damaged.push((time, entry.path()));
         }
     }
+    Ok(damaged)
+}
+
+fn forget_oldest(folder: &Path) -> io::Result<()> {
+    let damaged = damaged(folder)?;
     let mut times: Vec<i64> = damaged.iter().map(|(time, _)| *time).collect();
     times.sort_unstable();
     times.dedup();

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::{OK, complain, print};
+use super::{ConfigFolder, OK, complain, print};
 use crate::audit::report::{Question, read};
 use crate::audit::{json, recipes, render};
 use crate::config;
@@ -24,9 +24,9 @@ pub struct ReportArgs {
     /// The proxy's state folder
     #[arg(long, value_name = "DIR", default_value = "state")]
     pub state_dir: PathBuf,
-    /// The configuration folder, for what the owners of clients have to change (clients.yaml)
-    #[arg(long, value_name = "DIR", default_value = "config")]
-    pub config: PathBuf,
+    /// Its clients.yaml says what the owners of clients have to change.
+    #[command(flatten)]
+    pub config: ConfigFolder,
     /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole hours
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_since)]
     pub since: Duration,
@@ -68,12 +68,12 @@ fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
     let mut report = read(&args.state_dir, question)?;
     // Of the table, it is what one account is shown.
     if args.account.is_some() || args.output == Output::Json {
-        match config::parse_all(&load::load(args.config.as_path()), now) {
+        match config::parse_all(&load::load(args.config.place()), now) {
             Ok((_, routing)) => recipes::add(&mut report, &config::compile(routing, None)),
             Err(problems) => complain(&format!(
                 "What the owners of clients have to change is left out: the configuration in {} has problems. The \
                  first of {}: {}. --config names another folder",
-                args.config.display(),
+                args.config.folder.display(),
                 problems.len(),
                 problems.first().map(ToString::to_string).unwrap_or_default()
             )),

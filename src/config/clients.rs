@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::raw;
-use super::slot::{At, Parsed, Slot};
+use super::slot::{At, Parsed, Slot, short_line};
 use crate::policy::client::{ClientFamily, ClientMatch, Fix, HOST};
 
 /// Most families; each is tried on every request until one matches, and each is a label in reports.
@@ -66,10 +66,7 @@ fn family(raw: raw::Family, at: &At<'_>) -> Option<ClientFamily> {
 
 fn recipe(raw: raw::FamilyFix, at: &At<'_>) -> Option<Fix> {
     let mut raw = at.open(raw);
-    let line = |text: String| -> Option<Box<str>> {
-        let fits = !text.trim().is_empty() && text.len() <= MAX_FIX && !text.contains(char::is_control);
-        fits.then(|| text.trim().into())
-    };
+    let line = |text: String| short_line(&text, MAX_FIX);
     let expected = format!("one line of at most {MAX_FIX} bytes");
     let why = raw.why(at).parse(expected.clone(), line).optional();
     let how = raw

@@ -18,7 +18,7 @@ use super::networks::{MAX_NETWORKS, networks};
 use super::problem::Report;
 use super::raw::{self, Field};
 use super::settings::Settings;
-use super::slot::{At, Slot};
+use super::slot::{At, Slot, short_line};
 use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
@@ -356,10 +356,7 @@ fn client_families(
 fn change(slot: Slot<'_, raw::Change>) -> Change {
     let at = slot.at.clone();
     let mut raw = at.open(slot.or(raw::Change::default()));
-    let line = |text: String| {
-        let fits = !text.trim().is_empty() && text.len() <= MAX_CHANGE && !text.contains(char::is_control);
-        fits.then(|| text.trim().into())
-    };
+    let line = |text: String| short_line(&text, MAX_CHANGE);
     let expected = "one line of at most 500 bytes";
     Change {
         author: raw.author(&at).parse(expected, line).optional(),

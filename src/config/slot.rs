@@ -290,6 +290,12 @@ impl At<'_> {
 /// What a label is, for problems.
 pub const LABEL: &str = "a label of a-z, 0-9 and inner hyphens, at most 63 characters";
 
+/// Text for people: one line of at most so many bytes that is not empty, without the blanks around it.
+pub(super) fn short_line(text: &str, most: usize) -> Option<Box<str>> {
+    let fits = !text.trim().is_empty() && text.len() <= most && !text.contains(char::is_control);
+    fits.then(|| text.trim().into())
+}
+
 /// What stands where this does, for problems.
 fn kind(outline: &Outline) -> String {
     match outline {

@@ -77,10 +77,6 @@ const FADED: u64 = 5;
 const KNOCKS: i64 = 7 * DAY;
 
 impl Verdict {
-    /// All of them, the ones to look at first at the beginning.
-    pub const ALL: [Self; 7] =
-        [Self::Active, Self::Returned, Self::Fading, Self::Quiet, Self::Ready, Self::Unknown, Self::Cut];
-
     /// Name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
