@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, AdminState};
-use crate::audit::books::{Books, BooksSettings, DEFAULT_WINDOW, new_writer};
+use crate::audit::books::{Books, new_writer};
 use crate::clock::Clock;
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
@@ -359,7 +359,7 @@ fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
     };
     let log = AccessLog::start(target, metrics.access_log()).context("starting the access log")?;
     let writer = new_writer(SystemTime::now(), fastrand::u64(..));
-    let books = BooksSettings { folder: boot.state_dir.clone(), window: DEFAULT_WINDOW, writer };
+    let books = settings::books_settings(boot, writer);
     let books = Books::start(books, metrics.books()).context("starting the books")?;
     Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::admin::{AdminSettings, SocketMode};
+use crate::audit::books::BooksSettings;
 use crate::config::Boot;
 use crate::config::boot::{Listener, ListenerProtocol};
 use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
@@ -49,6 +50,11 @@ pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
         http2: boot.limits.http2,
         requests: boot.limits.requests.get(),
     }
+}
+
+pub(super) fn books_settings(boot: &Boot, writer: String) -> BooksSettings {
+    let (window, spool_bytes) = (boot.books.window, boot.books.spool_bytes);
+    BooksSettings { folder: boot.state_dir.clone(), window, spool_bytes, writer }
 }
 
 pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {

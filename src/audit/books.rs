@@ -1,30 +1,36 @@
-//! The running books: one thread adds legacy requests up in memory, another takes a window after the
-//! other to disk. Requests on cell hosts are only counted by account, where they end.
+//! The running books. The threads that serve requests count each on a sheet of their own; one thread collects the sheets
+//! and makes a frame of each window, another takes frames from the outbox to the files. Requests on cell hosts are only
+//! counted by account, where they end.
 //!
-//! When the disk does not take a window, it is tried again until it does, and the window being counted
-//! simply stays open longer: nothing is lost, memory stays bounded by the keys of two windows, and no
-//! request notices.
+//! A killed process loses the window that was open, and no more: a frame is on the disk before it is in a file, in space that
+//! was taken beforehand. Where that is used up too, because the files take nothing for hours, the window stays open: nothing
+//! is lost, memory stays bounded by the keys of a window, and no request notices.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::policy::hosts::Role;
 use crate::telemetry::EventSink;
 use crate::telemetry::event::RequestEvent;
-use crate::telemetry::lane::{LANE_EVENTS, Lane, LaneEnd, Next, lane};
 use crate::telemetry::metrics::BooksMeters;
 use crate::telemetry::wall_time::unix_seconds;
 
 use super::cell_use::{CellUse, account_of};
-use super::store::{Gap, Sealed, Store, StoreError, move_aside};
-use super::tally::Window;
+use super::frame::Frame;
+use super::outbox::Outbox;
+use super::sheets::Sheets;
+use super::store::{Store, StoreError};
+use super::window::{Told, Window};
 
-/// How long a window is by default: what a killed process loses at most, against one small write.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(10);
+pub use super::spool::LEAST_BYTES as LEAST_SPOOL_BYTES;
+
+/// How often sheets are collected, where a window is not shorter: bounds what a sheet has to hold.
+const TURN: Duration = Duration::from_secs(1);
 
 /// First pause after a failed write; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -32,16 +38,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause: a disk that has room again is noticed within half a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often a window is tried when the process ends. The second try follows a move of a damaged file.
+/// How often a frame is tried when the process ends. The second try follows a move of a damaged file.
 const LAST_TRIES: u32 = 2;
 
 /// Where and how the books are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BooksSettings {
-    /// The state folder; the file in it is made where there is none.
+    /// The state folder; files in it are made where there are none.
     pub folder: PathBuf,
     /// How long a window is.
     pub window: Duration,
+    /// Size of the spool; at least [`LEAST_SPOOL_BYTES`].
+    pub spool_bytes: u64,
     /// Names this run of this process; never the same again. See [`new_writer`].
     pub writer: String,
 }
@@ -49,9 +57,12 @@ pub struct BooksSettings {
 /// Running books.
 #[derive(Debug)]
 pub struct Books {
-    lane: Lane,
-    missed: Arc<AtomicU64>,
+    sheets: Arc<Sheets>,
     cell_use: Arc<CellUse>,
+    lost: metrics::Counter,
+    closed: AtomicBool,
+    stop: SyncSender<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 /// A name for a run of a process: its start and its process id tell it from every other run on this
@@ -61,48 +72,46 @@ pub fn new_writer(started: SystemTime, random: u64) -> String {
 }
 
 impl Books {
-    /// Starts both threads. A file that cannot be written does not end the start of a proxy: it is
+    /// Starts both threads. Files that cannot be written do not end the start of a proxy: that is
     /// reported in the process log and tried again.
     ///
     /// # Errors
     /// The operating system has no thread left.
     pub fn start(settings: BooksSettings, meters: BooksMeters) -> io::Result<Self> {
-        let (lane, end) = lane(LANE_EVENTS, meters.queue_full.clone());
-        let missed = Arc::new(AtomicU64::new(0));
-        let cell_use = Arc::new(CellUse::default());
-        let ending = Arc::new(AtomicBool::new(false));
-        // One window waits while another is written; more would only make a failure longer.
-        let (windows, sealed) = sync_channel(1);
-        let counter = Counter {
+        let (stop, stopped) = sync_channel(1);
+        let (ended, end) = sync_channel::<()>(1);
+        let (sheets, cell_use) = (Arc::<Sheets>::default(), Arc::<CellUse>::default());
+        let outbox = Outbox::new(settings.folder.clone(), settings.spool_bytes);
+        let shared = Arc::new(Shared { outbox: Mutex::new(outbox), ending: AtomicBool::new(false), meters });
+        let lost = shared.meters.lost.clone();
+        let writer =
+            Writer { store: Store::new(&settings.folder), failing: false, shared: Arc::clone(&shared) };
+        let writer = std::thread::Builder::new().name("books-writer".into()).spawn(move || writer.run())?;
+        let collector = Collector {
+            sheets: Arc::clone(&sheets),
+            cell_use: Arc::clone(&cell_use),
+            told: Told::default(),
             window: Window::new(unix_seconds(SystemTime::now())),
             number: 0,
-            length: settings.window,
-            missed: Arc::clone(&missed),
-            cell_use: Arc::clone(&cell_use),
-            overflow: meters.overflow.clone(),
-            cell_hosts: meters.cell_hosts.clone(),
-            windows,
+            settings,
+            writer: writer.thread().clone(),
+            shared,
         };
-        let writer = Writer { settings, store: None, failing: false, ending: Arc::clone(&ending), meters };
-        let writer =
-            std::thread::Builder::new().name("books-writer".into()).spawn(move || writer.run(&sealed))?;
         std::thread::Builder::new().name("books".into()).spawn(move || {
-            counter.run(&end, &ending, &writer);
-            // The lane has ended when both have: `end` is dropped after this.
-            if writer.join().is_err() {
-                tracing::error!("the writer of the books ended with a panic; report it");
-            }
-            drop(end);
+            collector.run(&stopped, writer);
+            drop(ended);
         })?;
-        Ok(Self { lane, missed, cell_use })
+        Ok(Self { sheets, cell_use, lost, closed: AtomicBool::new(false), stop, ended: Mutex::new(end) })
     }
 }
 
 impl EventSink for Books {
     fn offer(&self, event: &Arc<RequestEvent>) {
         let role = event.role();
-        if role == Some(Role::Legacy) && !self.lane.offer(event) {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+        if role == Some(Role::Legacy) && !self.closed.load(Ordering::Relaxed) {
+            self.sheets.count(event);
+        } else if role == Some(Role::Legacy) {
+            self.lost.increment(1);
         } else if role == Some(Role::Cell)
             && let Some(account) = account_of(event)
         {
@@ -111,200 +120,194 @@ impl EventSink for Books {
     }
 
     fn close(&self, within: Duration) -> bool {
-        self.lane.close(within)
+        self.closed.store(true, Ordering::Relaxed);
+        // Full when it was closed before.
+        let _ = self.stop.try_send(());
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: the end is the disconnection.
+        matches!(ended.recv_timeout(within), Err(RecvTimeoutError::Disconnected))
     }
 }
 
-/// The counting thread.
-struct Counter {
-    window: Window,
-    number: i64,
-    length: Duration,
-    missed: Arc<AtomicU64>,
-    cell_use: Arc<CellUse>,
-    overflow: metrics::Counter,
-    cell_hosts: metrics::Counter,
-    windows: SyncSender<Sealed>,
+/// What both threads have.
+#[derive(Debug)]
+struct Shared {
+    outbox: Mutex<Outbox>,
+    /// Nothing more will come.
+    ending: AtomicBool,
+    meters: BooksMeters,
 }
 
-impl Counter {
-    fn run(mut self, end: &LaneEnd, ending: &AtomicBool, writer: &std::thread::JoinHandle<()>) {
-        // The first window is handed over at once: a report then knows since when there are books.
+impl Shared {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The collecting thread.
+struct Collector {
+    sheets: Arc<Sheets>,
+    cell_use: Arc<CellUse>,
+    told: Told,
+    window: Window,
+    /// Of the last window that was sealed.
+    number: i64,
+    settings: BooksSettings,
+    writer: Thread,
+    shared: Arc<Shared>,
+}
+
+impl Collector {
+    fn run(mut self, stopped: &Receiver<()>, writer: JoinHandle<()>) {
+        // The first window is sealed at once: a report then knows since when there are books.
         let mut due = Instant::now();
         loop {
-            match end.next(due.saturating_duration_since(Instant::now())) {
-                Next::Event(event) => {
-                    if !self.window.count(&event) {
-                        self.overflow.increment(1);
-                    }
-                }
-                Next::Nothing => {}
-                Next::End => break,
-            }
+            self.collect();
             if Instant::now() >= due {
-                self.hand_over();
-                due = Instant::now() + self.length;
+                self.seal();
+                due = Instant::now() + self.settings.window;
+            }
+            let turn = due.saturating_duration_since(Instant::now()).min(TURN);
+            if !matches!(stopped.recv_timeout(turn), Err(RecvTimeoutError::Timeout)) {
+                break;
             }
         }
-        ending.store(true, Ordering::Relaxed);
-        writer.thread().unpark();
         // A window of requests on cell hosts comes out a turn later.
-        self.turn(unix_seconds(SystemTime::now()));
+        self.count_on_cell_hosts(unix_seconds(SystemTime::now()));
+        self.collect();
         let last = self.seal();
-        // The writer ends when the channel does, not before; it gives up on windows by then.
-        let _ = self.windows.send(last);
-    }
-
-    /// Gives the window to the writer, or keeps it open when the writer still has one waiting.
-    fn hand_over(&mut self) {
-        let sealed = self.seal();
-        match self.windows.try_send(sealed) {
-            Ok(()) => {}
-            Err(TrySendError::Full(kept) | TrySendError::Disconnected(kept)) => {
-                self.number -= 1;
-                self.missed.fetch_add(kept.missed, Ordering::Relaxed);
-                self.window = kept.window;
-            }
+        if let Some(requests) = last {
+            self.shared.meters.lost.increment(requests);
+            tracing::error!(
+                requests,
+                "legacy requests are missing in the books: the process ends and the disk is full"
+            );
+        }
+        self.shared.ending.store(true, Ordering::Release);
+        self.writer.unpark();
+        if writer.join().is_err() {
+            tracing::error!("the writer of the books ended with a panic; report it");
         }
     }
 
-    /// Takes over what was counted on cell hosts.
-    fn turn(&mut self, now: i64) {
-        let left_out = self.window.count_on_cell_hosts(&self.cell_use, now);
-        self.cell_hosts.increment(left_out);
+    fn collect(&mut self) {
+        let Self { sheets, window, told, shared, .. } = self;
+        sheets.collect(|sheet| shared.meters.without_detail.increment(window.add(sheet, told)));
     }
 
-    fn seal(&mut self) -> Sealed {
+    fn count_on_cell_hosts(&mut self, now: i64) {
+        let left_out = self.window.count_on_cell_hosts(&self.cell_use, now);
+        self.shared.meters.cell_hosts.increment(left_out);
+    }
+
+    /// Makes a frame of the window and begins the next one; where the frame can be kept nowhere, the window stays open, and
+    /// how many requests it has is returned.
+    fn seal(&mut self) -> Option<u64> {
         // Windows follow one another without a hole, also when the clock is set back.
         let now = unix_seconds(SystemTime::now()).max(self.window.started_at);
-        self.turn(now);
-        self.number += 1;
-        Sealed {
-            number: self.number,
-            ended_at: now,
-            missed: self.missed.swap(0, Ordering::Relaxed),
-            window: std::mem::replace(&mut self.window, Window::new(now)),
+        self.count_on_cell_hosts(now);
+        let frame = self.window.frame(&self.settings.writer, self.number + 1, now);
+        let requests = frame.requests();
+        let mut outbox = self.shared.outbox();
+        let kept = outbox.put(frame, now);
+        self.shared.meters.waiting.set(outbox.len() as f64);
+        drop(outbox);
+        if !kept {
+            return Some(requests);
         }
+        self.number += 1;
+        self.window = Window::new(now);
+        self.writer.unpark();
+        None
     }
 }
 
 /// The writing thread.
 struct Writer {
-    settings: BooksSettings,
-    store: Option<Store>,
+    store: Store,
     /// Whether the last attempt failed, so that the process log hears of changes only.
     failing: bool,
-    ending: Arc<AtomicBool>,
-    meters: BooksMeters,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
-    fn run(mut self, windows: &Receiver<Sealed>) {
-        while let Ok(sealed) = windows.recv() {
-            self.write_until_done(&sealed);
-        }
-    }
-
-    fn write_until_done(&mut self, sealed: &Sealed) {
-        let mut pause = FIRST_PAUSE;
-        let mut last_tries = 0;
+    fn run(mut self) {
+        let (mut pause, mut last_tries) = (FIRST_PAUSE, 0);
         loop {
-            match self.try_write(sealed) {
-                Ok(()) => return self.written(sealed),
-                Err(error) => self.failed(&error),
-            }
-            if self.ending.load(Ordering::Relaxed) {
-                last_tries += 1;
-                if last_tries >= LAST_TRIES {
-                    self.meters.lost.increment(sealed.window.requests);
-                    tracing::error!(
-                        requests = sealed.window.requests,
-                        "legacy requests are missing in the books: the process ends and the file \
-                         cannot be written"
-                    );
+            // Before the outbox is looked at: what is put in afterwards unparks.
+            let ending = self.shared.ending.load(Ordering::Acquire);
+            let now = unix_seconds(SystemTime::now());
+            let next = self.shared.outbox().first(now);
+            let Some(frame) = next else {
+                if ending {
                     return;
                 }
+                // Whoever puts a frame in wakes this thread.
+                std::thread::park();
                 continue;
+            };
+            match self.store.write(&frame, now) {
+                Ok(()) => {
+                    self.written(&frame, now);
+                    (pause, last_tries) = (FIRST_PAUSE, 0);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    last_tries += u32::from(ending);
+                    if last_tries >= LAST_TRIES {
+                        return self.given_up();
+                    }
+                    if !ending {
+                        std::thread::park_timeout(pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                }
             }
-            std::thread::park_timeout(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn try_write(&mut self, sealed: &Sealed) -> Result<(), StoreError> {
-        let written = self.with_store(|store, writer| store.write(writer, sealed));
-        match written {
-            Err(error) if error.is_damage() => {
-                self.start_afresh(&error)?;
-                self.with_store(|store, writer| store.write(writer, sealed))
-            }
-            other => other,
-        }
-    }
-
-    fn with_store(
-        &mut self,
-        work: impl FnOnce(&mut Store, &str) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut store = match self.store.take() {
-            Some(store) if store.is_in_place() => store,
-            Some(_) => self.open_removed()?,
-            None => Store::open(&self.settings.folder)?,
-        };
-        let done = work(&mut store, &self.settings.writer);
-        // After damage the file is not touched again through this connection.
-        if !done.as_ref().is_err_and(StoreError::is_damage) {
-            self.store = Some(store);
-        }
-        done
-    }
-
-    /// Somebody has deleted or replaced the file: opens what is there now and says so in it.
-    fn open_removed(&self) -> Result<Store, StoreError> {
-        tracing::error!(
-            folder = %self.settings.folder.display(),
-            "the file of the books was removed or replaced while it was open; continuing in the one there now"
-        );
-        let mut store = Store::open(&self.settings.folder)?;
-        let gap = Gap { reason: "removed", requests: None, note: None };
-        store.record_gap(&self.settings.writer, unix_seconds(SystemTime::now()), &gap)?;
-        Ok(store)
-    }
-
-    /// Puts a damaged file aside and says so in the new one.
-    fn start_afresh(&mut self, damage: &StoreError) -> Result<(), StoreError> {
-        let now = unix_seconds(SystemTime::now());
-        let aside = move_aside(&self.settings.folder, now)?;
-        tracing::error!(
-            %damage, moved_to = %aside.display(),
-            "the books are damaged: the file is moved aside and a new one begun"
-        );
-        let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
-        let gap = Gap { reason: "damaged", requests: None, note: name.as_deref() };
-        self.with_store(|store, writer| store.record_gap(writer, now, &gap))
-    }
-
-    fn written(&mut self, sealed: &Sealed) {
-        self.meters.flushed.increment(1);
-        self.meters.last_flush.set(sealed.ended_at as f64);
+    fn written(&mut self, frame: &Frame, now: i64) {
+        let meters = &self.shared.meters;
+        let mut outbox = self.shared.outbox();
+        outbox.taken(frame);
+        meters.waiting.set(outbox.len() as f64);
+        drop(outbox);
+        meters.flushed.increment(1);
+        meters.last_flush.set(frame.ended_at as f64);
         if std::mem::replace(&mut self.failing, false) {
             tracing::info!("the books are written again; nothing is missing");
         }
-        let pruned = self.with_store(|store, _| store.prune(sealed.ended_at));
-        if let Err(error) = pruned {
-            tracing::warn!(%error, "old hours cannot be deleted from the books");
+        if let Err(error) = self.store.prune(now) {
+            tracing::warn!(%error, "old days cannot be deleted from the books");
         }
     }
 
     fn failed(&mut self, error: &StoreError) {
-        self.meters.failed.increment(1);
+        self.shared.meters.failed.increment(1);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(
-                folder = %self.settings.folder.display(), %error,
-                "the books cannot be written; they are kept in memory and tried again. Check the \
+                folder = %self.store.folder().display(), %error,
+                "the books cannot be written; they are kept in the spool and tried again. Check the \
                  folder, its permissions and the space on its disk"
             );
         }
+    }
+
+    /// The process ends.
+    fn given_up(&self) {
+        let outbox = self.shared.outbox();
+        let requests = outbox.in_memory().map_or(0, Frame::requests);
+        if requests > 0 {
+            self.shared.meters.lost.increment(requests);
+            tracing::error!(
+                requests,
+                "legacy requests are missing in the books: the process ends and nothing can be written"
+            );
+        }
+        tracing::warn!(
+            windows = outbox.len(),
+            "windows of the books stay in the spool until a process in this folder writes them"
+        );
     }
 }
 
@@ -316,8 +319,9 @@ mod tests {
 
     use rusqlite::Connection;
 
-    use super::super::BOOKS_FILE;
+    use super::super::month::Month;
     use super::super::report::{Question, read, requests_by_account};
+    use super::super::store::months;
     use super::*;
     use crate::policy::decide::{Decision, Verdict, Why};
     use crate::policy::ids::CellIndex;
@@ -336,7 +340,8 @@ mod tests {
     fn start(folder: &Path, writer: &str) -> Running {
         let metrics = Arc::new(Metrics::new());
         let window = Duration::from_millis(20);
-        let settings = BooksSettings { folder: folder.into(), window, writer: writer.into() };
+        let spool_bytes = LEAST_SPOOL_BYTES;
+        let settings = BooksSettings { folder: folder.into(), window, spool_bytes, writer: writer.into() };
         let books = Books::start(settings, metrics.books()).unwrap();
         Running { metrics, books }
     }
@@ -360,22 +365,30 @@ mod tests {
         }
     }
 
-    /// Requests in the file; 0 where it cannot be read (yet).
+    /// The file of this month, in which all windows of these tests are. The requests of the fixture may be of another.
+    fn file(folder: &Path) -> std::path::PathBuf {
+        Month::of(unix_seconds(SystemTime::now())).file(folder)
+    }
+
+    /// Requests in the files; what cannot be read (yet) has none.
     fn written(folder: &Path) -> u64 {
-        let read = || {
+        let read = |month: Month| {
             let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-            let books = Connection::open_with_flags(folder.join(BOOKS_FILE), flags)?;
-            let sum = "SELECT coalesce(sum(status_2xx), 0) FROM legacy_use";
+            let books = Connection::open_with_flags(month.file(folder), flags)?;
+            let sum = "SELECT coalesce(sum(status_2xx), 0) FROM use_by_day";
             books.query_row(sum, [], |row| row.get::<_, u32>(0))
         };
-        read().map_or(0, u64::from)
+        months(folder).unwrap_or_default().into_iter().map(|month| read(month).map_or(0, u64::from)).sum()
     }
 
     fn gaps(folder: &Path) -> Vec<(String, Option<i64>)> {
-        let books = Connection::open(folder.join(BOOKS_FILE)).unwrap();
-        let mut gaps = books.prepare("SELECT reason, requests FROM gaps ORDER BY rowid").unwrap();
-        let rows = gaps.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        rows.map(Result::unwrap).collect()
+        let read = |month: Month| {
+            let books = Connection::open(month.file(folder)).unwrap();
+            let mut gaps = books.prepare("SELECT reason, requests FROM gaps ORDER BY rowid").unwrap();
+            let rows = gaps.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        months(folder).unwrap().into_iter().flat_map(read).collect()
     }
 
     #[test]
@@ -416,7 +429,7 @@ mod tests {
         let running = start(folder.path(), "a");
         running.offer(10);
         wait_until(|| written(folder.path()) == 10);
-        let other = Connection::open(folder.path().join(BOOKS_FILE)).unwrap();
+        let other = Connection::open(file(folder.path())).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         running.offer(10);
         wait_until(|| running.failures() >= 1);
@@ -428,7 +441,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_put_aside_and_recorded() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(BOOKS_FILE), "no books at all".repeat(1000)).unwrap();
+        fs::write(file(folder.path()), "no books at all".repeat(1000)).unwrap();
         let running = start(folder.path(), "a");
         running.offer(7);
         assert!(running.books.close(PATIENCE));
@@ -448,7 +461,7 @@ mod tests {
         let running = start(folder.path(), "a");
         running.offer(5);
         wait_until(|| written(folder.path()) == 5);
-        let path = folder.path().join(BOOKS_FILE);
+        let path = file(folder.path());
         Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         let size = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
         use std::os::unix::fs::FileExt;
@@ -469,8 +482,8 @@ mod tests {
         let running = start(folder.path(), "a");
         running.offer(5);
         wait_until(|| written(folder.path()) == 5);
-        for name in [BOOKS_FILE.to_owned(), format!("{BOOKS_FILE}-wal"), format!("{BOOKS_FILE}-shm")] {
-            let _ = fs::remove_file(folder.path().join(name));
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", file(folder.path()).display()));
         }
         running.offer(4);
         assert!(running.books.close(PATIENCE));
@@ -485,50 +498,6 @@ mod tests {
         running.offer(9);
         assert!(running.books.close(PATIENCE));
         assert_eq!(running.value(r#"cellgate_books_dropped_total{reason="lost"}"#), 9);
-    }
-
-    #[test]
-    fn requests_that_found_the_queue_full_are_a_gap() {
-        let folder = tempfile::tempdir().unwrap();
-        let metrics = Metrics::new();
-        let (windows, sealed) = sync_channel(1);
-        let missed = Arc::new(AtomicU64::new(0));
-        let mut counter = Counter {
-            window: Window::new(100),
-            number: 0,
-            length: Duration::ZERO,
-            missed: Arc::clone(&missed),
-            cell_use: Arc::default(),
-            overflow: metrics.books().overflow,
-            cell_hosts: metrics.books().cell_hosts,
-            windows,
-        };
-        let (lane, end) = lane(2, metrics.books().queue_full);
-        let books = Books { lane, missed, cell_use: Arc::default() };
-        let event = Arc::new(legacy_event(&snapshot(1)));
-        (0..5).for_each(|_| books.offer(&event));
-        // The first is handed over, the second waits, the third has to be kept open and is the same.
-        counter.hand_over();
-        (0..2).for_each(|_| books.offer(&event));
-        counter.hand_over();
-        counter.hand_over();
-        let mut store = Store::open(folder.path()).unwrap();
-        store.write("a", &sealed.recv().unwrap()).unwrap();
-        counter.hand_over();
-        store.write("a", &sealed.recv().unwrap()).unwrap();
-        assert_eq!(gaps(folder.path()), [("queue_full".into(), Some(3)), ("queue_full".into(), Some(2))]);
-        drop(end);
-    }
-
-    #[test]
-    fn only_legacy_requests_take_a_place_in_the_queue() {
-        let metrics = Metrics::new();
-        let (lane, end) = lane(1, metrics.books().queue_full);
-        let books = Books { lane, missed: Arc::default(), cell_use: Arc::default() };
-        let mut event = legacy_event(&snapshot(1));
-        event.decision.as_mut().unwrap().role = Some(Role::Cell);
-        books.offer(&Arc::new(event));
-        assert!(matches!(end.at_once(), Next::Nothing));
     }
 
     #[test]

@@ -8,9 +8,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::policy::ids::AccountId;
 
-use super::BOOKS_FILE;
-use super::report::ReportError;
-use super::store::{COUNTS_CELL_HOSTS, StoreError, check_version, damaged};
+use super::shelf::ReportError;
+use super::store::{StoreError, check_version, damaged, months};
 
 /// The proxy writes for milliseconds every ten seconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +17,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// What there was of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Rows: hours of use, days on cell hosts, and what the table said of it.
+    /// Rows: integrations and their days, days on cell hosts, and what the table said of it.
     pub rows: usize,
     /// Damaged books that were put aside, which may know it as well.
     pub aside: Vec<PathBuf>,
@@ -27,23 +26,35 @@ pub struct Known {
 /// What the books in a state folder know of an account; deletes it where `delete` says so.
 ///
 /// # Errors
-/// There is no file, or it cannot be read or written; then nothing is deleted.
+/// There is no file, or one cannot be read or written; then nothing of that one and of later months is deleted.
 pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
-    let path = folder.join(BOOKS_FILE);
-    if !path.exists() {
-        return Err(ReportError::Missing(path));
+    let months = months(folder).unwrap_or_default();
+    if months.is_empty() {
+        return Err(ReportError::Missing(folder.to_owned()));
     }
-    let failed = |error| match error {
-        StoreError::Sqlite(error) => ReportError::Unreadable(path.clone(), error),
-        other => ReportError::Newer(path.clone(), other.to_string()),
-    };
-    let rows = in_file(&path, account, delete).map_err(failed)?;
-    // Where the folder cannot be listed, the file in it could not have been opened.
+    let mut rows = 0;
+    for month in months {
+        let path = month.file(folder);
+        rows += in_file(&path, account, delete).map_err(|error| match error {
+            StoreError::Sqlite(error) => ReportError::Unreadable(path.clone(), error),
+            other => ReportError::Newer(path.clone(), other.to_string()),
+        })?;
+    }
+    // Where the folder cannot be listed, the files in it could not have been opened.
     let mut aside: Vec<PathBuf> =
         damaged(folder).unwrap_or_default().into_iter().map(|(_, path)| path).collect();
     aside.sort();
     Ok(Known { rows, aside })
 }
+
+/// What goes, and in this order: days point at integrations.
+const DELETE: [&str; 4] = [
+    "DELETE FROM use_by_day WHERE integration IN
+         (SELECT id FROM integrations WHERE subject = 'account' AND account = ?1)",
+    "DELETE FROM integrations WHERE subject = 'account' AND account = ?1",
+    "DELETE FROM accounts WHERE account = ?1",
+    "DELETE FROM cell_use WHERE account = ?1",
+];
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -52,15 +63,10 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     // Else the rows stay in free pages of the file until something else needs these.
     books.pragma_update(None, "secure_delete", "ON")?;
     let transaction = books.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut tables = vec!["legacy_use", "accounts"];
-    if check_version(&transaction)? >= COUNTS_CELL_HOSTS {
-        tables.push("cell_use");
-    }
+    check_version(&transaction, path)?;
     let mut rows = 0;
-    for table in tables {
-        let only = if table == "legacy_use" { " AND subject = 'account'" } else { "" };
-        rows += transaction
-            .execute(&format!("DELETE FROM {table} WHERE account = ?1{only}"), [account.value() as i64])?;
+    for statement in DELETE {
+        rows += transaction.execute(statement, [account.value() as i64])?;
     }
     if !delete {
         transaction.rollback()?;
@@ -91,17 +97,20 @@ mod tests {
     fn one_account_is_forgotten_and_nothing_of_it_stays_in_the_files() {
         let folder = tempfile::tempdir().unwrap();
         books(folder.path());
-        fs::write(folder.path().join("books.sqlite.damaged-7"), "").unwrap();
+        fs::write(folder.path().join("books-2026-11.sqlite.damaged-7"), "").unwrap();
         let knows =
             |what: &str| bytes_of(folder.path()).windows(what.len()).any(|part| part == what.as_bytes());
         assert!(knows("ab123") && knows("cd456"));
         let everything = || read(folder.path(), Question::default()).unwrap();
         let before = everything();
-        // Two clients, and the row of the table.
+        // Two clients, a day of each, and the row of the table.
         let known = forget(folder.path(), account(1), false).unwrap();
-        assert_eq!(known, Known { rows: 3, aside: vec![folder.path().join("books.sqlite.damaged-7")] });
+        assert_eq!(
+            known,
+            Known { rows: 5, aside: vec![folder.path().join("books-2026-11.sqlite.damaged-7")] }
+        );
         assert_eq!(everything(), before, "only looked at");
-        assert_eq!(forget(folder.path(), account(1), true).unwrap().rows, 3);
+        assert_eq!(forget(folder.path(), account(1), true).unwrap().rows, 5);
         let ids: Vec<_> = everything().accounts.iter().map(|account| account.account).collect();
         assert_eq!((ids, everything().requests()), (vec![2], before.requests() - 3));
         assert!(!knows("ab123") && knows("cd456"));
@@ -113,7 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = forget(folder.path(), account(1), true).unwrap_err();
         assert!(error.to_string().contains("--state-dir"), "{error}");
-        fs::write(folder.path().join(BOOKS_FILE), "no books".repeat(1000)).unwrap();
+        fs::write(folder.path().join("books-2026-11.sqlite"), "no books".repeat(1000)).unwrap();
         let error = forget(folder.path(), account(1), true).unwrap_err();
         assert!(matches!(error, ReportError::Unreadable(..)), "{error}");
     }

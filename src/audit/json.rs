@@ -10,7 +10,7 @@ use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 use super::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
 
 /// Version of the JSON; grows when a field changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
+const JSON_VERSION: u32 = 2;
 
 /// The whole report as one JSON document.
 ///
@@ -34,7 +34,6 @@ struct ReportView<'a> {
     accounts: Vec<AccountView<'a>>,
     unattributed: UsageView<'a>,
     unmapped: UsageView<'a>,
-    overflow: UsageView<'a>,
     gaps: Vec<GapView<'a>>,
 }
 
@@ -136,7 +135,6 @@ impl<'a> ReportView<'a> {
             accounts: report.accounts.iter().map(account).collect(),
             unattributed: UsageView::new(&report.unattributed),
             unmapped: UsageView::new(&report.unmapped),
-            overflow: UsageView::new(&report.overflow),
             gaps: report.gaps.iter().map(gap).collect(),
         }
     }
@@ -182,7 +180,7 @@ mod tests {
     #[test]
     fn json_has_everything() {
         let read: serde_json::Value = serde_json::from_str(&print(&full()).unwrap()).unwrap();
-        assert_eq!(read["version"], 1);
+        assert_eq!(read["version"], 2);
         assert_eq!(read["verdicts"], serde_json::json!({"ACTIVE": 2, "READY": 7}));
         assert_eq!(read["totals"], serde_json::json!({"accounts": 2, "requests": 41_817}));
         assert_eq!(

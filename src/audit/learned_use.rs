@@ -4,16 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
-
-use super::report::{ReportError, ask, count_at};
+use super::shelf::{ReportError, Shelf, ask, count_at};
 
 /// What learned credentials placed on legacy hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LearnedUse {
     /// Unix seconds: the beginning of the first day that is counted.
     pub since: i64,
-    /// Unix seconds: when the counting began; `None` when the books were never written by an edition that counts.
+    /// Unix seconds: when the counting began; `None` when the books were never written.
     pub kept_since: Option<i64>,
     /// Requests by fingerprint, in hexadecimal digits as tables have it.
     pub by_credential: BTreeMap<String, u64>,
@@ -34,30 +32,21 @@ pub fn read(folder: &Path, since: i64) -> Result<LearnedUse, ReportError> {
 /// Seconds.
 const DAY: i64 = 86_400;
 
-fn answer(books: &Connection, day: i64) -> rusqlite::Result<LearnedUse> {
+fn answer(books: &Shelf, day: i64) -> rusqlite::Result<LearnedUse> {
     let mut found = LearnedUse { since: day * DAY, ..LearnedUse::default() };
-    // The second version of the schema is the first that counts.
-    let counting = "SELECT applied_at FROM schema_version WHERE version = 2";
-    let Some(counting) = books.query_row(counting, [], |row| row.get::<_, i64>(0)).optional()? else {
-        return Ok(found);
-    };
-    let first: Option<i64> = books.query_row("SELECT min(started_at) FROM writers", [], |row| row.get(0))?;
-    found.kept_since = first.map(|first| first.max(counting));
-    found.requests = books.query_row(
-        "SELECT coalesce(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx), 0)
-         FROM legacy_use WHERE hour >= ?1",
-        [day * 24],
-        |row| count_at(row, 0),
-    )?;
-    let mut query = books
-        .prepare("SELECT fingerprint, sum(requests) FROM learned_use WHERE day >= ?1 GROUP BY fingerprint")?;
-    let rows = query.query_map([day], |row| Ok((row.get::<_, String>(0)?, count_at(row, 1)?)))?;
-    for row in rows {
-        let (fingerprint, requests) = row?;
+    let first = books.rows("SELECT min(started_at) FROM coverage", [], |row| row.get::<_, Option<i64>>(0))?;
+    found.kept_since = first.into_iter().flatten().min();
+    let requests = "SELECT coalesce(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx), 0)
+         FROM use_by_day WHERE day >= ?1";
+    found.requests = books.rows(requests, [day], |row| count_at(row, 0))?.into_iter().sum();
+    let learned = "SELECT fingerprint, sum(requests) FROM learned_use WHERE day >= ?1 GROUP BY fingerprint";
+    for (fingerprint, requests) in
+        books.rows(learned, [day], |row| Ok((row.get::<_, String>(0)?, count_at(row, 1)?)))?
+    {
         if fingerprint.is_empty() {
-            found.without_detail = requests;
+            found.without_detail += requests;
         } else {
-            found.by_credential.insert(fingerprint, requests);
+            *found.by_credential.entry(fingerprint).or_default() += requests;
         }
     }
     Ok(found)
@@ -68,9 +57,8 @@ fn answer(books: &Connection, day: i64) -> rusqlite::Result<LearnedUse> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::BOOKS_FILE;
-    use super::super::store::{Sealed, Store};
-    use super::super::tally::Window;
+    use super::super::store::Store;
+    use super::super::window::tests::window;
     use super::*;
     use crate::policy::credential::Fingerprint;
     use crate::policy::decide::Source;
@@ -81,9 +69,9 @@ mod tests {
     fn books(folder: &Path) -> i64 {
         let snapshot = snapshot(1);
         let start = unix_seconds(legacy_event(&snapshot).started);
-        let mut store = Store::open(folder).unwrap();
+        let mut store = Store::new(folder);
         for (number, sent) in [(1, &[7, 7, 0][..]), (2, &[7, 7, 7, 8, 0])] {
-            let mut window = Window::new(start);
+            let mut events = Vec::new();
             for byte in sent {
                 let mut event = legacy_event(&snapshot);
                 event.started += Duration::from_secs(86_400 * (number - 1));
@@ -93,10 +81,10 @@ mod tests {
                     decision.learned = Some(Fingerprint([*byte; 16]));
                     decision.credential_known = true;
                 }
-                assert!(window.count(&event));
+                events.push(event);
             }
             let number = i64::try_from(number).unwrap();
-            store.write("a", &Sealed { number, ended_at: start + number, missed: 0, window }).unwrap();
+            store.write(&window(start, &events).frame("a", number, start + number), start).unwrap();
         }
         start
     }
@@ -110,12 +98,7 @@ mod tests {
         let expect = |seven_times| BTreeMap::from([(seven.clone(), seven_times), (eight.clone(), 1)]);
         assert_eq!((all.by_credential, all.without_detail, all.requests), (expect(5), 0, 8));
         assert_eq!(all.since, start - start % DAY);
-        for (counting, kept) in [(start + 100, start + 100), (start - 100, start)] {
-            let books = Connection::open(folder.path().join(BOOKS_FILE)).unwrap();
-            books.execute("UPDATE schema_version SET applied_at = ?1 WHERE version = 2", [counting]).unwrap();
-            let found = read(folder.path(), start).unwrap().kept_since;
-            assert_eq!(found, Some(kept), "not before the books, nor before the counting");
-        }
+        assert_eq!(all.kept_since, Some(start));
         let late = read(folder.path(), start + DAY).unwrap();
         assert_eq!((late.by_credential, late.requests), (expect(3), 5));
     }
@@ -125,28 +108,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let start = books(folder.path());
         for (days, kept) in [(9, 6), (10, 4), (11, 0)] {
-            let mut store = Store::open(folder.path()).unwrap();
+            let mut store = Store::new(folder.path());
+            // Opens the month.
+            store.write(&window(start, &[]).frame("b", days, start + 1), start).unwrap();
             store.prune(start + days * DAY).unwrap();
             let sum: u64 = read(folder.path(), start).unwrap().by_credential.values().sum();
             assert_eq!(sum, kept, "after {days} days");
         }
-    }
-
-    #[test]
-    fn books_of_an_edition_that_did_not_count_say_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = books(folder.path());
-        let earlier = Connection::open(folder.path().join(BOOKS_FILE)).unwrap();
-        earlier
-            .execute_batch(
-                "DELETE FROM schema_version WHERE version >= 2; DROP TABLE learned_use; DROP TABLE cell_use",
-            )
-            .unwrap();
-        assert_eq!(read(folder.path(), start).unwrap().kept_since, None);
-        Store::open(folder.path()).unwrap();
-        assert!(
-            read(folder.path(), start).unwrap().kept_since.is_some(),
-            "the next start brings it up to date"
-        );
     }
 }

@@ -1,24 +1,32 @@
-//! The books: who still uses the legacy hosts. Counted off the request path, kept in one SQLite file in
-//! the state folder, read by `cellgate report` while the proxy runs. Beside them, how much traffic each account
-//! makes on cell hosts, for guards that weigh a change.
+//! The books: who still uses the legacy hosts. Counted where requests end, by the threads that serve them; kept in a SQLite
+//! file for each month in the state folder, read by `cellgate report` while the proxy runs. Beside them, how much traffic
+//! each account makes on cell hosts, for guards that weigh a change.
 //!
-//! Account, client family, surface and cell are the grain of this edition. The seam to serving is
-//! [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
+//! What is told apart is an integration: account, client family, surface, endpoint class, credential, network. The seam to
+//! serving is [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
+//!
+//! On its way a request is a number on a thread's sheet (`sheets`), a row of a window (`window`), part of a frame in the spool
+//! (`frame`, `spool`, `outbox`) and then in a file (`store`); reports read the files (`shelf`, `report`, `verdicts`).
 
 pub mod books;
 mod cell_use;
+mod days;
 pub mod forget;
+mod frame;
 pub mod json;
+mod key;
 pub mod learned_use;
+mod month;
+mod outbox;
 pub mod recipes;
 pub mod render;
 pub mod report;
+mod sheets;
+mod shelf;
+mod spool;
 mod store;
-mod tally;
 mod verdicts;
-
-/// The file of the books in the state folder.
-pub const BOOKS_FILE: &str = "books.sqlite";
+mod window;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -42,6 +50,7 @@ mod tests {
         let settings = BooksSettings {
             folder: folder.path().into(),
             window: Duration::from_secs(1),
+            spool_bytes: super::books::LEAST_SPOOL_BYTES,
             writer: "a".into(),
         };
         let sinks: Vec<Box<dyn EventSink>> = vec![

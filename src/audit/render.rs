@@ -231,22 +231,24 @@ fn gap_text(gap: &GapLine) -> String {
     let count = gap.requests.map_or_else(|| "Requests".to_owned(), |count| format!("{count} requests"));
     let until = rfc3339(gap.ended_at);
     match gap.reason.as_str() {
-        "queue_full" => {
-            format!("{count} are missing: they came faster than they could be counted (last {until}).")
+        "detail" => {
+            format!(
+                "{count} are counted for their account and not told apart further: too many different ones (last {until})."
+            )
         }
-        "overflow" => {
-            format!("{count} are counted without their account: too many different ones (last {until}).")
+        "spool" => {
+            format!("{count} are missing: a window could not be read back from the spool (last {until}).")
         }
         "damaged" => format!(
-            "The books of before {until} were damaged and are kept as {}.",
+            "The books from the beginning of the month to {until} were damaged and are kept as {}.",
             gap.note.as_deref().unwrap_or("another file")
         ),
-        _ => format!("The books of before {until} were removed."),
+        _ => format!("The books from the beginning of the month to {until} were removed."),
     }
 }
 
 fn buckets(report: &Report) -> impl Iterator<Item = (&'static str, &Usage)> {
-    [("unattributed", &report.unattributed), ("unmapped", &report.unmapped), ("overflow", &report.overflow)]
+    [("unattributed", &report.unattributed), ("unmapped", &report.unmapped)]
         .into_iter()
         .filter(|(_, usage)| usage.requests() > 0)
 }
@@ -365,7 +367,6 @@ pub(super) mod tests {
             verdicts: BTreeMap::new(),
             unattributed: Usage::default(),
             unmapped: Usage::default(),
-            overflow: Usage::default(),
             gaps: Vec::new(),
         }
     }
@@ -506,16 +507,16 @@ No legacy requests since 2026-11-13T10:00:00Z.
             let (reason, note) = (reason.into(), note.map(Into::into));
             report.gaps.push(GapLine { ended_at: NOW, reason, requests, note });
         };
-        gap("queue_full", Some(4), None);
-        gap("overflow", Some(5), None);
-        gap("damaged", None, Some("books.sqlite.damaged-1"));
+        gap("spool", Some(4), None);
+        gap("detail", Some(5), None);
+        gap("damaged", None, Some("books-2026-11.sqlite.damaged-1"));
         gap("removed", None, None);
         let table = table(&report, NOW);
         for expect in [
-            "! 4 requests are missing: they came faster",
-            "! 5 requests are counted without their account",
-            "! The books of before 2026-11-20T10:00:00Z were damaged and are kept as books.sqlite.damaged-1.",
-            "! The books of before 2026-11-20T10:00:00Z were removed.",
+            "! 4 requests are missing: a window could not be read back",
+            "! 5 requests are counted for their account and not told apart",
+            "! The books from the beginning of the month to 2026-11-20T10:00:00Z were damaged and are kept as books-2026-11.sqlite.damaged-1.",
+            "! The books from the beginning of the month to 2026-11-20T10:00:00Z were removed.",
         ] {
             assert!(table.contains(expect), "{expect} in\n{table}");
         }

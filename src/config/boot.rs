@@ -1,8 +1,12 @@
 //! `boot.yaml` as cellgate uses it: what cannot be swapped. A change here needs a restart, and
 //! [`changes`] says of which fields.
 
+pub mod books;
+mod changes;
 pub mod default;
 mod place;
+
+pub use changes::changes;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -19,6 +23,7 @@ use super::slot::{At, Parsed, Slot};
 use crate::policy::facts::Scheme;
 use crate::policy::http2::ClientHttp2;
 use crate::policy::ids::Label;
+use books::Books;
 
 /// Most that `limits.max_config_bytes` may allow: eight times its default, and still in memory twice while a
 /// reload compiles.
@@ -40,6 +45,8 @@ pub struct Boot {
     pub admin: Admin,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// How the books are kept.
+    pub books: Books,
     /// Bounds on connections.
     pub limits: Limits,
     /// How to stop.
@@ -183,6 +190,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) ->
     let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
     let log_at = at.key("access_log");
     let access_log = access_log(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
+    let books = books::read(raw.books(at).or(raw::Books::default()), &at.key("books"));
     let limits_at = at.key("limits");
     let limits = limits(raw.limits(at).or(raw::BootLimits::default()), &limits_at);
     let drain_at = at.key("drain");
@@ -192,54 +200,19 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) ->
     let apply = apply::read(raw.apply(at));
     guards.steps = apply.is_some();
     let workers = NonZeroUsize::new(workers);
-    Boot { state_dir, max_last_good_age, workers, listeners, admin, access_log, limits, drain, guards, apply }
-}
-
-/// The fields in which two boots differ, by their path in the file; `listeners` by name.
-pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
-    let mut changed = Vec::new();
-    let mut note = |differs: bool, path: &str| {
-        if differs {
-            changed.push(path.to_owned());
-        }
-    };
-    note(place::differ(&before.state_dir, &after.state_dir), "state_dir");
-    note(before.max_last_good_age != after.max_last_good_age, "max_last_good_age");
-    note(before.workers != after.workers, "workers");
-    let listener = |boot: &Boot, name: &Label| boot.listeners.iter().find(|l| l.name == *name).cloned();
-    let added = after.listeners.iter().filter(|l| listener(before, &l.name).is_none());
-    for name in before.listeners.iter().chain(added).map(|l| &l.name) {
-        note(listener(before, name) != listener(after, name), &format!("listeners[{name}]"));
+    Boot {
+        state_dir,
+        max_last_good_age,
+        workers,
+        listeners,
+        admin,
+        access_log,
+        books,
+        limits,
+        drain,
+        guards,
+        apply,
     }
-    note(place::differ(&before.admin.unix, &after.admin.unix), "admin.unix");
-    note(before.admin.unix_mode != after.admin.unix_mode, "admin.unix_mode");
-    note(before.admin.loopback != after.admin.loopback, "admin.loopback");
-    note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
-    note(place::logs_differ(&before.access_log, &after.access_log), "access_log.path");
-    let (b, a) = (&before.limits, &after.limits);
-    note(b.connections != a.connections, "limits.connections");
-    note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");
-    note(b.requests != a.requests, "limits.requests");
-    note(b.shared_addresses != a.shared_addresses, "limits.shared_addresses");
-    note(b.handshakes != a.handshakes, "limits.handshakes");
-    note(b.handshake_timeout != a.handshake_timeout, "limits.handshake_timeout");
-    note(b.head_timeout != a.head_timeout, "limits.head_timeout");
-    note(b.preface_timeout != a.preface_timeout, "limits.preface_timeout");
-    note(b.body_timeout != a.body_timeout, "limits.body_timeout");
-    note(b.idle_timeout != a.idle_timeout, "limits.idle_timeout");
-    note(b.keep_alive_timeout != a.keep_alive_timeout, "limits.keep_alive_timeout");
-    note(b.h2_idle_timeout != a.h2_idle_timeout, "limits.h2_idle_timeout");
-    note(b.connection_lifetime != a.connection_lifetime, "limits.connection_lifetime");
-    note(b.requests_per_connection != a.requests_per_connection, "limits.requests_per_connection");
-    note(b.streams_per_connection != a.streams_per_connection, "limits.streams_per_connection");
-    note(b.http2 != a.http2, "limits.http2");
-    note(b.max_config_bytes != a.max_config_bytes, "limits.max_config_bytes");
-    note(before.drain.grace != after.drain.grace, "drain.grace");
-    note(before.drain.deadline != after.drain.deadline, "drain.deadline");
-    note(before.drain.upgrade_timeout != after.drain.upgrade_timeout, "drain.upgrade_timeout");
-    note(before.guards != after.guards, "guards");
-    note(before.apply != after.apply, "apply");
-    changed
 }
 
 /// More threads than any machine of today has cores.

@@ -113,6 +113,8 @@ pub struct Decision {
     pub credential_known: bool,
     /// A credential of some kind was sent, so that a 2xx answer says something about whoever sent it.
     pub credential_sent: bool,
+    /// That was a browser's cookie and nothing else: it changes with each sign-in.
+    pub by_cookie: bool,
     /// A 2xx answer may teach the credential: path or host named the account, the route is marked
     /// `authenticated` and is not GraphQL, the cell is the account's own by row, and nothing disagrees
     /// but a learned credential (which the lesson can only make ambiguous, never move).
@@ -180,6 +182,7 @@ impl Decision {
             learned: None,
             credential_known: false,
             credential_sent: false,
+            by_cookie: false,
             may_learn: false,
             may_mark: false,
             writes: false,

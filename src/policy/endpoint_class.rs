@@ -96,10 +96,15 @@ impl EndpointClasses {
 
     /// What holds for a request with this target.
     pub fn of(&self, target: &str) -> ClassOf<'_> {
+        ClassOf(self.position(target).map(|index| &self.classes[index]))
+    }
+
+    /// Which of [`names`](Self::names) a request with this target belongs to.
+    pub fn position(&self, target: &str) -> Option<usize> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let segments = || path.split('/').skip(1).map(str::as_bytes);
         let named = self.paths.iter().find(|(template, _)| matches(template, segments()));
-        ClassOf(named.map(|(_, index)| *index).or(self.rest).map(|index| &self.classes[index]))
+        named.map(|(_, index)| *index).or(self.rest)
     }
 }
 

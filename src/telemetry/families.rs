@@ -186,11 +186,13 @@ families! {
     ACCESS_LOG_DROPPED = counter "cellgate_access_log_dropped_total"
         "Access log lines lost: the queue was full, or the file could not be written.";
     BOOKS_DROPPED = counter "cellgate_books_dropped_total"
-        "Legacy requests that the books miss (queue, lost) or count without detail (overflow); requests that no account's weight has (cell_hosts).";
+        "Legacy requests that the books miss (lost) or count for their account without detail (detail); requests that no account's weight has (cell_hosts).";
     BOOKS_FLUSHES = counter "cellgate_books_flushes_total"
         "Attempts to write a window of the books to disk, by result.";
     BOOKS_LAST_FLUSH = gauge "cellgate_books_last_flush_timestamp_seconds"
         "When the books were last written to disk, Unix time.";
+    BOOKS_WAITING = gauge "cellgate_books_waiting_windows"
+        "Windows of the books that are counted and wait to be written.";
     TRAIL_HEAD = gauge "cellgate_audit_trail_head"
         "Number of the last line of the audit trail. It only grows; where it falls, lines were taken away. 0: there is none.";
     TRAIL_LAST_ENTRY = gauge "cellgate_audit_trail_last_entry_timestamp_seconds"

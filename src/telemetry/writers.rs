@@ -17,13 +17,11 @@ pub struct AccessLogMeters {
 /// Handles of the books.
 #[derive(Clone, Debug)]
 pub struct BooksMeters {
-    /// Legacy requests that found the queue full: missing in the books.
-    pub queue_full: Counter,
-    /// Legacy requests counted without detail because a window had too many different keys.
-    pub overflow: Counter,
+    /// Legacy requests counted for their account and not told apart further: too many different ones.
+    pub without_detail: Counter,
     /// Requests on cell hosts of accounts that a window had no place for: missing in the weights of guards.
     pub cell_hosts: Counter,
-    /// Legacy requests of windows that could not be written before the process ended.
+    /// Legacy requests that came after the books were closed, or could be written nowhere before the process ended.
     pub lost: Counter,
     /// Windows written.
     pub flushed: Counter,
@@ -31,6 +29,8 @@ pub struct BooksMeters {
     pub failed: Counter,
     /// Unix time of the last window written.
     pub last_flush: Gauge,
+    /// Windows that wait to be written.
+    pub waiting: Gauge,
 }
 
 /// What is shown of the audit trail.
@@ -47,13 +47,13 @@ impl BooksMeters {
         let dropped = |reason| registry.counter(&families::BOOKS_DROPPED, &[("reason", reason)]);
         let flushes = |result| registry.counter(&families::BOOKS_FLUSHES, &[("result", result)]);
         Self {
-            queue_full: dropped("queue"),
-            overflow: dropped("overflow"),
+            without_detail: dropped("detail"),
             cell_hosts: dropped("cell_hosts"),
             lost: dropped("lost"),
             flushed: flushes("ok"),
             failed: flushes("failed"),
             last_flush: registry.gauge(&families::BOOKS_LAST_FLUSH, &[]),
+            waiting: registry.gauge(&families::BOOKS_WAITING, &[]),
         }
     }
 }

@@ -231,6 +231,7 @@ fn changes_that_need_a_restart_are_named_by_field() {
         added(&format!("limits: {{ {key}: {value} }}"), &[&format!("limits.{key}")]);
     }
     added("drain: { grace: 0s, deadline: 1s }", &["drain.grace", "drain.deadline"]);
+    added("books: { window: 1s, spool_bytes: 8000000 }", &["books.window", "books.spool_bytes"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The books of a real process, as its owner reads them: what is said of accounts, what their owners have to change, and
 //! what is forgotten.
 
+use rusqlite::Connection;
+
 use crate::command_line::{cellgate, said};
 use crate::process::Process;
 use crate::raw_http;
@@ -50,4 +52,87 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
     // The process goes on counting.
     ask();
     eventually("the next window to be written", || (known(&folder, 12345) == 1).then_some(()));
+}
+
+/// One request of account 12345, on a connection that is open.
+fn ask(connection: &mut std::net::TcpStream) {
+    let request = format!(
+        "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nUser-Agent: curl/8\r\nAuthorization: Token \
+         {TOKEN_12345}\r\n\r\n"
+    );
+    raw_http::ask(connection, request.as_bytes()).unwrap();
+}
+
+/// A series without labels on the metrics page.
+fn metric(process: &Process, name: &str) -> f64 {
+    let page = raw_http::page(process.admin(), "/metrics").text();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// A folder whose books have windows of a second.
+fn short_windows() -> Folder {
+    let folder = Folder::example(&std::collections::BTreeMap::new());
+    folder.append("config/boot.yaml", "books: { window: 1s }\n");
+    folder
+}
+
+#[test]
+fn what_was_counted_before_a_kill_counts_once() {
+    let folder = short_windows();
+    let (mut sent, mut in_the_books) = (0, 0);
+    for round in 1..=4 {
+        let mut process = Process::start(&folder);
+        let mut connection = raw_http::tcp(process.addr("http"));
+        for _ in 0..25 {
+            ask(&mut connection);
+        }
+        sent += 25;
+        // What the process before had in its open window is lost, and nothing else.
+        let before = in_the_books + 25;
+        eventually("the window to be written", || {
+            in_the_books = known(&folder, 12345);
+            (in_the_books >= before).then_some(())
+        });
+        assert!(in_the_books <= sent, "round {round}: {in_the_books} of {sent}");
+        for _ in 0..round {
+            ask(&mut connection);
+        }
+        sent += round;
+        process.signal("KILL");
+        process.ended();
+    }
+    assert!(sent - in_the_books <= 1 + 2 + 3 + 4, "{in_the_books} of {sent}");
+}
+
+#[test]
+fn what_the_files_could_not_take_is_in_the_spool_when_the_process_is_killed() {
+    let folder = short_windows();
+    let mut process = Process::start(&folder);
+    let mut connection = raw_http::tcp(process.addr("http"));
+    ask(&mut connection);
+    eventually("the first window", || (known(&folder, 12345) == 1).then_some(()));
+    let is_month = |name: &str| name.starts_with("books-") && name.ends_with(".sqlite");
+    let files = std::fs::read_dir(folder.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    let month =
+        files.into_iter().find(|path| is_month(&path.file_name().unwrap().to_string_lossy())).unwrap();
+    let lock = Connection::open(month).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..20 {
+        ask(&mut connection);
+    }
+    // The window in which these were counted is among those that wait when two more have begun to.
+    let waiting = || metric(&process, "cellgate_books_waiting_windows");
+    let until = waiting() + 3.0;
+    eventually("windows to wait", || (waiting() >= until).then_some(()));
+    assert_eq!(known(&folder, 12345), 1);
+    process.signal("KILL");
+    process.ended();
+    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
+    let process = Process::start(&folder);
+    eventually("the spool to be written", || (known(&folder, 12345) == 21).then_some(()));
+    eventually("it to be empty", || {
+        (metric(&process, "cellgate_books_waiting_windows") == 0.0).then_some(())
+    });
 }

@@ -20,6 +20,10 @@ pub const ADMIN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 pub const ACCESS_LOG: &str = "-";
 /// [`ACCESS_LOG`] as the reference shows it.
 pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
+/// What a killed process loses at most, against one small write.
+pub const BOOKS_WINDOW: Duration = Duration::from_secs(10);
+/// Some thousand windows of a quiet process, most of a day; an hour of a busy one.
+pub const SPOOL_BYTES: u64 = 16 * 1024 * 1024;
 /// 640 MB at 32 KiB a slow connection, and two descriptors for each stay below the usual hard limit of 65,536
 /// with room for the files.
 pub const CONNECTIONS: u32 = 20_000;

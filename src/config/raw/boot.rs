@@ -24,6 +24,8 @@ mapping! {
         admin: Admin = NONE;
         /// One line of JSON for each request.
         access_log: AccessLog = NONE;
+        /// The books: who used the legacy hosts.
+        books: Books = NONE;
         /// Bounds on connections and on the configuration itself.
         limits: BootLimits = NONE;
         /// How cellgate stops.
@@ -82,6 +84,17 @@ mapping! {
     AccessLog {
         /// A file, or `"-"` for the standard output.
         path: String = default::ACCESS_LOG_SHOWN;
+    }
+}
+
+mapping! {
+    /// The books: who used the legacy hosts.
+    Books {
+        /// How often what was counted goes to the disk: a killed process loses no more (1s to 5m).
+        window: String = show_duration(default::BOOKS_WINDOW);
+        /// Space in the state folder that is taken beforehand for what its files cannot take, such as on a full disk (4 MiB to
+        /// 16 GiB).
+        spool_bytes: u64 = default::SPOOL_BYTES;
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn weigh(
     let rules = &snapshot.identify;
     let token = identify::token(rules, facts.headers);
     let known = identify::known(&rules.credentials, learned, token.or(cookies.token));
+    decision.by_cookie = token.is_none() && cookies.present && !facts.headers.contains_key(AUTHORIZATION);
     decision.fingerprint = known.fingerprint;
     decision.learned = known.learned;
     let ours = snapshot.routing_cookie(decision.role);

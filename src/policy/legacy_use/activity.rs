@@ -51,6 +51,17 @@ impl Activity {
         self.merge(Day { day, hours: bit, requests });
     }
 
+    /// Somebody was seen on this day, perhaps besides what is known of it.
+    pub fn merge(&mut self, of: Day) {
+        match self.days.binary_search_by_key(&of.day, |day| day.day) {
+            Ok(at) => {
+                self.days[at].hours |= of.hours;
+                self.days[at].requests = self.days[at].requests.saturating_add(of.requests);
+            }
+            Err(at) => self.days.insert(at, of),
+        }
+    }
+
     /// All days of several.
     pub fn of_all<'a>(several: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut all = Self::default();
@@ -107,16 +118,6 @@ impl Activity {
     fn has_free_weekends(&self) -> bool {
         let (Some(first), Some(last)) = (self.days.first(), self.days.last()) else { return false };
         last.day - first.day >= WEEKENDS * 7 && self.days.iter().all(|day| !is_weekend(day.day))
-    }
-
-    fn merge(&mut self, of: Day) {
-        match self.days.binary_search_by_key(&of.day, |day| day.day) {
-            Ok(at) => {
-                self.days[at].hours |= of.hours;
-                self.days[at].requests = self.days[at].requests.saturating_add(of.requests);
-            }
-            Err(at) => self.days.insert(at, of),
-        }
     }
 }
 

@@ -1,0 +1,82 @@
+//! On which days of a month somebody came, in which hours, and how often: what a verdict is made of, in 248 bytes.
+
+use crate::policy::legacy_use::activity::Day;
+
+/// Days that any month has.
+const DAYS: usize = 31;
+
+/// Bytes of a day: a bit for each hour, and the requests.
+const DAY_BYTES: usize = 8;
+
+/// Each day of a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Days([(u32, u32); DAYS]);
+
+impl Default for Days {
+    fn default() -> Self {
+        Self([(0, 0); DAYS])
+    }
+}
+
+impl Days {
+    /// Adds requests of one day of the month, the first of which is 0, by hour. More of them on a day than 32 bits hold are
+    /// held as so many: nothing of a verdict depends on it.
+    pub fn add(&mut self, day_of_month: i64, hours: &[(u8, u64)]) {
+        let place = usize::try_from(day_of_month).ok().and_then(|day| self.0.get_mut(day));
+        let Some((bits, requests)) = place else { return };
+        for (hour, many) in hours.iter().filter(|(hour, _)| *hour < 24) {
+            *bits |= 1 << hour;
+            *requests = requests.saturating_add(u32::try_from(*many).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The days on which somebody came, where the month begins with `first_day` (days since the Unix epoch).
+    pub fn seen(&self, first_day: i64) -> impl Iterator<Item = Day> {
+        let days = (first_day..).zip(&self.0).filter(|(_, (hours, _))| *hours != 0);
+        days.map(|(day, (hours, requests))| Day { day, hours: *hours, requests: u64::from(*requests) })
+    }
+
+    /// As a file has it.
+    pub fn to_bytes(&self) -> [u8; DAYS * DAY_BYTES] {
+        let mut bytes = [0; DAYS * DAY_BYTES];
+        for (place, (hours, requests)) in bytes.chunks_exact_mut(DAY_BYTES).zip(self.0) {
+            place[..4].copy_from_slice(&hours.to_be_bytes());
+            place[4..].copy_from_slice(&requests.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Of what a file has; what is missing is a day on which nobody came.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let mut days = Self::default();
+        for (day, place) in days.0.iter_mut().zip(bytes.chunks_exact(DAY_BYTES)) {
+            let number = |half: &[u8]| u32::from_be_bytes(half.try_into().expect("half of eight bytes"));
+            *day = (number(&place[..4]) & 0x00ff_ffff, number(&place[4..]));
+        }
+        days
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_add_up_and_are_the_same_after_packing() {
+        let mut days = Days::default();
+        days.add(0, &[(0, 3), (23, 1)]);
+        days.add(30, &[(5, 1)]);
+        days.add(30, &[(5, 2), (6, u64::MAX)]);
+        // No such day, no such hour.
+        days.add(31, &[(5, 1)]);
+        days.add(-1, &[(5, 1)]);
+        days.add(4, &[(24, 1)]);
+        let expect = [
+            Day { day: 100, hours: 1 << 23 | 1, requests: 4 },
+            Day { day: 130, hours: 0b110_0000, requests: u64::from(u32::MAX) },
+        ];
+        assert_eq!(days.seen(100).collect::<Vec<_>>(), expect);
+        assert_eq!(Days::of_bytes(&days.to_bytes()), days);
+        assert_eq!(Days::of_bytes(&[]), Days::default());
+    }
+}

@@ -1,0 +1,218 @@
+//! A frame: what one process counted in one window, as plain values. It is what the spool keeps and what every store of the
+//! books is written from, each time under the same name (writer and number), so that nothing counts twice.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::labels::CLASSES;
+
+/// Counts up when an older edition could not read a frame any more.
+const VERSION: u32 = 1;
+
+/// Level of compression: the fastest makes a tenth of the text, and it runs beside requests.
+const COMPRESSION: i32 = 1;
+
+/// Longest text that a frame is unpacked to. A full window has 64 k rows of some 300 bytes and as many accounts; what
+/// claims more is no frame of ours.
+const MAX_TEXT: usize = 256 * 1024 * 1024;
+
+/// One window of one process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Frame {
+    version: u32,
+    /// Names the run of a process; see [`new_writer`](super::books::new_writer).
+    pub writer: String,
+    /// Counts up by one with every window of a writer.
+    pub number: i64,
+    /// Unix seconds.
+    pub started_at: i64,
+    /// Unix seconds: where the next window begins.
+    pub ended_at: i64,
+    /// Legacy requests.
+    pub uses: Vec<Use>,
+    /// What the account table says of the accounts among them.
+    pub accounts: Vec<Account>,
+    /// Requests that a learned credential placed: day, fingerprint (empty where it is not told), how many.
+    pub learned: Vec<(i64, String, u64)>,
+    /// Requests on cell hosts: day, account, how many.
+    pub on_cell_hosts: Vec<(i64, u64, u64)>,
+    /// What is missing or not told apart.
+    pub gaps: Vec<Gap>,
+}
+
+/// Legacy requests of one integration on one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Use {
+    /// Days since the Unix epoch.
+    pub day: i64,
+    /// Whose, and by what.
+    pub integration: Integration,
+    /// Path template of one of them, or `other`.
+    pub template: String,
+    /// By status class, 1xx to 5xx.
+    pub statuses: [u64; CLASSES.len()],
+    /// How many of them could have changed something.
+    pub writes: u64,
+    /// How many of them cellgate has answered itself.
+    pub refused: u64,
+    /// By hour of the day; only hours in which somebody came.
+    pub hours: Vec<(u8, u64)>,
+    /// Unix seconds.
+    pub first_seen: i64,
+    /// Unix seconds.
+    pub last_seen: i64,
+}
+
+/// What a human must change: account x client family x surface x endpoint class x credential x network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Integration {
+    /// `account`, `unattributed` or `unmapped`.
+    pub subject: String,
+    /// 0 where the subject is no account.
+    pub account: u64,
+    /// Client family.
+    pub client: String,
+    pub surface: String,
+    /// Endpoint class.
+    pub class: String,
+    /// `k1:9f3a1c20be41`, the beginning of a keyed fingerprint under the key `k1`; or `none`, `session`, `unknown`, `refused`.
+    pub credential: String,
+    /// `192.0.2.0/24`, `2001:db8:7::/48`, or `none`.
+    pub network: String,
+}
+
+/// What the account table said of an account when it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Account {
+    pub id: u64,
+    pub prefix: Option<String>,
+    pub cell: String,
+}
+
+/// Something that the books do not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Gap {
+    /// `detail` (counted, but not told apart), `spool`, `damaged`, `removed`.
+    pub reason: String,
+    /// Unix seconds; `None` for all that a file had.
+    pub started_at: Option<i64>,
+    /// Unix seconds.
+    pub ended_at: i64,
+    /// How many requests, where that is known.
+    pub requests: Option<u64>,
+    /// For people: the name of the damaged file.
+    pub note: Option<String>,
+}
+
+/// Why bytes are no frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error("unpacking: {0}")]
+    Packed(#[from] std::io::Error),
+    #[error("reading: {0}")]
+    Text(#[from] serde_json::Error),
+    #[error("a frame of version {0}, and this cellgate knows {VERSION}")]
+    Version(u32),
+}
+
+impl Frame {
+    /// An empty one.
+    pub fn new(writer: &str, number: i64, started_at: i64, ended_at: i64) -> Self {
+        let writer = writer.to_owned();
+        Self { version: VERSION, writer, number, started_at, ended_at, ..Self::default() }
+    }
+
+    /// Legacy requests in it.
+    pub fn requests(&self) -> u64 {
+        self.uses.iter().map(Use::requests).sum()
+    }
+
+    /// As bytes.
+    ///
+    /// # Errors
+    /// Never for a frame; the type is that of the libraries.
+    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        Ok(zstd::bulk::compress(&serde_json::to_vec(self)?, COMPRESSION)?)
+    }
+
+    /// Of bytes that [`encode`](Self::encode) made.
+    ///
+    /// # Errors
+    /// It did not, or it was one of a later edition.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let text = zstd::bulk::decompress(bytes, MAX_TEXT)?;
+        let frame: Self = serde_json::from_slice(&text)?;
+        if frame.version > VERSION {
+            return Err(FrameError::Version(frame.version));
+        }
+        Ok(frame)
+    }
+}
+
+impl Use {
+    /// All of them.
+    pub fn requests(&self) -> u64 {
+        self.statuses.iter().sum()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use super::*;
+
+    /// 2026-11-20T10:00:00Z.
+    pub const NOON: i64 = 1_795_168_800;
+
+    /// Requests of an account by a client in the hour of [`NOON`], all of them answered 200.
+    pub fn uses(account: u64, client: &str, requests: u64) -> Use {
+        Use {
+            day: NOON.div_euclid(86_400),
+            integration: Integration {
+                subject: "account".into(),
+                account,
+                client: client.into(),
+                surface: "app".into(),
+                class: "none".into(),
+                credential: "none".into(),
+                network: "192.0.2.0/24".into(),
+            },
+            template: "other".into(),
+            statuses: [0, requests, 0, 0, 0],
+            writes: 0,
+            refused: 0,
+            hours: vec![(10, requests)],
+            first_seen: NOON,
+            last_seen: NOON + 1,
+        }
+    }
+
+    /// A window of ten seconds from [`NOON`] on, `number - 1` windows later.
+    pub fn frame(writer: &str, number: i64, uses: Vec<Use>) -> Frame {
+        let started_at = NOON + (number - 1) * 10;
+        Frame { uses, ..Frame::new(writer, number, started_at, started_at + 10) }
+    }
+
+    #[test]
+    fn a_frame_is_the_same_after_packing_and_half_of_one_is_none() {
+        let mut frame = frame("a", 7, vec![uses(1, "curl", 3), uses(2, "airflow", 4)]);
+        frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }];
+        frame.learned = vec![(20_777, "07".repeat(16), 4)];
+        frame.on_cell_hosts = vec![(20_777, 5, 6)];
+        let packed = frame.encode().unwrap();
+        assert_eq!(Frame::decode(&packed).unwrap(), frame);
+        assert_eq!(frame.requests(), 7);
+        assert!(Frame::decode(&packed[..packed.len() / 2]).is_err());
+        assert!(Frame::decode(b"").is_err());
+        frame.version = VERSION + 1;
+        let later = Frame::decode(&frame.encode().unwrap()).unwrap_err();
+        assert!(matches!(later, FrameError::Version(2)), "{later}");
+    }
+
+    #[test]
+    fn a_full_window_is_packed_small() {
+        let frame = frame("a", 1, (0..10_000).map(|id| uses(id, "airflow", id)).collect());
+        let packed = frame.encode().unwrap().len();
+        assert!(packed < 10_000 * 40, "{packed} bytes");
+        assert_eq!(Frame::decode(&frame.encode().unwrap()).unwrap(), frame);
+    }
+}

@@ -1,0 +1,336 @@
+//! Legacy requests as the threads that serve them count them: each thread on a sheet of its own, which nobody else touches
+//! but who collects all sheets once a second. A request costs a lock that nobody else wants and a look-up; no thread waits
+//! for another one, and nothing is queued.
+//!
+//! Whose a request is, is counted exactly, however many there are: there are no more such keys than rows in the account
+//! table. What else is told of it has so much room on a sheet; beyond it, only whose it is is told, and that is counted.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thread_local::ThreadLocal;
+
+use crate::policy::credential::Fingerprint;
+use crate::policy::decide::Decision;
+use crate::policy::hosts::Role;
+use crate::policy::path::template;
+use crate::policy::snapshot::Snapshot;
+use crate::telemetry::event::RequestEvent;
+use crate::telemetry::labels::{CLASSES, class_slot};
+use crate::telemetry::wall_time::unix_seconds;
+
+use super::key::{Key, Subject};
+
+/// Different keys with detail on one sheet, which is one second of one thread; at 130 bytes each, 8 MB.
+const MAX_DETAILS: usize = 64 * 1024;
+
+/// Different learned credentials on one sheet; at 32 bytes each, 2 MB. More are counted without telling which.
+const MAX_LEARNED: usize = 64 * 1024;
+
+/// All sheets.
+#[derive(Debug)]
+pub(super) struct Sheets {
+    sheets: ThreadLocal<Mutex<Sheet>>,
+    max_details: usize,
+}
+
+/// What one thread has counted since it was collected.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    /// By generation: keys are positions in its lists.
+    pub pages: Vec<Page>,
+    /// Requests that a learned credential placed, by day (since the Unix epoch) and credential; `None` counts those
+    /// of a day that did not fit.
+    pub learned: HashMap<(i64, Option<Fingerprint>), u64>,
+    /// Requests that are counted without detail.
+    pub without_detail: u64,
+    details: usize,
+}
+
+/// What was counted under one generation.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub snapshot: Arc<Snapshot>,
+    pub counts: HashMap<Key, Tally>,
+}
+
+/// The counts of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// By status class.
+    pub statuses: [u64; CLASSES.len()],
+    /// How many could have changed something.
+    pub writes: u64,
+    /// How many cellgate has answered itself.
+    pub refused: u64,
+    /// Unix seconds.
+    pub first_seen: i64,
+    /// Unix seconds.
+    pub last_seen: i64,
+    /// The position of the path template of one of them.
+    pub template: Option<usize>,
+}
+
+impl Default for Sheets {
+    fn default() -> Self {
+        Self::with_room(MAX_DETAILS)
+    }
+}
+
+impl Sheets {
+    fn with_room(max_details: usize) -> Self {
+        Self { sheets: ThreadLocal::new(), max_details }
+    }
+
+    /// Counts the end of a request, where it is one of a legacy host.
+    pub fn count(&self, event: &RequestEvent) {
+        let Some(decision) = event.decision.as_ref().filter(|decision| decision.role == Some(Role::Legacy))
+        else {
+            return;
+        };
+        let key = Key::of(event, decision);
+        let sheet = self.sheets.get_or_default();
+        // Counting cannot panic half way; and a panicked thread's counts are as good as any.
+        let mut sheet = sheet.lock().unwrap_or_else(PoisonError::into_inner);
+        sheet.add(event, decision, key, self.max_details);
+    }
+
+    /// Takes what all threads have counted.
+    pub fn collect(&self, mut each: impl FnMut(Sheet)) {
+        for sheet in &self.sheets {
+            let taken = std::mem::take(&mut *sheet.lock().unwrap_or_else(PoisonError::into_inner));
+            if !taken.pages.is_empty() {
+                each(taken);
+            }
+        }
+    }
+}
+
+impl Sheet {
+    fn add(&mut self, event: &RequestEvent, decision: &Decision, key: Key, max_details: usize) {
+        let at = unix_seconds(event.started);
+        self.add_learned(decision, key.subject, at);
+        let room = self.details < max_details;
+        let page = page(&mut self.pages, &event.snapshot);
+        match page.counts.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut().add(event, decision, at),
+            Entry::Vacant(entry) if room => {
+                self.details += 1;
+                entry.insert(Tally::new(event, at)).add(event, decision, at);
+            }
+            Entry::Vacant(_) => {
+                self.without_detail += 1;
+                let tally = page.counts.entry(key.without_detail()).or_insert_with(|| Tally::new(event, at));
+                tally.add(event, decision, at);
+            }
+        }
+    }
+
+    /// Counts what a process that has learned nothing could not have placed.
+    fn add_learned(&mut self, decision: &Decision, subject: Subject, at: i64) {
+        let placed = matches!(subject, Subject::Account(_));
+        let Some(fingerprint) = decision.placed_by().filter(|_| placed) else { return };
+        let day = at.div_euclid(86_400);
+        let known = Some(fingerprint);
+        let fits = self.learned.len() < MAX_LEARNED || self.learned.contains_key(&(day, known));
+        *self.learned.entry((day, known.filter(|_| fits))).or_default() += 1;
+    }
+}
+
+/// The page of a generation. There is more than one only while requests end that began before a reload.
+fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page {
+    let at = pages.iter().position(|page| Arc::ptr_eq(&page.snapshot, snapshot)).unwrap_or_else(|| {
+        pages.push(Page { snapshot: Arc::clone(snapshot), counts: HashMap::new() });
+        pages.len() - 1
+    });
+    &mut pages[at]
+}
+
+impl Tally {
+    fn new(event: &RequestEvent, at: i64) -> Self {
+        let templates = &event.snapshot.identify.paths;
+        let found = template(templates, &event.path);
+        let position = found.and_then(|found| templates.iter().position(|one| std::ptr::eq(one, found)));
+        Self {
+            statuses: [0; CLASSES.len()],
+            writes: 0,
+            refused: 0,
+            first_seen: at,
+            last_seen: at,
+            template: position,
+        }
+    }
+
+    fn add(&mut self, event: &RequestEvent, decision: &Decision, at: i64) {
+        self.statuses[class_slot(event.status)] += 1;
+        self.writes += u64::from(decision.writes);
+        self.refused += u64::from(event.refusal.is_some());
+        self.first_seen = self.first_seen.min(at);
+        self.last_seen = self.last_seen.max(at);
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.statuses.iter_mut().zip(other.statuses) {
+            *sum += count;
+        }
+        self.writes += other.writes;
+        self.refused += other.refused;
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+    }
+
+    /// All of them.
+    pub fn requests(&self) -> u64 {
+        self.statuses.iter().sum()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::decide::Source;
+    use crate::policy::refusal::Refusal;
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::account;
+
+    /// Requests by account, and how many of them without detail.
+    fn collected(sheets: &Sheets) -> (BTreeMap<u64, u64>, u64) {
+        let (mut accounts, mut without_detail) = (BTreeMap::new(), 0);
+        sheets.collect(|sheet| {
+            for (key, tally) in sheet.pages.iter().flat_map(|page| &page.counts) {
+                *accounts.entry(key.subject.account()).or_default() += tally.requests();
+            }
+            without_detail += sheet.without_detail;
+        });
+        (accounts, without_detail)
+    }
+
+    #[test]
+    fn what_threads_count_is_collected_once_and_exactly() {
+        const EACH: u64 = 20_000;
+        let (sheets, snapshot) = (Sheets::default(), snapshot(1));
+        let mut sums = BTreeMap::<u64, u64>::new();
+        let mut add = |found: BTreeMap<u64, u64>| {
+            found.into_iter().for_each(|(account, requests)| *sums.entry(account).or_default() += requests);
+        };
+        std::thread::scope(|scope| {
+            let counting: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let one = legacy_event(&snapshot);
+                        let mut two = legacy_event(&snapshot);
+                        two.decision.as_mut().unwrap().account = Some(account(2));
+                        (0..EACH).for_each(|n| sheets.count(if n % 4 == 0 { &two } else { &one }));
+                    })
+                })
+                .collect();
+            while counting.iter().any(|thread| !thread.is_finished()) {
+                add(collected(&sheets).0);
+            }
+        });
+        add(collected(&sheets).0);
+        assert_eq!(sums, BTreeMap::from([(1, 4 * EACH * 3 / 4), (2, 4 * EACH / 4)]));
+        assert_eq!(collected(&sheets).0, BTreeMap::new());
+    }
+
+    #[test]
+    fn accounts_stay_exact_when_there_is_too_much_to_tell_apart() {
+        let (sheets, snapshot) = (Sheets::with_room(3), snapshot(1));
+        let mut event = legacy_event(&snapshot);
+        for network in 0..100u8 {
+            event.client_ip = [10, 0, network, 1].into();
+            event.decision.as_mut().unwrap().account = Some(account(1 + u64::from(network % 2)));
+            sheets.count(&event);
+        }
+        assert_eq!(collected(&sheets), (BTreeMap::from([(1, 50), (2, 50)]), 97));
+    }
+
+    #[test]
+    fn generations_have_pages_of_their_own() {
+        let sheets = Sheets::default();
+        let (first, second) = (snapshot(1), snapshot(2));
+        for snapshot in [&first, &second, &first] {
+            sheets.count(&legacy_event(snapshot));
+        }
+        let mut pages = Vec::new();
+        sheets.collect(|sheet| {
+            let sum = |page: &Page| page.counts.values().map(Tally::requests).sum::<u64>();
+            pages.extend(sheet.pages.iter().map(|page| (page.snapshot.generation.0, sum(page))));
+        });
+        assert_eq!(pages, [(1, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn a_tally_has_statuses_writes_refusals_and_times() {
+        let (sheets, snapshot) = (Sheets::default(), snapshot(1));
+        let start = unix_seconds(legacy_event(&snapshot).started);
+        for (seconds, status, writes, refusal) in
+            [(30, 200, true, None), (5, 503, false, Some(Refusal::Internal)), (3_599, 302, true, None)]
+        {
+            let mut event = legacy_event(&snapshot);
+            event.started += Duration::from_secs(seconds);
+            (event.status, event.refusal) = (status, refusal);
+            event.decision.as_mut().unwrap().writes = writes;
+            sheets.count(&event);
+        }
+        let mut tallies = Vec::new();
+        sheets.collect(|sheet| tallies.extend(sheet.pages[0].counts.values().copied()));
+        let expect = Tally {
+            statuses: [0, 1, 1, 0, 1],
+            writes: 2,
+            refused: 1,
+            first_seen: start + 5,
+            last_seen: start + 3_599,
+            template: Some(0),
+        };
+        assert_eq!(tallies, [expect]);
+    }
+
+    #[test]
+    fn neither_a_cell_host_nor_an_unreadable_head_is_legacy_use() {
+        let (sheets, snapshot) = (Sheets::default(), snapshot(1));
+        let mut event = legacy_event(&snapshot);
+        event.decision.as_mut().unwrap().role = Some(Role::Cell);
+        sheets.count(&event);
+        event.decision = None;
+        sheets.count(&event);
+        assert_eq!(collected(&sheets), (BTreeMap::new(), 0));
+    }
+
+    #[test]
+    fn what_only_a_learned_credential_placed_is_counted_by_day_and_credential() {
+        let (sheets, snapshot) = (Sheets::default(), snapshot(1));
+        let count = |change: &dyn Fn(&mut RequestEvent, &mut Decision)| {
+            let mut event = legacy_event(&snapshot);
+            let mut decision = event.decision.take().unwrap();
+            decision.source = Source::Credential;
+            decision.learned = Some(Fingerprint([7; 16]));
+            decision.credential_known = true;
+            change(&mut event, &mut decision);
+            event.decision = Some(decision);
+            sheets.count(&event);
+        };
+        count(&|_, _| {});
+        count(&|_, decision| decision.source = Source::Cookie);
+        count(&|_, decision| decision.learned = Some(Fingerprint([8; 16])));
+        count(&|event, _| event.started += Duration::from_secs(86_400));
+        // A table knows it; the path names the account; it is nobody's; the account has no row.
+        count(&|_, decision| decision.learned = None);
+        count(&|_, decision| decision.source = Source::Path);
+        count(&|_, decision| decision.credential_known = false);
+        count(&|_, decision| decision.account = Some(account(77)));
+        let mut learned = Vec::new();
+        sheets.collect(|sheet| {
+            learned.extend(sheet.learned.iter().map(|((day, f), n)| (*day, f.unwrap().0[0], *n)))
+        });
+        learned.sort_unstable();
+        let day = unix_seconds(legacy_event(&snapshot).started) / 86_400;
+        assert_eq!(learned, [(day, 7, 2), (day, 8, 1), (day + 1, 7, 1)]);
+    }
+}

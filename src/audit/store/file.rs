@@ -1,0 +1,314 @@
+//! One month's SQLite file: its schema, and writing the part of a frame that is of this month exactly once.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use super::super::days::Days;
+use super::super::frame::{Frame, Gap, Use};
+use super::super::month::Month;
+
+/// Each entry takes the schema one version further. Append only: files in the field have the rest.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+/// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Size at which a file counts as full: 2^20 pages of 4 KiB, 4 GiB. 100,000 accounts with three integrations each that come
+/// each day of a month leave half of it.
+pub(super) const MAX_PAGES: i64 = 1 << 20;
+
+/// How long it is kept what learned credentials placed: who asks looks back seven days, and the first and the
+/// last of those are cut by the hour of the day.
+const KEEP_LEARNED_DAYS: i64 = 9;
+
+/// How long requests on cell hosts are kept, for the same reason. A million accounts on each of these days are nine
+/// million rows, some 200 MB.
+pub(super) const KEEP_CELL_USE_DAYS: i64 = 9;
+
+/// How much of the write-ahead log may stay on disk after a checkpoint.
+const WAL_BYTES: i64 = 16 * 1024 * 1024;
+
+/// Accounts are in it: for its owner only.
+const FILE_MODE: u32 = 0o600;
+
+/// An open file, ready to be written.
+#[derive(Debug)]
+pub(in super::super) struct MonthFile {
+    pub(super) connection: Connection,
+    month: Month,
+    path: PathBuf,
+    /// Tells the open file from another one under the same name.
+    inode: u64,
+}
+
+/// Why a file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum StoreError {
+    /// A file of a later edition of cellgate.
+    #[error("{path}: the books have schema version {found} and this cellgate knows up to {known}")]
+    Newer { path: PathBuf, found: i64, known: usize },
+    /// Disk, permissions, damage.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Before SQLite could be asked.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl StoreError {
+    /// Whether the file is damaged beyond use, and a new one must take its place.
+    pub fn is_damage(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}
+
+impl MonthFile {
+    /// Opens the file of a month in a folder, makes it where there is none, and brings its schema up to date.
+    pub fn open(folder: &Path, month: Month) -> Result<Self, StoreError> {
+        let path = month.file(folder);
+        // SQLite would make it readable for everybody that the umask does not shut out. A file that is
+        // there is not opened here: closing it would drop the locks of other connections to it.
+        match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
+        let inode = fs::metadata(&path)?.ino();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // The spool forgets a frame once it is written, so that must outlive a power cut.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+        connection.pragma_update(None, "max_page_count", MAX_PAGES)?;
+        migrate(&mut connection, &path)?;
+        Ok(Self { connection, month, path, inode })
+    }
+
+    /// Whether the open file is still the one under its name. What is written to a deleted file is gone.
+    pub fn is_in_place(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+
+    /// Adds what a frame has of this month, in one transaction. A frame that is there already (its commit had succeeded and
+    /// reported an error, or the process ended before it said so) changes nothing.
+    pub fn write(&mut self, frame: &Frame) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let last: Option<i64> = transaction
+            .prepare_cached("SELECT last_window FROM writers WHERE writer = ?1")?
+            .query_row([&frame.writer], |row| row.get(0))
+            .optional()?;
+        if last.is_some_and(|last| last >= frame.number) {
+            return Ok(());
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO writers (writer, last_window) VALUES (?1, ?2)
+                 ON CONFLICT (writer) DO UPDATE SET last_window = excluded.last_window",
+            )?
+            .execute(params![frame.writer, frame.number])?;
+        write_coverage(&transaction, frame, self.month)?;
+        for row in frame.uses.iter().filter(|row| Month::of_day(row.day) == self.month) {
+            write_use(&transaction, row, self.month)?;
+        }
+        write_days(&transaction, frame, self.month)?;
+        if Month::of(frame.ended_at) == self.month {
+            write_accounts(&transaction, frame)?;
+            for gap in &frame.gaps {
+                write_gap(&transaction, &frame.writer, gap)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Records that something is missing.
+    pub fn record_gap(&mut self, writer: &str, gap: &Gap) -> Result<(), StoreError> {
+        Ok(write_gap(&self.connection, writer, gap)?)
+    }
+
+    /// Deletes what is kept for some days only.
+    pub fn prune(&mut self, now: i64) -> Result<(), StoreError> {
+        let today = now.div_euclid(86_400);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("DELETE FROM learned_use WHERE day < ?1", [today - KEEP_LEARNED_DAYS])?;
+        transaction.execute("DELETE FROM cell_use WHERE day < ?1", [today - KEEP_CELL_USE_DAYS])?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// The schema version of a file, where this edition understands it.
+pub(in super::super) fn check_version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let found: i64 =
+        connection.query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))?;
+    match usize::try_from(found) {
+        Ok(found) if found <= MIGRATIONS.len() => Ok(found),
+        _ => Err(StoreError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() }),
+    }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_version (
+             version INTEGER PRIMARY KEY,
+             applied_at INTEGER NOT NULL DEFAULT (unixepoch())
+         ) STRICT",
+    )?;
+    let found = check_version(&transaction, path)?;
+    for (migration, version) in MIGRATIONS.iter().zip(1i64..).skip(found) {
+        transaction.execute_batch(migration)?;
+        transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn write_coverage(transaction: &Transaction<'_>, frame: &Frame, month: Month) -> rusqlite::Result<()> {
+    let of_month = month.seconds();
+    let (from, to) = (frame.started_at.max(of_month.start), frame.ended_at.min(of_month.end));
+    // A window that lies in another month, and has a late request of this one. The first window of a process is empty.
+    if from > to || !of_month.contains(&from) {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO coverage (writer, started_at, ended_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (writer) DO UPDATE
+             SET started_at = min(started_at, excluded.started_at), ended_at = max(ended_at, excluded.ended_at)",
+        )?
+        .execute(params![frame.writer, from, to])?;
+    Ok(())
+}
+
+fn write_use(transaction: &Transaction<'_>, row: &Use, month: Month) -> rusqlite::Result<()> {
+    let integration = integration(transaction, row, month)?;
+    let mut hours = [0; 24];
+    for (hour, requests) in &row.hours {
+        if let Some(place) = hours.get_mut(usize::from(*hour)) {
+            *place = to_i64(*requests);
+        }
+    }
+    let mut upsert = transaction.prepare_cached(UPSERT_USE)?;
+    let counts = row.statuses.into_iter().chain([row.writes, row.refused]).map(to_i64);
+    let values = [row.day, integration].into_iter().chain(counts).chain(hours);
+    upsert.execute(rusqlite::params_from_iter(values))?;
+    Ok(())
+}
+
+/// The id of an integration, with the days of this row added.
+fn integration(transaction: &Transaction<'_>, row: &Use, month: Month) -> rusqlite::Result<i64> {
+    let of = &row.integration;
+    let key =
+        params![of.subject, to_i64(of.account), of.client, of.surface, of.class, of.credential, of.network];
+    let known = transaction
+        .prepare_cached(
+            "SELECT id, days FROM integrations WHERE subject = ?1 AND account = ?2 AND client = ?3 AND surface = ?4
+                 AND class = ?5 AND credential = ?6 AND network = ?7",
+        )?
+        .query_row(key, |found| Ok((found.get::<_, i64>(0)?, Days::of_bytes(found.get_ref(1)?.as_blob()?))))
+        .optional()?;
+    let (id, mut days) = known.map_or_else(|| (None, Days::default()), |(id, days)| (Some(id), days));
+    days.add(row.day - month.first_day(), &row.hours);
+    let days = days.to_bytes();
+    if let Some(id) = id {
+        transaction
+            .prepare_cached(
+                "UPDATE integrations SET template = ?2, first_seen = min(first_seen, ?3),
+                     last_seen = max(last_seen, ?4), days = ?5 WHERE id = ?1",
+            )?
+            .execute(params![id, row.template, row.first_seen, row.last_seen, days])?;
+        return Ok(id);
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO integrations (subject, account, client, surface, class, credential, network,
+                 template, first_seen, last_seen, days) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            of.subject,
+            to_i64(of.account),
+            of.client,
+            of.surface,
+            of.class,
+            of.credential,
+            of.network,
+            row.template,
+            row.first_seen,
+            row.last_seen,
+            days
+        ])?;
+    Ok(transaction.last_insert_rowid())
+}
+
+const UPSERT_USE: &str = "INSERT INTO use_by_day VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+        ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
+    ON CONFLICT (day, integration) DO UPDATE SET
+        status_1xx = status_1xx + excluded.status_1xx, status_2xx = status_2xx + excluded.status_2xx,
+        status_3xx = status_3xx + excluded.status_3xx, status_4xx = status_4xx + excluded.status_4xx,
+        status_5xx = status_5xx + excluded.status_5xx,
+        writes = writes + excluded.writes, refused = refused + excluded.refused,
+        h00 = h00 + excluded.h00, h01 = h01 + excluded.h01, h02 = h02 + excluded.h02, h03 = h03 + excluded.h03,
+        h04 = h04 + excluded.h04, h05 = h05 + excluded.h05, h06 = h06 + excluded.h06, h07 = h07 + excluded.h07,
+        h08 = h08 + excluded.h08, h09 = h09 + excluded.h09, h10 = h10 + excluded.h10, h11 = h11 + excluded.h11,
+        h12 = h12 + excluded.h12, h13 = h13 + excluded.h13, h14 = h14 + excluded.h14, h15 = h15 + excluded.h15,
+        h16 = h16 + excluded.h16, h17 = h17 + excluded.h17, h18 = h18 + excluded.h18, h19 = h19 + excluded.h19,
+        h20 = h20 + excluded.h20, h21 = h21 + excluded.h21, h22 = h22 + excluded.h22, h23 = h23 + excluded.h23";
+
+fn write_accounts(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO accounts (account, prefix, cell, seen_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (account) DO UPDATE
+         SET prefix = excluded.prefix, cell = excluded.cell, seen_at = excluded.seen_at
+         WHERE excluded.seen_at >= seen_at",
+    )?;
+    for account in &frame.accounts {
+        upsert.execute(params![to_i64(account.id), account.prefix, account.cell, frame.ended_at])?;
+    }
+    Ok(())
+}
+
+/// What is kept by day.
+fn write_days(transaction: &Transaction<'_>, frame: &Frame, month: Month) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO learned_use (day, fingerprint, requests) VALUES (?1, ?2, ?3)
+         ON CONFLICT (day, fingerprint) DO UPDATE SET requests = requests + excluded.requests",
+    )?;
+    for (day, fingerprint, requests) in frame.learned.iter().filter(|(day, ..)| Month::of_day(*day) == month)
+    {
+        upsert.execute(params![day, fingerprint, to_i64(*requests)])?;
+    }
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO cell_use (day, account, requests) VALUES (?1, ?2, ?3)
+         ON CONFLICT (day, account) DO UPDATE SET requests = requests + excluded.requests",
+    )?;
+    for (day, account, requests) in
+        frame.on_cell_hosts.iter().filter(|(day, ..)| Month::of_day(*day) == month)
+    {
+        upsert.execute(params![day, to_i64(*account), to_i64(*requests)])?;
+    }
+    Ok(())
+}
+
+fn write_gap(connection: &Connection, writer: &str, gap: &Gap) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO gaps (writer, started_at, ended_at, reason, requests, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![writer, gap.started_at, gap.ended_at, gap.reason, gap.requests.map(to_i64), gap.note])?;
+    Ok(())
+}
+
+/// SQLite has no unsigned type. Ids and counts are below 2^63.
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

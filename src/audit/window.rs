@@ -1,0 +1,574 @@
+//! A window of the books: what all threads have counted in some seconds, added up under names instead of positions. Bounded
+//! in keys and names, and in how many credentials and networks of an account have rows of their own; what is beyond is
+//! counted for its account all the same. Sealed, it is a [`Frame`]. Requests on cell hosts come in as sums by account.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::policy::credential::Fingerprint;
+use crate::policy::ids::{AccountId, Label};
+use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
+use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
+
+use super::cell_use::CellUse;
+use super::frame::{Account, Frame, Gap, Integration, Use};
+use super::key::{Credential, Key, Network, OTHER, Place, Subject};
+use super::sheets::{Page, Sheet, Tally};
+
+/// Different keys with detail of one window: 10,000 accounts with six integrations each. At 300 bytes a key, 20 MB.
+const MAX_DETAILS: usize = 64 * 1024;
+
+/// Different names of one window. They come from the configuration, where some hundred are many; and credentials, which are
+/// bounded by the keys. The bound is for a window that stays open through very many reloads.
+const MAX_NAMES: usize = 128 * 1024;
+
+/// Different learned credentials of one window; at 32 bytes each, 4 MB. More are counted without telling which.
+const MAX_LEARNED: usize = 128 * 1024;
+
+/// Different accounts on cell hosts of one window; at 32 bytes each, 4 MB. There are so many only where the disk takes no
+/// window for a while; what is beyond them is left out of the weights.
+const MAX_ON_CELL_HOSTS: usize = 128 * 1024;
+
+/// Credentials of one account that have rows of their own on one day: who has more of them has no list to work off, but
+/// something that makes tokens.
+const CREDENTIALS_A_DAY: usize = 32;
+
+/// Networks of one account that have rows of their own on one day, likewise.
+const NETWORKS_A_DAY: usize = 16;
+
+/// Subjects that this is kept for; at 200 bytes each, some 26 MB. Beyond them, nobody's credentials and networks are told
+/// for the rest of the day.
+const MAX_TOLD: usize = 128 * 1024;
+
+/// A position in [`Names`].
+type Name = u32;
+
+/// What of an account is told apart, by names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RowKey {
+    /// Days since the Unix epoch.
+    day: i64,
+    subject: Subject,
+    client: Name,
+    surface: Name,
+    class: Name,
+    credential: Name,
+    network: Network,
+}
+
+/// Of one day.
+#[derive(Debug)]
+struct Row {
+    tally: Tally,
+    template: Name,
+    hours: [u64; 24],
+}
+
+/// Legacy requests of some seconds.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Unix seconds.
+    pub started_at: i64,
+    rows: HashMap<RowKey, Row>,
+    details: usize,
+    accounts: HashMap<AccountId, AccountFacts>,
+    learned: HashMap<(i64, Option<Fingerprint>), u64>,
+    on_cell_hosts: HashMap<(i64, AccountId), u64>,
+    without_detail: u64,
+    names: Names,
+    max_details: usize,
+}
+
+/// What the account table says, by the newest generation that knew the account: requests of older ones may end later.
+#[derive(Debug)]
+struct AccountFacts {
+    generation: u64,
+    prefix: Option<Label>,
+    cell: Label,
+}
+
+/// Each name once.
+#[derive(Debug, Default)]
+struct Names {
+    texts: Vec<Arc<str>>,
+    positions: HashMap<Arc<str>, Name>,
+}
+
+/// Which credentials and networks have rows of their own today. Outlives windows.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    day: i64,
+    of: HashMap<Subject, (Vec<Credential>, Vec<Network>)>,
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(started_at: i64) -> Self {
+        Self::with_room(started_at, MAX_DETAILS)
+    }
+
+    fn with_room(started_at: i64, max_details: usize) -> Self {
+        Self {
+            started_at,
+            rows: HashMap::new(),
+            details: 0,
+            accounts: HashMap::new(),
+            learned: HashMap::new(),
+            on_cell_hosts: HashMap::new(),
+            without_detail: 0,
+            names: Names::default(),
+            max_details,
+        }
+    }
+
+    /// Adds what a thread has counted; says how many requests of it are counted without their detail.
+    pub fn add(&mut self, sheet: Sheet, told: &mut Told) -> u64 {
+        let before = self.without_detail;
+        self.without_detail += sheet.without_detail;
+        for page in &sheet.pages {
+            for (key, tally) in &page.counts {
+                self.add_tally(page, *key, tally, told);
+                if let Subject::Account(id) = key.subject {
+                    self.note(id, &page.snapshot);
+                }
+            }
+        }
+        for ((day, fingerprint), requests) in sheet.learned {
+            let fits = self.learned.len() < MAX_LEARNED || self.learned.contains_key(&(day, fingerprint));
+            *self.learned.entry((day, fingerprint.filter(|_| fits))).or_default() += requests;
+        }
+        self.without_detail - before
+    }
+
+    /// Takes over what was counted on cell hosts until `at` (Unix seconds); says how many requests are left out.
+    pub fn count_on_cell_hosts(&mut self, cell_use: &CellUse, at: i64) -> u64 {
+        let day = at.div_euclid(86_400);
+        let mut left_out = 0;
+        let beyond = cell_use.turn(|account, requests| {
+            let room = self.on_cell_hosts.len() < MAX_ON_CELL_HOSTS;
+            match self.on_cell_hosts.entry((day, account)) {
+                Entry::Occupied(mut entry) => *entry.get_mut() += requests,
+                Entry::Vacant(_) if !room => left_out += requests,
+                Entry::Vacant(entry) => {
+                    entry.insert(requests);
+                }
+            }
+        });
+        left_out + beyond
+    }
+
+    /// All of it as a frame of a writer.
+    pub fn frame(&self, writer: &str, number: i64, ended_at: i64) -> Frame {
+        let mut frame = Frame::new(writer, number, self.started_at, ended_at);
+        frame.uses = self.rows.iter().map(|(key, row)| self.use_of(key, row)).collect();
+        // In the order of the tables, so that neighbours share a page, and so that two stores agree byte for byte.
+        frame.uses.sort_unstable_by(|a, b| (a.day, &a.integration).cmp(&(b.day, &b.integration)));
+        let account = |(id, facts): (&AccountId, &AccountFacts)| Account {
+            id: id.value(),
+            prefix: facts.prefix.as_ref().map(ToString::to_string),
+            cell: facts.cell.to_string(),
+        };
+        frame.accounts = self.accounts.iter().map(account).collect();
+        frame.accounts.sort_unstable_by_key(|account| account.id);
+        let learned = |((day, fingerprint), requests): (&(i64, Option<Fingerprint>), &u64)| {
+            (*day, fingerprint.map_or_else(String::new, |fingerprint| fingerprint.to_string()), *requests)
+        };
+        frame.learned = self.learned.iter().map(learned).collect();
+        frame.learned.sort_unstable();
+        let on_cell_hosts = self.on_cell_hosts.iter();
+        frame.on_cell_hosts =
+            on_cell_hosts.map(|((day, id), requests)| (*day, id.value(), *requests)).collect();
+        frame.on_cell_hosts.sort_unstable();
+        if self.without_detail > 0 {
+            let (started_at, requests) = (Some(self.started_at), Some(self.without_detail));
+            frame.gaps.push(Gap { reason: "detail".into(), started_at, ended_at, requests, note: None });
+        }
+        frame
+    }
+
+    fn add_tally(&mut self, page: &Page, mut key: Key, tally: &Tally, told: &mut Told) {
+        let hour = key.hour;
+        let beyond = key.without_detail();
+        let mut told_apart = key == beyond || !told.limit(&mut key, hour.div_euclid(24));
+        let mut row_key = self.row_key(page, &key);
+        if !self.rows.contains_key(&row_key) {
+            if self.details < self.max_details {
+                self.details += 1;
+            } else if key != beyond {
+                told_apart = false;
+                row_key = self.row_key(page, &beyond);
+            }
+        }
+        if !told_apart {
+            self.without_detail += tally.requests();
+        }
+        let template = tally.template.and_then(|at| page.snapshot.identify.paths.get(at));
+        let template = self.names.position(&template.map_or_else(|| OTHER.to_owned(), written));
+        let row = self.rows.entry(row_key).or_insert_with(|| Row::new(tally, template));
+        row.tally.merge(tally);
+        row.hours[usize::try_from(hour.rem_euclid(24)).expect("below 24")] += tally.requests();
+    }
+
+    fn row_key(&mut self, page: &Page, key: &Key) -> RowKey {
+        let (snapshot, detail) = (&page.snapshot, &key.detail);
+        let names = &mut self.names;
+        let client = |at: usize| snapshot.clients.get(at).map(|family| &*family.name);
+        let surface = |at: usize| snapshot.surfaces.get(at).map(|surface| surface.name.as_str());
+        let class = |at: usize| snapshot.endpoint_classes.names().nth(at).map(Label::as_str);
+        RowKey {
+            day: key.hour.div_euclid(24),
+            subject: key.subject,
+            client: names.at(detail.client, UNKNOWN_CLIENT, client),
+            surface: names.at(detail.surface, NONE, surface),
+            class: names.at(detail.class, NONE, class),
+            credential: names.position(&detail.credential.name(snapshot)),
+            network: detail.network,
+        }
+    }
+
+    fn use_of(&self, key: &RowKey, row: &Row) -> Use {
+        let name = |name: Name| self.names.texts[name as usize].to_string();
+        let hours = (0u8..).zip(row.hours).filter(|(_, requests)| *requests > 0);
+        Use {
+            day: key.day,
+            integration: Integration {
+                subject: key.subject.as_str().to_owned(),
+                account: key.subject.account(),
+                client: name(key.client),
+                surface: name(key.surface),
+                class: name(key.class),
+                credential: name(key.credential),
+                network: key.network.to_string(),
+            },
+            template: name(row.template),
+            statuses: row.tally.statuses,
+            writes: row.tally.writes,
+            refused: row.tally.refused,
+            hours: hours.collect(),
+            first_seen: row.tally.first_seen,
+            last_seen: row.tally.last_seen,
+        }
+    }
+
+    /// Keeps what the newest generation says of the account: it may move, and back, within one window.
+    fn note(&mut self, id: AccountId, snapshot: &Snapshot) {
+        let generation = snapshot.generation.0;
+        if self.accounts.get(&id).is_some_and(|facts| facts.generation >= generation) {
+            return;
+        }
+        if let Some(row) = snapshot.accounts.by_id(id) {
+            let prefix = row.prefixes.first().and_then(|prefix| Label::parse(prefix).ok());
+            let cell = snapshot.cell(row.cell).name.clone();
+            self.accounts.insert(id, AccountFacts { generation, prefix, cell });
+        }
+    }
+}
+
+impl Row {
+    fn new(tally: &Tally, template: Name) -> Self {
+        let tally = Tally { statuses: Default::default(), writes: 0, refused: 0, ..*tally };
+        Self { tally, template, hours: [0; 24] }
+    }
+}
+
+impl Names {
+    fn at<'a>(&mut self, place: Place, none: &'a str, name: impl Fn(usize) -> Option<&'a str>) -> Name {
+        self.position(match place {
+            Place::None => none,
+            Place::At(at) => name(usize::from(at)).unwrap_or(none),
+            Place::Other => OTHER,
+        })
+    }
+
+    /// That of `other` where there are too many.
+    fn position(&mut self, text: &str) -> Name {
+        if self.texts.is_empty() {
+            self.insert(OTHER);
+        }
+        match self.positions.get(text) {
+            Some(position) => *position,
+            None if self.texts.len() >= MAX_NAMES => 0,
+            None => self.insert(text),
+        }
+    }
+
+    fn insert(&mut self, text: &str) -> Name {
+        let position = Name::try_from(self.texts.len()).expect("MAX_NAMES is below 2^32");
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
+        self.positions.insert(text, position);
+        position
+    }
+}
+
+impl Told {
+    /// Takes from a key what its account has too many of on this day; whether that was something.
+    fn limit(&mut self, key: &mut Key, day: i64) -> bool {
+        if day > self.day {
+            (self.day, self.of) = (day, HashMap::new());
+        }
+        let known = self.of.contains_key(&key.subject) || self.of.len() < MAX_TOLD;
+        let Some((credentials, networks)) = known.then(|| self.of.entry(key.subject).or_default()) else {
+            (key.detail.credential, key.detail.network) = (Credential::Other, Network::Other);
+            return true;
+        };
+        let mut limited = false;
+        if matches!(key.detail.credential, Credential::Token(_))
+            && !fits(credentials, key.detail.credential, CREDENTIALS_A_DAY)
+        {
+            (key.detail.credential, limited) = (Credential::Other, true);
+        }
+        if matches!(key.detail.network, Network::V4(_) | Network::V6(_))
+            && !fits(networks, key.detail.network, NETWORKS_A_DAY)
+        {
+            (key.detail.network, limited) = (Network::Other, true);
+        }
+        limited
+    }
+}
+
+/// Whether it is among these, or there was room to add it.
+fn fits<T: PartialEq>(known: &mut Vec<T>, one: T, most: usize) -> bool {
+    let there = known.contains(&one);
+    if !there && known.len() < most {
+        known.push(one);
+        return true;
+    }
+    there
+}
+
+/// As in the configuration, so that a template of a report can be found there.
+fn written(template: &PathTemplate) -> String {
+    template.segments.iter().fold(String::new(), |mut text, segment| {
+        text.push('/');
+        text.push_str(match segment {
+            Segment::Literal(literal) => literal,
+            Segment::Account => "{account}",
+            Segment::Entity => "{entity}",
+            Segment::Any => "*",
+        });
+        text
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::super::sheets::Sheets;
+    use super::*;
+    use crate::policy::decide::{Source, Verdict};
+    use crate::policy::ids::Generation;
+    use crate::policy::refusal::Refusal;
+    use crate::telemetry::event::RequestEvent;
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::wall_time::unix_seconds;
+    use crate::test_snapshot::account;
+
+    /// A window of these requests.
+    pub fn window(started_at: i64, events: &[RequestEvent]) -> Window {
+        let mut window = Window::new(started_at);
+        add(&mut window, &mut Told::default(), events);
+        window
+    }
+
+    fn add(window: &mut Window, told: &mut Told, events: &[RequestEvent]) -> u64 {
+        let (sheets, mut without_detail) = (Sheets::default(), 0);
+        events.iter().for_each(|event| sheets.count(event));
+        sheets.collect(|sheet| without_detail += window.add(sheet, told));
+        without_detail
+    }
+
+    /// So many requests, each changed like this.
+    type Changed<'a> = (usize, &'a dyn Fn(&mut RequestEvent));
+
+    fn events(changes: &[Changed<'_>]) -> Vec<RequestEvent> {
+        let snapshot = snapshot(1);
+        let many = |(times, change): &Changed<'_>| {
+            let one = |_| {
+                let mut event = legacy_event(&snapshot);
+                change(&mut event);
+                event
+            };
+            (0..*times).map(one).collect::<Vec<_>>()
+        };
+        changes.iter().flat_map(many).collect()
+    }
+
+    /// Subject, dimensions, template and statuses of every row.
+    fn rows(window: &Window) -> Vec<String> {
+        let row = |row: &Use| {
+            let of = &row.integration;
+            format!(
+                "{} {} {} {} {} {} {} {} {:?}",
+                of.subject,
+                of.account,
+                of.client,
+                of.surface,
+                of.class,
+                of.credential,
+                of.network,
+                row.template,
+                row.statuses
+            )
+        };
+        window.frame("a", 1, window.started_at + 10).uses.iter().map(row).collect()
+    }
+
+    #[test]
+    fn requests_add_up_by_what_a_human_must_change() {
+        let all = events(&[
+            (1, &|_| {}),
+            (1, &|event| event.status = 404),
+            (1, &|event| event.path = "/elsewhere".into()),
+            (1, &|event| event.decision.as_mut().unwrap().client = None),
+            (1, &|event| event.client_ip = [203, 0, 113, 7].into()),
+            (1, &|event| {
+                let decision = event.decision.as_mut().unwrap();
+                decision.fingerprint = Some(Fingerprint([0xab; 16]));
+                decision.credential_sent = true;
+            }),
+            (1, &|event| {
+                let decision = event.decision.as_mut().unwrap();
+                decision.account = None;
+                decision.source = Source::None;
+                decision.client = Some(1);
+                decision.verdict = Verdict::Refuse(Refusal::NoAccount);
+                event.status = 404;
+                event.path = "/".into();
+            }),
+            (3, &|event| {
+                let decision = event.decision.as_mut().unwrap();
+                decision.account = Some(account(77));
+                decision.verdict = Verdict::Refuse(Refusal::UnmappedAccount);
+                event.status = 404;
+            }),
+        ]);
+        let window = window(0, &all);
+        assert_eq!(
+            rows(&window),
+            [
+                "account 1 airflow app none :abababababab 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "account 1 airflow app none none 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 2, 0, 1, 0]",
+                "account 1 airflow app none none 203.0.113.0/24 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "account 1 unknown app none none 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "unattributed 0 curl app none none 192.0.2.0/24 other [0, 0, 0, 1, 0]",
+                "unmapped 0 airflow app none none 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 0, 0, 3, 0]",
+            ]
+        );
+        let frame = window.frame("a", 1, 10);
+        let known = Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() };
+        assert_eq!((frame.requests(), frame.accounts, frame.gaps), (10, vec![known], vec![]));
+    }
+
+    #[test]
+    fn an_account_that_moves_and_returns_is_shown_where_the_newest_generation_has_it() {
+        let of_generation = |generation, cell: &str| {
+            let mut snapshot = Arc::into_inner(snapshot(1)).unwrap();
+            snapshot.generation = Generation(generation);
+            snapshot.cells[0].name = Label::parse(cell).unwrap();
+            Arc::new(snapshot)
+        };
+        let mut window = Window::new(0);
+        let mut seen = Vec::new();
+        for (generation, cell) in [(1, "us1"), (2, "us2"), (3, "us1"), (2, "us2")] {
+            add(&mut window, &mut Told::default(), &[legacy_event(&of_generation(generation, cell))]);
+            seen.push(window.accounts[&account(1)].cell.to_string());
+        }
+        assert_eq!(seen, ["us1", "us2", "us1", "us1"], "the last began before the account came back");
+    }
+
+    #[test]
+    fn days_have_hours_and_first_and_last_seen_follow_the_start_of_the_request() {
+        let start = unix_seconds(legacy_event(&snapshot(1)).started);
+        let at = |seconds| move |event: &mut RequestEvent| event.started += Duration::from_secs(seconds);
+        let all = events(&[(1, &at(30)), (2, &at(5)), (1, &at(3_600)), (1, &at(86_400))]);
+        let frame = window(start, &all).frame("a", 1, start + 10);
+        let seen: Vec<_> = frame
+            .uses
+            .iter()
+            .map(|row| (row.day, row.hours.clone(), row.first_seen, row.last_seen))
+            .collect();
+        let day = start / 86_400;
+        assert_eq!(
+            seen,
+            [
+                (day, vec![(10, 3), (11, 1)], start + 5, start + 3_600),
+                (day + 1, vec![(10, 1)], start + 86_400, start + 86_400)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_for_its_account() {
+        let mut window = Window::with_room(0, 2);
+        let client =
+            |client| move |event: &mut RequestEvent| event.decision.as_mut().unwrap().client = client;
+        let mut told = Told::default();
+        for (change, without_detail) in [(Some(0), 0), (Some(1), 0), (None, 1), (Some(0), 0), (None, 1)] {
+            assert_eq!(
+                add(&mut window, &mut told, &events(&[(1, &client(change))])),
+                without_detail,
+                "{change:?}"
+            );
+        }
+        assert_eq!(
+            rows(&window),
+            [
+                "account 1 airflow app none none 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 2, 0, 0, 0]",
+                "account 1 curl app none none 192.0.2.0/24 /api/v2/accounts/{account}/jobs [0, 1, 0, 0, 0]",
+                "account 1 other other other other other /api/v2/accounts/{account}/jobs [0, 2, 0, 0, 0]",
+            ]
+        );
+        let gap = &window.frame("a", 1, 10).gaps[0];
+        assert_eq!((gap.reason.as_str(), gap.requests), ("detail", Some(2)));
+    }
+
+    #[test]
+    fn an_account_has_so_many_credentials_and_networks_a_day() {
+        let token = |n: u8| {
+            move |event: &mut RequestEvent| {
+                event.client_ip = [10, 0, n, 1].into();
+                event.started += Duration::from_secs(if n >= 100 { 86_400 } else { 0 });
+                let decision = event.decision.as_mut().unwrap();
+                decision.fingerprint = Some(Fingerprint([n; 16]));
+                decision.credential_sent = true;
+            }
+        };
+        let (mut window, mut told) = (Window::new(0), Told::default());
+        let mut add = |n: u8| add(&mut window, &mut told, &events(&[(1, &token(n))]));
+        let beyond: Vec<_> = (0..40).filter(|n| add(*n) == 1).collect();
+        assert_eq!(beyond, (16..40).collect::<Vec<_>>(), "networks are beyond first");
+        // Who was told already still is, and the next day has room again.
+        assert_eq!((add(3), add(39), add(100)), (0, 1, 0));
+        let frame = window.frame("a", 1, 10);
+        let different = |of: &dyn Fn(&Integration) -> &str| {
+            let mut found: Vec<_> = frame.uses.iter().map(|row| of(&row.integration).to_owned()).collect();
+            found.sort();
+            found.dedup();
+            found.len()
+        };
+        assert_eq!(different(&|of| &of.credential), 32 + 1 + 1, "and `other`, and that of the next day");
+        assert_eq!(different(&|of| &of.network), 16 + 1 + 1);
+        assert_eq!(frame.requests(), 43);
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut names = Names::default();
+        for number in 1..MAX_NAMES {
+            assert_ne!(names.position(&number.to_string()), 0);
+        }
+        assert_eq!(names.position("one more"), 0);
+        assert_eq!((names.position("1"), &*names.texts[0]), (1, OTHER));
+    }
+
+    #[test]
+    fn a_template_is_written_as_in_the_configuration() {
+        let segments = vec![Segment::Literal("x".into()), Segment::Any, Segment::Entity, Segment::Account];
+        let template = PathTemplate { segments, authenticated: false };
+        assert_eq!(written(&template), "/x/*/{entity}/{account}");
+    }
+}
