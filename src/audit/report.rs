@@ -130,7 +130,7 @@ pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, 
     ask(folder, |books| {
         let mut sums = BTreeMap::new();
         let legacy = "SELECT account, sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)
-             FROM use_by_day JOIN integrations ON id = integration
+             FROM use_by_day CROSS JOIN integrations ON id = integration
              WHERE day >= ?1 AND subject = 'account' GROUP BY account";
         let cell_hosts = "SELECT account, sum(requests) FROM cell_use WHERE day >= ?1 GROUP BY account";
         for query in [legacy, cell_hosts] {
@@ -262,12 +262,14 @@ fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
     Ok(report)
 }
 
+/// Days are read one after the other, and the integration of each is looked up: a plain join would read all days for each
+/// integration.
 fn lines(books: &Shelf, day: i64, only: Option<AccountId>) -> rusqlite::Result<Vec<Line>> {
     let only = only.map(|account| account.value() as i64);
     let query = "SELECT subject, account, client, surface,
                 sum(status_1xx), sum(status_2xx), sum(status_3xx), sum(status_4xx), sum(status_5xx),
                 first_seen, last_seen, template
-         FROM use_by_day JOIN integrations ON id = integration
+         FROM use_by_day CROSS JOIN integrations ON id = integration
          WHERE day >= ?1 AND (?2 IS NULL OR (subject = 'account' AND account = ?2))
          GROUP BY integration";
     let mut found = Vec::new();
