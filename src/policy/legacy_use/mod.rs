@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod coverage;
+pub mod forecast;
 mod reasons;
 pub mod verdict;
 
