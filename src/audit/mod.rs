@@ -11,8 +11,10 @@
 pub mod books;
 mod cell_use;
 mod days;
+pub mod fleet;
 pub mod forget;
 mod frame;
+pub mod headline;
 pub mod json;
 mod key;
 pub mod learned_use;
@@ -27,6 +29,11 @@ mod spool;
 mod store;
 mod verdicts;
 mod window;
+
+// A fleet that is made up, which the tests of the whole crate use, too.
+#[cfg(test)]
+#[path = "../../tests/support/fleet.rs"]
+mod made_up;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -176,7 +176,7 @@ fn recipes(account: &AccountUsage) -> String {
 }
 
 /// The numbers behind a verdict.
-fn why(judged: &Judgement) -> String {
+pub(super) fn why(judged: &Judgement) -> String {
     judged.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -227,7 +227,7 @@ fn footer(report: &Report, now: i64) -> String {
     text
 }
 
-fn gap_text(gap: &GapLine) -> String {
+pub(super) fn gap_text(gap: &GapLine) -> String {
     let count = gap.requests.map_or_else(|| "Requests".to_owned(), |count| format!("{count} requests"));
     let until = rfc3339(gap.ended_at);
     match gap.reason.as_str() {
@@ -294,7 +294,7 @@ fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
 }
 
 /// As kubectl prints ages: the largest unit, two where the first is small.
-fn age(now: i64, then: i64) -> String {
+pub(super) fn age(now: i64, then: i64) -> String {
     let seconds = (now - then).max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -306,7 +306,7 @@ fn age(now: i64, then: i64) -> String {
 }
 
 /// Whole percent; what is there is never shown as 0, what is not all never as 100.
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
@@ -321,11 +321,11 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Spreadsheets run text that begins with these as a formula; the apostrophe makes it text.
-fn inert(text: &str) -> String {
+pub(super) fn inert(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
-fn rfc3339(seconds: i64) -> String {
+pub(super) fn rfc3339(seconds: i64) -> String {
     Seconds(from_unix_seconds(seconds)).to_string()
 }
 

@@ -62,7 +62,7 @@ pub const LONGEST_WINDOW: i64 = 100;
 const GAPS: i64 = 2;
 
 /// Of a window the books must be complete for so much: of 36 days all but 52 minutes, which are some restarts.
-const LEAST_COVERAGE: f64 = 0.999;
+pub const LEAST_COVERAGE: f64 = 0.999;
 
 /// Whoever comes each day may miss one.
 const LEAST_ACTIVE: i64 = 2 * DAY;
