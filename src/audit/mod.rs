@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod forget;
 mod frame;
 pub mod headline;
+pub mod html;
 pub mod json;
 mod key;
 pub mod learned_use;

@@ -1,0 +1,91 @@
+//! A legacy host and its accounts as one file that needs nothing else: it can be opened from a disk, mailed and printed. It
+//! loads nothing and its policy lets it load nothing; its one script only sorts and filters what stands there without it.
+//!
+//! What traffic made up is in it as text only. It is bounded: rows, sections, lists and texts, each with the count of what was
+//! left out.
+
+mod account;
+mod chart;
+mod summary;
+mod table;
+mod text;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::policy::legacy_use::verdict::Verdict;
+
+use super::fleet::{Fleet, FleetAccount};
+use super::headline;
+use text::Text;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The whole page.
+pub fn page(fleet: &Fleet) -> String {
+    let by_weight = fleet.by_weight();
+    let with_section: Vec<&FleetAccount> =
+        by_weight.iter().copied().filter(|account| account::has_section(account)).collect();
+    let detailed = &with_section[..with_section.len().min(account::SECTIONS)];
+    let ids: BTreeSet<u64> = detailed.iter().map(|account| account.account).collect();
+    let mut html = head(fleet);
+    html.push_str(&summary::header(fleet));
+    html.push_str("<main>\n");
+    html.push_str(&summary::tiles(fleet));
+    html.push_str(&summary::burn_down(fleet));
+    html.push_str(&summary::movers(fleet, &ids));
+    html.push_str(&table::accounts(fleet, &by_weight, |account| ids.contains(&account.account)));
+    let without = with_section.len() - detailed.len();
+    html.push_str(&account::sections(detailed, without, fleet.generated_at));
+    html.push_str(&summary::arrivals(fleet, &ids));
+    html.push_str(&summary::brownouts(fleet));
+    html.push_str(&summary::coverage(fleet));
+    html.push_str(&summary::changes(fleet));
+    html.push_str(&summary::method());
+    let _ = write!(html, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n");
+    html
+}
+
+/// Up to the beginning of the body. The policy names the one style and the one script by their hashes: anything else that
+/// came to stand here would not be run.
+fn head(fleet: &Fleet) -> String {
+    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src '{style}'; \
+         script-src '{script}'; img-src data:; base-uri 'none'; form-action 'none'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"robots\" content=\"noindex\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n\
+         <title>{}: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
+        Text(&headline::hosts(fleet)),
+        fleet.state().as_str(),
+    )
+}
+
+/// As a policy names what is inline.
+fn hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(digest(&SHA256, text.as_bytes())))
+}
+
+/// A verdict with its sign: colour is never alone.
+fn verdict_mark(verdict: Verdict) -> String {
+    let (class, sign) = match verdict {
+        Verdict::Active => ("active", "●"),
+        Verdict::Returned => ("returned", "▲"),
+        Verdict::Fading => ("fading", "▼"),
+        Verdict::Quiet => ("quiet", "○"),
+        Verdict::Ready => ("ready", "✓"),
+        Verdict::Unknown => ("unknown", "?"),
+        Verdict::Cut => ("cut", "×"),
+    };
+    format!("<span class=\"v {class}\"><i aria-hidden=\"true\">{sign}</i>{}</span>", verdict.as_str())
+}
+
+#[cfg(test)]
+mod tests;
