@@ -4,7 +4,9 @@
 #![allow(clippy::panic)] // Ends a test with words.
 
 mod browser;
+mod devtools;
 mod handshakes;
+mod report_page;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

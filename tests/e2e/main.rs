@@ -7,6 +7,8 @@
 mod bad_files;
 #[path = "../support/broken.rs"]
 mod broken;
+#[path = "../support/fleet.rs"]
+mod fleet;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
 #[path = "../support/process.rs"]

@@ -11,13 +11,17 @@ use crate::world::World;
 /// What the browser is called, by distribution.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// How long a page may be busy before it is shown; its clock runs ahead where it waits. With the debugging pipe, it would be
+/// closed then.
+const BUSY: &str = "--virtual-time-budget=10000";
+
 /// A browser that starts from nothing, and calls nobody but us.
-fn browser(profile: &Path) -> Command {
+pub fn browser(profile: &Path) -> Command {
     let found = NAMES.iter().find(|name| Command::new(name).arg("--version").output().is_ok());
     let mut command = Command::new(found.unwrap_or(&NAMES[0]));
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
     command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    command.args(["--hide-scrollbars", "--virtual-time-budget=10000"]);
+    command.arg("--hide-scrollbars");
     command.arg(format!("--user-data-dir={}", profile.display()));
     command
 }
@@ -26,7 +30,7 @@ fn browser(profile: &Path) -> Command {
 fn dom(world: &World, options: &[String], url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = browser(profile.path());
-    let page = client(command.args(options).args(["--dump-dom", url]), world);
+    let page = client(command.args(options).args([BUSY, "--dump-dom", url]), world);
     // The cell's JSON is laid out for people.
     page.lines().map(str::trim).collect::<String>().replace("\": ", "\":")
 }
@@ -54,7 +58,8 @@ fn chromium_shows_the_admin_page() {
     let shot = shots.join("admin.png");
     let profile = tempfile::tempdir().unwrap();
     let mut command = browser(profile.path());
-    let options = [format!("--screenshot={}", shot.display()), "--window-size=900,800".into(), url];
+    let options =
+        [BUSY.into(), format!("--screenshot={}", shot.display()), "--window-size=900,800".into(), url];
     client(command.args(options), &world);
     assert!(fs::read(&shot).unwrap().starts_with(b"\x89PNG"), "{}", shot.display());
 }
