@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
+use super::super::foreign::shown;
 use super::super::render::age;
 
 /// Characters of a name: a user agent is shown as far as it says something.
@@ -37,15 +38,13 @@ impl fmt::Display for Sentence<'_> {
 }
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str, longest: usize) -> fmt::Result {
-    for (position, character) in text.chars().enumerate() {
+    for character in shown(text, longest) {
         match character {
-            _ if position == longest => return f.write_char('…'),
             '&' => f.write_str("&amp;")?,
             '<' => f.write_str("&lt;")?,
             '>' => f.write_str("&gt;")?,
             '"' => f.write_str("&quot;")?,
             '\'' => f.write_str("&#39;")?,
-            character if is_deceptive(character) => f.write_char('\u{fffd}')?,
             character => f.write_char(character)?,
         }
     }
@@ -90,11 +89,6 @@ pub(super) fn minute_text(at: i64) -> String {
 
 fn moment(at: i64) -> String {
     Seconds(from_unix_seconds(at)).to_string()
-}
-
-/// Control characters, line ends of Unicode, and whatever turns the direction of reading (UAX 9).
-fn is_deceptive(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
