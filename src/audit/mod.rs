@@ -23,6 +23,7 @@ pub mod learned_use;
 pub mod markdown;
 mod month;
 mod outbox;
+pub mod outreach;
 pub mod recipes;
 pub mod render;
 pub mod report;
