@@ -73,6 +73,32 @@ pub(super) fn burn_down(fleet: &Fleet, size: Size) -> Option<String> {
     Some(svg)
 }
 
+/// Requests of each day as columns, without letters, so that it fits any width; nothing where there are none.
+pub(super) fn requests(fleet: &Fleet) -> Option<String> {
+    let last = fleet.days.last()?.day;
+    let days: Vec<_> = fleet.days.iter().filter(|day| last - day.day <= PAST_DAYS).collect();
+    let (first, most) = (days.first()?.day, days.iter().max_by_key(|day| day.requests)?);
+    let mut path = String::new();
+    for day in days.iter().filter(|day| day.requests > 0) {
+        let high = day.requests as f64 / most.requests as f64 * COLUMN_HEIGHT;
+        let _ = write!(path, "M{} {COLUMN_HEIGHT}v-{high:.1}h3V{COLUMN_HEIGHT}z", (day.day - first) * 4);
+    }
+    let width = (last - first + 1) * 4;
+    let most = format!("most on {}: {}", day_date(most.day), number(most.requests));
+    (!path.is_empty()).then(|| {
+        format!(
+            "<figure><svg class=\"days\" viewBox=\"0 0 {width} {COLUMN_HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-label=\"Requests of each day; {most}\"><path class=\"col\" d=\"{path}\"/></svg><figcaption class=\"ends\">\
+             <span>{}</span><span>{most}</span><span>{}</span></figcaption></figure>",
+            day_date(first),
+            day_date(last)
+        )
+    })
+}
+
+/// Height of the highest column, in units of the drawing.
+const COLUMN_HEIGHT: f64 = 48.0;
+
 /// For whoever does not see it.
 fn described(fleet: &Fleet, past: &[(i64, u64)]) -> String {
     let weeks = weekly(&fleet.days);
@@ -195,13 +221,16 @@ impl Frame {
         svg
     }
 
+    /// In pieces where the books have nothing for longer than a week.
     fn past(&self, past: &[(i64, u64)]) -> String {
-        let line = self.line(past.iter().map(|(day, accounts)| (*day, *accounts as f64)));
-        let (from, to) = (self.x(past[0].0), self.x(past[past.len() - 1].0));
-        let floor = self.floor();
-        format!(
-            "<path class=\"area\" d=\"M{from:.1} {floor:.1}L{line}L{to:.1} {floor:.1}z\"/><path class=\"seen\" d=\"M{line}\"/>"
-        )
+        let (mut area, mut seen, floor) = (String::new(), String::new(), self.floor());
+        for piece in past.chunk_by(|before, after| after.0 - before.0 <= 7) {
+            let line = self.line(piece.iter().map(|(day, accounts)| (*day, *accounts as f64)));
+            let (from, to) = (self.x(piece[0].0), self.x(piece[piece.len() - 1].0));
+            let _ = write!(area, "M{from:.1} {floor:.1}L{line}L{to:.1} {floor:.1}z");
+            let _ = write!(seen, "M{line}");
+        }
+        format!("<path class=\"area\" d=\"{area}\"/><path class=\"seen\" d=\"{seen}\"/>")
     }
 
     fn band(&self, weeks: &[Band]) -> String {
@@ -317,6 +346,30 @@ mod tests {
         }
         fleet.days.truncate(8);
         assert_eq!(burn_down(&fleet, Size::Wide), None, "one day is no curve");
+    }
+
+    #[test]
+    fn no_line_is_drawn_over_weeks_that_nobody_has_counted() {
+        let mut fleet = made_up(200);
+        let seen = |fleet: &Fleet| {
+            let drawing = burn_down(fleet, Size::Wide).unwrap();
+            let line = drawing.split_once("class=\"seen\" d=\"").unwrap().1;
+            line.split_once('"').unwrap().0.matches('M').count()
+        };
+        assert_eq!(seen(&fleet), 1);
+        for day in &mut fleet.days[60..80] {
+            day.accounts_7d = None;
+        }
+        assert_eq!(seen(&fleet), 2);
+    }
+
+    #[test]
+    fn each_day_is_a_column() {
+        let mut fleet = made_up(200);
+        let columns = requests(&fleet).unwrap();
+        assert_eq!(columns.matches("h3V48z").count(), fleet.days.len());
+        fleet.days.iter_mut().for_each(|day| day.requests = 0);
+        assert_eq!(requests(&fleet), None);
     }
 
     #[test]

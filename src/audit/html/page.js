@@ -19,6 +19,8 @@
     const isNumber = head.classList.contains("n");
     const button = document.createElement("button");
     button.type = "button";
+    // Paper shows this in its place: a heading with a button in it is not repeated on each page.
+    head.dataset.name = head.textContent;
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {

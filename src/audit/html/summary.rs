@@ -9,7 +9,7 @@ use crate::policy::legacy_use::verdict::{LONGEST_WINDOW, Verdict};
 use super::super::fleet::{Fleet, Mover, State, VERDICTS};
 use super::super::headline::{exact_percent, from_now, headline, hosts};
 use super::super::render::{gap_text, percent};
-use super::chart::{Size, burn_down as drawing};
+use super::chart::{Size, burn_down as drawing, requests};
 use super::text::{Sentence, Text, minute, number, or_dash};
 use super::verdict_mark;
 
@@ -110,7 +110,11 @@ pub(super) fn burn_down(fleet: &Fleet) -> String {
     if !fleet.brownouts.is_empty() {
         html.push_str("<span><svg class=\"key\" viewBox=\"0 0 24 12\"><path class=\"tick\" d=\"M12 1l-5 9h10z\"/></svg>brownout</span>");
     }
-    html.push_str("</figcaption></figure></section>\n");
+    html.push_str("</figcaption></figure>");
+    if let Some(columns) = requests(fleet) {
+        let _ = write!(html, "<h3>Requests a day, today until now</h3>{columns}");
+    }
+    html.push_str("</section>\n");
     html
 }
 
