@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cellgate::audit::fleet::Fleet;
 use cellgate::audit::html::page;
 use serde_json::{Value, json};
 
@@ -14,10 +15,14 @@ use crate::fleet::made_up;
 
 /// Of three hundred accounts, beside the pictures that are taken of it.
 fn file(name: &str) -> PathBuf {
+    file_of(name, &made_up(300))
+}
+
+fn file_of(name: &str, fleet: &Fleet) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join(format!("{name}.html"));
-    fs::write(&file, page(&made_up(300))).unwrap();
+    fs::write(&file, page(fleet)).unwrap();
     file
 }
 
@@ -50,6 +55,37 @@ fn column(page: &mut Page, at: usize) -> Vec<String> {
 
 fn numbers(cells: &[String]) -> Vec<u64> {
     cells.iter().map(|cell| cell.parse().unwrap()).collect()
+}
+
+/// On a phone, a tablet and a desk, with each account's section open.
+fn nothing_is_wider_than_the_window(page: &mut Page) {
+    page.ask("document.querySelectorAll('details').forEach(account => account.open = true)");
+    for width in [400, 768, 1280] {
+        page.resize(width, 800);
+        let wide = page.ask("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= width.into(), "{wide} of {width}");
+    }
+}
+
+#[test]
+fn names_without_an_end_do_not_tear_the_report() {
+    let mut fleet = made_up(40);
+    let name = || "x".repeat(500);
+    fleet.hosts = vec![name()];
+    for mover in fleet.clients.iter_mut().chain(&mut fleet.integrations) {
+        mover.name = name();
+    }
+    for account in &mut fleet.accounts {
+        (account.address, account.cell, account.top_client) = (Some(name()), Some(name()), Some(name()));
+        for integration in &mut account.details {
+            (integration.client, integration.network) = (name(), Some(name()));
+        }
+    }
+    let mut page = Page::open();
+    page.load(&file_of("report-long-names", &fleet));
+    nothing_is_wider_than_the_window(&mut page);
+    page.resize(1280, 2_600);
+    keep("report-long-names.png", &page.picture());
 }
 
 #[test]
@@ -123,12 +159,7 @@ fn the_report_reads_without_its_script_and_on_a_phone() {
     assert_eq!(column(&mut page, 0).len(), 300);
     assert_eq!(page.ask("document.querySelectorAll('#table th button').length"), 0);
     assert_eq!(page.ask("getComputedStyle(document.getElementById('filter')).display"), "none");
-    page.ask("document.querySelectorAll('details').forEach(account => account.open = true)");
-    for width in [400, 768, 1280] {
-        page.resize(width, 800);
-        let wide = page.ask("document.documentElement.scrollWidth");
-        assert!(wide.as_u64().unwrap() <= width.into(), "{wide} of {width}");
-    }
+    nothing_is_wider_than_the_window(&mut page);
     page.ask("document.querySelectorAll('details').forEach((account, at) => account.open = at === 0)");
     for (name, media, scheme, width, height) in [
         ("report-light.png", "screen", "light", 1280, 2_600),
