@@ -19,6 +19,7 @@ pub mod headline;
 pub mod html;
 pub mod json;
 mod key;
+mod known;
 pub mod learned_use;
 pub mod markdown;
 mod month;
@@ -31,6 +32,7 @@ mod sheets;
 mod shelf;
 mod spool;
 mod store;
+pub mod survey;
 mod verdicts;
 mod window;
 

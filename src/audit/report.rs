@@ -10,10 +10,11 @@ use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 use crate::telemetry::labels::CLASSES;
 
+use super::known::Known;
 use super::month::Month;
 use super::recipes::Recipe;
 use super::shelf::{Shelf, ask, count_at};
-use super::verdicts::judge_all;
+use super::verdicts::{coverage, judge_all};
 
 pub use super::shelf::ReportError;
 
@@ -219,7 +220,8 @@ fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
     let spans = books.rows("SELECT min(started_at), max(ended_at) FROM coverage", [], |row| {
         Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
     })?;
-    let mut judged = judge_all(books, question.account, question.now)?;
+    let known = Known::read(books, question.account, question.now)?;
+    let mut judged = judge_all(&known, &coverage(books, question.now)?, question.now);
     let mut report = Report {
         since: day * 86_400,
         kept_since: spans.iter().filter_map(|(from, _)| *from).min(),
@@ -232,7 +234,7 @@ fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
         gaps: gaps(books, day * 86_400)?,
     };
     for one in judged.values() {
-        *report.verdicts.entry(one.judgement.verdict).or_default() += 1;
+        *report.verdicts.entry(one.verdict).or_default() += 1;
     }
     let mut accounts: BTreeMap<u64, Usage> = BTreeMap::new();
     if question.all || question.account.is_some() {
@@ -251,12 +253,14 @@ fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
     let mut facts = facts(books, question.account)?;
     for (account, mut usage) in accounts {
         // All is read as of one moment, so whoever has a line has a verdict.
-        let Some(known) = judged.remove(&account) else { continue };
+        let Some((seen, judged)) = known.accounts.get(&account).zip(judged.remove(&account)) else {
+            continue;
+        };
         usage.sort();
-        (usage.first_seen, usage.last_seen) = (known.first_seen, known.last_seen);
+        (usage.first_seen, usage.last_seen) = (seen.first_seen, seen.last_seen);
         let (prefix, cell) =
             facts.remove(&account).map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
-        report.accounts.push(AccountUsage { account, prefix, cell, usage, judged: known.judgement });
+        report.accounts.push(AccountUsage { account, prefix, cell, usage, judged });
     }
     report.accounts.sort_by_key(|account| std::cmp::Reverse(account.usage.requests()));
     Ok(report)
@@ -304,7 +308,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
 }
 
 /// Prefix and cell by account, as the newest month has it.
-fn facts(
+pub(super) fn facts(
     books: &Shelf,
     only: Option<AccountId>,
 ) -> rusqlite::Result<BTreeMap<u64, (Option<String>, String)>> {
@@ -315,7 +319,7 @@ fn facts(
 }
 
 /// What is missing since then, one line for each reason and note.
-fn gaps(books: &Shelf, since: i64) -> rusqlite::Result<Vec<GapLine>> {
+pub(super) fn gaps(books: &Shelf, since: i64) -> rusqlite::Result<Vec<GapLine>> {
     let query = "SELECT ended_at, reason, requests, note FROM gaps WHERE ended_at >= ?1 ORDER BY ended_at";
     let mut lines: Vec<GapLine> = Vec::new();
     for gap in books.rows(query, [since], |row| {
