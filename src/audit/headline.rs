@@ -133,7 +133,12 @@ pub(super) fn accounts(many: u64) -> String {
 
 /// The hosts, as one reads them.
 pub(super) fn hosts(fleet: &Fleet) -> String {
-    if fleet.hosts.is_empty() { "the legacy hosts".to_owned() } else { fleet.hosts.join(", ") }
+    match fleet.hosts.as_slice() {
+        [] => "the legacy hosts".to_owned(),
+        [one] => one.clone(),
+        // The others are variants of it, such as one for each product.
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
+    }
 }
 
 fn who(fleet: &Fleet) -> String {

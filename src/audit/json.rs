@@ -10,7 +10,7 @@ use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 use super::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
 
 /// Version of the JSON; grows when a field changes its meaning or goes.
-const JSON_VERSION: u32 = 2;
+pub(super) const JSON_VERSION: u32 = 2;
 
 /// The whole report as one JSON document.
 ///

@@ -34,6 +34,7 @@ mod spool;
 mod store;
 pub mod survey;
 mod verdicts;
+pub mod views;
 mod window;
 
 // A fleet that is made up, which the tests of the whole crate use, too.

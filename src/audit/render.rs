@@ -276,7 +276,7 @@ fn usage_row(names: [String; 4], usage: &Usage, now: i64) -> Vec<String> {
 }
 
 /// Columns as wide as their widest text, three spaces apart, no trailing space. `right` are numbers.
-fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+pub(super) fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
     let columns = rows.first().map_or(0, |row| row.as_ref().len());
     let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0))

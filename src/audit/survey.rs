@@ -24,8 +24,8 @@ use super::report::{facts, gaps};
 use super::shelf::{ReportError, Shelf, ask, count_at};
 use super::verdicts::{coverage, judge_all};
 
-/// Accounts of which each integration is told: as many as a page shows, and somebody works off.
-const DETAILED: usize = 200;
+/// Accounts of which each integration is told on a page: as many as somebody works off.
+pub const DETAILED: usize = 200;
 
 /// Days that the week of an integration is added up from: four weeks.
 const HEAT_DAYS: i64 = 28;
@@ -37,7 +37,7 @@ const COVERED_DAYS: i64 = 36;
 const SEED: u64 = 1;
 
 /// What is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The legacy hosts.
     pub hosts: Vec<String>,
@@ -45,6 +45,14 @@ pub struct Host {
     pub deprecated_since: Option<i64>,
     /// When they are to be switched off (Unix seconds).
     pub sunset_at: Option<i64>,
+    /// Of how many accounts each integration is told; those that matter most first.
+    pub detailed: usize,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), deprecated_since: None, sunset_at: None, detailed: DETAILED }
+    }
 }
 
 /// Reads how a host stands from the books in a state folder, at `now` (Unix seconds); of one account only where that is asked
@@ -88,7 +96,7 @@ fn survey(books: &Shelf, host: &Host, only: Option<AccountId>, now: i64) -> rusq
         brownouts: Vec::new(),
         changes: Vec::new(),
     };
-    detail(books, &mut fleet, now)?;
+    detail(books, &mut fleet, host.detailed, now)?;
     Ok(fleet)
 }
 
@@ -126,7 +134,7 @@ fn counts(
     counts
 }
 
-/// Each whole day since the first.
+/// Each day since the first; of today there are no accounts of seven days yet.
 fn days(known: &Known, coverage: &Coverage, now: i64) -> Vec<FleetDay> {
     let today = now.div_euclid(DAY);
     let Some((first, _)) = known.requests.first_key_value() else { return Vec::new() };
@@ -151,11 +159,11 @@ fn days(known: &Known, coverage: &Coverage, now: i64) -> Vec<FleetDay> {
     let mut accounts = 0;
     let day = |day: i64| {
         accounts += changes.get(&day).copied().unwrap_or(0);
-        let whole = coverage.share((day - 6) * DAY, (day + 1) * DAY) >= LEAST_COVERAGE;
+        let whole = day < today && coverage.share((day - 6) * DAY, (day + 1) * DAY) >= LEAST_COVERAGE;
         let accounts_7d = whole.then(|| u64::try_from(accounts).unwrap_or(0));
         FleetDay { day, accounts_7d, requests: known.requests.get(&day).map_or(0, |(all, _)| *all) }
     };
-    (*first..today).map(day).collect()
+    (*first..=today).map(day).collect()
 }
 
 /// Requests of the last seven days, today among them, and those of no account.
@@ -174,7 +182,7 @@ fn movers(known: &Known) -> (Vec<Mover>, Vec<Mover>) {
         {
             *own.entry(client.to_string()).or_default() += lately.week;
             let what = if **class == *"none" { surface } else { class };
-            add(&mut integrations, format!("{client} · {what}"), lately.week);
+            add(&mut integrations, format!("{client}, {what}"), lately.week);
         }
         own.into_iter().for_each(|(client, requests)| add(&mut clients, client, requests));
     }
@@ -295,10 +303,10 @@ fn last_days(books: &Shelf, only: Option<AccountId>, now: i64) -> rusqlite::Resu
 }
 
 /// Tells each integration of the accounts that matter most.
-fn detail(books: &Shelf, fleet: &mut Fleet, now: i64) -> rusqlite::Result<()> {
+fn detail(books: &Shelf, fleet: &mut Fleet, most: usize, now: i64) -> rusqlite::Result<()> {
     let matters = |of: &&&FleetAccount| of.judged.verdict != Verdict::Ready || fleet.accounts.len() == 1;
     let wanted: BTreeSet<u64> =
-        fleet.by_weight().iter().filter(matters).take(DETAILED).map(|of| of.account).collect();
+        fleet.by_weight().iter().filter(matters).take(most).map(|of| of.account).collect();
     for account in fleet.accounts.iter_mut().filter(|of| wanted.contains(&of.account)) {
         account.details = details_of(books, account.account, now)?;
     }
@@ -439,13 +447,13 @@ mod tests {
         assert_eq!(weeks[&(today - 1)], (Some(1), 10));
         assert_eq!((weeks[&(today - 15)].0, weeks[&(today - 14)].0), (Some(2), Some(1)));
         assert_eq!(weeks[&(today - 69)].0, None, "the books were not kept for a week");
-        assert!(!weeks.contains_key(&today), "today is not over");
+        assert_eq!(weeks[&today], (None, 18), "today is not over");
         assert!(matches!(fleet.forecast, Forecast::Known(_)));
         let movers = |of: &[Mover]| {
             of.iter().map(|of| (of.name.clone(), of.accounts, of.requests)).collect::<Vec<_>>()
         };
         assert_eq!(movers(&fleet.clients), [("curl".into(), 2, 4), ("airflow".into(), 1, 70)]);
-        assert_eq!(movers(&fleet.integrations)[0], ("airflow · app".into(), 1, 70));
+        assert_eq!(movers(&fleet.integrations)[0], ("airflow, app".into(), 1, 70));
         let first = &fleet.accounts[0];
         assert_eq!(
             (first.account, first.prefix.as_deref(), first.cell.as_deref()),
@@ -487,7 +495,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Store::new(folder.path()).write(&frame("a", 1, vec![uses(1, "curl", 1)]), NOON).unwrap();
         let fleet = read(folder.path(), &Host::default(), None, NOON + 20).unwrap();
-        assert_eq!((fleet.new_accounts.len(), fleet.days.len()), (0, 0));
+        assert_eq!((fleet.new_accounts.len(), fleet.days.len()), (0, 1));
         assert_eq!(fleet.verdicts[&Verdict::Active], Count { now: 1, week_ago: None });
         assert_eq!(fleet.forecast, Forecast::TooEarly(0));
     }

@@ -15,6 +15,7 @@ mod healthz;
 mod history;
 mod levers;
 mod moves;
+mod outreach;
 mod plan;
 mod report;
 mod rollback;
@@ -99,6 +100,7 @@ enum Command {
     /// Say who still uses the legacy hosts
     Report(report::ReportArgs),
     Books(books::Args),
+    Outreach(outreach::Args),
     /// Ask a running cellgate whether it is ready
     Healthz(healthz::Args),
     Upgrade(upgrade::Args),
@@ -179,6 +181,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Books(args) => books::run(&args),
+            Command::Outreach(args) => outreach::run(&args),
             Command::Healthz(args) => healthz::run(&args),
             Command::Upgrade(args) => upgrade::run(&args),
             Command::Audit(args) => audit::run(&args),

@@ -1,33 +1,43 @@
 //! `cellgate report`: who still uses the legacy hosts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::{ConfigFolder, OK, complain, print};
-use crate::audit::report::{Question, read};
-use crate::audit::{json, recipes, render};
+use crate::audit::fleet::{Fleet, State};
+use crate::audit::report::{self, Question, Report};
+use crate::audit::survey::{self, Host};
+use crate::audit::views::{self, View};
+use crate::audit::{headline, html, json, markdown, recipes, render};
 use crate::config;
 use crate::load;
+use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
+use crate::policy::legacy_use::verdict::Verdict;
+use crate::policy::snapshot::Snapshot;
 use crate::telemetry::wall_time::unix_seconds;
 
 /// Who still uses the legacy hosts, from the books in the state folder. Works while the proxy runs.
 ///
 /// Exit codes: 0 printed (also when there is nothing to report), 1 the books cannot be read, 64 wrong
-/// arguments.
+/// arguments. With --exit-code: 0 nobody is left, 2 somebody is, 3 somebody is and the sunset is past, 4 nobody was seen, but
+/// the books are not complete enough to believe it.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
+    /// What to list; without it, all accounts
+    #[arg(value_name = "LIST")]
+    pub view: Option<ListArg>,
     /// The proxy's state folder
     #[arg(long, value_name = "DIR", default_value = "state")]
     pub state_dir: PathBuf,
-    /// Its clients.yaml says what the owners of clients have to change.
+    /// Its schedules have the dates, and its clients.yaml says what the owners of clients have to change.
     #[command(flatten)]
     pub config: ConfigFolder,
-    /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole hours
+    /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole days, in UTC
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_since)]
     pub since: Duration,
     /// Only this account, with every client and surface
@@ -39,6 +49,22 @@ pub struct ReportArgs {
     /// How to print it
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: Output,
+    /// Tell by the exit code how it stands
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// What to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListArg {
+    /// What moves the host most: client families with what they call
+    Integrations,
+    /// Accounts that came for the first time in the last seven days
+    New,
+    /// Accounts that were ready to be cut and came back
+    Returned,
+    /// Requests that name no account, or one without a row
+    Unattributed,
 }
 
 /// How a report is printed.
@@ -50,39 +76,143 @@ pub enum Output {
     Json,
     /// For spreadsheets; one line an account
     Csv,
+    /// For issues and chat
+    Markdown,
+    /// One page for a browser, which needs nothing else
+    Html,
 }
+
+/// Somebody is left; somebody is and the sunset is past; nobody was seen, but who knows.
+const LEFT: u8 = 2;
+const LATE: u8 = 3;
+const UNSURE: u8 = 4;
 
 /// Prints the report to standard output.
 ///
 /// # Errors
 /// The books cannot be read, or standard output not be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
-    print(&text(args, unix_seconds(SystemTime::now()))?)?;
-    Ok(OK.into())
+    let now = unix_seconds(SystemTime::now());
+    let asked = Asked::read(args, now)?;
+    print(&asked.text(args, now)?)?;
+    Ok(if args.exit_code { exit_code(&asked.fleet) } else { OK }.into())
 }
 
-fn text(args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
-    let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
-    let since = now.saturating_sub(back).max(0);
-    let question = Question { since, account: args.account, all: args.all, now };
-    let mut report = read(&args.state_dir, question)?;
-    // Of the table, it is what one account is shown.
-    if args.account.is_some() || args.output == Output::Json {
-        match config::parse_all(&load::load(args.config.place()), now) {
-            Ok((_, routing)) => recipes::add(&mut report, &config::compile(routing, None)),
-            Err(problems) => complain(&format!(
-                "What the owners of clients have to change is left out: the configuration in {} has problems. The \
-                 first of {}: {}. --config names another folder",
-                args.config.folder.display(),
-                problems.len(),
-                problems.first().map(ToString::to_string).unwrap_or_default()
-            )),
+/// What was read.
+struct Asked {
+    report: Report,
+    fleet: Fleet,
+}
+
+impl Asked {
+    fn read(args: &ReportArgs, now: i64) -> Result<Self> {
+        let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
+        let since = now.saturating_sub(back).max(0);
+        let question = Question { since, account: args.account, all: args.all, now };
+        let mut report = report::read(&args.state_dir, question)?;
+        let snapshot = configured(&args.config, now);
+        if let Some(snapshot) = &snapshot {
+            recipes::add(&mut report, snapshot);
+        }
+        let fleet = fleet(&args.state_dir, snapshot.as_ref(), survey::DETAILED, args.account, now)?;
+        Ok(Self { report, fleet })
+    }
+
+    fn text(&self, args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
+        let Self { report, fleet } = self;
+        let Some(view) = args.view else { return self.accounts(args, now) };
+        let list = views::list(view.into(), fleet, report);
+        match args.output {
+            Output::Table => Ok(list.table(now).into_bytes()),
+            Output::Json => Ok(list.json().context("writing JSON")?.into_bytes()),
+            Output::Csv => list.csv().context("writing CSV"),
+            Output::Markdown | Output::Html => {
+                bail!("a list is printed as table, json or csv; without it, the page has all of them")
+            }
         }
     }
-    match args.output {
-        Output::Table => Ok(render::table(&report, now).into_bytes()),
-        Output::Json => Ok(json::print(&report).context("writing JSON")?.into_bytes()),
-        Output::Csv => render::csv(&report).context("writing CSV"),
+
+    fn accounts(&self, args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
+        let Self { report, fleet } = self;
+        match args.output {
+            Output::Table if args.account.is_some() => {
+                let integrations = fleet.accounts.first().map(|of| views::integrations_of(of, now));
+                Ok((render::table(report, now) + &integrations.unwrap_or_default()).into_bytes())
+            }
+            Output::Table => {
+                Ok(format!("{}\n{}", headline::lines(fleet), render::table(report, now)).into_bytes())
+            }
+            Output::Json => Ok(json::print(report).context("writing JSON")?.into_bytes()),
+            Output::Csv => render::csv(report).context("writing CSV"),
+            Output::Markdown => Ok(markdown::print(fleet).into_bytes()),
+            Output::Html => Ok(html::page(fleet).into_bytes()),
+        }
+    }
+}
+
+/// What is in force by the files; where it has problems, that is said and the report goes without.
+pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
+    match config::parse_all(&load::load(config.place()), now) {
+        Ok((_, routing)) => Some(config::compile(routing, None)),
+        Err(problems) => {
+            complain(&format!(
+                "Dates, addresses and what the owners of clients have to change are left out: the configuration in {} \
+                 has problems. The first of {}: {}. --config names another folder",
+                config.folder.display(),
+                problems.len(),
+                problems.first().map(ToString::to_string).unwrap_or_default()
+            ));
+            None
+        }
+    }
+}
+
+/// How the legacy hosts stand, with addresses and recipes where there is a configuration.
+pub(super) fn fleet(
+    state_dir: &Path,
+    snapshot: Option<&Snapshot>,
+    detailed: usize,
+    only: Option<AccountId>,
+    now: i64,
+) -> Result<Fleet> {
+    let host = Host { detailed, ..snapshot.map(host).unwrap_or_default() };
+    let mut fleet = survey::read(state_dir, &host, only, now)?;
+    if let Some(snapshot) = snapshot {
+        recipes::add_to_fleet(&mut fleet, snapshot);
+    }
+    Ok(fleet)
+}
+
+/// The legacy hosts of a configuration, and the dates of the first one that has a schedule.
+fn host(snapshot: &Snapshot) -> Host {
+    let legacy = || snapshot.hosts.iter().filter(|rule| rule.role == Role::Legacy);
+    let schedule = legacy().find_map(|rule| rule.schedule).map(|at| snapshot.schedule(at));
+    Host {
+        hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
+        deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
+        sunset_at: schedule.map(|schedule| schedule.sunset_at),
+        ..Host::default()
+    }
+}
+
+fn exit_code(fleet: &Fleet) -> u8 {
+    let left = fleet.coming() + fleet.count(Verdict::Quiet) + fleet.unattributed > 0;
+    match fleet.state() {
+        State::Zero => OK,
+        State::PastSunset if left => LATE,
+        _ if left => LEFT,
+        _ => UNSURE,
+    }
+}
+
+impl From<ListArg> for View {
+    fn from(of: ListArg) -> Self {
+        match of {
+            ListArg::Integrations => Self::Integrations,
+            ListArg::New => Self::New,
+            ListArg::Returned => Self::Returned,
+            ListArg::Unattributed => Self::Unattributed,
+        }
     }
 }
 
@@ -117,6 +247,8 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::audit::fleet::{BooksCoverage, Count};
+    use crate::policy::legacy_use::forecast::Forecast;
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -141,6 +273,45 @@ mod tests {
     }
 
     #[test]
+    fn how_it_stands_is_an_exit_code() {
+        let now = 1_795_168_800;
+        let mut fleet = Fleet {
+            generated_at: now,
+            hosts: Vec::new(),
+            deprecated_since: None,
+            sunset_at: Some(now + 1),
+            coverage: BooksCoverage { share: 1.0, days: 36, gaps: Vec::new() },
+            verdicts: [(Verdict::Ready, Count { now: 7, week_ago: None })].into(),
+            requests: 0,
+            unattributed: 0,
+            days: Vec::new(),
+            forecast: Forecast::TooEarly(0),
+            clients: Vec::new(),
+            integrations: Vec::new(),
+            accounts: Vec::new(),
+            new_accounts: Vec::new(),
+            returned: Vec::new(),
+            brownouts: Vec::new(),
+            changes: Vec::new(),
+        };
+        assert_eq!(exit_code(&fleet), OK);
+        fleet.coverage.share = 0.9;
+        assert_eq!(exit_code(&fleet), UNSURE, "nobody was seen by books that were not kept");
+        fleet.verdicts.insert(Verdict::Unknown, Count { now: 1, week_ago: None });
+        fleet.coverage.share = 1.0;
+        assert_eq!(exit_code(&fleet), UNSURE);
+        for verdict in [Verdict::Quiet, Verdict::Active, Verdict::Fading, Verdict::Returned] {
+            let mut fleet = fleet.clone();
+            fleet.verdicts.insert(verdict, Count { now: 1, week_ago: None });
+            assert_eq!(exit_code(&fleet), LEFT);
+            fleet.sunset_at = Some(now);
+            assert_eq!(exit_code(&fleet), LATE);
+        }
+        fleet.unattributed = 1;
+        assert_eq!(exit_code(&fleet), LEFT, "it may be anybody's");
+    }
+
+    #[test]
     fn arguments_have_defaults_and_are_checked() {
         let args = parse("report").unwrap();
         assert_eq!((args.state_dir, args.account, args.output), ("state".into(), None, Output::Table));
@@ -155,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut args = parse("report").unwrap();
         args.state_dir = folder.path().into();
-        let error = text(&args, 0).unwrap_err();
+        let error = Asked::read(&args, 0).err().unwrap();
         assert!(error.to_string().contains("--state-dir"), "{error:#}");
     }
 }

@@ -37,9 +37,32 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
     assert!(shown.contains("Host (Tenant) = acme.us1.dbt.com"), "{shown}");
     let without = said(&cellgate(&folder, &["report", "--account", "12345", "--config", "/nowhere"]), 0);
     assert!(
-        without.contains("is left out: the configuration in /nowhere has problems. The first of "),
+        without.contains("are left out: the configuration in /nowhere has problems. The first of "),
         "{without}"
     );
+
+    assert!(shown.contains("Integrations, by credential and network:"), "{shown}");
+
+    // Past the sunset of the example, in each form.
+    let report = |more: &[&str], code| {
+        let arguments = [&["report", "--exit-code", "--config", &config], more].concat();
+        said(&cellgate(&folder, &arguments), code)
+    };
+    let table = report(&[], 3);
+    assert!(table.starts_with("LEGACY HOST ") && table.contains("ACTIVE 1"), "{table}");
+    assert!(report(&["integrations"], 3).contains("airflow"));
+    assert_eq!(report(&["unattributed"], 3), "All requests name an account of the table.\n");
+    assert!(report(&["-o", "markdown"], 3).contains("12345"));
+    let page = report(&["-o", "html"], 3);
+    assert!(page.starts_with("<!doctype html>") && page.contains("acme.us1.dbt.com"), "{}", page.len());
+
+    let letters = folder.path("letters").display().to_string();
+    let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 0);
+    assert!(told.contains("accounts.csv, and 1 page in letters/."), "{told}");
+    assert!(folder.read("letters/accounts.csv").contains("acme.us1.dbt.com"));
+    assert!(folder.read("letters/letters/12345.md").contains("Host (Tenant) = acme.us1.dbt.com"));
+    let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 1);
+    assert!(told.contains("name a folder that is not there yet"), "{told}");
 
     let told = said(&cellgate(&folder, &["books", "forget", "12345"]), 2);
     assert!(told.contains("The books know account 12345 from "), "{told}");

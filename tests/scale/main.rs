@@ -1,6 +1,6 @@
 //! A million accounts: how large their table is, that it is right, what of it survives a crash, and what a start and
 //! a reload of it cost. And ten cells of which one is a black hole; and what keeping cells standing
-//! costs a request, and counting it.
+//! costs a request, and counting it; and reports of a hundred thousand accounts.
 //!
 //! Counts, sizes and contents decide; times are printed. `CELLGATE_TEST_LONG=1` takes a million accounts and kills a
 //! thousand times, `CELLGATE_TEST_ACCOUNTS=N` takes N. Times mean something in a release build.
@@ -27,6 +27,7 @@ mod counting;
 mod damage;
 mod kill;
 mod memory;
+mod reports;
 mod standing;
 mod tables;
 mod text;

@@ -1,0 +1,66 @@
+//! `cellgate outreach`: what is sent to the owners of accounts that still use the legacy hosts.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use super::report::{configured, fleet};
+use super::{ConfigFolder, OK, print_line};
+use crate::audit::outreach::{csv, letters};
+use crate::telemetry::wall_time::unix_seconds;
+
+/// Who uses what is for the owner of these files only.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// Write what is sent to the owners of accounts: a table for mail merge, and a page for each of them.
+///
+/// Of each account that still uses a legacy host, or did so lately. Makes the folder, with `accounts.csv` and `letters/` in
+/// it; one that is there already is not touched. Exit codes: 0 written, 1 the books cannot be read or the folder not be made,
+/// 64 wrong arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder to make
+    #[arg(value_name = "FOLDER")]
+    to: PathBuf,
+    /// The proxy's state folder
+    #[arg(long, value_name = "DIR", default_value = "state")]
+    state_dir: PathBuf,
+    /// Its accounts have the addresses, and its clients.yaml says what the owners of clients have to change.
+    #[command(flatten)]
+    config: ConfigFolder,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let now = unix_seconds(SystemTime::now());
+    let snapshot = configured(&args.config, now);
+    let fleet = fleet(&args.state_dir, snapshot.as_ref(), usize::MAX, None, now)?;
+    let table = csv(&fleet).context("writing CSV")?;
+    let folder = args.to.display();
+    make(&args.to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;
+    write(&args.to.join("accounts.csv"), &table)?;
+    let pages = args.to.join("letters");
+    make(&pages)?;
+    let mut many = 0;
+    for letter in letters(&fleet) {
+        write(&pages.join(format!("{}.md", letter.account)), letter.text.as_bytes())?;
+        many += 1;
+    }
+    let s = if many == 1 { "" } else { "s" };
+    print_line(&format!("{folder}: accounts.csv, and {many} page{s} in letters/."))?;
+    Ok(OK.into())
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(FOLDER_MODE).create(folder)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).with_context(|| path.display().to_string())
+}
