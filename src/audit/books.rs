@@ -108,11 +108,12 @@ impl Books {
 impl EventSink for Books {
     fn offer(&self, event: &Arc<RequestEvent>) {
         let role = event.role();
-        if role == Some(Role::Legacy) && !self.closed.load(Ordering::Relaxed) {
+        if !self.closed.load(Ordering::Relaxed) {
             self.sheets.count(event);
         } else if role == Some(Role::Legacy) {
             self.lost.increment(1);
-        } else if role == Some(Role::Cell)
+        }
+        if role == Some(Role::Cell)
             && let Some(account) = account_of(event)
         {
             self.cell_use.count(account);

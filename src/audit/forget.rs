@@ -17,7 +17,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// What there was of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Rows: integrations and their days, days on cell hosts, and what the table said of it.
+    /// Rows: integrations and their days, days on cell hosts, what went wrong for it, and what the table said of it.
     pub rows: usize,
     /// Damaged books that were put aside, which may know it as well.
     pub aside: Vec<PathBuf>,
@@ -48,12 +48,14 @@ pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, 
 }
 
 /// What goes, and in this order: days point at integrations.
-const DELETE: [&str; 4] = [
+const DELETE: [&str; 6] = [
     "DELETE FROM use_by_day WHERE integration IN
          (SELECT id FROM integrations WHERE subject = 'account' AND account = ?1)",
     "DELETE FROM integrations WHERE subject = 'account' AND account = ?1",
     "DELETE FROM accounts WHERE account = ?1",
     "DELETE FROM cell_use WHERE account = ?1",
+    "DELETE FROM harmed WHERE account = ?1",
+    "DELETE FROM lost_calls WHERE account = ?1",
 ];
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::labels::CLASSES;
 
+use super::minute::{Ends, LostCall};
+
 /// Counts up when an older edition could not read a frame any more.
 const VERSION: u32 = 1;
 
@@ -37,6 +39,42 @@ pub(super) struct Frame {
     pub on_cell_hosts: Vec<(i64, u64, u64)>,
     /// What is missing or not told apart.
     pub gaps: Vec<Gap>,
+    /// How each minute went, on all hosts.
+    pub minutes: Vec<Minute>,
+    /// To whom something went wrong in it.
+    pub harmed: Vec<Harm>,
+    /// Calls that may have to be made again.
+    pub lost: Vec<LostCall>,
+}
+
+/// How requests of one cell and endpoint class ended in one minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Minute {
+    /// Since the Unix epoch.
+    pub minute: i64,
+    /// On legacy hosts, or on accounts' own addresses.
+    pub legacy: bool,
+    /// `none` where cellgate answered itself without having looked for one.
+    pub cell: String,
+    /// Endpoint class.
+    pub class: String,
+    pub ends: Ends,
+}
+
+/// To whom something went wrong; `ends` count no requests that went well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Harm {
+    pub of: Minute,
+    /// 0 where nothing named an account of the table.
+    pub account: u64,
+    pub credential: String,
+}
+
+impl Minute {
+    /// What it is by.
+    pub fn key(&self) -> (i64, bool, &str, &str) {
+        (self.minute, self.legacy, &self.cell, &self.class)
+    }
 }
 
 /// Legacy requests of one integration on one day.
@@ -91,7 +129,7 @@ pub(super) struct Account {
 /// Something that the books do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gap {
-    /// `detail` (counted, but not told apart), `spool`, `damaged`, `removed`.
+    /// `detail` (counted, but not told apart), `lost_calls` (more than are listed), `spool`, `damaged`, `removed`.
     pub reason: String,
     /// Unix seconds; `None` for all that a file had.
     pub started_at: Option<i64>,

@@ -29,12 +29,14 @@ pub(super) enum Subject {
     Unmapped,
 }
 
-/// One integration in one hour, under one generation.
+/// One integration in one minute, under one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// Hours since the Unix epoch, of when the request began.
-    pub hour: i64,
+    /// Minutes since the Unix epoch, of when the request began.
+    pub minute: i64,
     pub subject: Subject,
+    /// Where it was sent; says how a minute went, and is no part of an integration.
+    pub cell: Place,
     pub detail: Detail,
 }
 
@@ -93,8 +95,12 @@ pub(super) enum Network {
 impl Key {
     /// Of a request on a legacy host.
     pub fn of(event: &RequestEvent, decision: &Decision) -> Self {
-        let hour = unix_seconds(event.started).div_euclid(3600);
-        Self { hour, subject: Subject::of(event, decision), detail: Detail::of(event, decision) }
+        Self {
+            minute: unix_seconds(event.started).div_euclid(60),
+            subject: Subject::of(event, decision),
+            cell: Place::of_cell(event),
+            detail: Detail::of(event, decision),
+        }
     }
 
     /// All that is left where there are too many to be told apart: whose it is.
@@ -106,7 +112,8 @@ impl Key {
 }
 
 impl Subject {
-    fn of(event: &RequestEvent, decision: &Decision) -> Self {
+    /// Of a request.
+    pub fn of(event: &RequestEvent, decision: &Decision) -> Self {
         match decision.account {
             None => Self::Unattributed,
             // Whoever walks ids without a credential must not make accounts look busy on the legacy host.
@@ -136,13 +143,12 @@ impl Subject {
 
 impl Detail {
     fn of(event: &RequestEvent, decision: &Decision) -> Self {
-        let classes = &event.snapshot.endpoint_classes;
         let credential = Credential::of(event.status, decision);
         let accepted = credential != Credential::Refused;
         Self {
             client: Place::of(decision.client),
             surface: Place::of(decision.surface.map(|surface| u16::from(surface.0))),
-            class: Place::of(classes.position(&event.path).and_then(|at| u16::try_from(at).ok())),
+            class: Place::of_class(event),
             credential,
             network: if accepted { Network::of(event.client_ip) } else { Network::None },
         }
@@ -150,13 +156,34 @@ impl Detail {
 }
 
 impl Place {
+    /// Where a request was sent, or would have been.
+    pub fn of_cell(event: &RequestEvent) -> Self {
+        Self::of(event.cell().map(|cell| cell.0))
+    }
+
+    /// The endpoint class of a request.
+    pub fn of_class(event: &RequestEvent) -> Self {
+        let at = event.snapshot.endpoint_classes.position(&event.path);
+        Self::of(at.and_then(|at| u16::try_from(at).ok()))
+    }
+
+    /// The name of what is there, or `none`.
+    pub fn name<'a>(self, none: &'a str, name: impl Fn(usize) -> Option<&'a str>) -> &'a str {
+        match self {
+            Self::None => none,
+            Self::At(at) => name(usize::from(at)).unwrap_or(none),
+            Self::Other => OTHER,
+        }
+    }
+
     fn of(at: Option<u16>) -> Self {
         at.map_or(Self::None, Self::At)
     }
 }
 
 impl Credential {
-    fn of(status: u16, decision: &Decision) -> Self {
+    /// Of a request that was answered with this status.
+    pub fn of(status: u16, decision: &Decision) -> Self {
         match decision.fingerprint {
             _ if !decision.credential_sent => Self::None,
             _ if matches!(status, 401 | 403) => Self::Refused,
@@ -286,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_told_apart_keeps_its_account_and_its_hour() {
+    fn what_is_no_longer_told_apart_keeps_its_account_and_its_minute() {
         let one = key(|_, decision| decision.client = Some(1)).without_detail();
         let other = key(|event, _| event.client_ip = "2001:db8::1".parse().unwrap()).without_detail();
         assert_eq!(one, other);

@@ -82,13 +82,8 @@ impl Known {
     pub fn as_of(&self, then: i64) -> Self {
         let last = then.div_euclid(86_400);
         let before = |of: &KnownAccount| {
-            let until = |habit: &Activity| {
-                let mut kept = Activity::default();
-                habit.days().iter().filter(|day| day.day <= last).for_each(|day| kept.merge(*day));
-                kept
-            };
-            let habits: Vec<_> =
-                of.habits.iter().map(until).filter(|habit| !habit.days().is_empty()).collect();
+            let habits = of.habits.iter().map(|habit| habit.until(last));
+            let habits: Vec<_> = habits.filter(|habit| !habit.days().is_empty()).collect();
             let last_day = habits.iter().filter_map(|habit| habit.days().last()).map(|day| day.day).max()?;
             // Of an earlier day it is not known when in it.
             let last_seen = of.last_seen.min((last_day + 1) * 86_400 - 1).min(then);

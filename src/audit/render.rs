@@ -236,6 +236,9 @@ pub(super) fn gap_text(gap: &GapLine) -> String {
                 "{count} are counted for their account and not told apart further: too many different ones (last {until})."
             )
         }
+        "lost_calls" => {
+            format!("{count} that may have to be made again are not listed: too many at once (last {until}).")
+        }
         "spool" => {
             format!("{count} are missing: a window could not be read back from the spool (last {until}).")
         }

@@ -20,13 +20,21 @@ use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
 
-use super::key::{Key, Subject};
+use super::key::{Credential, Key, Place, Subject};
+use super::minute::{Ends, Lost, LostCall};
 
 /// Different keys with detail on one sheet, which is one second of one thread; at 130 bytes each, 8 MB.
 const MAX_DETAILS: usize = 64 * 1024;
 
 /// Different learned credentials on one sheet; at 32 bytes each, 2 MB. More are counted without telling which.
 const MAX_LEARNED: usize = 64 * 1024;
+
+/// Different accounts, credentials, cells and classes on cell hosts to which something went wrong, on one sheet; at 100
+/// bytes each, 1.6 MB. In an incident this is what grows; beyond it, only how many is counted.
+const MAX_HARMED: usize = 16 * 1024;
+
+/// Calls on one sheet that may have to be made again, below a kilobyte each.
+const MAX_LOST: usize = 4 * 1024;
 
 /// All sheets.
 #[derive(Debug)]
@@ -45,6 +53,8 @@ pub(super) struct Sheet {
     pub learned: HashMap<(i64, Option<Fingerprint>), u64>,
     /// Requests that are counted without detail.
     pub without_detail: u64,
+    /// Calls that may have to be made again, and how many more there were.
+    pub lost: (Vec<LostCall>, u64),
     details: usize,
 }
 
@@ -52,7 +62,23 @@ pub(super) struct Sheet {
 #[derive(Debug)]
 pub(super) struct Page {
     pub snapshot: Arc<Snapshot>,
+    /// Requests on legacy hosts.
     pub counts: HashMap<Key, Tally>,
+    /// Requests on cell hosts: how a minute went for a cell and an endpoint class.
+    pub on_cell_hosts: HashMap<(i64, Place, Place), Ends>,
+    /// Those of them to which something went wrong.
+    pub harmed: HashMap<Harmed, Ends>,
+}
+
+/// To whom something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Harmed {
+    /// Minutes since the Unix epoch.
+    pub minute: i64,
+    pub subject: Subject,
+    pub cell: Place,
+    pub class: Place,
+    pub credential: Credential,
 }
 
 /// The counts of one key.
@@ -70,6 +96,8 @@ pub(super) struct Tally {
     pub last_seen: i64,
     /// The position of the path template of one of them.
     pub template: Option<usize>,
+    /// How they ended.
+    pub ends: Ends,
 }
 
 impl Default for Sheets {
@@ -83,17 +111,23 @@ impl Sheets {
         Self { sheets: ThreadLocal::new(), max_details }
     }
 
-    /// Counts the end of a request, where it is one of a legacy host.
+    /// Counts the end of a request. On a cell host only how its minute went, and to whom something went wrong.
     pub fn count(&self, event: &RequestEvent) {
-        let Some(decision) = event.decision.as_ref().filter(|decision| decision.role == Some(Role::Legacy))
+        let Some((decision, role)) =
+            event.decision.as_ref().and_then(|decision| Some((decision, decision.role?)))
         else {
             return;
         };
-        let key = Key::of(event, decision);
         let sheet = self.sheets.get_or_default();
         // Counting cannot panic half way; and a panicked thread's counts are as good as any.
         let mut sheet = sheet.lock().unwrap_or_else(PoisonError::into_inner);
-        sheet.add(event, decision, key, self.max_details);
+        match role {
+            Role::Legacy => sheet.add(event, decision, Key::of(event, decision), self.max_details),
+            Role::Cell => sheet.add_on_cell_host(event, decision),
+        }
+        if let Some(lost) = Lost::of(event, decision) {
+            sheet.add_lost(LostCall::new(event, decision, lost));
+        }
     }
 
     /// Takes what all threads have counted.
@@ -127,6 +161,30 @@ impl Sheet {
         }
     }
 
+    fn add_on_cell_host(&mut self, event: &RequestEvent, decision: &Decision) {
+        let (minute, ends) = (unix_seconds(event.started).div_euclid(60), Ends::of(event));
+        let (cell, class) = (Place::of_cell(event), Place::of_class(event));
+        let page = page(&mut self.pages, &event.snapshot);
+        page.on_cell_hosts.entry((minute, cell, class)).or_default().add(&ends);
+        if ends.is_harm() {
+            let (subject, credential) =
+                (Subject::of(event, decision), Credential::of(event.status, decision));
+            let harmed = Harmed { minute, subject, cell, class, credential };
+            if page.harmed.len() < MAX_HARMED || page.harmed.contains_key(&harmed) {
+                page.harmed.entry(harmed).or_default().add(&ends);
+            }
+        }
+    }
+
+    fn add_lost(&mut self, call: LostCall) {
+        let (calls, beyond) = &mut self.lost;
+        if calls.len() < MAX_LOST {
+            calls.push(call);
+        } else {
+            *beyond += 1;
+        }
+    }
+
     /// Counts what a process that has learned nothing could not have placed.
     fn add_learned(&mut self, decision: &Decision, subject: Subject, at: i64) {
         let placed = matches!(subject, Subject::Account(_));
@@ -141,7 +199,12 @@ impl Sheet {
 /// The page of a generation. There is more than one only while requests end that began before a reload.
 fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page {
     let at = pages.iter().position(|page| Arc::ptr_eq(&page.snapshot, snapshot)).unwrap_or_else(|| {
-        pages.push(Page { snapshot: Arc::clone(snapshot), counts: HashMap::new() });
+        pages.push(Page {
+            snapshot: Arc::clone(snapshot),
+            counts: HashMap::new(),
+            on_cell_hosts: HashMap::new(),
+            harmed: HashMap::new(),
+        });
         pages.len() - 1
     });
     &mut pages[at]
@@ -159,6 +222,7 @@ impl Tally {
             first_seen: at,
             last_seen: at,
             template: position,
+            ends: Ends::default(),
         }
     }
 
@@ -166,6 +230,7 @@ impl Tally {
         self.statuses[class_slot(event.status)] += 1;
         self.writes += u64::from(decision.writes);
         self.refused += u64::from(event.refusal.is_some());
+        self.ends.add(&Ends::of(event));
         self.first_seen = self.first_seen.min(at);
         self.last_seen = self.last_seen.max(at);
     }
@@ -177,6 +242,7 @@ impl Tally {
         }
         self.writes += other.writes;
         self.refused += other.refused;
+        self.ends.add(&other.ends);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
     }
@@ -271,7 +337,7 @@ mod tests {
         let (sheets, snapshot) = (Sheets::default(), snapshot(1));
         let start = unix_seconds(legacy_event(&snapshot).started);
         for (seconds, status, writes, refusal) in
-            [(30, 200, true, None), (5, 503, false, Some(Refusal::Internal)), (3_599, 302, true, None)]
+            [(30, 200, true, None), (5, 503, false, Some(Refusal::Internal)), (59, 302, true, None)]
         {
             let mut event = legacy_event(&snapshot);
             event.started += Duration::from_secs(seconds);
@@ -286,8 +352,9 @@ mod tests {
             writes: 2,
             refused: 1,
             first_seen: start + 5,
-            last_seen: start + 3_599,
+            last_seen: start + 59,
             template: Some(0),
+            ends: Ends { requests: 3, failed: 1, late: [0, 0] },
         };
         assert_eq!(tallies, [expect]);
     }

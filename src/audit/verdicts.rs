@@ -31,7 +31,7 @@ pub(super) fn coverage(books: &Shelf, now: i64) -> rusqlite::Result<Coverage> {
     let written = spans("SELECT max(started_at, 0), min(ended_at, ?1) FROM coverage WHERE started_at < ?1")?;
     let lost = spans(
         "SELECT coalesce(started_at, 0), min(ended_at, ?1) FROM gaps
-         WHERE reason <> 'detail' AND (started_at IS NULL OR started_at < ?1)",
+         WHERE reason NOT IN ('detail', 'lost_calls') AND (started_at IS NULL OR started_at < ?1)",
     )?;
     Ok(Coverage::new(written, lost))
 }

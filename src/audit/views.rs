@@ -24,15 +24,15 @@ pub enum View {
 /// A list, ready to be printed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
-    name: &'static str,
-    columns: &'static [&'static str],
-    rows: Vec<Vec<Cell>>,
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [&'static str],
+    pub(super) rows: Vec<Vec<Cell>>,
     /// What is said where it is empty.
-    nothing: &'static str,
+    pub(super) nothing: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Cell {
+pub(super) enum Cell {
     Text(Option<String>),
     Number(u64),
     /// Unix seconds.

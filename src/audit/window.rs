@@ -12,8 +12,9 @@ use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
 use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 
 use super::cell_use::CellUse;
-use super::frame::{Account, Frame, Gap, Integration, Use};
+use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Use};
 use super::key::{Credential, Key, Network, OTHER, Place, Subject};
+use super::minute::{Ends, LostCall, cell_name, class_name};
 use super::sheets::{Page, Sheet, Tally};
 
 /// Different keys with detail of one window: 10,000 accounts with six integrations each. At 300 bytes a key, 20 MB.
@@ -36,6 +37,13 @@ const CREDENTIALS_A_DAY: usize = 32;
 
 /// Networks of one account that have rows of their own on one day, likewise.
 const NETWORKS_A_DAY: usize = 16;
+
+/// Different accounts, credentials, cells and classes to which something went wrong, of one window. At 100 bytes each, 6 MB.
+/// Beyond them, it is only known how many requests it were.
+const MAX_HARMED: usize = 64 * 1024;
+
+/// Calls of one window that may have to be made again, below a kilobyte each. What is beyond is told as a gap.
+const MAX_LOST: usize = 16 * 1024;
 
 /// Subjects that this is kept for; at 200 bytes each, some 26 MB. Beyond them, nobody's credentials and networks are told
 /// for the rest of the day.
@@ -76,9 +84,19 @@ pub(super) struct Window {
     learned: HashMap<(i64, Option<Fingerprint>), u64>,
     on_cell_hosts: HashMap<(i64, AccountId), u64>,
     without_detail: u64,
+    minutes: HashMap<MinuteKey, Ends>,
+    harmed: HashMap<HarmKey, Ends>,
+    lost: Vec<LostCall>,
+    lost_beyond: u64,
     names: Names,
     max_details: usize,
 }
+
+/// Minute (since the Unix epoch), whether on legacy hosts, cell, endpoint class.
+type MinuteKey = (i64, bool, Name, Name);
+
+/// The same with subject and credential.
+type HarmKey = (MinuteKey, Subject, Name);
 
 /// What the account table says, by the newest generation that knew the account: requests of older ones may end later.
 #[derive(Debug)]
@@ -117,6 +135,10 @@ impl Window {
             learned: HashMap::new(),
             on_cell_hosts: HashMap::new(),
             without_detail: 0,
+            minutes: HashMap::new(),
+            harmed: HashMap::new(),
+            lost: Vec::new(),
+            lost_beyond: 0,
             names: Names::default(),
             max_details,
         }
@@ -126,7 +148,12 @@ impl Window {
     pub fn add(&mut self, sheet: Sheet, told: &mut Told) -> u64 {
         let before = self.without_detail;
         self.without_detail += sheet.without_detail;
+        let room = MAX_LOST.saturating_sub(self.lost.len());
+        let (lost, beyond) = sheet.lost;
+        self.lost_beyond += beyond + lost.len().saturating_sub(room) as u64;
+        self.lost.extend(lost.into_iter().take(room));
         for page in &sheet.pages {
+            self.add_on_cell_hosts(page);
             for (key, tally) in &page.counts {
                 self.add_tally(page, *key, tally, told);
                 if let Subject::Account(id) = key.subject {
@@ -180,15 +207,43 @@ impl Window {
         frame.on_cell_hosts =
             on_cell_hosts.map(|((day, id), requests)| (*day, id.value(), *requests)).collect();
         frame.on_cell_hosts.sort_unstable();
-        if self.without_detail > 0 {
-            let (started_at, requests) = (Some(self.started_at), Some(self.without_detail));
-            frame.gaps.push(Gap { reason: "detail".into(), started_at, ended_at, requests, note: None });
+        self.frame_minutes(&mut frame);
+        for (reason, requests) in [("detail", self.without_detail), ("lost_calls", self.lost_beyond)] {
+            if requests > 0 {
+                let (reason, started_at) = (reason.to_owned(), Some(self.started_at));
+                frame.gaps.push(Gap { reason, started_at, ended_at, requests: Some(requests), note: None });
+            }
         }
         frame
     }
 
+    fn frame_minutes(&self, frame: &mut Frame) {
+        let name = |name: Name| self.names.texts[name as usize].to_string();
+        let minute = |((minute, legacy, cell, class), ends): (&MinuteKey, &Ends)| Minute {
+            minute: *minute,
+            legacy: *legacy,
+            cell: name(*cell),
+            class: name(*class),
+            ends: *ends,
+        };
+        frame.minutes = self.minutes.iter().map(minute).collect();
+        frame.minutes.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        let harm = |((of, subject, credential), ends): (&HarmKey, &Ends)| Harm {
+            of: minute((of, ends)),
+            account: subject.account(),
+            credential: name(*credential),
+        };
+        frame.harmed = self.harmed.iter().map(harm).collect();
+        frame.harmed.sort_unstable_by(|a, b| {
+            (a.of.key(), a.account, &a.credential).cmp(&(b.of.key(), b.account, &b.credential))
+        });
+        frame.lost.clone_from(&self.lost);
+        frame.lost.sort_unstable_by(|a, b| (a.at, &a.request_id).cmp(&(b.at, &b.request_id)));
+    }
+
     fn add_tally(&mut self, page: &Page, mut key: Key, tally: &Tally, told: &mut Told) {
-        let hour = key.hour;
+        let hour = key.minute.div_euclid(60);
+        self.add_minute(page, &key, tally);
         let beyond = key.without_detail();
         let mut told_apart = key == beyond || !told.limit(&mut key, hour.div_euclid(24));
         let mut row_key = self.row_key(page, &key);
@@ -210,18 +265,59 @@ impl Window {
         row.hours[usize::try_from(hour.rem_euclid(24)).expect("below 24")] += tally.requests();
     }
 
+    /// How a minute went, for requests on legacy hosts.
+    fn add_minute(&mut self, page: &Page, key: &Key, tally: &Tally) {
+        let of = self.minute_key(page, key.minute, true, key.cell, key.detail.class);
+        self.minutes.entry(of).or_default().add(&tally.ends);
+        if tally.ends.is_harm() {
+            self.add_harm(page, of, key.subject, key.detail.credential, &tally.ends);
+        }
+    }
+
+    fn add_on_cell_hosts(&mut self, page: &Page) {
+        for ((minute, cell, class), ends) in &page.on_cell_hosts {
+            let of = self.minute_key(page, *minute, false, *cell, *class);
+            self.minutes.entry(of).or_default().add(ends);
+        }
+        for (harmed, ends) in &page.harmed {
+            let of = self.minute_key(page, harmed.minute, false, harmed.cell, harmed.class);
+            self.add_harm(page, of, harmed.subject, harmed.credential, ends);
+        }
+    }
+
+    fn minute_key(&mut self, page: &Page, minute: i64, legacy: bool, cell: Place, class: Place) -> MinuteKey {
+        let snapshot = &page.snapshot;
+        let cell = self.names.position(cell.name(NONE, |at| cell_name(snapshot, at)));
+        (minute, legacy, cell, self.names.position(class.name(NONE, |at| class_name(snapshot, at))))
+    }
+
+    fn add_harm(
+        &mut self,
+        page: &Page,
+        of: MinuteKey,
+        subject: Subject,
+        credential: Credential,
+        ends: &Ends,
+    ) {
+        let harmed = (of, subject, self.names.position(&credential.name(&page.snapshot)));
+        if self.harmed.len() < MAX_HARMED || self.harmed.contains_key(&harmed) {
+            // Only what went wrong: how many went well stands in the minute.
+            let wrong = Ends { requests: 0, ..*ends };
+            self.harmed.entry(harmed).or_default().add(&wrong);
+        }
+    }
+
     fn row_key(&mut self, page: &Page, key: &Key) -> RowKey {
         let (snapshot, detail) = (&page.snapshot, &key.detail);
         let names = &mut self.names;
         let client = |at: usize| snapshot.clients.get(at).map(|family| &*family.name);
         let surface = |at: usize| snapshot.surfaces.get(at).map(|surface| surface.name.as_str());
-        let class = |at: usize| snapshot.endpoint_classes.names().nth(at).map(Label::as_str);
         RowKey {
-            day: key.hour.div_euclid(24),
+            day: key.minute.div_euclid(24 * 60),
             subject: key.subject,
-            client: names.at(detail.client, UNKNOWN_CLIENT, client),
-            surface: names.at(detail.surface, NONE, surface),
-            class: names.at(detail.class, NONE, class),
+            client: names.position(detail.client.name(UNKNOWN_CLIENT, client)),
+            surface: names.position(detail.surface.name(NONE, surface)),
+            class: names.position(detail.class.name(NONE, |at| class_name(snapshot, at))),
             credential: names.position(&detail.credential.name(snapshot)),
             network: detail.network,
         }
@@ -267,20 +363,13 @@ impl Window {
 
 impl Row {
     fn new(tally: &Tally, template: Name) -> Self {
-        let tally = Tally { statuses: Default::default(), writes: 0, refused: 0, ..*tally };
+        let tally =
+            Tally { statuses: Default::default(), writes: 0, refused: 0, ends: Ends::default(), ..*tally };
         Self { tally, template, hours: [0; 24] }
     }
 }
 
 impl Names {
-    fn at<'a>(&mut self, place: Place, none: &'a str, name: impl Fn(usize) -> Option<&'a str>) -> Name {
-        self.position(match place {
-            Place::None => none,
-            Place::At(at) => name(usize::from(at)).unwrap_or(none),
-            Place::Other => OTHER,
-        })
-    }
-
     /// That of `other` where there are too many.
     fn position(&mut self, text: &str) -> Name {
         if self.texts.is_empty() {

@@ -9,9 +9,10 @@ use clap::{Args, ValueEnum};
 
 use super::{ConfigFolder, OK, complain, print};
 use crate::audit::fleet::{Fleet, State};
+use crate::audit::impact::{self, Incident};
 use crate::audit::report::{self, Question, Report};
 use crate::audit::survey::{self, Host};
-use crate::audit::views::{self, View};
+use crate::audit::views::{self, List, View};
 use crate::audit::{headline, html, json, markdown, recipes, render};
 use crate::config;
 use crate::load;
@@ -52,6 +53,15 @@ pub struct ReportArgs {
     /// Tell by the exit code how it stands
     #[arg(long)]
     pub exit_code: bool,
+    /// When an incident began, in UTC: 2026-04-09T10:04Z
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    pub from: Option<i64>,
+    /// When it ended
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    pub to: Option<i64>,
+    /// The shared cell was down for all of that time, whatever the books saw of it
+    #[arg(long)]
+    pub shared_was_down: bool,
 }
 
 /// What to list.
@@ -65,6 +75,10 @@ pub enum ListArg {
     Returned,
     /// Requests that name no account, or one without a row
     Unattributed,
+    /// What an incident (--from, --to) took from whom, on all hosts
+    Impact,
+    /// Calls of an incident (--from, --to) that may have to be made again
+    Lost,
 }
 
 /// How a report is printed.
@@ -93,6 +107,10 @@ const UNSURE: u8 = 4;
 /// The books cannot be read, or standard output not be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let now = unix_seconds(SystemTime::now());
+    if let Some(of @ (ListArg::Impact | ListArg::Lost)) = args.view {
+        print(&incident(args, of, now)?)?;
+        return Ok(OK.into());
+    }
     let asked = Asked::read(args, now)?;
     print(&asked.text(args, now)?)?;
     Ok(if args.exit_code { exit_code(&asked.fleet) } else { OK }.into())
@@ -120,16 +138,15 @@ impl Asked {
 
     fn text(&self, args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
         let Self { report, fleet } = self;
-        let Some(view) = args.view else { return self.accounts(args, now) };
-        let list = views::list(view.into(), fleet, report);
-        match args.output {
-            Output::Table => Ok(list.table(now).into_bytes()),
-            Output::Json => Ok(list.json().context("writing JSON")?.into_bytes()),
-            Output::Csv => list.csv().context("writing CSV"),
-            Output::Markdown | Output::Html => {
-                bail!("a list is printed as table, json or csv; without it, the page has all of them")
-            }
-        }
+        let view = match args.view {
+            Some(ListArg::Integrations) => View::Integrations,
+            Some(ListArg::New) => View::New,
+            Some(ListArg::Returned) => View::Returned,
+            Some(ListArg::Unattributed) => View::Unattributed,
+            // These two are answered without any of this.
+            Some(ListArg::Impact | ListArg::Lost) | None => return self.accounts(args, now),
+        };
+        printed(&views::list(view, fleet, report), args.output, now)
     }
 
     fn accounts(&self, args: &ReportArgs, now: i64) -> Result<Vec<u8>> {
@@ -148,6 +165,48 @@ impl Asked {
             Output::Html => Ok(html::page(fleet).into_bytes()),
         }
     }
+}
+
+fn printed(list: &List, output: Output, now: i64) -> Result<Vec<u8>> {
+    match output {
+        Output::Table => Ok(list.table(now).into_bytes()),
+        Output::Json => Ok(list.json().context("writing JSON")?.into_bytes()),
+        Output::Csv => list.csv().context("writing CSV"),
+        Output::Markdown | Output::Html => {
+            bail!("a list is printed as table, json or csv; without it, the page has all of them")
+        }
+    }
+}
+
+/// What an incident took, or the calls that it lost.
+fn incident(args: &ReportArgs, of: ListArg, now: i64) -> Result<Vec<u8>> {
+    let (Some(from), Some(to)) = (args.from, args.to) else {
+        bail!("say when it was: --from 2026-04-09T10:04Z --to 2026-04-09T11:13Z")
+    };
+    if to <= from {
+        bail!("--to must be later than --from")
+    }
+    if of == ListArg::Lost {
+        return printed(&impact::lost_calls(&args.state_dir, from, to)?, args.output, now);
+    }
+    let snapshot = configured(&args.config, now);
+    let cells = snapshot.iter().flat_map(|snapshot| &snapshot.cells);
+    let shared = cells.filter(|cell| cell.shared).map(|cell| cell.name.to_string()).collect();
+    let incident = Incident { from, to, shared, declared_down: args.shared_was_down };
+    let impact = impact::read(&args.state_dir, incident)?;
+    match args.output {
+        Output::Table => Ok(impact.table().into_bytes()),
+        Output::Json => Ok(impact.json().context("writing JSON")?.into_bytes()),
+        Output::Csv | Output::Markdown | Output::Html => {
+            bail!("an impact is printed as table or json; `report lost -o csv` lists the calls")
+        }
+    }
+}
+
+fn parse_moment(text: &str) -> Result<i64, String> {
+    let whole = text.strip_suffix('Z').filter(|rest| rest.len() == "2026-04-09T10:04".len());
+    let whole = whole.map_or_else(|| text.to_owned(), |minutes| format!("{minutes}:00Z"));
+    config::time::parse_moment(&whole).ok_or_else(|| "expected a moment in UTC: 2026-04-09T10:04Z".to_owned())
 }
 
 /// What is in force by the files; where it has problems, that is said and the report goes without.
@@ -205,17 +264,6 @@ fn exit_code(fleet: &Fleet) -> u8 {
     }
 }
 
-impl From<ListArg> for View {
-    fn from(of: ListArg) -> Self {
-        match of {
-            ListArg::Integrations => Self::Integrations,
-            ListArg::New => Self::New,
-            ListArg::Returned => Self::Returned,
-            ListArg::Unattributed => Self::Unattributed,
-        }
-    }
-}
-
 pub(super) fn parse_account(text: &str) -> Result<AccountId, String> {
     AccountId::parse(text.as_bytes()).map_err(|error| format!("an account id {error}"))
 }
@@ -269,6 +317,22 @@ mod tests {
         for since in ["7", "d", "0d", "-1d", "+1d", "1.5d", "7 d", "7y", "7ü", "99999999999999999999d"] {
             let error = Command::try_parse_from(["report", "--since", since]).unwrap_err();
             assert!(error.to_string().contains("number and a unit") || since == "-1d", "{since}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_incident_has_a_beginning_and_a_later_end() {
+        let moments = ["2026-04-09T10:04Z", "2026-04-09T10:04:30Z", "2026-04-09", "10:04Z"]
+            .map(|text| parse_moment(text).ok());
+        assert_eq!(moments, [Some(1_775_729_040), Some(1_775_729_070), None, None]);
+        for (line, expect) in [
+            ("report impact", "say when it was"),
+            ("report lost --from 2026-04-09T10:04Z", "say when it was"),
+            ("report impact --from 2026-04-09T10:04Z --to 2026-04-09T10:04Z", "must be later"),
+        ] {
+            let args = parse(line).unwrap();
+            let error = incident(&args, args.view.unwrap(), 0).unwrap_err();
+            assert!(error.to_string().contains(expect), "{line}: {error}");
         }
     }
 

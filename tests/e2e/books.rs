@@ -101,6 +101,48 @@ fn short_windows() -> Folder {
 }
 
 #[test]
+fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
+    let folder = short_windows();
+    let process = Process::start(&folder);
+    let mut connection = raw_http::tcp(process.addr("http"));
+    let path = "/api/v2/accounts/12345/jobs/7/run/";
+    let request = format!(
+        "POST {path}?token=dbtc_canary HTTP/1.1\r\nHost: cloud.getdbt.com\r\nX-Request-Id: to-be-made-again-1\r\n\
+         Authorization: Token {TOKEN_12345}\r\nContent-Length: 7\r\n\r\ncanary!"
+    );
+    // Nothing listens where the cells of the example are.
+    let answer = raw_http::ask(&mut connection, request.as_bytes()).unwrap();
+    assert_eq!(answer.status, 502);
+    ask(&mut raw_http::tcp(process.addr("http")));
+    let report = |list: &str| {
+        let config = folder.path("config").display().to_string();
+        let time = ["--from", "2020-01-01T00:00Z", "--to", "2100-01-01T00:00Z", "--config", config.as_str()];
+        said(&cellgate(&folder, &[&["report", list], &time[..]].concat()), 0)
+    };
+    eventually("the window to be written", || {
+        report("impact").contains("2 of 2 requests failed (100%)").then_some(())
+    });
+    let impact = report("impact");
+    assert!(
+        impact.contains("1 credentials across 1 accounts") && impact.contains("(1 not sent)"),
+        "{impact}"
+    );
+    assert!(
+        impact.contains("Nothing is claimed to be avoided: the books do not show shared failing"),
+        "{impact}"
+    );
+    let lost = report("lost");
+    let line = lost.lines().find(|line| line.contains("to-be-made-again-1")).unwrap();
+    assert!(line.contains(path) && line.contains("not_sent") && line.contains("cell_unreachable"), "{lost}");
+    for entry in std::fs::read_dir(folder.path("state")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("canary") && !text.contains(TOKEN_12345), "{}", path.display());
+    }
+}
+
+#[test]
 fn what_was_counted_before_a_kill_counts_once() {
     let folder = short_windows();
     let (mut sent, mut in_the_books) = (0, 0);

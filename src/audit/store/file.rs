@@ -13,6 +13,7 @@ use rusqlite::{
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Use};
 use super::super::month::Month;
+use super::minutes;
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
 const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
@@ -120,6 +121,7 @@ impl MonthFile {
             write_use(&transaction, row, self.month)?;
         }
         write_days(&transaction, frame, self.month)?;
+        minutes::write(&transaction, frame, self.month)?;
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
             for gap in &frame.gaps {
@@ -309,6 +311,6 @@ fn write_gap(connection: &Connection, writer: &str, gap: &Gap) -> rusqlite::Resu
 }
 
 /// SQLite has no unsigned type. Ids and counts are below 2^63.
-fn to_i64(number: u64) -> i64 {
+pub(super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

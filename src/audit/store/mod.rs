@@ -2,6 +2,7 @@
 //! removed, and deleting those that are too old.
 
 mod file;
+mod minutes;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -170,6 +171,8 @@ fn months_of(frame: &Frame) -> Vec<Month> {
     let days = frame.uses.iter().map(|row| row.day);
     let days = days.chain(frame.learned.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.on_cell_hosts.iter().map(|(day, ..)| *day));
+    let days = days.chain(frame.minutes.iter().map(|of| of.minute.div_euclid(24 * 60)));
+    let days = days.chain(frame.lost.iter().map(|call| call.at.div_euclid(86_400)));
     let mut months: Vec<_> =
         days.map(Month::of_day).chain([frame.started_at, frame.ended_at].map(Month::of)).collect();
     months.sort_unstable();

@@ -85,3 +85,46 @@ CREATE TABLE cell_use (
     requests INTEGER NOT NULL,
     PRIMARY KEY (day, account)
 ) STRICT, WITHOUT ROWID;
+
+-- How requests ended, by the minute, on all hosts: what the numbers of an incident report are made of.
+CREATE TABLE minutes (
+    minute   INTEGER NOT NULL,  -- minutes since the Unix epoch
+    legacy   INTEGER NOT NULL,  -- 1 on legacy hosts, 0 on accounts' own addresses
+    cell     TEXT    NOT NULL,
+    class    TEXT    NOT NULL,  -- endpoint class
+    requests INTEGER NOT NULL,
+    failed   INTEGER NOT NULL,
+    late_2m  INTEGER NOT NULL,  -- first byte after more than two minutes
+    late_5m  INTEGER NOT NULL,  -- and after more than five
+    PRIMARY KEY (minute, legacy, cell, class)
+) STRICT, WITHOUT ROWID;
+
+-- To whom something went wrong in them.
+CREATE TABLE harmed (
+    minute     INTEGER NOT NULL,
+    legacy     INTEGER NOT NULL,
+    cell       TEXT    NOT NULL,
+    class      TEXT    NOT NULL,
+    account    INTEGER NOT NULL,  -- 0 where nothing named an account of the table
+    credential TEXT    NOT NULL,
+    failed     INTEGER NOT NULL,
+    late_2m    INTEGER NOT NULL,
+    late_5m    INTEGER NOT NULL,
+    PRIMARY KEY (minute, legacy, cell, class, account, credential)
+) STRICT, WITHOUT ROWID;
+
+-- Calls that may have changed something and were refused, or of which nobody knows what came of them.
+CREATE TABLE lost_calls (
+    at         INTEGER NOT NULL,  -- Unix seconds
+    account    INTEGER NOT NULL,  -- 0 where nothing named one
+    method     TEXT    NOT NULL,
+    path       TEXT    NOT NULL,  -- without a query
+    request_id TEXT    NOT NULL,
+    outcome    TEXT    NOT NULL,  -- not_sent, unknown, failed
+    status     INTEGER NOT NULL,
+    refusal    TEXT,              -- why cellgate answered itself
+    cell       TEXT    NOT NULL,
+    class      TEXT    NOT NULL,
+    credential TEXT    NOT NULL
+) STRICT;
+CREATE INDEX lost_calls_by_time ON lost_calls (at, account);

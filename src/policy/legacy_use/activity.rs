@@ -53,6 +53,10 @@ impl Activity {
 
     /// Somebody was seen on this day, perhaps besides what is known of it.
     pub fn merge(&mut self, of: Day) {
+        // Books are read in the order of time.
+        if self.days.last().is_none_or(|last| last.day < of.day) {
+            return self.days.push(of);
+        }
         match self.days.binary_search_by_key(&of.day, |day| day.day) {
             Ok(at) => {
                 self.days[at].hours |= of.hours;
@@ -64,9 +68,27 @@ impl Activity {
 
     /// All days of several.
     pub fn of_all<'a>(several: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut all = Self::default();
-        several.into_iter().flat_map(|one| &one.days).for_each(|day| all.merge(*day));
+        let mut several = several.into_iter();
+        let mut all = several.next().cloned().unwrap_or_default();
+        for one in several {
+            all.days.extend(&one.days);
+        }
+        // Two sorted runs or more: what sorting by merging is made for.
+        all.days.sort_by_key(|day| day.day);
+        all.days.dedup_by(|later, earlier| {
+            let same = later.day == earlier.day;
+            if same {
+                earlier.hours |= later.hours;
+                earlier.requests = earlier.requests.saturating_add(later.requests);
+            }
+            same
+        });
         all
+    }
+
+    /// What was seen until the end of a day.
+    pub fn until(&self, day: i64) -> Self {
+        Self { days: self.days[..self.days.partition_point(|seen| seen.day <= day)].to_vec() }
     }
 
     /// The days, in order.
