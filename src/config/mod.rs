@@ -42,6 +42,7 @@ pub mod secret;
 pub mod settings;
 mod slot;
 mod state_dir;
+mod table_files;
 mod tables;
 mod tickets;
 pub mod time;

@@ -11,22 +11,21 @@ use super::compiled::Compiled;
 use super::endpoint_classes;
 use super::files::{Sources, hash, hash_beside};
 use super::hosts::{self, HostEntry, Targets};
-use super::identify::{self, KnownCredentials};
+use super::identify;
 use super::moves;
 use super::names::{Names, URL, url};
 use super::networks::{MAX_NETWORKS, networks};
-use super::problem::Report;
+use super::protection;
 use super::raw::{self, Field};
 use super::settings::Settings;
 use super::slot::{At, Slot, short_line};
-use super::tables::{self, KnownAccounts, Lookup, RESERVED_PREFIXES};
+use super::table_files::{Tables, client_families};
+use super::tables::{Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
-use super::{clients, document, protection, settings, tree, typed};
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client::ClientFamily;
-use crate::policy::credential::Fingerprint;
 use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::EntityId;
@@ -142,10 +141,8 @@ pub(super) fn read(
     let written =
         Tables { accounts: raw.accounts(at), environments: raw.environments(at), credentials: table };
     let is_of = |tables: &&Compiled| tables.is_of(&hash, cells.len(), schedules.len());
-    let (accounts, environments, credentials) = match compiled.filter(is_of).cloned() {
-        Some(tables) => (KnownAccounts::Table(tables.accounts), tables.environments, tables.credentials),
-        None => written.read(sources, &lookup, report),
-    };
+    let (accounts, environments, credentials) =
+        written.read(compiled.filter(is_of), sources, &lookup, report);
     identify.credentials.table = credentials;
     let clients = client_families(raw.clients(at), sources, &mut settings, report);
     let certificates = certificates(raw.certificates(at), sources, &tls);
@@ -237,120 +234,6 @@ fn reserved(
     reserved.extend(domains.iter().map(|domain| (first(domain), "the name of a region")));
     reserved.extend(surfaces.iter().map(|surface| (surface.to_owned(), "a surface")));
     reserved
-}
-
-/// The path in a `{ file: ... }` mapping and where it stands.
-fn table_file<'a>(slot: Slot<'a, raw::Table>) -> Option<(String, At<'a>)> {
-    let at = slot.at.clone();
-    let mut raw = at.open(slot.optional()?);
-    let file = raw.file(&at);
-    let file_at = file.at.clone();
-    file.required().map(|file| (file, file_at))
-}
-
-/// How a table is written, by the ending of its name.
-enum Format {
-    Csv,
-    Yaml,
-}
-
-fn format(path: &str, at: &At<'_>) -> Option<Format> {
-    match path.rsplit_once('.') {
-        Some((_, "csv")) => Some(Format::Csv),
-        Some((_, "yaml" | "yml")) => Some(Format::Yaml),
-        _ => {
-            at.refuse("the file is no known kind of table", "a file that ends in .csv or .yaml");
-            None
-        }
-    }
-}
-
-/// The large tables as the configuration names them.
-struct Tables<'a> {
-    accounts: Slot<'a, raw::Table>,
-    environments: Slot<'a, raw::Table>,
-    credentials: Option<KnownCredentials<'a>>,
-}
-
-impl Tables<'_> {
-    fn read(
-        self,
-        sources: &Sources,
-        lookup: &Lookup<'_>,
-        report: &Report,
-    ) -> (KnownAccounts, KeyTable<EntityId>, KeyTable<Fingerprint>) {
-        let accounts = accounts(self.accounts, sources, lookup, report);
-        let environments = environments(self.environments, sources, &accounts, report);
-        let credentials = credentials(self.credentials, sources, &accounts, report);
-        (accounts, environments, credentials)
-    }
-}
-
-fn accounts(
-    slot: Slot<'_, raw::Table>,
-    sources: &Sources,
-    lookup: &Lookup<'_>,
-    report: &Report,
-) -> KnownAccounts {
-    if !slot.is_there() {
-        slot.at.refuse("missing", "a mapping with file, the name of the account table");
-    }
-    let Some((path, at)) = table_file(slot) else { return KnownAccounts::Unknown };
-    let Some(format) = format(&path, &at) else { return KnownAccounts::Unknown };
-    let Some(text) = sources.table(&at, &path) else { return KnownAccounts::Unknown };
-    match format {
-        Format::Csv => tables::accounts_csv(&path, text, lookup, report),
-        Format::Yaml => match document(&path, text, report) {
-            Some((document, raw)) => tables::accounts_yaml(&document, raw, lookup),
-            None => KnownAccounts::Unknown,
-        },
-    }
-}
-
-fn environments(
-    slot: Slot<'_, raw::Table>,
-    sources: &Sources,
-    accounts: &KnownAccounts,
-    report: &Report,
-) -> KeyTable<EntityId> {
-    let Some((path, at)) = table_file(slot) else { return KeyTable::default() };
-    let (Some(format), Some(text)) = (format(&path, &at), sources.table(&at, &path)) else {
-        return KeyTable::default();
-    };
-    match format {
-        Format::Csv => tables::environments_csv(&path, text, accounts, report),
-        Format::Yaml => match document(&path, text, report) {
-            Some((document, raw)) => tables::environments_yaml(&document, raw, accounts),
-            None => KeyTable::default(),
-        },
-    }
-}
-
-fn credentials(
-    table: Option<KnownCredentials<'_>>,
-    sources: &Sources,
-    accounts: &KnownAccounts,
-    report: &Report,
-) -> KeyTable<Fingerprint> {
-    let Some(KnownCredentials { path, at, keys }) = table else { return KeyTable::default() };
-    let Some(text) = sources.table(&at, &path) else { return KeyTable::default() };
-    tables::credentials_csv(&path, text, &keys, accounts, report)
-}
-
-fn client_families(
-    slot: Slot<'_, raw::Table>,
-    sources: &Sources,
-    settings: &mut Settings,
-    report: &Report,
-) -> Vec<ClientFamily> {
-    let Some((path, at)) = table_file(slot) else { return Vec::new() };
-    let written = sources.table(&at, &path).and_then(|text| tree(&path, text, report));
-    let Some((places, tree)) = written else { return Vec::new() };
-    settings::take_in(settings, "clients", &tree, &["version"]);
-    match typed(&path, places, tree, report) {
-        Some((document, raw)) => clients::read(raw, &At::root(&document)),
-        None => Vec::new(),
-    }
 }
 
 fn change(slot: Slot<'_, raw::Change>) -> Change {

@@ -8,6 +8,8 @@ pub mod accounts;
 pub mod address;
 pub mod admit;
 pub mod annotate;
+pub mod bad_request;
+pub mod calendar;
 pub mod canary;
 pub mod cell_failure;
 pub mod certificates;

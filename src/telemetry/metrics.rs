@@ -91,8 +91,6 @@ impl Metrics {
                 registry.counter(&families::IDENTIFY, &labels)
             })
         });
-        let refusals =
-            REFUSALS.map(|refusal| registry.counter(&families::REFUSALS, &[("reason", refusal.label())]));
         let ends = ENDS.map(|end| registry.counter(&families::REQUEST_ENDS, &[("end", end.as_str())]));
         let learned = LearnedState::ALL
             .iter()
@@ -100,7 +98,7 @@ impl Metrics {
         registry.gauge(&families::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
             meters: RwLock::default(),
-            refusals: refusals.into(),
+            refusals: registry.closed(&families::REFUSALS, "reason", REFUSALS.iter().map(|r| r.label())),
             redirects: plain(&families::REDIRECTS),
             identify: identify.collect(),
             by_method: by_method(&registry),

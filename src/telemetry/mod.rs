@@ -14,6 +14,7 @@ pub(crate) mod lane;
 mod meters;
 pub mod metrics;
 pub mod move_meters;
+mod refusals;
 mod registry;
 pub mod standing_meters;
 pub mod wall_time;
