@@ -254,8 +254,8 @@ impl Shared {
         let telemetry = Arc::new(telemetry(&boot, &metrics)?);
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
-        let (lineage, levers) = (Arc::new(lineage), Arc::default());
-        let clock = Clock::begin();
+        let (lineage, levers, clock) = (Arc::new(lineage), Arc::<LeverBoard>::default(), Clock::begin());
+        metrics.brownouts.heed(Arc::clone(&levers));
         Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers, clock })
     }
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub use self::client_certificate::Shown;
 use self::client_certificate::{Asked, Way};
 use crate::policy::annotate;
+use crate::policy::brownout::{self, BrownoutMode, Planned};
+use crate::policy::calendar::show_moment;
 use crate::policy::decide::{Decision, Source, Verdict, Why, decide};
 use crate::policy::facts::{ConnectionFacts, RequestFacts, Scheme, WireVersion};
 use crate::policy::forwarding::{self, Told};
@@ -63,6 +65,8 @@ pub struct Explanation {
     surface: Option<String>,
     misordered_host: bool,
     client: Option<String>,
+    /// The brownout that it meets, or the sunset, in words.
+    planned: Option<String>,
     /// What the host asks of its clients.
     certificate: Option<Asked>,
     /// Whether learned credentials were looked at.
@@ -103,7 +107,13 @@ pub fn explain(
             let explanation = match way {
                 Way::Served(told) => {
                     let decision = decide(snapshot, learned.unwrap_or(&nothing), &facts, now);
-                    decided(snapshot, &facts, decision, told.as_deref())
+                    let moment = i64::try_from(now).unwrap_or(i64::MAX);
+                    // Levers are of a running process: here none has ended one.
+                    let planned = brownout::planned(snapshot, &facts, &decision, moment, |_| false);
+                    let explanation =
+                        decided(snapshot, &facts, as_planned(decision, planned), told.as_deref());
+                    let planned = planned.map(|planned| in_words(snapshot, planned));
+                    Explanation { planned, ..explanation }
                 }
                 Way::Refused(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
                 Way::NoConnection => no_connection(snapshot, facts.host),
@@ -113,6 +123,26 @@ pub fn explain(
         Err(refusal) => from_decision(snapshot, &Decision::refused(refusal)),
     };
     Explanation { learned: learned.is_some(), ..explanation }
+}
+
+/// A decision, or the refusal that was planned in its place.
+fn as_planned(decision: Decision, planned: Option<Planned>) -> Decision {
+    match planned.and_then(Planned::refusal) {
+        Some(refusal) => Decision { verdict: Verdict::Refuse(refusal), ..decision },
+        None => decision,
+    }
+}
+
+fn in_words(snapshot: &Snapshot, planned: Planned) -> String {
+    match planned {
+        Planned::Brownout { index, mode, until } => {
+            let does = if mode == BrownoutMode::Observe { ", which refuses nobody" } else { "" };
+            let id = &snapshot.brownouts.at(index).id;
+            format!("{id} ({}) until {}{does}", mode.as_str(), show_moment(until))
+        }
+        Planned::Sunset { gone: false } => "none: the sunset has passed for the account".to_owned(),
+        Planned::Sunset { gone: true } => "none: the sunset has passed for everybody".to_owned(),
+    }
 }
 
 /// Of a client whose handshake fails: nothing is decided, and only the host is known.
@@ -188,6 +218,7 @@ fn from_decision(snapshot: &Snapshot, decision: &Decision) -> Explanation {
         surface,
         misordered_host: decision.misordered_host,
         client: decision.client.map(|client| snapshot.clients[usize::from(client)].name.to_string()),
+        planned: None,
         certificate: None,
         learned: false,
         to_cell: Vec::new(),
@@ -243,6 +274,7 @@ impl Explanation {
             "refusal": self.refusal.map(|refusal| json!({
                 "reason": refusal.label(), "status": refusal.status(), "advice": refusal.advice(),
             })),
+            "brownout": self.planned,
             "role": self.role.map(Role::as_str),
             "surface": self.surface,
             "misordered_host": self.misordered_host,
@@ -282,6 +314,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "host        {role}, surface {}{misordered}", text(&self.surface))?;
         writeln!(f, "address     {}", text(&self.own_address))?;
         writeln!(f, "client      {}", self.client.as_deref().unwrap_or("unknown"))?;
+        if let Some(planned) = &self.planned {
+            writeln!(f, "brownout    {planned}")?;
+        }
         if let Some(asked) = &self.certificate {
             writeln!(f, "certificate {asked}")?;
         }

@@ -5,6 +5,7 @@
 //! a unix socket for the operator's own user, with everything, and a loopback port that is read-only
 //! until roles exist.
 
+mod brownouts;
 mod candidate;
 mod cells;
 mod host;

@@ -25,13 +25,11 @@ use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
 use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Taken, Trigger};
 
-use super::AdminState;
 use super::cells::CellsView;
 use super::host::AllowedHosts;
-use super::levers;
 use super::moves::MovesView;
-use super::page;
 use super::views::{AccountView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
+use super::{AdminState, brownouts, levers, page};
 
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
@@ -84,6 +82,7 @@ fn reading(socket: Option<&Path>) -> Router<AdminState> {
         .route("/config", get(config))
         .route("/cells", get(cells))
         .route("/moves", get(moves))
+        .route("/brownouts", get(brownouts::list))
 }
 
 async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
@@ -128,7 +127,8 @@ async fn wrong_method() -> Response {
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
-    let view = ReadyView::new(&state.readiness, &(state.live)(), SystemTime::now());
+    let (live, levers) = ((state.live)(), state.levers.pulled());
+    let view = ReadyView::new(&state.readiness, &live, &levers, SystemTime::now());
     let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(view)).into_response()
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::candidate::CandidateView;
 use crate::policy::accounts::Account;
+use crate::policy::brownout::status;
+use crate::policy::protection::levers::Levers;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Stage, endings};
 use crate::readiness::{Readiness, Reason};
@@ -128,8 +130,8 @@ pub(super) struct AccountView {
 }
 
 impl ReadyView {
-    /// At `now`: the reasons in force, and certificates and lists whose time is over or soon will be.
-    pub fn new(readiness: &Readiness, live: &Snapshot, now: SystemTime) -> Self {
+    /// At `now`: the reasons in force, certificates and lists whose time is over or soon will be, and brownouts.
+    pub fn new(readiness: &Readiness, live: &Snapshot, levers: &Levers, now: SystemTime) -> Self {
         let standing = readiness.reasons(now);
         let mut reasons: Vec<ReasonView> = Vec::with_capacity(standing.len());
         for one in &standing {
@@ -151,6 +153,9 @@ impl ReadyView {
                 detail: format!("{} (Its time ends at {}.)", ending.said(stage), Seconds(end)),
                 age_seconds: (stage == Stage::Over).then(|| age(now, end)),
             });
+        }
+        for detail in status::notes(live, unix, |id| levers.cancels(id).is_some()) {
+            reasons.push(ReasonView { reason: "brownout", blocks: false, detail, age_seconds: None });
         }
         // From the same look: an answer must not say ready and give a blocking reason.
         let ready = !standing.iter().any(|one| one.blocks);

@@ -44,7 +44,7 @@ pub(super) struct Why {
     /// Why, for those who read the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// How long, up to 24h; 30m where it is not given, a hold 1m. It ends by itself
+    /// How long, up to 24h; 30m where it is not given, a hold 1m, the end of a brownout 24h. It ends by itself
     #[arg(long = "for", value_name = "TIME", value_parser = length)]
     lasts: Option<Duration>,
     #[command(flatten)]
@@ -132,7 +132,7 @@ pub(super) fn traffic(args: &Traffic) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn ask_for(lever: &Lever, why: &Why) -> anyhow::Result<ExitCode> {
+pub(super) fn ask_for(lever: &Lever, why: &Why) -> anyhow::Result<ExitCode> {
     let Why { reason, lasts, who } = why;
     let seconds = lasts.map(|lasts| lasts.as_secs());
     let body = json!({ "lever": lever.to_string(), "reason": reason, "by": who.name(), "seconds": seconds });

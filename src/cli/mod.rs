@@ -6,6 +6,7 @@ mod approve;
 mod audit;
 mod books;
 mod break_glass;
+mod brownout;
 mod check;
 mod credentials;
 mod drill;
@@ -92,6 +93,7 @@ enum Command {
                           NAME: bulkhead, health, limit, queue, failover, recovery, verdict"
     )]
     Policy(levers::Pull),
+    Brownout(brownout::Args),
     Levers(levers::List),
     Release(levers::Release),
     Drill(drill::Args),
@@ -175,6 +177,7 @@ impl Cli {
             Command::Ramp(args) => levers::pull(LeverKind::Ramp, &args),
             Command::Hold(args) => levers::pull(LeverKind::Hold, &args),
             Command::Policy(args) => levers::pull(LeverKind::Policy, &args),
+            Command::Brownout(args) => brownout::run(&args),
             Command::Levers(args) => levers::list(&args),
             Command::Release(args) => levers::release(&args),
             Command::Drill(args) => drill::run(&args),

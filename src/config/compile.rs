@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::routing::Config;
 use crate::policy::accounts::AccountTable;
 use crate::policy::certificates::CertificateTable;
+use crate::policy::extension::Extensions;
 use crate::policy::hosts::HostTable;
 use crate::policy::ids::{Generation, Label, SurfaceIndex};
 use crate::policy::snapshot::{Cell, EndpointKey, Group, IdRange, Snapshot};
@@ -36,6 +37,8 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         accounts: config.accounts,
         environments: config.environments,
         moves: config.moves,
+        extensions: Extensions::new(config.extensions, &config.schedules),
+        brownouts: config.brownouts,
         schedules: config.schedules,
         identify,
         clients: config.clients,
@@ -44,6 +47,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         trusted_proxies: config.trusted_proxies,
         guide: config.guide,
         redirect_exceptions: config.redirect_exceptions,
+        cors_origins: config.cors_origins,
         certificates: CertificateTable::new(config.certificates),
         tickets: config.client_tls.tickets,
         warn_before: config.client_tls.warn_before,

@@ -1,6 +1,7 @@
 //! What a new configuration changes, as data: for the log line of a reload, for the audit, and for the
 //! guards that may refuse it.
 
+pub mod brownouts;
 pub mod moves;
 pub mod rows;
 mod text;
@@ -13,7 +14,9 @@ use super::routing::Config;
 use super::settings::{self, SettingChange, Settings};
 use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
+use crate::policy::brownout::Brownouts;
 use crate::policy::credential::Fingerprint;
+use crate::policy::extension::Extension;
 use crate::policy::hosts::HostRule;
 use crate::policy::http2::CellHttp2;
 use crate::policy::ids::{AccountId, EntityId};
@@ -24,6 +27,7 @@ use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointKey, Group, Schedule, Snapshot, UpstreamHost,
 };
 
+use brownouts::BrownoutChanges;
 use moves::MoveChanges;
 use rows::RowChanges;
 
@@ -48,6 +52,8 @@ pub struct Diff {
     pub assets: Changes,
     /// Schedules whose dates are new, gone or other.
     pub dates: Vec<DateChange>,
+    /// Brownouts, and promises of more time.
+    pub brownouts: BrownoutChanges,
     /// What else is written differently, by where it stands.
     pub settings: Vec<SettingChange>,
     /// Rows of the account table.
@@ -112,6 +118,8 @@ pub struct View<'a> {
     credentials: &'a KeyTable<Fingerprint>,
     hosts: Vec<&'a HostRule>,
     schedules: &'a [Schedule],
+    brownouts: &'a Brownouts,
+    extensions: Vec<&'a Extension>,
     assets: Assets,
     settings: &'a Settings,
     rest: &'a str,
@@ -150,6 +158,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
         ),
         assets: assets::changes(&before.assets, &after.assets),
         dates: dates(before.schedules, after.schedules),
+        brownouts: BrownoutChanges::between(&before, &after),
         rows: Rows { before: before.accounts.len(), after: after.accounts.len() },
         moves: MoveChanges::between(&before, &after),
         environments: before.rows_to(before.environments, after.environments),
@@ -289,6 +298,8 @@ impl<'a> From<&'a Snapshot> for View<'a> {
             credentials: &snapshot.identify.credentials.table,
             hosts: snapshot.hosts.iter().collect(),
             schedules: &snapshot.schedules,
+            brownouts: &snapshot.brownouts,
+            extensions: snapshot.extensions.iter().collect(),
             assets: assets::of_snapshot(snapshot),
             settings: &snapshot.settings,
             rest: &snapshot.rest,
@@ -306,6 +317,8 @@ impl<'a> From<&'a Config> for View<'a> {
             credentials: &config.identify.credentials.table,
             hosts: config.hosts.iter().map(|host| &host.rule).collect(),
             schedules: &config.schedules,
+            brownouts: &config.brownouts,
+            extensions: config.extensions.iter().collect(),
             assets: assets::of_config(config),
             settings: &config.settings,
             rest: &config.rest,

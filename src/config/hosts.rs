@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::brownouts::AFTER;
 use super::client_certificate;
 use super::files::Sources;
 use super::names::{Names, URL, dns_name, url};
@@ -13,6 +14,7 @@ use super::slot::{At, Slot};
 use super::time::{parse_moment, show_moment};
 use super::tls::Tls;
 use crate::policy::accounts::ScheduleIndex;
+use crate::policy::brownout::AfterSunset;
 use crate::policy::client_certificate::ClientPolicy;
 use crate::policy::envelope::ErrorShape;
 use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
@@ -252,10 +254,12 @@ fn schedule(raw: raw::Schedule, at: &At<'_>, guide: &str) -> Option<Schedule> {
     let policy = raw.policy(at).parse(URL, |text| url(&text)).optional();
     let words = [("earliest", Merge::Earliest), ("ours", Merge::Ours), ("upstream", Merge::Upstream)];
     let merge = raw.merge(at).word(&words).or(Merge::Earliest);
-    Some(Schedule::new(name?, deprecated_since?, sunset_at?, guide, policy, merge))
+    let after_sunset = raw.after_sunset(at).word(&AFTER).or(AfterSunset::Keep);
+    let schedule = Schedule::new(name?, deprecated_since?, sunset_at?, guide, policy, merge);
+    Some(Schedule { after_sunset, ..schedule })
 }
 
-const MOMENT: &str = "a moment in UTC such as 2026-11-01T00:00:00Z";
+pub(super) const MOMENT: &str = "a moment in UTC such as 2026-11-01T00:00:00Z";
 
 /// Positions in lists that were bounded before fit into their index types.
 pub(super) fn narrow(index: usize) -> u16 {

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::diff::brownouts::CohortChange;
 use super::diff::moves::Noted;
 use super::diff::rows::RowChanges;
 use super::diff::{Changes, Diff, Traffic};
@@ -93,6 +94,12 @@ struct Content<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     credentials: Option<RowsView<'a>>,
     dates: Vec<String>,
+    /// Left out where nobody enters or leaves one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    brownouts: Vec<CohortView<'a>>,
+    /// Sunsets that accounts were promised. Left out where none changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extensions: Option<NotedView<'a>>,
     /// Whatever else is written differently. Left out where nothing is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     settings: Vec<String>,
@@ -140,6 +147,14 @@ struct MoveView<'a> {
     /// `taken_back`, or a state.
     state: Cow<'a, str>,
     accounts: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CohortView<'a> {
+    brownout: Cow<'a, str>,
+    enter: usize,
+    leave: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -238,6 +253,8 @@ impl Plan {
             environments: rows(&diff.environments),
             credentials: rows(&diff.credentials),
             dates: diff.dates.iter().map(ToString::to_string).collect(),
+            brownouts: diff.brownouts.cohorts.iter().map(CohortView::from).collect(),
+            extensions: Some(noted(&diff.brownouts.promises)).filter(|promises| promises.rows > 0),
             settings: settings(&diff.settings),
         }
     }
@@ -268,10 +285,11 @@ fn settings(changes: &[SettingChange]) -> Vec<String> {
     changes.iter().take(SETTINGS_SHOWN).map(ToString::to_string).chain(rest).collect()
 }
 
+fn noted(noted: &Noted) -> NotedView<'_> {
+    NotedView { rows: noted.count, first: (&*noted.first).into() }
+}
+
 fn rows(changes: &RowChanges) -> Option<RowsView<'_>> {
-    fn noted(noted: &Noted) -> NotedView<'_> {
-        NotedView { rows: noted.count, first: (&*noted.first).into() }
-    }
     let RowChanges { rows, added, removed, repointed, .. } = changes;
     (!changes.is_empty()).then(|| RowsView {
         before: rows.before,
@@ -309,6 +327,12 @@ impl<'a> From<(&'a Box<str>, &usize)> for InCell<'a> {
 impl<'a> From<(&'a (Box<str>, Box<str>), &usize)> for Movement<'a> {
     fn from(((from, to), accounts): (&'a (Box<str>, Box<str>), &usize)) -> Self {
         Self { from: (&**from).into(), to: (&**to).into(), accounts: *accounts }
+    }
+}
+
+impl<'a> From<&'a CohortChange> for CohortView<'a> {
+    fn from(CohortChange { id, enter, leave }: &'a CohortChange) -> Self {
+        Self { brownout: (&**id).into(), enter: *enter, leave: *leave }
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::boot::{Boot, ListenerProtocol};
+use super::brownouts::{self, origins, path_beginnings};
 use super::cells;
 use super::compiled::Compiled;
 use super::endpoint_classes;
@@ -24,9 +25,11 @@ use super::tables::{Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
 use super::tls::{Tls, certificates, check_coverage};
 use crate::policy::accounts::AccountTable;
+use crate::policy::brownout::Brownouts;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client::ClientFamily;
 use crate::policy::endpoint_class::EndpointClasses;
+use crate::policy::extension::Extension;
 use crate::policy::hosts::Labels;
 use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
@@ -59,6 +62,10 @@ pub struct Config {
     pub moves: Moves,
     /// Deprecation schedules.
     pub schedules: Vec<Schedule>,
+    /// Accounts that were promised more time; none stands twice.
+    pub extensions: Vec<Extension>,
+    /// Planned refusals of legacy traffic.
+    pub brownouts: Brownouts,
     /// The identify order's rules; `compile` decides which id ranges are enabled.
     pub identify: IdentifyRules,
     /// How client programs are told apart.
@@ -75,6 +82,8 @@ pub struct Config {
     pub guide: Box<str>,
     /// Path prefixes that are never redirected.
     pub redirect_exceptions: Vec<Box<str>>,
+    /// Origins whose scripts may read answers of our own.
+    pub cors_origins: Vec<Box<str>>,
     /// Server certificates; the first also serves clients that ask for no name.
     pub certificates: Vec<ServerCertificate>,
     /// Session tickets, and when certificates are warned about.
@@ -92,9 +101,6 @@ pub struct Change {
 
 /// Longest author or reason, in bytes: a line of a log.
 const MAX_CHANGE: usize = 500;
-
-/// Most exceptions from redirects; each is compared on each browser navigation.
-const MAX_EXCEPTIONS: usize = 1_000;
 
 /// What is known beside the files.
 pub(super) struct Beside<'a> {
@@ -115,18 +121,17 @@ pub(super) fn read(
     sources: &Sources,
     Beside { boot, compiled, mut settings, now }: Beside<'_>,
 ) -> Option<Config> {
-    let (rest, mut raw, report) = (rest(&raw, sources), at.open(raw), at.report());
+    let (rest, hash, mut raw, report) = (rest(&raw, sources), hash(sources), at.open(raw), at.report());
     super::version(raw.version(at));
     let (tls, guide) = (Tls::new(now), raw.guide(at).parse(URL, |text| url(&text)).required());
     let surfaces = raw.surfaces(at).some_items(hosts::MAX_SURFACES);
     let schedules = at.key("schedules").at_most(raw.schedules(at).items(), hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
     // Names come before what they name: a cell with a mistake in it is no unknown cell.
-    let schedule_names = Names::of("schedule", "name", &schedules, |schedule| &schedule.name);
-    let cell_names = Names::of("cell", "name", &cells, |cell| &cell.name);
-    let surface_names = Names::of("surface", "name", &surfaces, |surface| &surface.name);
+    let schedule_names = &Names::of("schedule", "name", &schedules, |schedule| &schedule.name);
+    let cell_names = &Names::of("cell", "name", &cells, |cell| &cell.name);
+    let surface_names = &Names::of("surface", "name", &surfaces, |surface| &surface.name);
     let (domains, surfaces) = (domains(&cells), hosts::surfaces(surfaces));
-    let (surface_names, schedule_names, cell_names) = (&surface_names, &schedule_names, &cell_names);
     let targets =
         Targets { surfaces: surface_names, schedules: schedule_names, cells: cell_names, domains: &domains };
     let written = raw.hosts(at).some_items(hosts::MAX_HOSTS);
@@ -134,10 +139,8 @@ pub(super) fn read(
     let schedules = hosts::schedules(schedules, guide.as_deref().unwrap_or_default());
     let cells = cells::read(cells, sources, &tls);
     let (mut identify, table) = identify::read(raw.identify(at), cell_names, sources);
-
     let reserved = reserved(surface_names, &domains, &hosts);
     let lookup = Lookup { cells: cell_names, schedules: schedule_names, reserved: &reserved };
-    let hash = hash(sources);
     let written =
         Tables { accounts: raw.accounts(at), environments: raw.environments(at), credentials: table };
     let is_of = |tables: &&Compiled| tables.is_of(&hash, cells.len(), schedules.len());
@@ -149,6 +152,8 @@ pub(super) fn read(
     // Held against half of the hosts, every certificate would look useless.
     let whole_hosts = (hosts.len() == count).then_some(hosts.as_slice());
     check_certificates(certificates.as_deref(), whole_hosts, surface_names, boot, &at.key("certificates"));
+    let endpoint_classes = endpoint_classes::read(raw.endpoint_classes(at));
+    let (brownouts, extensions) = brownouts::read(&mut raw, at, &targets, &endpoint_classes, &accounts);
     Some(Config {
         hash,
         rest,
@@ -159,17 +164,20 @@ pub(super) fn read(
         cells,
         environments,
         moves: moves::read(raw.moves(at), sources, cell_names, &accounts, report),
+        extensions,
+        brownouts,
         schedules,
         identify,
         clients,
         protection: protection::read(raw.protection(at)),
         limits: limits(raw.limits(at)),
         client_tls: tickets::read(raw.tls(at), sources),
-        endpoint_classes: endpoint_classes::read(raw.endpoint_classes(at)),
+        endpoint_classes,
         trusted_proxies: networks(
             at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS),
         ),
-        redirect_exceptions: exceptions(raw.redirect_exceptions(at)),
+        redirect_exceptions: path_beginnings(raw.redirect_exceptions(at)),
+        cors_origins: origins(raw.cors_origins(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.
         certificates: certificates.into_iter().flatten().map(|(_, certificate)| certificate).collect(),
         // Last, because they may end this function, and all of the above has something to report.
@@ -264,16 +272,4 @@ fn limits(slot: Slot<'_, raw::RoutingLimits>) -> RequestLimits {
         );
     }
     limits
-}
-
-fn exceptions(slot: Slot<'_, Vec<Field<String>>>) -> Vec<Box<str>> {
-    let at = slot.at.clone();
-    let prefix = |text: String| {
-        (text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#'))
-            .then(|| text.into())
-    };
-    let items = at.at_most(slot.items(), MAX_EXCEPTIONS).into_iter();
-    items
-        .filter_map(|slot| slot.parse("the beginning of a path, such as /complete/", prefix).required())
-        .collect()
 }

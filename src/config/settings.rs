@@ -17,7 +17,7 @@ use crate::policy::hex::hex;
 pub type Settings = BTreeMap<Box<str>, Box<str>>;
 
 /// By what an item of a list is recognised, wherever it stands; the first that it has.
-const NAMES: [&str; 6] = ["name", "pattern", "id", "prefix", "path", "zone"];
+const NAMES: [&str; 7] = ["name", "pattern", "id", "prefix", "path", "zone", "account"];
 
 /// Between the items of a list.
 const BETWEEN: &str = ", ";
@@ -26,7 +26,8 @@ const BETWEEN: &str = ", ";
 const ORDER: &str = "[]";
 
 /// Lists whose order says nothing.
-const UNORDERED: [&str; 5] = ["surfaces", "hosts", "schedules", "cells", "certificates"];
+const UNORDERED: [&str; 8] =
+    ["surfaces", "hosts", "schedules", "cells", "certificates", "brownouts", "exemptions", "extensions"];
 
 /// What stands where nothing is set.
 const NOT_SET: &str = "(not set)";

@@ -70,6 +70,23 @@ pub fn parse_moment(text: &str) -> Option<i64> {
     real.then(|| days_since_epoch(year, month, day) * DAY + hour * 3_600 + minute * 60 + second)
 }
 
+/// The same with an offset from UTC in place of `Z`, too: `2026-11-24T09:00:00-05:00`.
+pub fn parse_moment_with_offset(text: &str) -> Option<i64> {
+    let Some((local, offset)) = text.len().checked_sub(6).and_then(|at| text.split_at_checked(at)) else {
+        return parse_moment(text);
+    };
+    let (sign, hours, minutes) = match offset.as_bytes() {
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => (*sign, &offset[1..3], &offset[4..6]),
+        _ => return parse_moment(text),
+    };
+    let digits = |text: &str, below: i64| -> Option<i64> {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?.filter(|n| *n < below)
+    };
+    let seconds = digits(hours, 24)? * 3_600 + digits(minutes, 60)? * 60;
+    let local = parse_moment(&format!("{local}Z"))?;
+    Some(if sign == b'+' { local - seconds } else { local + seconds })
+}
+
 fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
@@ -161,6 +178,30 @@ mod tests {
         ];
         for text in wrong {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_moment_may_have_an_offset() {
+        let check = |text: &str, same: Option<&str>| {
+            assert_eq!(parse_moment_with_offset(text), same.and_then(parse_moment), "{text:?}");
+            assert!(same.is_none() || parse_moment_with_offset(text).is_some(), "{text:?}");
+        };
+        check("2026-11-24T14:00:00Z", Some("2026-11-24T14:00:00Z"));
+        check("2026-11-24T09:00:00-05:00", Some("2026-11-24T14:00:00Z"));
+        check("2026-11-24T00:30:00+05:30", Some("2026-11-23T19:00:00Z"));
+        check("2026-11-24T14:00:00+00:00", Some("2026-11-24T14:00:00Z"));
+        for wrong in [
+            "2026-11-24T09:00:00-0500",
+            "2026-11-24T09:00:00-24:00",
+            "2026-11-24T09:00:00-05:60",
+            "2026-11-24T09:00:00--5:00",
+            "2026-11-24T09:00:00\u{661}:00",
+            "2026-11-24T09:00:00Z-05:00",
+            "-05:00",
+            "",
+        ] {
+            check(wrong, None);
         }
     }
 

@@ -16,7 +16,7 @@ pub const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 pub const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// What a browser script may read of a cross-origin response; ours are added to the cell's list.
-const EXPOSED: &str = "Deprecation, Sunset, Link";
+const EXPOSED: &str = "Deprecation, Sunset, Link, Retry-After, Proxy-Status";
 
 /// Dates that the cell sent itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,8 +127,17 @@ fn merge(schedule: &Schedule, upstream: Upstream) -> Dates {
     Dates { deprecated_since: deprecated_since.min(sunset_at), sunset_at }
 }
 
+/// The same resource at the account's own address (RFC 6596), for an answer that is none but the way there.
+pub fn canonical_link(url: &str) -> Option<HeaderValue> {
+    link(url, "canonical")
+}
+
 fn successor_link(successor: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(&["<", successor, ">; rel=\"successor-version\""].concat()).ok()
+    link(successor, "successor-version")
+}
+
+fn link(url: &str, relation: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&["<", url, ">; rel=\"", relation, "\""].concat()).ok()
 }
 
 fn add_links(headers: &mut HeaderMap, ours: impl Iterator<Item = HeaderValue>, ours_first: bool) {

@@ -101,7 +101,8 @@ pub struct Decision {
     pub surface: Option<SurfaceIndex>,
     /// The labels of the host stood in the wrong order.
     pub misordered_host: bool,
-    /// The deprecation schedule in force: the account's own, else the host's. `None` on cell hosts.
+    /// The deprecation schedule in force: the account's own, else the host's, as far as it is not extended. `None` on cell
+    /// hosts.
     pub schedule: Option<ScheduleIndex>,
     /// The fingerprint of the credential under the newest key, where one of a known shape was sent.
     pub fingerprint: Option<Fingerprint>,

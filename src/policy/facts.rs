@@ -109,6 +109,14 @@ impl<'a> RequestFacts<'a> {
     }
 }
 
+/// Whether a client names a media type among those that it accepts, however much it likes it.
+pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    headers
+        .get_all(http::header::ACCEPT)
+        .iter()
+        .any(|value| memchr::memmem::find(value.as_bytes(), media_type.as_bytes()).is_some())
+}
+
 /// See [`RequestFacts::is_grpc`].
 pub fn is_grpc(headers: &http::HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE);

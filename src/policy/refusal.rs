@@ -55,6 +55,14 @@ pub enum Refusal {
     CutByMove,
     /// The drain's deadline came before the cell had begun its answer.
     Drain,
+    /// A brownout of a legacy host that clients may wait out.
+    BrownoutSoft,
+    /// A brownout of a legacy host that clients must not wait out.
+    BrownoutHard,
+    /// The sunset of a legacy host has passed, for the account that the request names.
+    Sunset,
+    /// It has passed for everybody.
+    Gone,
     /// The same request has passed this proxy before.
     Loop,
     /// A defect of cellgate itself; never a consequence of input.
@@ -97,6 +105,7 @@ impl Refusal {
             Self::NoAccount | Self::UnmappedAccount => 404,
             Self::MethodNotAllowed => 405,
             Self::ClientTimeout => 408,
+            Self::BrownoutHard | Self::Sunset | Self::Gone => 410,
             Self::TargetTooLong => 414,
             Self::ExpectationFailed => 417,
             Self::Misdirected => 421,
@@ -104,7 +113,7 @@ impl Refusal {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::CellUnreachable(_) | Self::CellBroken(_) => 502,
-            Self::Shed(_) | Self::AccountMoving | Self::CutByMove | Self::Drain => 503,
+            Self::Shed(_) | Self::AccountMoving | Self::CutByMove | Self::Drain | Self::BrownoutSoft => 503,
             Self::CellTimeout(_) => 504,
             Self::Loop => 508,
         }
@@ -117,6 +126,8 @@ impl Refusal {
             Self::ClientTimeout | Self::CellTimeout(_) => 4,
             Self::NoAccount | Self::UnmappedAccount | Self::Misdirected => 5,
             Self::HeadersTooLarge => 8,
+            // FAILED_PRECONDITION: not to be tried again before somebody has changed something.
+            Self::BrownoutHard | Self::Sunset | Self::Gone => 9,
             Self::MethodNotAllowed | Self::NotImplemented | Self::ExpectationFailed => 12,
             Self::Internal | Self::Loop => 13,
             Self::CellUnreachable(_)
@@ -124,7 +135,8 @@ impl Refusal {
             | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove
-            | Self::Drain => 14,
+            | Self::Drain
+            | Self::BrownoutSoft => 14,
             Self::CredentialRequired => 16,
         }
     }
@@ -152,6 +164,10 @@ impl Refusal {
             Self::AccountMoving => "account_moving",
             Self::CutByMove => "cut_by_move",
             Self::Drain => "drain",
+            Self::BrownoutSoft => "brownout_soft",
+            Self::BrownoutHard => "brownout_hard",
+            Self::Sunset => "sunset",
+            Self::Gone => "gone",
             Self::Loop => "loop",
             Self::Internal => "internal",
         }
@@ -176,6 +192,7 @@ impl Refusal {
             Self::Shed(why) => why.proxy_error(),
             Self::AccountMoving => "destination_unavailable",
             Self::CutByMove | Self::Drain => "connection_terminated",
+            Self::BrownoutSoft | Self::BrownoutHard | Self::Sunset | Self::Gone => "http_request_denied",
             Self::Loop => "proxy_loop_detected",
             Self::Internal => "proxy_internal_error",
         }
@@ -240,6 +257,15 @@ impl Refusal {
                  in time."
             }
             Self::Drain => "The proxy was stopped before the account's environment had answered in full.",
+            Self::BrownoutSoft => {
+                "This address is being retired, and is switched off for a while to show who still calls it. Repeat the \
+                 request after the time in Retry-After, and call your account's own address."
+            }
+            Self::BrownoutHard => {
+                "This address is being retired, and is switched off for a while to show who still calls it. Call your \
+                 account's own address."
+            }
+            Self::Sunset | Self::Gone => "This address was retired. Call your account's own address.",
             Self::Loop => {
                 "This request has passed the same proxy before. Correct the address of the environment."
             }
@@ -269,6 +295,7 @@ impl Refusal {
             Self::Shed(_) => Some(Duration::from_secs(1)),
             // Whoever comes back waits for a budget again, so that most of the time it is here.
             Self::AccountMoving => Some(Duration::from_secs(2)),
+            // Of a soft brownout its window says it (`Planned::retry_after_s`).
             _ => None,
         }
     }
@@ -296,6 +323,10 @@ impl Refusal {
             | Self::Shed(_)
             | Self::AccountMoving
             | Self::CutByMove
+            | Self::BrownoutSoft
+            | Self::BrownoutHard
+            | Self::Sunset
+            | Self::Gone
             | Self::Loop => false,
         }
     }

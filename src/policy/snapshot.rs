@@ -15,9 +15,11 @@ use ipnet::IpNet;
 use super::accounts::{AccountTable, ScheduleIndex};
 use super::admit::{Bound, CellLoad};
 use super::annotate::Written;
+use super::brownout::{AfterSunset, Brownouts};
 use super::client::ClientFamily;
 use super::endpoint_class::EndpointClasses;
 use super::envelope::ErrorShape;
+use super::extension::Extensions;
 use super::hosts::{HostTable, Role};
 use super::http2::CellHttp2;
 use super::ids::{CellIndex, EntityId, Generation, Label, SurfaceIndex};
@@ -58,11 +60,17 @@ pub struct Snapshot {
     pub moves: Moves,
     /// Deprecation schedules that hosts and accounts point at.
     pub schedules: Vec<Schedule>,
+    /// Accounts that were promised more time.
+    pub extensions: Extensions,
+    /// Planned refusals of legacy traffic.
+    pub brownouts: Brownouts,
     /// The identify order's rules.
     pub identify: IdentifyRules,
     /// Path beginnings under which no browser is redirected: sign-in callbacks (`/complete/`), whose
     /// state and cookies belong to the host that they began on.
     pub redirect_exceptions: Vec<Box<str>>,
+    /// Origins whose scripts may read answers of our own.
+    pub cors_origins: Vec<Box<str>>,
     /// How client programs are told apart in the books; the first match wins.
     pub clients: Vec<ClientFamily>,
     /// What a request head may be.
@@ -259,12 +267,14 @@ pub struct Schedule {
     pub policy: Option<Box<str>>,
     /// What to do when the cell sends dates of its own.
     pub merge: Merge,
-    /// The same as fields, ready to be sent.
+    /// What is done once the sunset has passed.
+    pub after_sunset: AfterSunset,
+    /// The dates and links as fields, ready to be sent.
     pub written: Written,
 }
 
 impl Schedule {
-    /// With its fields written.
+    /// With its fields written; it goes on being served after its sunset.
     pub fn new(
         name: Label,
         deprecated_since: i64,
@@ -274,7 +284,8 @@ impl Schedule {
         merge: Merge,
     ) -> Self {
         let written = Written::new(deprecated_since, sunset_at, &guide, policy.as_deref());
-        Self { name, deprecated_since, sunset_at, guide, policy, merge, written }
+        let after_sunset = AfterSunset::Keep;
+        Self { name, deprecated_since, sunset_at, guide, policy, merge, after_sunset, written }
     }
 }
 
@@ -339,7 +350,8 @@ impl Snapshot {
 
     /// The schedule at an index that this snapshot made.
     pub fn schedule(&self, index: ScheduleIndex) -> &Schedule {
-        &self.schedules[usize::from(index.0)]
+        let index = usize::from(index.0);
+        self.schedules.get(index).unwrap_or_else(|| self.extensions.made(index - self.schedules.len()))
     }
 
     /// The surface at an index that this snapshot made.

@@ -17,11 +17,14 @@ use super::outgoing::Outgoing;
 use super::pump::{Broken, Pump};
 use super::record::{Begun, Ended, event};
 use super::reply::{self, Reply};
-use super::request::{self, Peer, Request};
+use super::request::{self, Known, Peer, Request};
 use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
 use super::tunnel::Tunnel;
 use crate::live::Pinned;
+use crate::policy::annotate;
+use crate::policy::brownout::notice::notice;
+use crate::policy::cors;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::gate::{self, Asked};
@@ -60,9 +63,9 @@ impl Service {
         let mut ended = Ended::default();
         let mut pinned = pinned;
         let (request, side, snapshot, placed) = loop {
-            let head = down.request();
-            let (request, side) =
-                request::read(peer, &pinned, &self.learned, head, absolute, unix(begun.wall));
+            let levers = self.levers.read();
+            let known = Known { learned: &self.learned, levers: levers.as_deref(), now: unix(begun.wall) };
+            let (request, side) = request::read(peer, &pinned, known, down.request(), absolute);
             let moved = side.as_ref().filter(|side| side.is_moved);
             let snapshot = Arc::clone(moved.map_or(&pinned.stable, |side| &side.candidate.snapshot));
             match self.place(&snapshot, &request, down, &mut ended).await {
@@ -243,7 +246,8 @@ impl Exchange<'_> {
 
     fn grpc_ending(&self, request: &Request, refusal: Refusal) -> HeaderMap {
         let outcome = Outcome::Unknown;
-        let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
+        let (request_id, guide) = (&request.request_id, &self.snapshot.guide);
+        let said = Said { refusal, outcome, request_id, guide, notice: None };
         let mut trailers = HeaderMap::with_capacity(2);
         reply::grpc_status(&said, &mut trailers);
         trailers
@@ -253,6 +257,8 @@ impl Exchange<'_> {
         // Up to as much again, so that those who were refused together do not come back together.
         let retry = refusal.retry_after().map(|delay| delay.as_secs() + fastrand::u64(0..=delay.as_secs()));
         let retry = retry.and_then(|seconds| u32::try_from(seconds).ok());
+        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        let retry = retry.or_else(|| request.planned_for(refusal)?.retry_after_s(now, fastrand::u32(..)));
         self.refuse_for(request, refusal, outcome, retry).await;
     }
 
@@ -265,12 +271,22 @@ impl Exchange<'_> {
         retry: Option<u32>,
     ) {
         self.ended.refusal = Some(refusal);
-        let said = Said { refusal, outcome, request_id: &request.request_id, guide: &self.snapshot.guide };
-        let surface = request.decision.surface;
-        let shape = surface.map_or(ErrorShape::Problem, |surface| self.snapshot.surface(surface).errors);
-        let mut reply = Reply::refusal(&said, shape, request.grpc, retry.map(u64::from));
+        let (snapshot, decision) = (self.snapshot, &request.decision);
+        let notice = request
+            .planned_for(refusal)
+            .and_then(|planned| notice(snapshot, decision, planned, &request.host, &request.target));
+        let (request_id, notice) = (&request.request_id, notice.as_ref());
+        let said = Said { refusal, outcome, request_id, guide: &snapshot.guide, notice };
+        let shape = decision.surface.map_or(ErrorShape::Problem, |surface| snapshot.surface(surface).errors);
+        let asked = &self.down.request().headers;
+        let mut reply = Reply::refusal(&said, shape.for_client(asked), request.grpc, retry.map(u64::from));
+        cors::allow(&snapshot.cors_origins, asked, &mut reply.headers);
         promise_https(request, &mut reply.headers);
-        deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
+        let replacement = notice.and_then(|notice| notice.replacement.as_deref());
+        deprecate(snapshot, decision, replacement, &mut reply.headers);
+        if let Some(canonical) = replacement.and_then(annotate::canonical_link) {
+            reply.headers.append(header::LINK, canonical);
+        }
         if refusal.closes_connection()
             && let Source::H1(session) = &mut self.down.source
         {

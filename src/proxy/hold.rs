@@ -1,4 +1,4 @@
-//! Before a request is sent to a cell: a write is counted, and a request whose account is moving waits. What either
+//! Before a request is sent to a cell: what is planned for it answers, a write is counted, and a request whose account is moving waits. What either
 //! means is `policy::holding`'s to say.
 //!
 //! **Count first, look second.** A write is counted at its cell ([`Writes`](crate::policy::writes::Writes)) and then
@@ -25,6 +25,7 @@ use super::record::Ended;
 use super::request::Request;
 use super::service::Service;
 use crate::live::{Live, Replacements};
+use crate::policy::brownout::Planned;
 use crate::policy::decide::Verdict;
 use crate::policy::holding::{self, Waiter};
 use crate::policy::ids::{AccountId, CellIndex};
@@ -57,6 +58,9 @@ impl Service {
         if request.secure.is_some() {
             // It is sent elsewhere by us, whatever was decided.
             return Placed::Here(None);
+        }
+        if let Some(refusal) = request.planned.and_then(Planned::refusal) {
+            return Placed::Refused(refusal);
         }
         if let (Verdict::Hold { cell }, Some(account)) = (&request.decision.verdict, request.decision.account)
         {

@@ -76,6 +76,7 @@ pub(super) fn event(
     event.retry_budget_empty = ended.trace.budget_empty;
     event.reused = ended.trace.reused;
     event.upstream_deprecated = ended.upstream_deprecated;
+    event.planned = request.planned;
     event.path = path_of(&request.target).into();
     event.host = request.host;
     event.client_ip = request.client;
@@ -93,7 +94,8 @@ pub(super) fn refuse_unread(
     refusal: Refusal,
     request_id: String,
 ) -> (Reply, RequestEvent) {
-    let said = Said { refusal, outcome: Outcome::NotForwarded, request_id: &request_id, guide: "" };
+    let said =
+        Said { refusal, outcome: Outcome::NotForwarded, request_id: &request_id, guide: "", notice: None };
     let reply = Reply::refusal(&said, ErrorShape::Problem, false, None);
     let mut event = blank(peer, snapshot, SystemTime::now());
     event.status = refusal.status();
@@ -146,5 +148,6 @@ fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEv
         retry_budget_empty: false,
         reused: false,
         upstream_deprecated: false,
+        planned: None,
     }
 }

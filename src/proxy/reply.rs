@@ -37,7 +37,7 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(OUTCOME, HeaderValue::from_static(said.outcome.as_str()));
-        headers.insert(PROXY_STATUS, text(&format!("cellgate; error={}", refusal.proxy_error())));
+        headers.insert(PROXY_STATUS, text(&proxy_status(said)));
         headers.insert(REQUEST_ID, text(said.request_id));
         if let Some(seconds) = retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -57,6 +57,10 @@ impl Reply {
         }
         let (media_type, body) = envelope(said, shape);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if shape == ErrorShape::Html {
+            let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+            headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+        }
         let status = StatusCode::from_u16(refusal.status()).expect("refusals have valid status codes");
         Self { status, headers, body: body.into() }
     }
@@ -99,6 +103,15 @@ impl Reply {
     }
 }
 
+fn proxy_status(said: &Said<'_>) -> String {
+    let error = said.refusal.proxy_error();
+    match said.notice {
+        // An id is a label: nothing in it ends a quoted string.
+        Some(notice) => format!("cellgate; error={error}; details=\"{}\"", notice.details()),
+        None => format!("cellgate; error={error}"),
+    }
+}
+
 /// Values here are made of configuration that `config` has checked and of ids that are header-safe.
 fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static("-"))
@@ -111,7 +124,7 @@ mod tests {
     use crate::policy::refusal::{BadRequest, Outcome};
 
     fn said(refusal: Refusal) -> Said<'static> {
-        Said { refusal, outcome: Outcome::NotForwarded, request_id: "req-12345", guide: "" }
+        Said { refusal, outcome: Outcome::NotForwarded, request_id: "req-12345", guide: "", notice: None }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use pingora::http::RequestHeader;
 
 use crate::listen::connection::Facts;
 use crate::live::Pinned;
+use crate::policy::brownout::{self, Planned};
 use crate::policy::canary::Side;
 use crate::policy::client_certificate::{self, ClientCertificate};
 use crate::policy::decide::{Decision, Verdict, Why, decide};
@@ -15,6 +16,7 @@ use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
 use crate::policy::forwarding::{self, Edits, Told};
 use crate::policy::gate::{self, ParsedHead};
 use crate::policy::learned::LearnedTable;
+use crate::policy::protection::levers::Levers;
 use crate::policy::refusal::{BadRequest, Refusal};
 use crate::policy::secure;
 use crate::policy::snapshot::Snapshot;
@@ -53,21 +55,40 @@ pub(super) struct Request {
     pub hsts: Option<u64>,
     /// The listener sends everything to HTTPS: where this request belongs.
     pub secure: Option<String>,
+    /// The brownout that it meets, or the sunset.
+    pub planned: Option<Planned>,
+}
+
+impl Request {
+    /// What is planned for it, where that is why it is refused.
+    pub(super) fn planned_for(&self, refusal: Refusal) -> Option<Planned> {
+        self.planned.filter(|planned| planned.refusal() == Some(refusal))
+    }
+}
+
+/// What plays a part in every decision, beside what is pinned.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub learned: &'a LearnedTable,
+    /// Those that are pulled.
+    pub levers: Option<&'a Levers>,
+    /// In seconds since the Unix epoch.
+    pub now: u64,
 }
 
 /// Reads a head that the engine has parsed, and decides. `absolute` is the authority of an absolute target,
-/// which the engine keeps in its own way; `now` is in seconds since the Unix epoch.
+/// which the engine keeps in its own way.
 ///
 /// What belongs to the connection (the gate, the certificate that it was asked for) is that of what serves, also where
 /// a candidate serves the request.
 pub(super) fn read(
     peer: &Peer,
     pinned: &Pinned,
-    learned: &LearnedTable,
+    known: Known<'_>,
     head: &RequestHeader,
     absolute: Option<&str>,
-    now: u64,
 ) -> (Request, Option<Side>) {
+    let Known { learned, levers, now } = known;
     let snapshot = &*pinned.stable;
     let parsed = parsed(head, absolute);
     let mut scratch = String::new();
@@ -123,6 +144,8 @@ pub(super) fn read(
         edits,
         navigation: facts.is_navigation(),
         hsts: hsts(snapshot, &facts),
+        // Whoever is sent to HTTPS asks again there.
+        planned: if secure.is_some() { None } else { planned(snapshot, &facts, &decision, levers, now) },
         secure,
         decision,
     };
@@ -203,7 +226,23 @@ fn refused(
         navigation: false,
         hsts: None,
         secure: None,
+        planned: None,
     }
+}
+
+/// The brownout that a request meets, where no operator has ended it.
+fn planned(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    decision: &Decision,
+    levers: Option<&Levers>,
+    now: u64,
+) -> Option<Planned> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    brownout::planned(snapshot, facts, decision, now, |id| {
+        let by = levers.and_then(|levers| levers.cancels(id).map(|lever| (levers, lever)));
+        by.map(|(levers, lever)| levers.touch(lever)).is_some()
+    })
 }
 
 pub(super) fn version(head: &RequestHeader) -> WireVersion {

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::policy::decide::{Conflict, Decision, Verdict, Why};
 use crate::policy::facts::path_of;
 
+use super::brownout_meters;
 use super::event::{MAX_PATH, RequestEvent};
 use super::labels::{NONE, role_label, version_label};
 use super::wall_time::{Millis, text_of};
@@ -40,6 +41,11 @@ struct Line<'a> {
     /// What was wrong with the cell, where it was the cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     cell_error: Option<&'static str>,
+    /// The brownout that it met, also where that only observes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brownout: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brownout_mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<u64>,
     source: &'static str,
@@ -97,6 +103,7 @@ fn line(event: &RequestEvent) -> Line<'_> {
     let cell = event.cell().and_then(|cell| snapshot.cells.get(usize::from(cell.0)));
     let surface = decision.and_then(|d| d.surface).and_then(|s| snapshot.surfaces.get(usize::from(s.0)));
     let client = decision.and_then(|d| d.client).and_then(|c| snapshot.clients.get(usize::from(c)));
+    let brownout = brownout_meters::position(event.planned).and_then(|met| snapshot.brownouts.all.get(met));
     Line {
         time: Millis(event.started),
         request_id: cut(&event.request_id, MAX_REQUEST_ID),
@@ -111,6 +118,8 @@ fn line(event: &RequestEvent) -> Line<'_> {
         status: event.status,
         refusal: event.refusal.map(|refusal| refusal.label()),
         cell_error: event.refusal.and_then(|refusal| refusal.cell_error()),
+        brownout: brownout.map(|brownout| brownout.id.as_str()),
+        brownout_mode: brownout.map(|brownout| brownout.mode.as_str()),
         account: decision.and_then(|d| d.account).map(|account| account.value()),
         source: decision.map_or(NONE, |d| d.source.as_str()),
         conflicts: decision.map_or(Vec::new(), conflict_lines),
@@ -194,10 +203,12 @@ impl serde_json::ser::Formatter for Printable {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::policy::brownout::{BrownoutIndex, BrownoutMode, Planned};
     use crate::policy::credential::Fingerprint;
     use crate::policy::decide::Source;
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::test_snapshot::brownouts;
 
     fn event() -> RequestEvent {
         legacy_event(&snapshot(1))
@@ -229,6 +240,18 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_brownout_that_only_observes_is_in_the_line_of_a_request_that_was_served() {
+        let mut live = std::sync::Arc::into_inner(snapshot(1)).unwrap();
+        live.brownouts = brownouts(&[("bo-1", BrownoutMode::Observe, (10, 20))]);
+        let mut event = legacy_event(&live.into());
+        let (index, mode) = (BrownoutIndex(0), BrownoutMode::Observe);
+        event.planned = Some(Planned::Brownout { index, mode, until: 20 });
+        let line: serde_json::Value = serde_json::from_str(&line_of(&event)).unwrap();
+        assert_eq!((&line["brownout"], &line["brownout_mode"]), (&"bo-1".into(), &"observe".into()));
+        assert_eq!((&line["status"], &line["refusal"]), (&200.into(), &serde_json::Value::Null));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::policy::brownout::Planned;
 use crate::policy::canary::{Ending, Sample};
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
@@ -66,6 +67,8 @@ pub struct RequestEvent {
     pub reused: bool,
     /// The cell sent deprecation headers of its own.
     pub upstream_deprecated: bool,
+    /// The brownout that it met, or the sunset; one that only observes, too.
+    pub planned: Option<Planned>,
 }
 
 /// How an exchange ended.
@@ -124,14 +127,25 @@ impl RequestEvent {
             || matches!(self.refusal, Some(Refusal::AccountMoving | Refusal::CutByMove | Refusal::Drain));
         let ending = self.ending();
         let waited = self.timings.first_byte.unwrap_or(self.timings.total);
-        let says = !ending.is_failed() && self.timings.held.is_none();
-        Sample { cell: self.cell().filter(|_| !by_move_or_drain), ending, latency: says.then_some(waited) }
+        let says = !ending.is_failed() && self.timings.held.is_none() && !self.is_planned();
+        Sample {
+            cell: self.cell().filter(|_| !by_move_or_drain && !self.is_planned()),
+            ending,
+            latency: says.then_some(waited),
+        }
+    }
+
+    /// Whether it was refused on purpose: by a brownout, or after the sunset.
+    fn is_planned(&self) -> bool {
+        self.refusal.is_some() && self.refusal == self.planned.and_then(Planned::refusal)
     }
 
     fn ending(&self) -> Ending {
         let decided = self.decision.as_ref().map(|decision| &decision.verdict);
         let cut = matches!(self.end, End::CellGone | End::TimedOut) && self.upgrade == Upgrade::None;
         match (self.refusal, self.status) {
+            // Meant so, and no failure of a candidate.
+            _ if self.is_planned() => Ending::Served,
             _ if matches!(decided, Some(Verdict::Refuse(_))) => Ending::Refused,
             (Some(Refusal::CellUnreachable(_)), _) => Ending::Unreached,
             (Some(refusal), _) if refusal.status() >= 500 => Ending::Failed,

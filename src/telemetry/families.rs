@@ -143,6 +143,10 @@ families! {
         "What a guard does: 0 off, 1 observe (it protects nothing), 2 enforce.";
     ACCOUNTS_LIMIT = gauge "cellgate_accounts_limit"
         "Rows that the account table may have (guards.table_size.rows).";
+    BROWNOUT_IN_FORCE = gauge "cellgate_brownout_in_force"
+        "1 while a window of the brownout is in force and no operator has cancelled it, by its id and mode; mode observe refuses nobody.";
+    BROWNOUT_REQUESTS = counter "cellgate_brownout_requests_total"
+        "Requests that met a brownout, by its id and mode: refused, or in mode observe served although they would have been.";
     HELD_REQUESTS = counter "cellgate_held_requests_total"
         "Requests that waited because their account moves, by outcome.";
     WAITING = gauge "cellgate_waiting_requests"

@@ -81,6 +81,7 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
         retry_budget_empty: false,
         reused: true,
         upstream_deprecated: false,
+        planned: None,
     }
 }
 

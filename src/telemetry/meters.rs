@@ -12,6 +12,7 @@ use crate::policy::ids::Generation;
 use crate::policy::protection::health::checks::CheckEnd;
 use crate::policy::snapshot::Snapshot;
 
+use super::brownout_meters;
 use super::event::RequestEvent;
 use super::families;
 use super::labels::{CLASSES, Connect, ConnectionCut, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_slot};
@@ -24,6 +25,8 @@ pub(super) struct Meters {
     cells: Vec<CellMeters>,
     /// For requests that reached no cell.
     none: CellMeters,
+    /// Requests that met a brownout, by its position.
+    pub brownouts: Vec<Counter>,
 }
 
 /// The handles of one cell, or of none.
@@ -66,6 +69,7 @@ impl Meters {
             generation: snapshot.generation,
             cells: cells.map(|cell| CellMeters::new(registry, snapshot, cell.name.as_str())).collect(),
             none: CellMeters::none(registry, snapshot),
+            brownouts: brownout_meters::counters(registry, snapshot),
         }
     }
 

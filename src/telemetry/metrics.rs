@@ -14,6 +14,7 @@ use crate::policy::ids::Generation;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Ending, Kind, endings};
 
+use super::brownout_meters::{self, BrownoutMeters};
 use super::candidate_meters::CandidateMeters;
 use super::event::RequestEvent;
 use super::families;
@@ -59,6 +60,8 @@ pub struct Metrics {
     pub moves: MoveMeters,
     /// What keeps cells standing.
     pub standing: StandingMeters,
+    /// What is refused on purpose.
+    pub brownouts: BrownoutMeters,
     last_reload_ok: Gauge,
     last_success: Gauge,
     /// What is on trial.
@@ -135,6 +138,7 @@ impl Metrics {
             guards: GuardMeters::new(&registry),
             moves: MoveMeters::new(&registry),
             standing: StandingMeters::new(&registry),
+            brownouts: BrownoutMeters::default(),
             upgrades: registry.closed(
                 &families::UPGRADES,
                 "result",
@@ -163,8 +167,18 @@ impl Metrics {
     /// Counts a finished request.
     pub(super) fn request(&self, event: &RequestEvent) {
         match self.meters_of(event.snapshot.generation) {
-            Some(meters) => meters.of(event).count(&self.registry, event),
-            None => CellMeters::of(&self.registry, event).count(&self.registry, event),
+            Some(meters) => {
+                meters.of(event).count(&self.registry, event);
+                if let Some(met) = brownout_meters::position(event.planned) {
+                    increment(&meters.brownouts, met, 1);
+                }
+            }
+            None => {
+                CellMeters::of(&self.registry, event).count(&self.registry, event);
+                if let Some(met) = brownout_meters::position(event.planned) {
+                    increment(&brownout_meters::counters(&self.registry, &event.snapshot), met, 1);
+                }
+            }
         }
         let method = role_slot(event.role()) * METHODS.len() + method_slot(&event.method);
         increment(&self.by_method, method * VERSIONS.len() + version_slot(event.version), 1);
@@ -315,6 +329,7 @@ impl Metrics {
         }
         MoveMeters::look_at(&self.registry, live);
         self.standing.look_at(&self.registry);
+        self.brownouts.look_at(&self.registry, live, unix_seconds(now) as i64);
         // A name may stand for several; what ends first is what matters.
         let mut until: HashMap<(Kind, String), f64> = HashMap::new();
         until.extend(scraped.endings.iter().map(|gone| (gone.clone(), f64::NAN)));
@@ -387,6 +402,7 @@ mod tests {
     use std::hash::{BuildHasher, RandomState};
 
     use super::*;
+    use crate::policy::brownout::BrownoutMode;
     use crate::policy::decide::{Conflict, Why};
     use crate::policy::hosts::Role;
     use crate::policy::ids::{CellIndex, SurfaceIndex};
@@ -395,7 +411,7 @@ mod tests {
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::telemetry::labels::Connect;
-    use crate::test_snapshot::label;
+    use crate::test_snapshot::{brownouts, label};
 
     const NOW: SystemTime = UNIX_EPOCH;
 
@@ -668,7 +684,9 @@ mod tests {
     #[test]
     fn every_family_on_the_page_has_its_help() {
         let metrics = Metrics::new();
-        let snapshot = snapshot(1);
+        let mut live = Arc::into_inner(snapshot(1)).unwrap();
+        live.brownouts = brownouts(&[("bo-1", BrownoutMode::Soft, (0, 1))]);
+        let snapshot = Arc::new(live);
         metrics.prepare(&snapshot);
         let _ = (metrics.access_log(), metrics.books(), metrics.trail());
         metrics.request(&legacy_event(&snapshot));
@@ -676,7 +694,7 @@ mod tests {
         let look = judge::Look { snapshot: &snapshot, levers: None, late: Duration::ZERO, now, now_secs: 0 };
         judge.look(&look, &mut || 0.5);
         metrics.standing.report(judge.report(&snapshot, now));
-        let page = page(&metrics);
+        let page = metrics.render(&snapshot, NOW);
         // The fixture has nothing that ends, and nothing that only watches.
         let without = [families::CERTIFICATE_NOT_AFTER, families::TRUST_UNTIL, families::WOULD_HAVE_ACTED];
         let shown = families::ALL.iter().filter(|family| !without.contains(family));

@@ -3,6 +3,7 @@
 
 mod access_line;
 pub mod access_log;
+pub mod brownout_meters;
 pub mod candidate_meters;
 pub mod event;
 pub mod families;

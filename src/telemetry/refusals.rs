@@ -4,8 +4,11 @@ use crate::policy::cell_failure::{BrokenAnswer, Silence, Unreachable};
 use crate::policy::protection::shed::Shed;
 use crate::policy::refusal::{BadRequest, Refusal};
 
+/// Position of the first that keeps a cell standing; those are the last.
+const FIRST_SHED: usize = 35;
+
 /// Each once.
-pub(super) const REFUSALS: [Refusal; 31 + Shed::ALL.len()] = [
+pub(super) const REFUSALS: [Refusal; FIRST_SHED + Shed::ALL.len()] = [
     Refusal::NoAccount,
     Refusal::UnmappedAccount,
     Refusal::CredentialRequired,
@@ -38,6 +41,10 @@ pub(super) const REFUSALS: [Refusal; 31 + Shed::ALL.len()] = [
     Refusal::BadRequest(BadRequest::Body),
     Refusal::BadRequest(BadRequest::Stream),
     Refusal::AccountMoving,
+    Refusal::BrownoutSoft,
+    Refusal::BrownoutHard,
+    Refusal::Sunset,
+    Refusal::Gone,
     Refusal::Shed(Shed::ProcessFull),
     Refusal::Shed(Shed::CellFull),
     Refusal::Shed(Shed::GroupFull),
@@ -69,8 +76,12 @@ pub(super) const fn refusal_slot(refusal: Refusal) -> usize {
         Refusal::CellTimeout(_) => 13,
         Refusal::CutByMove => 14,
         Refusal::AccountMoving => 30,
+        Refusal::BrownoutSoft => 31,
+        Refusal::BrownoutHard => 32,
+        Refusal::Sunset => 33,
+        Refusal::Gone => 34,
         // In the order of their declaration, which is the one above.
-        Refusal::Shed(why) => 31 + why as usize,
+        Refusal::Shed(why) => FIRST_SHED + why as usize,
         Refusal::Drain => 15,
         Refusal::Loop => 16,
         Refusal::Internal => 17,

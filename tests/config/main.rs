@@ -7,6 +7,7 @@ mod bad_files;
 #[path = "../support/broken.rs"]
 mod breaking;
 mod broken;
+mod brownouts;
 mod example;
 mod files;
 mod guards;

@@ -1,6 +1,7 @@
 //! Plans as data: one digest for one change, and texts that say all of it.
 
 use cellgate::config::diff::Rows;
+use cellgate::config::diff::brownouts::CohortChange;
 use cellgate::config::diff::moves::Noted;
 use cellgate::config::diff::rows::RowChanges;
 use cellgate::config::guard::{Guard, Mode, Objection};
@@ -29,6 +30,11 @@ fn plan() -> Plan {
         repointed: noted(1, "abababababab (account 1 -> 2)"),
         ..RowChanges::default()
     };
+    diff.brownouts.cohorts = vec![
+        CohortChange { id: "bo-1".into(), enter: 12, leave: 0 },
+        CohortChange { id: "bo-2".into(), enter: 0, leave: 1 },
+    ];
+    diff.brownouts.promises = noted(1, "account 7: none -> 2027-01-31T00:00:00Z");
     diff.settings =
         vec![SettingChange { path: "limits.head_bytes".into(), before: Some("65536".into()), after: None }];
     let what = "cells that served are gone: us2".to_owned();
@@ -73,7 +79,9 @@ fn the_digest_is_of_what_changes_alone() {
     assert!(same(&|plan| plan.objections.clear()));
     assert!(same(&|plan| plan.boot.clear()));
     assert!(same(&|plan| plan.fleet = None));
-    let changes: [&dyn Fn(&mut Plan); 12] = [
+    let changes: [&dyn Fn(&mut Plan); 14] = [
+        &|plan| plan.diff.brownouts.cohorts[0].leave = 1,
+        &|plan| plan.diff.brownouts.promises = Noted::default(),
         &|plan| plan.diff.settings.clear(),
         &|plan| plan.base = "c".into(),
         &|plan| plan.candidate = "c".into(),
@@ -108,6 +116,7 @@ fn a_plan_ends_in_one_of_three_ways() {
 fn a_plan_without_rows_of_tables_and_settings_keeps_the_digest_it_always_had() {
     let mut plan = plan();
     (plan.diff.environments, plan.diff.credentials, plan.diff.settings) = Default::default();
+    plan.diff.brownouts = Default::default();
     let view = serde_json::to_value(plan.view()).unwrap();
     assert!(view.get("environments").is_none() && view.get("credentials").is_none(), "{view}");
     assert!(view.get("settings").is_none(), "{view}");

@@ -496,8 +496,13 @@ fn refusal(
         other => panic!("{other:?} without a credential: {ask:?}"),
     };
     assert!(matches!(refusal, Refusal::CredentialRequired | Refusal::Misdirected), "{refusal:?}");
-    let said =
-        Said { refusal, outcome: Outcome::NotForwarded, request_id: "simulated", guide: &snapshot.guide };
+    let said = Said {
+        refusal,
+        outcome: Outcome::NotForwarded,
+        request_id: "simulated",
+        guide: &snapshot.guide,
+        notice: None,
+    };
     let shape = decision.surface.map(|surface| snapshot.surface(surface).errors).unwrap_or_default();
     let mut reply = Reply::refusal(&said, shape, false, None);
     if let Some(schedule) = decision.schedule {

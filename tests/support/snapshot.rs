@@ -10,6 +10,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use cellgate::policy::accounts::{AccountTable, AccountTableBuilder, NewAccount, ScheduleIndex};
 use cellgate::policy::admit::Bound;
+use cellgate::policy::brownout::{self, Brownout, BrownoutMode, Brownouts, Window};
+use cellgate::policy::canary::Share;
 use cellgate::policy::certificates::CertificateTable;
 use cellgate::policy::client::{ClientFamily, ClientMatch};
 use cellgate::policy::client_certificate::ClientPolicy;
@@ -77,6 +79,22 @@ pub fn account_table(rows: &[Row]) -> AccountTable {
     table
 }
 
+/// Brownouts of all accounts, each with one window.
+pub fn brownouts(all: &[(&str, BrownoutMode, (i64, i64))]) -> Brownouts {
+    let brownout = |(id, mode, (start, end)): &(&str, BrownoutMode, (i64, i64))| Brownout {
+        id: label(id),
+        mode: *mode,
+        windows: brownout::Windows::new(vec![Window { start: *start, end: *end }]).unwrap(),
+        share: Share::percent(100),
+        accounts: Box::default(),
+        schedules: Box::default(),
+        surfaces: Box::default(),
+        classes: Box::default(),
+        no_account: false,
+    };
+    Brownouts::new(all.iter().map(brownout).collect(), Vec::new(), Vec::new())
+}
+
 /// Builds a [`Snapshot`] row by row. Cells and schedules are named before they are used.
 pub struct SnapshotBuilder {
     pub snapshot: Snapshot,
@@ -100,8 +118,11 @@ impl SnapshotBuilder {
             environments: KeyTable::default(),
             moves: cellgate::policy::moves::Moves::default(),
             schedules: Vec::new(),
+            extensions: Default::default(),
+            brownouts: Default::default(),
             identify: IdentifyRules::default(),
             redirect_exceptions: Vec::new(),
+            cors_origins: Vec::new(),
             clients: Vec::new(),
             limits: RequestLimits::default(),
             endpoint_classes: Default::default(),

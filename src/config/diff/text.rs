@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Diff;
+use super::brownouts::CohortChange;
 
 /// Settings that a line tells; `cellgate plan` tells a hundred.
 const SETTINGS_TOLD: usize = 3;
@@ -39,6 +40,15 @@ impl fmt::Display for Diff {
             parts.extend(some.map(|(word, names)| format!("{kind} {word}: {}", names.join(", "))));
         }
         parts.extend(self.dates.iter().map(ToString::to_string));
+        for CohortChange { id, enter, leave } in &self.brownouts.cohorts {
+            parts.push(format!("brownout {id}: {enter} accounts enter, {leave} leave"));
+        }
+        if self.brownouts.promises.count > 0 {
+            parts.push(format!(
+                "{} promised sunsets: {}",
+                self.brownouts.promises.count, self.brownouts.promises
+            ));
+        }
         parts.extend(self.settings.iter().take(SETTINGS_TOLD).map(ToString::to_string));
         if self.settings.len() > SETTINGS_TOLD {
             parts.push(format!("{} other settings", self.settings.len() - SETTINGS_TOLD));

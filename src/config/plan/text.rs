@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::super::diff::moves::Noted;
 use super::super::guard::share;
 use super::digest::content_of;
-use super::{ChangesView, Content, InCell, Movement, Plan, RowsView, TAKEN_BACK, Verdict};
+use super::{
+    ChangesView, CohortView, Content, InCell, Movement, NotedView, Plan, RowsView, TAKEN_BACK, Verdict,
+};
 
 /// Hex digits of a hash that people compare.
 const SHORT: usize = 12;
@@ -124,14 +126,32 @@ fn lines_of(content: &Content<'_>) -> Vec<Line> {
         lines.extend(rows.iter().flat_map(|rows| of_rows(kind, rows)));
     }
     lines.extend(content.dates.iter().map(|date| line('~', "dates", date.clone())));
+    lines.extend(of_brownouts(content));
     lines.extend(content.settings.iter().map(|setting| line('~', "settings", setting.clone())));
     lines
 }
 
+fn of_brownouts(content: &Content<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for CohortView { brownout, enter, leave } in &content.brownouts {
+        for (sign, count, word) in [('+', *enter, "enter"), ('-', *leave, "leave")] {
+            let verb = if count == 1 { format!("{word}s") } else { word.to_owned() };
+            let what = format!("{} {verb} {brownout}", accounts(count));
+            lines.extend((count > 0).then(|| line(sign, "brownouts", what)));
+        }
+    }
+    lines.extend(content.extensions.iter().map(|NotedView { rows, first }| {
+        let shown = Noted { count: *rows, first: first.to_vec() };
+        line('~', "dates", format!("{} promised: {shown}", grouped(*rows)))
+    }));
+    lines
+}
+
+fn accounts(count: usize) -> String {
+    if count == 1 { "1 account".to_owned() } else { format!("{} accounts", grouped(count)) }
+}
+
 fn of_accounts(content: &Content<'_>) -> Vec<Line> {
-    let accounts = |count: usize| {
-        if count == 1 { "1 account".to_owned() } else { format!("{} accounts", grouped(count)) }
-    };
     let mut lines = Vec::new();
     for InCell { cell, accounts: count } in &content.accounts.removed {
         lines.push(line('-', "accounts", format!("{} removed from {cell}", accounts(*count))));

@@ -8,6 +8,7 @@
 
 mod apply;
 mod boot;
+mod brownouts;
 mod guards;
 mod limits;
 mod moves;
@@ -23,6 +24,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 pub use apply::*;
 pub use boot::*;
+pub use brownouts::*;
 pub use guards::*;
 pub use limits::*;
 pub use moves::*;

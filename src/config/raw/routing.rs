@@ -7,8 +7,8 @@ use super::super::problem::quoted;
 use super::super::time::show_duration;
 use super::tls::{CellTls, Certificate, ClientCertificate, ClientTls};
 use super::{
-    CellCheck, CellModes, Change, EndpointClass, Field, Keys, Moves, NONE, Outline, Protection, REQUIRED,
-    RoutingLimits, Shape, Tree, mapping,
+    Brownout, CellCheck, CellModes, Change, EndpointClass, Exemption, Extension, Field, Keys, Moves, NONE,
+    Outline, Protection, REQUIRED, RoutingLimits, Shape, Tree, mapping,
 };
 
 mapping! {
@@ -24,6 +24,14 @@ mapping! {
         hosts: Vec<Field<Host>> = REQUIRED;
         /// Dates of deprecated addresses.
         schedules: Vec<Field<Schedule>> = NONE;
+        /// Accounts that were promised a later sunset.
+        extensions: Vec<Field<Extension>> = NONE;
+        /// Planned refusals of legacy traffic (docs/brownouts.md).
+        brownouts: Vec<Field<Brownout>> = NONE;
+        /// Accounts that brownouts leave alone.
+        exemptions: Vec<Field<Exemption>> = NONE;
+        /// Path prefixes that are served in every brownout and after the sunset: health checks.
+        brownout_exceptions: Vec<Field<String>> = NONE;
         /// The deployments that hold accounts.
         cells: Vec<Field<Cell>> = REQUIRED;
         /// What keeps cells standing.
@@ -50,8 +58,10 @@ mapping! {
         endpoint_classes: Vec<Field<EndpointClass>> = NONE;
         /// Page that tells a human what to do; refusals and `rel="deprecation"` link to it.
         guide: String = REQUIRED;
-        /// Path prefixes that are never redirected, for browsers neither: OAuth and SAML callbacks.
+        /// Path prefixes that are never redirected, for browsers neither: OAuth and SAML callbacks. Brownouts leave them alone.
         redirect_exceptions: Vec<Field<String>> = NONE;
+        /// Origins, such as `https://app.example.com`, whose scripts may read answers of our own (CORS).
+        cors_origins: Vec<Field<String>> = NONE;
     }
 }
 
@@ -131,6 +141,8 @@ mapping! {
         policy: String = NONE;
         /// Whose dates win when the cell sends its own: `earliest`, `ours` or `upstream`.
         merge: String = "earliest";
+        /// What is done once the sunset has passed: `keep` (serve), `refuse` (410 to requests that name an account) or `gone` (410 to all).
+        after_sunset: String = "keep";
     }
 }
 

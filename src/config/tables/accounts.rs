@@ -78,7 +78,8 @@ impl KnownAccounts {
         }
     }
 
-    fn lacks(&self, id: AccountId) -> bool {
+    /// Whether it is known that an account has no row.
+    pub(in crate::config) fn lacks(&self, id: AccountId) -> bool {
         match self {
             Self::Table(table) | Self::Partial(table) => table.by_id(id).is_none(),
             Self::Unknown => false,

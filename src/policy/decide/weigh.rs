@@ -1,13 +1,12 @@
 //! Weighing what a request says: which source is followed, which cell that means, and whether a
 //! browser is shown the way instead.
 
-use http::HeaderMap;
-use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, USER_AGENT};
 
 use super::{Conflict, Decision, Source, Verdict, Why};
 use crate::policy::accounts::Account;
 use crate::policy::address::own_address;
-use crate::policy::facts::{RequestFacts, Scheme, Upgrade};
+use crate::policy::facts::{self, RequestFacts, Scheme, Upgrade};
 use crate::policy::hosts::{Fallback, HostMatch, Role};
 use crate::policy::identify::{self, Birth, Cookies, Explicit, Known};
 use crate::policy::ids::AccountId;
@@ -168,7 +167,8 @@ fn on_legacy_host(
     let Some(account) = snapshot.accounts.by_id(account) else {
         return Ok(fall_back(host.rule.unmapped_account, Refusal::UnmappedAccount));
     };
-    decision.schedule = account.schedule.or(decision.schedule);
+    let schedule = account.schedule.or(decision.schedule);
+    decision.schedule = schedule.map(|schedule| snapshot.extensions.of(account.id, schedule));
     Ok(Ok(Verdict::Forward { cell: account.cell, why: Why::Mapped }))
 }
 
@@ -276,10 +276,5 @@ fn navigates(facts: &RequestFacts<'_>) -> bool {
         && facts.upgrade == Upgrade::None
         && !facts.headers.contains_key("sec-purpose")
         && !facts.headers.contains_key(AUTHORIZATION)
-        && accepts_html(facts.headers)
-}
-
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let html = |value: &http::HeaderValue| value.as_bytes().windows(9).any(|text| text == b"text/html");
-    headers.get_all(ACCEPT).iter().any(html)
+        && facts::accepts(facts.headers, "text/html")
 }

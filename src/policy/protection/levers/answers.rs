@@ -3,7 +3,7 @@
 
 use super::{Held, Lever, LeverId, Levers, Most, OperatorPass, Place, Policy, Shed};
 use crate::policy::guard::Mode;
-use crate::policy::ids::AccountId;
+use crate::policy::ids::{AccountId, Label};
 use crate::policy::snapshot::EndpointAddress;
 
 /// A request as levers see it. What no lever asks for ([`Levers::asks_for_client`], [`Levers::asks_for_class`]) need not be
@@ -169,6 +169,15 @@ impl Levers {
         set(Some(cell)).or_else(|| set(None))
     }
 
+    /// Whether a brownout is over before its time.
+    pub fn cancels(&self, brownout: &Label) -> Option<LeverId> {
+        self.find(|lever| match lever {
+            Lever::Brownout { id } => id.as_ref().is_none_or(|id| id == brownout).then_some(()),
+            _ => None,
+        })
+        .map(|of| of.lever)
+    }
+
     /// The newest lever of which there is an answer: no two of the same are pulled, and where two are about one thing
     /// all the same (an endpoint and its zone), either explains it.
     fn find<T>(&self, mut answer: impl FnMut(&Lever) -> Option<T>) -> Option<Of<T>> {
@@ -316,6 +325,19 @@ mod tests {
         assert_eq!(permits, [Some(5), Some(9)]);
         let pass = levers.reserved("us1").map(|of| of.value.pass);
         assert_eq!(pass, Some(OperatorPass::of_digest([0xab; 32])));
+    }
+
+    #[test]
+    fn one_brownout_is_cancelled_or_all_are() {
+        let ids = ["bo-1", "bo-2"].map(|id| Label::parse(id).unwrap());
+        let check = |words: &[&str], expect: [Option<u32>; 2]| {
+            let levers = levers(words);
+            let found = [&ids[0], &ids[1]].map(|id| levers.cancels(id).map(|lever| lever.0));
+            assert_eq!(found, expect, "{words:?}");
+        };
+        check(&["brownout cancel bo-1"], [Some(1), None]);
+        check(&["drain cell us1", "brownout cancel all"], [Some(2), Some(2)]);
+        check(&["drain cell us1"], [None, None]);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Lever {
             Self::Policy { cell, .. } | Self::Operators { cell, .. } => {
                 cell.as_ref().map_or(Ok(()), |cell| find(live, cell).map(drop))
             }
+            Self::Brownout { id } => id.as_ref().map_or(Ok(()), |id| {
+                let all = || live.brownouts.all.iter().map(|brownout| &brownout.id);
+                let known = || all().map(ToString::to_string).collect();
+                there(all().any(|known| known == id), "brownout", id.as_str(), known)
+            }),
             Self::Hold { whose: Held::Account(_), .. } => Ok(()),
         }
     }

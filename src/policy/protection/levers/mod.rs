@@ -20,9 +20,10 @@ pub use answers::{Caps, Of, RequestOf, Reserved};
 pub use felt::{felt, modes};
 pub use pass::OperatorPass;
 pub use table::{Levers, PulledOrReplaced, Refused};
-pub use words::{WordsError, in_quotes};
+pub use words::{ALL_BROWNOUTS, WordsError, in_quotes};
 
 use super::policies::Policy;
+use crate::policy::brownout::LONGEST_WINDOW_S;
 use crate::policy::guard::Mode;
 use crate::policy::ids::{AccountId, Label};
 use crate::policy::snapshot::EndpointAddress;
@@ -43,6 +44,9 @@ pub const DEFAULT_TIME: Duration = Duration::from_secs(30 * 60);
 /// The same of a hold. A request is held for some seconds at most (`HoldRules::budget`) and refused then, so that a hold
 /// that is forgotten is an outage: it outlasts the failover of a database, and little more.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(60);
+
+// Of a brownout it is the longest time: no window is longer, and one that was ended must not come back in the night.
+const _: () = assert!(LONGEST.as_secs() == LONGEST_WINDOW_S as u64);
 
 /// Characters of a reason: less is none, more is for the report afterwards.
 pub const REASON: std::ops::RangeInclusive<usize> = 3..=200;
@@ -103,6 +107,11 @@ pub enum Lever {
         cell: Option<Label>,
         /// By what they are known.
         pass: OperatorPass,
+    },
+    /// A brownout is over before its time.
+    Brownout {
+        /// Its id; `None` is all of them.
+        id: Option<Label>,
     },
 }
 
@@ -193,11 +202,13 @@ pub enum LeverKind {
     Policy,
     /// [`Lever::Operators`].
     Operators,
+    /// [`Lever::Brownout`].
+    Brownout,
 }
 
 impl LeverKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Cap,
         Self::Shed,
         Self::Drain,
@@ -206,6 +217,7 @@ impl LeverKind {
         Self::Hold,
         Self::Policy,
         Self::Operators,
+        Self::Brownout,
     ];
 
     /// First word of its form, and its label.
@@ -219,6 +231,7 @@ impl LeverKind {
             Self::Hold => "hold",
             Self::Policy => "policy",
             Self::Operators => "operators",
+            Self::Brownout => "brownout",
         }
     }
 }
@@ -235,6 +248,7 @@ impl Lever {
             Self::Hold { .. } => LeverKind::Hold,
             Self::Policy { .. } => LeverKind::Policy,
             Self::Operators { .. } => LeverKind::Operators,
+            Self::Brownout { .. } => LeverKind::Brownout,
         }
     }
 
@@ -242,6 +256,7 @@ impl Lever {
     pub const fn default_time(&self) -> Duration {
         match self {
             Self::Hold { .. } => DEFAULT_HOLD,
+            Self::Brownout { .. } => LONGEST,
             _ => DEFAULT_TIME,
         }
     }
@@ -260,7 +275,7 @@ impl Lever {
                 p == q && a == b
             }
             (Self::Operators { cell: a, .. }, Self::Operators { cell: b, .. }) => a == b,
-            (Self::Drain(_) | Self::Evacuate { .. }, _) => self == other,
+            (Self::Drain(_) | Self::Evacuate { .. } | Self::Brownout { .. }, _) => self == other,
             _ => false,
         }
     }

@@ -54,11 +54,19 @@ impl Lever {
             LeverKind::Hold => hold(&mut words)?,
             LeverKind::Policy => policy(&mut words)?,
             LeverKind::Operators => operators(&mut words)?,
+            LeverKind::Brownout => {
+                words.keyword("cancel")?;
+                let id = words.label("the id of a brownout, or all")?;
+                Self::Brownout { id: Some(id).filter(|id| id.as_str() != ALL_BROWNOUTS) }
+            }
         };
         words.end()?;
         Ok(lever)
     }
 }
+
+/// In place of the id of one; no brownout has it for an id.
+pub const ALL_BROWNOUTS: &str = "all";
 
 const CELL: &str = "the name of a cell";
 
@@ -278,6 +286,9 @@ impl fmt::Display for Lever {
                 write!(f, " set {} {}", policy.as_str(), mode.as_str())?;
                 cell.as_ref().map_or(Ok(()), |cell| write!(f, " cell {cell}"))
             }
+            Self::Brownout { id } => {
+                write!(f, " cancel {}", id.as_ref().map_or(ALL_BROWNOUTS, |id| id.as_str()))
+            }
             Self::Operators { permits, cell, pass } => {
                 write!(f, " permits {permits} pass {pass}")?;
                 cell.as_ref().map_or(Ok(()), |cell| write!(f, " cell {cell}"))
@@ -337,6 +348,8 @@ mod tests {
             "hold cell us1 writes",
             "policy set limit observe",
             "policy set failover off cell us1",
+            "brownout cancel bo-2026-11-24",
+            "brownout cancel all",
             &pass,
             &of_cell,
         ] {
@@ -353,7 +366,8 @@ mod tests {
             let error = Lever::parse(words).map(|lever| lever.to_string()).unwrap_err().to_string();
             assert_eq!(error, expect, "{words:?}");
         };
-        let kinds = "the name of a lever: cap, shed, drain, evacuate, ramp, hold, policy, operators";
+        let kinds =
+            "the name of a lever: cap, shed, drain, evacuate, ramp, hold, policy, operators, brownout";
         check("", &format!("it ends here; expected {kinds}"));
         check("shedd 50%", &format!("found \"shedd\"; expected {kinds}"));
         check("cap us1", "found \"us1\"; expected the word cell");
@@ -401,6 +415,8 @@ mod tests {
             "operators permits 1 pass secret",
             "found \"secret\"; expected the SHA-256 of a pass, 64 hex digits",
         );
+        check("brownout bo-1", "found \"bo-1\"; expected the word cancel");
+        check("brownout cancel", "it ends here; expected the id of a brownout, or all");
         check("drain cell us1 now", "found \"now\" after the end; expected nothing more");
         check("drain cell us1\n", "it has the character '\\n' in it; expected one line of text");
         check(&"x".repeat(1_025), "it has 1025 bytes; expected at most 1024");
