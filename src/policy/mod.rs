@@ -10,6 +10,7 @@ pub mod admit;
 pub mod annotate;
 pub mod bad_request;
 pub mod brownout;
+pub mod brownout_plan;
 pub mod calendar;
 pub mod canary;
 pub mod cell_failure;
