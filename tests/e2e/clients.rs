@@ -66,7 +66,7 @@ fn trust(world: &World) -> PathBuf {
     world.edge.folder.path("ca.pem")
 }
 
-fn curl(world: &World, options: &[&str], port: u16, url: &str) -> Value {
+pub fn curl(world: &World, options: &[&str], port: u16, url: &str) -> Value {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "20", "--cacert"]).arg(trust(world));
     command.args(["--connect-to", &format!("::127.0.0.1:{port}"), "-H"]);
@@ -121,14 +121,19 @@ fn curl_over_every_version_of_http() {
 /// Runs one of the scripts against a whole example.
 fn script(name: &str) {
     let world = World::example();
+    run_script(&world, name, &[]);
+    let reached: u64 = world.cells.values().map(loadtest::cell::RunningCell::requests).sum();
+    assert!(reached > 0, "{name} reached nobody");
+}
+
+/// Runs one of the scripts against this world, with more arguments.
+pub fn run_script(world: &World, name: &str, arguments: &[&str]) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients");
     let mut command = Command::new(python());
     // No compiled files beside the scripts.
     command.arg("-B").arg(scripts.join(name));
-    command.arg(world.edge.addr("https").port().to_string()).arg(trust(&world));
-    client(&mut command, &world);
-    let reached: u64 = world.cells.values().map(loadtest::cell::RunningCell::requests).sum();
-    assert!(reached > 0, "{name} reached nobody");
+    command.arg(world.edge.addr("https").port().to_string()).arg(trust(world)).args(arguments);
+    client(&mut command, world);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod running;
 mod answers;
 mod audit_trail;
 mod books;
+mod brownouts;
 mod bulkheads;
 mod checks;
 mod client_certificates;
