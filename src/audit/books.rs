@@ -25,7 +25,8 @@ use super::frame::Frame;
 use super::outbox::Outbox;
 use super::sheets::Sheets;
 use super::store::{Store, StoreError};
-use super::window::{Told, Window};
+use super::told::Told;
+use super::window::Window;
 
 pub use super::spool::LEAST_BYTES as LEAST_SPOOL_BYTES;
 

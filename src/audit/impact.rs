@@ -116,12 +116,12 @@ impl Impact {
         let all = self.all();
         let (from, to) = (rfc3339(self.incident.from), rfc3339(self.incident.to));
         let mut text = format!(
-            "{from} to {to}: {} of {} requests failed ({}); {} credentials across {} accounts.\n",
+            "{from} to {to}: {} of {} requests failed ({}); {} across {}.\n",
             all.failed,
             all.requests,
             percent(all.failed, all.requests),
-            self.credentials.len(),
-            self.accounts.len()
+            counted(self.credentials.len() as u64, "credential"),
+            counted(self.accounts.len() as u64, "account")
         );
         let _ = writeln!(
             text,
@@ -212,7 +212,7 @@ impl Impact {
         let counts = self.lost.iter().map(|(outcome, many)| format!("{many} {}", outcome.replace('_', " ")));
         let all: u64 = self.lost.values().sum();
         let counts = counts.collect::<Vec<_>>().join(", ");
-        format!("{all} calls may have to be made again ({counts}); `report lost` lists them.")
+        format!("{} may have to be made again ({counts}); `report lost` lists them.", counted(all, "call"))
     }
 
     fn avoided_sentence(&self) -> String {
@@ -226,12 +226,17 @@ impl Impact {
             _ => {
                 let why = if self.incident.declared_down { "as was declared" } else { "as the books show" };
                 format!(
-                    "Avoided: {requests} requests to legacy hosts were answered by other cells in the {minutes} minutes in which \
-                     {cells} was down ({why})."
+                    "Avoided: {} to legacy hosts answered by other cells in the {} in which {cells} was down ({why}).",
+                    counted(requests, "request"),
+                    counted(minutes, "minute")
                 )
             }
         }
     }
+}
+
+fn counted(many: u64, what: &str) -> String {
+    if many == 1 { format!("1 {what}") } else { format!("{many} {what}s") }
 }
 
 fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
@@ -379,7 +384,7 @@ mod tests {
 2026-11-20T10:00:00Z to 2026-11-20T10:01:00Z: 4 of 16 requests failed (25%); 3 credentials across 2 accounts.
 1 waited more than 2 minutes for an answer, 0 more than 5.
 3 calls may have to be made again (2 not sent, 1 unknown); `report lost` lists them.
-Avoided: 11 requests to legacy hosts were answered by other cells in the 1 minutes in which mt was down (as the books show).
+Avoided: 11 requests to legacy hosts answered by other cells in the 1 minute in which mt was down (as the books show).
 
 HOST     CELL   CLASS   REQUESTS   FAILED   SHARE   >2M   >5M   ACCOUNTS   CREDENTIALS
 own      us1    none           1        1    100%     0     0          1             1

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::decide::Decision;
 use crate::policy::facts::Upgrade;
+use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{End, RequestEvent};
 use crate::telemetry::labels::NONE;
@@ -26,7 +27,7 @@ const MAX_PATH: usize = 512;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ends {
     pub requests: u64,
-    /// Not answered, answered 429 by cellgate or 5xx by anybody, or cut off.
+    /// Refused by cellgate with 429 or 5xx, answered 5xx by the cell, or cut off. What was announced is none.
     pub failed: u64,
     /// First byte after more than two minutes, and after more than five.
     pub late: [u64; DELAYS.len()],
@@ -97,9 +98,11 @@ impl Lost {
         if !decision.writes || event.upgrade != Upgrade::None {
             return None;
         }
-        let unanswered = event
-            .refusal
-            .map_or(event.end == End::ClientGone && event.status == 499, |refusal| refusal.status() >= 429);
+        let unanswered = match event.refusal {
+            // Also what was announced: the call was refused all the same.
+            Some(refusal) => refusal.status() >= 429 || is_planned(refusal),
+            None => event.end == End::ClientGone && event.status == 499,
+        };
         match (unanswered, event.sends) {
             (true, 0) => Some(Self::NotSent),
             (true, _) => Some(Self::Unknown),
@@ -152,9 +155,15 @@ pub(super) fn class_name(snapshot: &Snapshot, at: usize) -> Option<&str> {
 fn is_failed(event: &RequestEvent) -> bool {
     let cut = matches!(event.end, End::CellGone | End::TimedOut | End::Drain | End::Moved);
     match event.refusal {
+        // What was announced is no incident.
+        Some(refusal) if is_planned(refusal) => false,
         Some(refusal) => refusal.status() == 429 || refusal.status() >= 500,
         None => event.status >= 500 || cut && event.upgrade == Upgrade::None,
     }
+}
+
+const fn is_planned(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::BrownoutSoft | Refusal::BrownoutHard | Refusal::Sunset | Refusal::Gone)
 }
 
 /// Long polls and tunnels wait on purpose.
@@ -169,4 +178,51 @@ fn path(event: &RequestEvent) -> String {
         |part: &str| if rules.fits(part.as_bytes()) { "{credential}".to_owned() } else { part.to_owned() };
     let whole = event.path.split('/').map(part).collect::<Vec<_>>().join("/");
     whole[..whole.floor_char_boundary(MAX_PATH)].to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::policy::cell_failure::Unreachable;
+    use crate::telemetry::fixture::{legacy_event, snapshot};
+
+    fn told(change: impl FnOnce(&mut RequestEvent)) -> (bool, Option<&'static str>) {
+        let mut event = legacy_event(&snapshot(1));
+        event.decision.as_mut().unwrap().writes = true;
+        change(&mut event);
+        let lost = Lost::of(&event, event.decision.as_ref().unwrap());
+        (Ends::of(&event).failed == 1, lost.map(Lost::as_str))
+    }
+
+    #[test]
+    fn a_call_is_lost_where_it_was_refused_or_nobody_knows_what_came_of_it() {
+        let refused = |refusal: Refusal, sends| {
+            told(|event| {
+                (event.refusal, event.status, event.sends) = (Some(refusal), refusal.status(), sends)
+            })
+        };
+        let unreachable = Refusal::CellUnreachable(Unreachable::Refused);
+        assert_eq!(told(|_| {}), (false, None));
+        assert_eq!(refused(unreachable, 0), (true, Some("not_sent")));
+        assert_eq!(refused(unreachable, 1), (true, Some("unknown")));
+        // Announced: no failure, and lost for whoever made it.
+        assert_eq!(refused(Refusal::BrownoutSoft, 0), (false, Some("not_sent")));
+        assert_eq!(refused(Refusal::Gone, 0), (false, Some("not_sent")));
+        // What the client did wrong it knows.
+        assert_eq!(refused(Refusal::NoAccount, 0), (false, None));
+        assert_eq!(refused(Refusal::TargetTooLong, 0), (false, None));
+        assert_eq!(told(|event| event.status = 503), (true, Some("failed")));
+        assert_eq!(told(|event| event.status = 409), (false, None));
+        // The answer had begun: that it was done is known.
+        assert_eq!(told(|event| event.end = End::CellGone), (true, None));
+        let gone =
+            |sends| told(|event| (event.end, event.status, event.sends) = (End::ClientGone, 499, sends));
+        assert_eq!((gone(0), gone(1)), ((false, Some("not_sent")), (false, Some("unknown"))));
+        let read = told(|event| {
+            event.decision.as_mut().unwrap().writes = false;
+            event.status = 503;
+        });
+        assert_eq!(read, (true, None));
+    }
 }

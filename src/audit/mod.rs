@@ -25,6 +25,7 @@ pub mod learned_use;
 pub mod markdown;
 mod minute;
 mod month;
+mod names;
 mod outbox;
 pub mod outreach;
 pub mod recipes;
@@ -35,8 +36,10 @@ mod shelf;
 mod spool;
 mod store;
 pub mod survey;
+mod told;
 mod verdicts;
 pub mod views;
+pub mod week;
 mod window;
 
 // A fleet that is made up, which the tests of the whole crate use, too.

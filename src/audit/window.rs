@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::{AccountId, Label};
@@ -15,14 +14,12 @@ use super::cell_use::CellUse;
 use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Use};
 use super::key::{Credential, Key, Network, OTHER, Place, Subject};
 use super::minute::{Ends, LostCall, cell_name, class_name};
+use super::names::{Name, Names};
 use super::sheets::{Page, Sheet, Tally};
+use super::told::Told;
 
 /// Different keys with detail of one window: 10,000 accounts with six integrations each. At 300 bytes a key, 20 MB.
 const MAX_DETAILS: usize = 64 * 1024;
-
-/// Different names of one window. They come from the configuration, where some hundred are many; and credentials, which are
-/// bounded by the keys. The bound is for a window that stays open through very many reloads.
-const MAX_NAMES: usize = 128 * 1024;
 
 /// Different learned credentials of one window; at 32 bytes each, 4 MB. More are counted without telling which.
 const MAX_LEARNED: usize = 128 * 1024;
@@ -31,26 +28,12 @@ const MAX_LEARNED: usize = 128 * 1024;
 /// window for a while; what is beyond them is left out of the weights.
 const MAX_ON_CELL_HOSTS: usize = 128 * 1024;
 
-/// Credentials of one account that have rows of their own on one day: who has more of them has no list to work off, but
-/// something that makes tokens.
-const CREDENTIALS_A_DAY: usize = 32;
-
-/// Networks of one account that have rows of their own on one day, likewise.
-const NETWORKS_A_DAY: usize = 16;
-
 /// Different accounts, credentials, cells and classes to which something went wrong, of one window. At 100 bytes each, 6 MB.
 /// Beyond them, it is only known how many requests it were.
 const MAX_HARMED: usize = 64 * 1024;
 
 /// Calls of one window that may have to be made again, below a kilobyte each. What is beyond is told as a gap.
 const MAX_LOST: usize = 16 * 1024;
-
-/// Subjects that this is kept for; at 200 bytes each, some 26 MB. Beyond them, nobody's credentials and networks are told
-/// for the rest of the day.
-const MAX_TOLD: usize = 128 * 1024;
-
-/// A position in [`Names`].
-type Name = u32;
 
 /// What of an account is told apart, by names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,20 +87,6 @@ struct AccountFacts {
     generation: u64,
     prefix: Option<Label>,
     cell: Label,
-}
-
-/// Each name once.
-#[derive(Debug, Default)]
-struct Names {
-    texts: Vec<Arc<str>>,
-    positions: HashMap<Arc<str>, Name>,
-}
-
-/// Which credentials and networks have rows of their own today. Outlives windows.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    day: i64,
-    of: HashMap<Subject, (Vec<Credential>, Vec<Network>)>,
 }
 
 impl Window {
@@ -218,7 +187,7 @@ impl Window {
     }
 
     fn frame_minutes(&self, frame: &mut Frame) {
-        let name = |name: Name| self.names.texts[name as usize].to_string();
+        let name = |name: Name| self.names.text(name).to_owned();
         let minute = |((minute, legacy, cell, class), ends): (&MinuteKey, &Ends)| Minute {
             minute: *minute,
             legacy: *legacy,
@@ -324,7 +293,7 @@ impl Window {
     }
 
     fn use_of(&self, key: &RowKey, row: &Row) -> Use {
-        let name = |name: Name| self.names.texts[name as usize].to_string();
+        let name = |name: Name| self.names.text(name).to_owned();
         let hours = (0u8..).zip(row.hours).filter(|(_, requests)| *requests > 0);
         Use {
             day: key.day,
@@ -369,64 +338,6 @@ impl Row {
     }
 }
 
-impl Names {
-    /// That of `other` where there are too many.
-    fn position(&mut self, text: &str) -> Name {
-        if self.texts.is_empty() {
-            self.insert(OTHER);
-        }
-        match self.positions.get(text) {
-            Some(position) => *position,
-            None if self.texts.len() >= MAX_NAMES => 0,
-            None => self.insert(text),
-        }
-    }
-
-    fn insert(&mut self, text: &str) -> Name {
-        let position = Name::try_from(self.texts.len()).expect("MAX_NAMES is below 2^32");
-        let text: Arc<str> = text.into();
-        self.texts.push(Arc::clone(&text));
-        self.positions.insert(text, position);
-        position
-    }
-}
-
-impl Told {
-    /// Takes from a key what its account has too many of on this day; whether that was something.
-    fn limit(&mut self, key: &mut Key, day: i64) -> bool {
-        if day > self.day {
-            (self.day, self.of) = (day, HashMap::new());
-        }
-        let known = self.of.contains_key(&key.subject) || self.of.len() < MAX_TOLD;
-        let Some((credentials, networks)) = known.then(|| self.of.entry(key.subject).or_default()) else {
-            (key.detail.credential, key.detail.network) = (Credential::Other, Network::Other);
-            return true;
-        };
-        let mut limited = false;
-        if matches!(key.detail.credential, Credential::Token(_))
-            && !fits(credentials, key.detail.credential, CREDENTIALS_A_DAY)
-        {
-            (key.detail.credential, limited) = (Credential::Other, true);
-        }
-        if matches!(key.detail.network, Network::V4(_) | Network::V6(_))
-            && !fits(networks, key.detail.network, NETWORKS_A_DAY)
-        {
-            (key.detail.network, limited) = (Network::Other, true);
-        }
-        limited
-    }
-}
-
-/// Whether it is among these, or there was room to add it.
-fn fits<T: PartialEq>(known: &mut Vec<T>, one: T, most: usize) -> bool {
-    let there = known.contains(&one);
-    if !there && known.len() < most {
-        known.push(one);
-        return true;
-    }
-    there
-}
-
 /// As in the configuration, so that a template of a report can be found there.
 fn written(template: &PathTemplate) -> String {
     template.segments.iter().fold(String::new(), |mut text, segment| {
@@ -444,6 +355,7 @@ fn written(template: &PathTemplate) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::sheets::Sheets;
@@ -642,16 +554,6 @@ pub(super) mod tests {
         assert_eq!(different(&|of| &of.credential), 32 + 1 + 1, "and `other`, and that of the next day");
         assert_eq!(different(&|of| &of.network), 16 + 1 + 1);
         assert_eq!(frame.requests(), 43);
-    }
-
-    #[test]
-    fn names_are_bounded() {
-        let mut names = Names::default();
-        for number in 1..MAX_NAMES {
-            assert_ne!(names.position(&number.to_string()), 0);
-        }
-        assert_eq!(names.position("one more"), 0);
-        assert_eq!((names.position("1"), &*names.texts[0]), (1, OTHER));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::admin_socket::ask;
 use super::audit::{Form, plain};
 use super::levers::{Why, ask_for};
-use super::{ConfigFolder, OK, USAGE, complain, now, print, print_line, print_problems};
+use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, now, print, print_line, print_problems};
 use crate::config::time::{parse_moment_with_offset, show_moment};
 use crate::policy::brownout::Window;
 use crate::policy::brownout::status::{Status, statuses};
@@ -33,6 +33,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     List(List),
+    Plan(brownout_plan::Args),
     Cancel(Cancel),
 }
 
@@ -71,6 +72,7 @@ struct Cancel {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args),
+        Command::Plan(args) => brownout_plan::run(args),
         Command::Cancel(args) => cancel(args),
     }
 }
@@ -170,7 +172,7 @@ fn as_text(brownouts: &[Value]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn moment(text: &str) -> Result<i64, String> {
+pub(super) fn moment(text: &str) -> Result<i64, String> {
     parse_moment_with_offset(text).ok_or_else(|| "expected a moment such as 2026-11-24T14:00:00Z".to_owned())
 }
 

@@ -7,6 +7,7 @@ mod audit;
 mod books;
 mod break_glass;
 mod brownout;
+mod brownout_plan;
 mod check;
 mod credentials;
 mod drill;

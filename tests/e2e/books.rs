@@ -123,10 +123,7 @@ fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
         report("impact").contains("2 of 2 requests failed (100%)").then_some(())
     });
     let impact = report("impact");
-    assert!(
-        impact.contains("1 credentials across 1 accounts") && impact.contains("(1 not sent)"),
-        "{impact}"
-    );
+    assert!(impact.contains("1 credential across 1 account") && impact.contains("(1 not sent)"), "{impact}");
     assert!(
         impact.contains("Nothing is claimed to be avoided: the books do not show shared failing"),
         "{impact}"

@@ -68,6 +68,7 @@ fn request(snapshot: &Arc<Snapshot>, id: u64) -> RequestEvent {
         retry_budget_empty: false,
         reused: true,
         upstream_deprecated: false,
+        planned: None,
     }
 }
 

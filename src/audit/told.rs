@@ -1,0 +1,60 @@
+//! How many credentials and networks of an account have rows of their own on one day. Clients can make up as many as they
+//! like, and whoever works off a list does not read thousands.
+
+use std::collections::HashMap;
+
+use super::key::{Credential, Key, Network, Subject};
+
+/// Credentials of one account that have rows of their own on one day: who has more of them has no list to work off, but
+/// something that makes tokens.
+const CREDENTIALS_A_DAY: usize = 32;
+
+/// Networks of one account that have rows of their own on one day, likewise.
+const NETWORKS_A_DAY: usize = 16;
+
+/// Subjects that this is kept for; at 200 bytes each, some 26 MB. Beyond them, nobody's credentials and networks are told
+/// for the rest of the day.
+const MAX_TOLD: usize = 128 * 1024;
+
+/// Which credentials and networks have rows of their own today. Outlives windows.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    day: i64,
+    of: HashMap<Subject, (Vec<Credential>, Vec<Network>)>,
+}
+
+impl Told {
+    /// Takes from a key what its account has too many of on this day; whether that was something.
+    pub fn limit(&mut self, key: &mut Key, day: i64) -> bool {
+        if day > self.day {
+            (self.day, self.of) = (day, HashMap::new());
+        }
+        let known = self.of.contains_key(&key.subject) || self.of.len() < MAX_TOLD;
+        let Some((credentials, networks)) = known.then(|| self.of.entry(key.subject).or_default()) else {
+            (key.detail.credential, key.detail.network) = (Credential::Other, Network::Other);
+            return true;
+        };
+        let mut limited = false;
+        if matches!(key.detail.credential, Credential::Token(_))
+            && !fits(credentials, key.detail.credential, CREDENTIALS_A_DAY)
+        {
+            (key.detail.credential, limited) = (Credential::Other, true);
+        }
+        if matches!(key.detail.network, Network::V4(_) | Network::V6(_))
+            && !fits(networks, key.detail.network, NETWORKS_A_DAY)
+        {
+            (key.detail.network, limited) = (Network::Other, true);
+        }
+        limited
+    }
+}
+
+/// Whether it is among these, or there was room to add it.
+fn fits<T: PartialEq>(known: &mut Vec<T>, one: T, most: usize) -> bool {
+    let there = known.contains(&one);
+    if !there && known.len() < most {
+        known.push(one);
+        return true;
+    }
+    there
+}

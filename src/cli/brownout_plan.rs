@@ -1,0 +1,143 @@
+//! `cellgate brownout plan`: when a brownout would reach whom, and what it would hit.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::brownout::moment;
+use super::{OK, now, print, span};
+use crate::audit::week::{self, WEEKS};
+use crate::config::time::show_moment;
+use crate::policy::brownout_plan::{Activity, Candidate, Habit, Wanted, next_to, rank, unnoticed};
+
+/// Windows that are shown: whoever is content with none of them asks for other days.
+const SHOWN: usize = 10;
+
+/// Days that are looked at where nothing else is said.
+const DAYS: i64 = 7;
+
+/// Say which window would reach most accounts and hit fewest writes, and who would not notice it.
+///
+/// By the books of the last four whole weeks: what an account did at an hour of the week, it is taken to do again. Writes of
+/// an hour are estimated from those of its day. Changes nothing; a brownout is written in cellgate.yaml.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long it is to last
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span)]
+    length: Duration,
+    /// The first moment at which it may begin, such as 2026-11-24T00:00:00Z; now where nothing is said
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<i64>,
+    /// When it must be over; seven days later where nothing is said
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<i64>,
+    /// No window that would hit more writes than this
+    #[arg(long, value_name = "NUMBER")]
+    most_writes: Option<u64>,
+    /// The proxy's state folder
+    #[arg(long, value_name = "DIR", default_value = "state")]
+    state_dir: PathBuf,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let now = now();
+    let from = args.from.unwrap_or(now);
+    let until = args.to.unwrap_or(from + DAYS * 86_400);
+    let length_s = i64::try_from(args.length.as_secs()).unwrap_or(i64::MAX);
+    let wanted = Wanted { from, until, length_s, weeks: WEEKS, most_writes: args.most_writes };
+    if until <= from || length_s > until - from || length_s == 0 {
+        bail!("no window of that length fits between --from and --to")
+    }
+    let activities = week::read(&args.state_dir, now)?;
+    print(text(&activities, &wanted).as_bytes())?;
+    Ok(OK.into())
+}
+
+fn text(activities: &[Activity], wanted: &Wanted) -> String {
+    if activities.is_empty() {
+        return format!("Nobody came in the last {WEEKS} whole weeks, as far as the books know.\n");
+    }
+    let windows = rank(activities, wanted);
+    let Some(best) = windows.first() else {
+        return "Each window would hit more writes than that; look at more days, or allow more.\n".to_owned();
+    };
+    let all = activities.len();
+    let mut text = format!("Of {all} accounts of the last {WEEKS} weeks, a window reaches (UTC):\n\n");
+    let _ = writeln!(
+        text,
+        "{:<20}   {:<20}   {:>8}   {:>8}   {:>6}",
+        "FROM", "TO", "ACCOUNTS", "REQUESTS", "WRITES"
+    );
+    for Candidate { start, end, reached, requests, writes } in windows.iter().take(SHOWN) {
+        let (start, end) = (show_moment(*start), show_moment(*end));
+        let _ = writeln!(text, "{start:<20}   {end:<20}   {reached:>8}   {requests:>8}   {writes:>6}");
+    }
+    let missed = unnoticed(activities, std::slice::from_ref(best));
+    if missed.is_empty() {
+        text.push_str("\nThe first one reaches everybody.\n");
+        return text;
+    }
+    let mut habits = BTreeMap::<&str, usize>::new();
+    for one in &missed {
+        *habits.entry(habit(one.habit)).or_default() += 1;
+    }
+    let habits: Vec<String> = habits.iter().map(|(habit, many)| format!("{many} {habit}")).collect();
+    let _ = writeln!(text, "\nThe first one is not noticed by {}: {}.", missed.len(), habits.join(", "));
+    if let Some(second) = next_to(activities, &[*best], wanted) {
+        let more = missed.len() - unnoticed(activities, &[*best, second]).len();
+        let _ = writeln!(text, "A second one from {} reaches {more} of them.", show_moment(second.start));
+    }
+    text
+}
+
+const fn habit(of: Habit) -> &'static str {
+    match of {
+        Habit::Nights => "come at night only",
+        Habit::Weekends => "come on weekends only",
+        Habit::Rarely { .. } => "come in one or two hours of the week",
+        Habit::Otherwise { .. } => "come at other times",
+        Habit::Never => "have not come lately",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::policy::brownout_plan::{HOURS, hour_of_week};
+    use crate::policy::ids::AccountId;
+
+    #[test]
+    fn a_plan_says_who_is_reached_and_who_needs_a_second_window() {
+        let from = 1_795_392_000;
+        let at = |id: u64, hours: &[usize]| {
+            let mut requests = [0; HOURS];
+            hours.iter().for_each(|hour| requests[(hour_of_week(from) + hour) % HOURS] = 8);
+            Activity { account: AccountId::from_value(id).unwrap(), requests, writes: requests }
+        };
+        let wanted = Wanted { from, until: from + 86_400, length_s: 3_600, weeks: 4, most_writes: None };
+        let activities = [at(1, &[9, 10, 11]), at(2, &[10, 15, 16]), at(3, &[2])];
+        let told = text(&activities, &wanted);
+        assert!(told.starts_with("Of 3 accounts of the last 4 weeks, a window reaches (UTC):"), "{told}");
+        let first = format!(
+            "{}   {}          2          4        4",
+            show_moment(from + 36_000),
+            show_moment(from + 39_600)
+        );
+        assert_eq!(told.lines().nth(3), Some(first.as_str()), "{told}");
+        assert!(told.contains("is not noticed by 1: 1 come in one or two hours of the week."), "{told}");
+        assert!(
+            told.contains(&format!("A second one from {} reaches 1 of them.", show_moment(from + 7_200))),
+            "{told}"
+        );
+        assert!(text(&activities[..1], &wanted).contains("reaches everybody"));
+        assert!(text(&[], &wanted).starts_with("Nobody came"));
+        let none = Wanted { most_writes: Some(0), ..wanted };
+        let only_busy: Vec<_> = [at(1, &(0..24).collect::<Vec<_>>())].into();
+        assert!(text(&only_busy, &none).starts_with("Each window"));
+    }
+}
