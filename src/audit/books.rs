@@ -7,7 +7,7 @@
 //! is lost, memory stays bounded by the keys of a window, and no request notices.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +82,7 @@ impl Books {
         let (stop, stopped) = sync_channel(1);
         let (ended, end) = sync_channel::<()>(1);
         let (sheets, cell_use) = (Arc::<Sheets>::default(), Arc::<CellUse>::default());
+        warn_of_earlier(&settings.folder);
         let outbox = Outbox::new(settings.folder.clone(), settings.spool_bytes);
         let shared = Arc::new(Shared { outbox: Mutex::new(outbox), ending: AtomicBool::new(false), meters });
         let lost = shared.meters.lost.clone();
@@ -103,6 +104,17 @@ impl Books {
             drop(ended);
         })?;
         Ok(Self { sheets, cell_use, lost, closed: AtomicBool::new(false), stop, ended: Mutex::new(end) })
+    }
+}
+
+/// Editions before kept one file, which nothing reads any more.
+fn warn_of_earlier(folder: &Path) {
+    let earlier = folder.join("books.sqlite");
+    if earlier.exists() {
+        tracing::warn!(
+            file = %earlier.display(),
+            "books of an earlier cellgate are not read any more: reports begin anew. Keep the file for that edition, or delete it"
+        );
     }
 }
 

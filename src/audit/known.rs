@@ -29,6 +29,8 @@ pub(super) struct KnownAccount {
     /// What verdicts look at one by one. Who runs a program knows its networks and endpoints as one: what comes with one
     /// credential, a client family on a surface.
     pub habits: Vec<Activity>,
+    /// All habits together.
+    all: Activity,
     /// Of each habit: client family, surface, credential.
     names: Vec<[Rc<str>; 3]>,
     /// By client family, surface and endpoint class, as far as they were seen lately.
@@ -52,6 +54,7 @@ impl Default for KnownAccount {
     fn default() -> Self {
         Self {
             habits: Vec::new(),
+            all: Activity::default(),
             names: Vec::new(),
             lately: HashMap::new(),
             first_seen: i64::MAX,
@@ -74,6 +77,9 @@ impl Known {
             while let Some(row) = rows.next()? {
                 known.add(row, month, &mut names, now)?;
             }
+        }
+        for account in known.accounts.values_mut() {
+            account.all = Activity::of_all(&account.habits);
         }
         Ok(known)
     }
@@ -139,8 +145,8 @@ impl KnownAccount {
     }
 
     /// All its days, whatever came on them.
-    pub fn days(&self) -> Activity {
-        Activity::of_all(&self.habits)
+    pub const fn days(&self) -> &Activity {
+        &self.all
     }
 
     fn habit(&mut self, names: [Rc<str>; 3]) -> &mut Activity {

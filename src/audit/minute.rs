@@ -176,7 +176,9 @@ fn path(event: &RequestEvent) -> String {
     let rules = &event.snapshot.identify.credentials;
     let part =
         |part: &str| if rules.fits(part.as_bytes()) { "{credential}".to_owned() } else { part.to_owned() };
-    let whole = event.path.split('/').map(part).collect::<Vec<_>>().join("/");
+    // No event has a query; this is the last place at which one could get into a file.
+    let path = event.path.split('?').next().unwrap_or_default();
+    let whole = path.split('/').map(part).collect::<Vec<_>>().join("/");
     whole[..whole.floor_char_boundary(MAX_PATH)].to_owned()
 }
 

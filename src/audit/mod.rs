@@ -55,10 +55,15 @@ mod tests {
 
     use super::books::{Books, BooksSettings};
     use super::report::{Question, read};
+    use super::views::View;
+    use super::{headline, html, impact, json, markdown, outreach, render, survey, views};
+    use crate::policy::cell_failure::Silence;
     use crate::policy::credential::Fingerprint;
+    use crate::policy::refusal::Refusal;
     use crate::telemetry::access_log::{AccessLog, Target};
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::wall_time::unix_seconds;
     use crate::telemetry::{EventSink, Telemetry};
 
     #[test]
@@ -83,12 +88,17 @@ mod tests {
             let mut event = legacy_event(&snapshot);
             event.path = "/api/v2/accounts/1/jobs/?token=canary-query".into();
             event.user_agent = Some("airflow canary-agent".into());
-            event.decision.as_mut().unwrap().fingerprint = Some(Fingerprint([0xca; 16]));
+            // A trigger that was lost: it is kept as it was, but for this.
+            (event.method, event.sends) = (http::Method::POST, 1);
+            (event.refusal, event.status) = (Some(Refusal::CellTimeout(Silence::Unanswered)), 504);
+            let decision = event.decision.as_mut().unwrap();
+            decision.fingerprint = Some(Fingerprint([0xca; 16]));
+            (decision.credential_sent, decision.writes) = (true, true);
             telemetry.record(event);
         }
         assert!(telemetry.close(Duration::from_secs(20)));
         let page = telemetry.metrics.render(&snapshot, std::time::SystemTime::UNIX_EPOCH);
-        let counted = r#"cellgate_requests_total{cell="us1",surface="app",status="2xx"} 1000"#;
+        let counted = r#"cellgate_requests_total{cell="us1",surface="app",status="5xx"} 1000"#;
         assert!(page.lines().any(|line| line == counted), "{page}");
         assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1_000);
         let report = read(folder.path(), Question::default()).unwrap();
@@ -97,9 +107,43 @@ mod tests {
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             let text = String::from_utf8_lossy(&bytes);
-            assert!(!text.contains("canary") && !text.contains("cacacaca"));
+            // Of a fingerprint, which is keyed, twelve digits are shown.
+            assert!(!text.contains("canary") && !text.contains(&"ca".repeat(7)));
             files += 1;
         }
         assert!(files >= 2 && !page.contains("canary"));
+        let outputs = outputs(folder.path());
+        for output in &outputs {
+            assert!(!output.contains("canary") && !output.contains(&"ca".repeat(7)), "{output}");
+        }
+        assert!(outputs.iter().any(|output| output.contains("/api/v2/accounts/1/jobs/,req-0001,unknown")));
+    }
+
+    /// Everything that is made of the books.
+    fn outputs(folder: &std::path::Path) -> Vec<String> {
+        let now = unix_seconds(std::time::SystemTime::now());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let report = read(folder, Question { now, ..Question::default() }).unwrap();
+        let fleet = survey::read(folder, &survey::Host::default(), None, now).unwrap();
+        let incident = impact::Incident { to: now, ..impact::Incident::default() };
+        let incident = impact::read(folder, incident).unwrap();
+        let lost = impact::lost_calls(folder, 0, now).unwrap();
+        let mut outputs = vec![
+            render::table(&report, now),
+            text(render::csv(&report).unwrap()),
+            json::print(&report).unwrap(),
+            headline::lines(&fleet),
+            markdown::print(&fleet),
+            html::page(&fleet),
+            text(outreach::csv(&fleet).unwrap()),
+            incident.table(),
+            incident.json().unwrap(),
+            text(lost.csv().unwrap()),
+        ];
+        outputs.extend(outreach::letters(&fleet).map(|letter| letter.text));
+        for view in [View::Integrations, View::New, View::Returned, View::Unattributed] {
+            outputs.push(views::list(view, &fleet, &report).json().unwrap());
+        }
+        outputs
     }
 }

@@ -118,7 +118,11 @@ pub struct GapLine {
 /// # Errors
 /// There is no file, or it cannot be read.
 pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
-    ask(folder, |books| answer(books, question))
+    ask(folder, |books| {
+        let known = Known::read(books, question.account, question.now)?;
+        let judged = judge_all(&known, &coverage(books, question.now)?, question.now);
+        answer(books, &known, &judged, question)
+    })
 }
 
 /// Requests of each account, on legacy and on cell hosts together, by account. `since`, in Unix seconds, is taken as the
@@ -215,13 +219,17 @@ struct Line {
     client: ClientUsage,
 }
 
-fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
+/// The answer from what is known and said of each account.
+pub(super) fn answer(
+    books: &Shelf,
+    known: &Known,
+    judged: &BTreeMap<u64, Judgement>,
+    question: Question,
+) -> rusqlite::Result<Report> {
     let day = question.since.div_euclid(86_400);
     let spans = books.rows("SELECT min(started_at), max(ended_at) FROM coverage", [], |row| {
         Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
     })?;
-    let known = Known::read(books, question.account, question.now)?;
-    let mut judged = judge_all(&known, &coverage(books, question.now)?, question.now);
     let mut report = Report {
         since: day * 86_400,
         kept_since: spans.iter().filter_map(|(from, _)| *from).min(),
@@ -253,7 +261,7 @@ fn answer(books: &Shelf, question: Question) -> rusqlite::Result<Report> {
     let mut facts = facts(books, question.account)?;
     for (account, mut usage) in accounts {
         // All is read as of one moment, so whoever has a line has a verdict.
-        let Some((seen, judged)) = known.accounts.get(&account).zip(judged.remove(&account)) else {
+        let Some((seen, judged)) = known.accounts.get(&account).zip(judged.get(&account).cloned()) else {
             continue;
         };
         usage.sort();

@@ -20,7 +20,7 @@ use super::fleet::{
 };
 use super::known::{Known, KnownAccount};
 use super::month::Month;
-use super::report::{facts, gaps};
+use super::report::{Question, Report, answer, facts, gaps};
 use super::shelf::{ReportError, Shelf, ask, count_at};
 use super::verdicts::{coverage, judge_all};
 
@@ -61,38 +61,63 @@ impl Default for Host {
 /// # Errors
 /// There is no file, or one cannot be read.
 pub fn read(folder: &Path, host: &Host, only: Option<AccountId>, now: i64) -> Result<Fleet, ReportError> {
-    ask(folder, |books| survey(books, host, only, now))
+    ask(folder, |books| {
+        let (known, coverage) = (Known::read(books, only, now)?, coverage(books, now)?);
+        let judged = judge_all(&known, &coverage, now);
+        survey(books, (&known, &coverage, &judged), host, only, now)
+    })
 }
 
-fn survey(books: &Shelf, host: &Host, only: Option<AccountId>, now: i64) -> rusqlite::Result<Fleet> {
-    let known = Known::read(books, only, now)?;
-    let coverage = coverage(books, now)?;
+/// Both, as of one moment and from one reading.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_report(
+    folder: &Path,
+    host: &Host,
+    question: Question,
+) -> Result<(Report, Fleet), ReportError> {
+    let Question { account, now, .. } = question;
+    ask(folder, |books| {
+        let (known, coverage) = (Known::read(books, account, now)?, coverage(books, now)?);
+        let judged = judge_all(&known, &coverage, now);
+        let report = answer(books, &known, &judged, question)?;
+        Ok((report, survey(books, (&known, &coverage, &judged), host, account, now)?))
+    })
+}
+
+fn survey(
+    books: &Shelf,
+    (known, coverage, judged): (&Known, &Coverage, &BTreeMap<u64, Judgement>),
+    host: &Host,
+    only: Option<AccountId>,
+    now: i64,
+) -> rusqlite::Result<Fleet> {
     let kept_since =
         books.rows("SELECT min(started_at) FROM coverage", [], |row| row.get::<_, Option<i64>>(0))?;
     let kept_since = kept_since.into_iter().flatten().min().unwrap_or(now);
-    let judged = judge_all(&known, &coverage, now);
-    let days = days(&known, &coverage, now);
+    let days = days(known, coverage, now);
     let points = days.iter().filter_map(|of| Some(Point { day: of.day, accounts: of.accounts_7d? }));
     let points: Vec<Point> = points.collect();
-    let (requests, unattributed) = week_of(&known, now);
-    let (clients, integrations) = movers(&known);
+    let (requests, unattributed) = week_of(known, now);
+    let (clients, integrations) = movers(known);
     let returned = judged.iter().filter(|(_, judged)| judged.verdict == Verdict::Returned);
     let mut fleet = Fleet {
         generated_at: now,
         hosts: host.hosts.clone(),
         deprecated_since: host.deprecated_since,
         sunset_at: host.sunset_at,
-        coverage: covered(&coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY)?, now),
-        verdicts: counts(&known, &judged, &coverage, now),
+        coverage: covered(coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY)?, now),
+        verdicts: counts(known, judged, coverage, now),
         requests,
         unattributed,
         forecast: forecast(&points, host.sunset_at.map(|at| at.div_euclid(DAY)), SEED),
         days,
         clients,
         integrations,
-        new_accounts: new_accounts(&known, kept_since, now),
+        new_accounts: new_accounts(known, kept_since, now),
         returned: returned.map(|(account, _)| *account).collect(),
-        accounts: accounts(books, &known, judged, only, now)?,
+        accounts: accounts(books, known, judged, only, now)?,
         brownouts: Vec::new(),
         changes: Vec::new(),
     };
@@ -212,7 +237,7 @@ fn new_accounts(known: &Known, kept_since: i64, now: i64) -> Vec<u64> {
 fn accounts(
     books: &Shelf,
     known: &Known,
-    mut judged: BTreeMap<u64, Judgement>,
+    judged: &BTreeMap<u64, Judgement>,
     only: Option<AccountId>,
     now: i64,
 ) -> rusqlite::Result<Vec<FleetAccount>> {
@@ -220,7 +245,6 @@ fn accounts(
     let counted = last_days(books, only, now)?;
     let account = |(id, of): (&u64, &KnownAccount)| {
         let (prefix, cell) = facts.remove(id).map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
-        let days = of.days();
         let counted = counted.get(id).copied().unwrap_or_default();
         let lately = of.lately.values();
         let sum = lately.fold((0, 0), |(week, month), one| (week + one.week, month + one.month));
@@ -229,11 +253,11 @@ fn accounts(
             prefix,
             address: None,
             cell,
-            judged: judged.remove(id)?,
+            judged: judged.get(id)?.clone(),
             first_seen: of.first_seen,
             last_seen: of.last_seen,
             requests: Recent { day: counted.of_24_hours, week: sum.0, month: sum.1 },
-            curve: curve(&days, now),
+            curve: curve(of.days(), now),
             integrations: of.habits.iter().filter(|habit| was_seen(habit, now)).count(),
             top_client: top_client(of),
             writes_daily: counted.writes as f64 / 7.0,

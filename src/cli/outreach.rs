@@ -39,7 +39,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let now = unix_seconds(SystemTime::now());
     let snapshot = configured(&args.config, now);
-    let fleet = fleet(&args.state_dir, snapshot.as_ref(), usize::MAX, None, now)?;
+    let fleet = fleet(&args.state_dir, snapshot.as_ref(), now)?;
     let table = csv(&fleet).context("writing CSV")?;
     let folder = args.to.display();
     make(&args.to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;

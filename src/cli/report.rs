@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::{ConfigFolder, OK, complain, print};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::impact::{self, Incident};
-use crate::audit::report::{self, Question, Report};
+use crate::audit::report::{Question, Report};
 use crate::audit::survey::{self, Host};
 use crate::audit::views::{self, List, View};
 use crate::audit::{headline, html, json, markdown, recipes, render};
@@ -127,12 +127,13 @@ impl Asked {
         let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
         let since = now.saturating_sub(back).max(0);
         let question = Question { since, account: args.account, all: args.all, now };
-        let mut report = report::read(&args.state_dir, question)?;
         let snapshot = configured(&args.config, now);
+        let host = snapshot.as_ref().map(host).unwrap_or_default();
+        let (mut report, mut fleet) = survey::read_with_report(&args.state_dir, &host, question)?;
         if let Some(snapshot) = &snapshot {
             recipes::add(&mut report, snapshot);
+            recipes::add_to_fleet(&mut fleet, snapshot);
         }
-        let fleet = fleet(&args.state_dir, snapshot.as_ref(), survey::DETAILED, args.account, now)?;
         Ok(Self { report, fleet })
     }
 
@@ -226,16 +227,10 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
     }
 }
 
-/// How the legacy hosts stand, with addresses and recipes where there is a configuration.
-pub(super) fn fleet(
-    state_dir: &Path,
-    snapshot: Option<&Snapshot>,
-    detailed: usize,
-    only: Option<AccountId>,
-    now: i64,
-) -> Result<Fleet> {
-    let host = Host { detailed, ..snapshot.map(host).unwrap_or_default() };
-    let mut fleet = survey::read(state_dir, &host, only, now)?;
+/// How the legacy hosts stand, each account in detail, with addresses and recipes where there is a configuration.
+pub(super) fn fleet(state_dir: &Path, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
+    let host = Host { detailed: usize::MAX, ..snapshot.map(host).unwrap_or_default() };
+    let mut fleet = survey::read(state_dir, &host, None, now)?;
     if let Some(snapshot) = snapshot {
         recipes::add_to_fleet(&mut fleet, snapshot);
     }
