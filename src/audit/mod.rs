@@ -11,6 +11,7 @@
 pub mod books;
 mod cell_use;
 mod days;
+mod detail;
 pub mod fleet;
 mod foreign;
 pub mod forget;
