@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::policy::ids::AccountId;
 
-use super::shelf::ReportError;
-use super::store::{StoreError, check_version, damaged, months};
+use super::shelf::{ReportError, in_folder};
+use super::store::{StoreError, check_version, damaged};
 
 /// The proxy writes for milliseconds every ten seconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub struct Known {
 /// # Errors
 /// There is no file, or one cannot be read or written; then nothing of that one and of later months is deleted.
 pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
-    let months = months(folder).unwrap_or_default();
+    let months = in_folder(folder)?;
     if months.is_empty() {
         return Err(ReportError::Missing(folder.to_owned()));
     }

@@ -16,7 +16,9 @@ use super::minute::Ends;
 use super::render::{aligned, percent, rfc3339};
 use super::report::{GapLine, gaps};
 use super::shelf::{ReportError, Shelf, ask, count_at};
+use super::verdicts::coverage;
 use super::views::{Cell, List};
+use crate::policy::legacy_use::verdict::LEAST_COVERAGE;
 
 /// A cell is down in a minute in which one of two of its requests failed.
 const DOWN: u64 = 2;
@@ -35,7 +37,7 @@ pub struct Incident {
 }
 
 /// What it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Impact {
     /// What was asked.
     incident: Incident,
@@ -49,6 +51,8 @@ pub struct Impact {
     avoided: (u64, u64),
     /// Calls that may have to be made again, by outcome.
     lost: BTreeMap<String, u64>,
+    /// For which part of that time the books were kept, of 1.
+    covered: f64,
     /// What the books miss.
     gaps: Vec<GapLine>,
 }
@@ -107,7 +111,12 @@ pub fn lost_calls(folder: &Path, from: i64, to: i64) -> Result<List, ReportError
         "class",
         "credential",
     ];
-    Ok(List { name: "lost", columns, rows, nothing: "No call of that time has to be made again." })
+    Ok(List {
+        name: "lost",
+        columns,
+        rows,
+        nothing: "No call of that time that may have to be made again is in the books; `report impact` says whether they were kept.",
+    })
 }
 
 impl Impact {
@@ -128,6 +137,14 @@ impl Impact {
             "{} waited more than 2 minutes for an answer, {} more than 5.",
             all.late[0], all.late[1]
         );
+        if self.covered < LEAST_COVERAGE {
+            // Rounded down: what is not all is never told as all.
+            let percent = (self.covered * 10_000.0).floor() / 100.0;
+            let _ = writeln!(
+                text,
+                "! The books were kept for {percent:.2} % of that time only: there may be more."
+            );
+        }
         let _ = writeln!(text, "{}", self.lost_sentence());
         let _ = writeln!(text, "{}", self.avoided_sentence());
         if !self.parts.is_empty() {
@@ -191,6 +208,7 @@ impl Impact {
             "accounts": self.accounts, "credentials": self.credentials.len(),
             "lost_calls": self.lost,
             "avoided": {"minutes_down": minutes, "declared": self.incident.declared_down, "requests": requests},
+            "covered": self.covered,
             "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
             "gaps": self.gaps.iter().map(|gap| json!({"until": rfc3339(gap.ended_at), "reason": gap.reason})).collect::<Vec<_>>(),
         });
@@ -206,6 +224,9 @@ impl Impact {
     }
 
     fn lost_sentence(&self) -> String {
+        if self.lost.is_empty() && self.covered < LEAST_COVERAGE {
+            return "No call that may have to be made again is in the books.".to_owned();
+        }
         if self.lost.is_empty() {
             return "No call has to be made again.".to_owned();
         }
@@ -247,6 +268,7 @@ fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
         credentials: BTreeSet::new(),
         avoided: (0, 0),
         lost: BTreeMap::new(),
+        covered: coverage(books, incident.to)?.share(incident.from, incident.to),
         gaps: gaps(books, incident.from)?,
         incident,
     };
@@ -383,6 +405,7 @@ mod tests {
         let expect = "\
 2026-11-20T10:00:00Z to 2026-11-20T10:01:00Z: 4 of 16 requests failed (25%); 3 credentials across 2 accounts.
 1 waited more than 2 minutes for an answer, 0 more than 5.
+! The books were kept for 16.66 % of that time only: there may be more.
 3 calls may have to be made again (2 not sent, 1 unknown); `report lost` lists them.
 Avoided: 11 requests to legacy hosts answered by other cells in the 1 minute in which mt was down (as the books show).
 

@@ -121,7 +121,9 @@ impl Known {
         }
         let account = self.accounts.entry(count_at(row, 1)?).or_default();
         account.first_seen = account.first_seen.min(row.get(6)?);
-        account.last_seen = account.last_seen.max(row.get(7)?);
+        // Who came on a day was seen on it, whatever else stands there.
+        let last_day = seen.last().map_or(0, |day: &Day| day.day * 86_400);
+        account.last_seen = account.last_seen.max(row.get(7)?).max(last_day);
         let habit = account.habit([Rc::clone(&client), Rc::clone(&surface), credential]);
         seen.into_iter().for_each(|day| habit.merge(day));
         if lately.month > 0 {

@@ -88,8 +88,9 @@ fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
     if let Some(sunset) = fleet.sunset_at {
         let _ = write!(
             text,
-            "{} is to be switched off on {} ({}). ",
+            "{} {} on {} ({}). ",
             Text(&hosts),
+            if sunset <= fleet.generated_at { "was to be switched off" } else { "is to be switched off" },
             date(sunset),
             from_now(sunset, fleet.generated_at)
         );

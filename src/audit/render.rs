@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::policy::legacy_use::verdict::Judgement;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
+use super::foreign::shown;
 use super::recipes::Recipe;
 use super::report::{AccountUsage, GapLine, Report, Usage};
 
@@ -242,6 +243,10 @@ pub(super) fn gap_text(gap: &GapLine) -> String {
         "spool" => {
             format!("{count} are missing: a window could not be read back from the spool (last {until}).")
         }
+        "unreadable" => format!(
+            "{} cannot be read and is left out: nothing of its month is known. Move it away to be rid of this line.",
+            gap.note.as_deref().unwrap_or("A file of the books")
+        ),
         "damaged" => format!(
             "The books from the beginning of the month to {until} were damaged and are kept as {}.",
             gap.note.as_deref().unwrap_or("another file")
@@ -278,15 +283,20 @@ fn usage_row(names: [String; 4], usage: &Usage, now: i64) -> Vec<String> {
     row
 }
 
+/// Longest text in a table. Names that are longer are made up, and cut.
+const WIDEST: usize = 200;
+
 /// Columns as wide as their widest text, three spaces apart, no trailing space. `right` are numbers.
 pub(super) fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
-    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let shown = |row: &R| row.as_ref().iter().map(|cell| shown(cell, WIDEST).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
+    let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0))
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for row in rows {
-        let cells = row.as_ref().iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+    for row in &rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         let line = cells.collect::<Vec<_>>().join("   ");

@@ -344,6 +344,10 @@ pub(super) fn gaps(books: &Shelf, since: i64) -> rusqlite::Result<Vec<GapLine>> 
             None => lines.push(gap),
         }
     }
+    for month in books.unreadable() {
+        let (ended_at, note) = (month.seconds().end, Some(month.file(Path::new("")).display().to_string()));
+        lines.push(GapLine { ended_at, reason: "unreadable".into(), requests: None, note });
+    }
     lines.sort_by_key(|line| line.ended_at);
     Ok(lines)
 }

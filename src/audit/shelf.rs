@@ -20,6 +20,9 @@ pub enum ReportError {
          has been started with it"
     )]
     Missing(PathBuf),
+    /// No permission.
+    #[error("the state folder {0} cannot be read ({1}): run the report as the proxy's own user")]
+    Denied(PathBuf, std::io::Error),
     /// No permission, damage.
     #[error(
         "the books at {0} cannot be read: run the report as the proxy's own user; if the file is damaged, \
@@ -32,7 +35,11 @@ pub enum ReportError {
 }
 
 /// All months of a folder.
-pub(super) struct Shelf(Vec<(Month, Connection)>);
+pub(super) struct Shelf {
+    months: Vec<(Month, Connection)>,
+    /// Of earlier months, which nobody writes any more: reports go without them, and say so.
+    unreadable: Vec<Month>,
+}
 
 /// Asks the books in a state folder for something, all of it as of one moment.
 pub(super) fn ask<T>(
@@ -46,17 +53,31 @@ pub(super) fn ask<T>(
 
 impl Shelf {
     fn open(folder: &Path) -> Result<Self, ReportError> {
-        let months = months(folder).unwrap_or_default();
+        let months = in_folder(folder)?;
         if months.is_empty() {
             return Err(ReportError::Missing(folder.to_owned()));
         }
-        let open = |month: Month| Ok((month, open(&month.file(folder))?));
-        months.into_iter().map(open).collect::<Result<_, _>>().map(Self)
+        let newest = months.last().copied();
+        let mut shelf = Self { months: Vec::new(), unreadable: Vec::new() };
+        for month in months {
+            match open(&month.file(folder)) {
+                Ok(file) => shelf.months.push((month, file)),
+                // The newest one is written, and moved aside then.
+                Err(ReportError::Unreadable(..)) if Some(month) != newest => shelf.unreadable.push(month),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// Months whose file cannot be read.
+    pub fn unreadable(&self) -> &[Month] {
+        &self.unreadable
     }
 
     /// Each month with its file, in order.
     pub fn months(&self) -> impl Iterator<Item = (Month, &Connection)> {
-        self.0.iter().map(|(month, file)| (*month, file))
+        self.months.iter().map(|(month, file)| (*month, file))
     }
 
     /// Rows of all months, in their order.
@@ -76,7 +97,17 @@ impl Shelf {
     }
 
     fn newest(&self, folder: &Path) -> PathBuf {
-        self.0.last().map_or_else(|| folder.to_owned(), |(month, _)| month.file(folder))
+        self.months.last().map_or_else(|| folder.to_owned(), |(month, _)| month.file(folder))
+    }
+}
+
+/// The months of which a folder has files.
+pub(super) fn in_folder(folder: &Path) -> Result<Vec<Month>, ReportError> {
+    match months(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ReportError::Denied(folder.to_owned(), error))
+        }
+        found => Ok(found.unwrap_or_default()),
     }
 }
 

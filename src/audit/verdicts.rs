@@ -28,7 +28,10 @@ pub(super) fn coverage(books: &Shelf, now: i64) -> rusqlite::Result<Coverage> {
     let spans = |query: &str| -> rusqlite::Result<Vec<(i64, i64)>> {
         books.rows(query, params![now], |row| Ok((row.get(0)?, row.get(1)?)))
     };
-    let written = spans("SELECT max(started_at, 0), min(ended_at, ?1) FROM coverage WHERE started_at < ?1")?;
+    let written = spans(
+        "SELECT max(started_at, 0), min(ended_at, ?1) FROM coverage
+         WHERE started_at < ?1 AND started_at <= ended_at",
+    )?;
     let lost = spans(
         "SELECT coalesce(started_at, 0), min(ended_at, ?1) FROM gaps
          WHERE reason NOT IN ('detail', 'lost_calls') AND (started_at IS NULL OR started_at < ?1)",

@@ -55,7 +55,7 @@ fn activities(books: &Shelf, today: i64) -> rusqlite::Result<Vec<Activity>> {
                     *sum = sum.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
                 };
                 add(&mut of.requests[monday + hour], requests);
-                add(&mut of.writes[monday + hour], (requests * writes).div_ceil(all));
+                add(&mut of.writes[monday + hour], requests.saturating_mul(writes).div_ceil(all));
             }
         }
     }

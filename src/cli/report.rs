@@ -113,7 +113,12 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     }
     let asked = Asked::read(args, now)?;
     print(&asked.text(args, now)?)?;
-    Ok(if args.exit_code { exit_code(&asked.fleet) } else { OK }.into())
+    let code = match args.account {
+        // Of somebody who is not known nothing is known, least of all that it is gone.
+        Some(_) if asked.fleet.accounts.is_empty() => UNSURE,
+        _ => exit_code(&asked.fleet),
+    };
+    Ok(if args.exit_code { code } else { OK }.into())
 }
 
 /// What was read.
@@ -187,6 +192,8 @@ fn incident(args: &ReportArgs, of: ListArg, now: i64) -> Result<Vec<u8>> {
     if to <= from {
         bail!("--to must be later than --from")
     }
+    // The books have minutes: those in which the first and the last second lie are counted whole.
+    let (from, to) = (from.div_euclid(60) * 60, to.div_euclid(60) * 60 + if to % 60 == 0 { 0 } else { 60 });
     if of == ListArg::Lost {
         return printed(&impact::lost_calls(&args.state_dir, from, to)?, args.output, now);
     }

@@ -29,6 +29,9 @@ const BREAK_OFF: Duration = Duration::from_millis(500);
 /// A round trip to the other end of the world, and time to answer a close.
 const HEAR_OUT: Duration = Duration::from_secs(2);
 
+/// What is read of a body that nobody wants, so that the answer to it arrives: more than a client sends before it sees that.
+const HEAR_OUT_BYTES: usize = 1024 * 1024;
+
 /// The client's side of one exchange.
 pub struct Downstream {
     /// Where the request body comes from.
@@ -195,13 +198,20 @@ impl Downstream {
     }
 
     /// Waits for the end of what an HTTP/2 client still says behind a response that is whole, and throws it away. To let go
-    /// of its stream at once resets it (RFC 9113 section 8.1), which some clients take for a failure of the whole exchange.
+    /// of its stream at once resets it (RFC 9113 section 8.1): what of the response was not on its way is lost with it, and
+    /// some clients take that for a failure of the whole exchange.
     pub async fn hear_out(&mut self) {
         if self.broken_off || !(self.was_tunnel() || self.owes_its_end()) {
             return;
         }
+        let mut heard = 0;
         let rest = poll_fn(|cx| {
-            while let Some(Ok(_)) = ready!(self.source.poll_body(cx).map(Result::transpose)) {}
+            while let Some(Ok(chunk)) = ready!(self.source.poll_body(cx).map(Result::transpose)) {
+                heard += chunk.len();
+                if heard > HEAR_OUT_BYTES {
+                    break;
+                }
+            }
             Poll::Ready(())
         });
         let _ = tokio::time::timeout(HEAR_OUT, rest).await;
@@ -239,9 +249,13 @@ impl Downstream {
         self.request().method == Method::CONNECT && self.status == Some(StatusCode::OK)
     }
 
-    /// All that was promised has come, so nothing waited for the frame that ends it: some clients send it by itself.
-    fn owes_its_end(&self) -> bool {
+    /// Its body was not read to the end, for it was answered without; or all that was promised has come, so nothing waited
+    /// for the frame that ends it: some clients send it by itself.
+    fn owes_its_end(&mut self) -> bool {
         let Source::H2(_) = self.source else { return false };
+        if !self.source.is_done() {
+            return true;
+        }
         let length =
             self.request().headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         length.and_then(|length| length.parse().ok()) == Some(self.bytes_in)

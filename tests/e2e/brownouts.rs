@@ -46,6 +46,20 @@ fn status(edge: &Edge) -> u16 {
     ask(edge, "cloud.getdbt.com", JOBS).status
 }
 
+#[test]
+fn who_posts_over_http2_reads_why_it_is_refused() {
+    let world = world(&brownout("hard", ""));
+    let url = format!("https://cloud.getdbt.com{JOBS}");
+    let large = "x".repeat(100_000);
+    for turn in 0..12 {
+        let body = if turn % 4 == 3 { large.as_str() } else { "{}" };
+        let options = ["--http2", "-H", "Content-Type: application/json", "--data-binary", body];
+        // No answer, or a stream that was reset before it, fails the command.
+        let told = curl(&world, &options, world.edge.addr("https").port(), &url);
+        assert_eq!(told["status"], 410, "turn {turn}: {told}");
+    }
+}
+
 /// Those who are refused.
 fn refused(edge: &Edge) -> BTreeSet<u64> {
     let is_refused = |account: &u64| {

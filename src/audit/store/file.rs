@@ -182,6 +182,16 @@ fn write_coverage(transaction: &Transaction<'_>, frame: &Frame, month: Month) ->
     if from > to || !of_month.contains(&from) {
         return Ok(());
     }
+    // Windows of a writer follow one another. Where one is missing (it could not be read back), nobody has looked.
+    let until: Option<i64> = transaction
+        .prepare_cached("SELECT ended_at FROM coverage WHERE writer = ?1")?
+        .query_row([&frame.writer], |row| row.get(0))
+        .optional()?;
+    if let Some(until) = until.filter(|until| *until < from) {
+        let (reason, started_at) = ("spool".to_owned(), Some(until));
+        let gap = Gap { reason, started_at, ended_at: from, requests: None, note: None };
+        write_gap(transaction, &frame.writer, &gap)?;
+    }
     transaction
         .prepare_cached(
             "INSERT INTO coverage (writer, started_at, ended_at) VALUES (?1, ?2, ?3)

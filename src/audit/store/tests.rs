@@ -219,3 +219,32 @@ fn requests_on_cell_hosts_are_kept_for_some_days() {
     assert_eq!(found(), [(account(1), 7), (account(9), 1)], "what is older than a week goes");
     assert_eq!(requests(folder.path()), 7, "and is no legacy use");
 }
+
+#[test]
+fn a_window_that_is_missing_between_two_is_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::new(folder.path());
+    for number in [1, 2, 5] {
+        store.write(&frame("a", number, vec![]), NOON).unwrap();
+    }
+    let file = Connection::open(november(folder.path())).unwrap();
+    let gap: (i64, i64, String) = file
+        .query_row("SELECT started_at, ended_at, reason FROM gaps", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(gap, (NOON + 20, NOON + 40, "spool".into()));
+}
+
+#[test]
+fn reports_go_without_an_earlier_month_that_cannot_be_read_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    Store::new(folder.path()).write(&frame("a", 1, vec![uses(1, "curl", 3)]), NOON).unwrap();
+    for name in ["books-2026-08.sqlite", "books-2026-09.sqlite"] {
+        fs::write(folder.path().join(name), if name.contains("08") { "" } else { "no books" }.repeat(1000))
+            .unwrap();
+    }
+    let report = read(folder.path(), Question::default()).unwrap();
+    let notes: Vec<_> = report.gaps.iter().filter_map(|gap| gap.note.as_deref()).collect();
+    assert_eq!((report.requests(), notes), (3, vec!["books-2026-08.sqlite", "books-2026-09.sqlite"]));
+}

@@ -57,7 +57,9 @@ impl Coverage {
 }
 
 /// In order, and those that touch as one.
-fn joined(mut spans: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+fn joined(spans: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    // Where a clock was set back, a span may end before it begins: something is known of no more than in between.
+    let mut spans: Vec<_> = spans.into_iter().map(|(from, to)| (from.min(to), from.max(to))).collect();
     spans.sort_unstable();
     let mut joined: Vec<(i64, i64)> = Vec::new();
     for (from, to) in spans {
@@ -88,6 +90,9 @@ mod tests {
         assert!((coverage.share(0, 100) - 0.60).abs() < 1e-9);
         assert!((coverage.share(60, 80) - 0.75).abs() < 1e-9);
         assert!(Coverage::default().share(0, 100).abs() < 1e-9);
+        let set_back = Coverage::new(vec![(0, 100)], vec![(70, 40)]);
+        assert_eq!(set_back.holes(0, 100).collect::<Vec<_>>(), [(40, 70)]);
+        assert!((set_back.share(0, 100) - 0.70).abs() < 1e-9);
         let all_lost = Coverage::new(vec![(0, 50), (60, 90)], vec![(i64::MIN, 70)]);
         assert_eq!(all_lost.holes(0, 100).collect::<Vec<_>>(), [(0, 70), (90, 100)]);
     }
