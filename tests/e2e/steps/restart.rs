@@ -83,10 +83,11 @@ fn an_upgrade_in_the_middle_of_a_trial_begins_it_anew() {
         assert_eq!(now["hash"], serves);
         (now["candidate"]["hash"] == candidate).then_some(())
     });
-    assert_eq!(
-        upgrade::messages(&line.first, "the new configuration is withdrawn before it was whole").len(),
-        1
-    );
+    // It says so while it drains, which it may begin after the new one's trial.
+    eventually("the old process to withdraw it", || {
+        let said = upgrade::messages(&line.first, "the new configuration is withdrawn before it was whole");
+        (said.len() == 1).then_some(())
+    });
     line.signal("TERM");
 }
 
