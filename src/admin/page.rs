@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::policy::html::escaped;
+
 const PAGE: &str = include_str!("index.html");
 
 /// The page, with the path of the unix socket where there is one.
@@ -9,25 +11,11 @@ pub(super) fn index(socket: Option<&Path>) -> String {
     let socket = socket.map_or_else(
         || "No admin socket is configured (<code>admin.unix</code>); SIGHUP reloads.".to_owned(),
         |path| {
-            let path = escape(&path.display().to_string());
+            let path = escaped(&path.display().to_string());
             format!("<code>curl --unix-socket {path} -X POST http://admin/reload</code>")
         },
     );
     PAGE.replace("{{socket}}", &socket).replace("{{version}}", env!("CARGO_PKG_VERSION"))
-}
-
-fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut made, character| {
-        match character {
-            '&' => made.push_str("&amp;"),
-            '<' => made.push_str("&lt;"),
-            '>' => made.push_str("&gt;"),
-            '"' => made.push_str("&quot;"),
-            '\'' => made.push_str("&#39;"),
-            other => made.push(other),
-        }
-        made
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Requests on cell hosts by account: how much of the traffic an account makes, for the guard that weighs changes.
-//! Never legacy use, and never a place in the queue of the books: who has changed their address must not push out
-//! those who have not. A request costs a look-up of two cache lines and one atomic addition; it takes no lock,
-//! allocates nothing and wakes nobody.
+//! Never legacy use, and never a place on a sheet of the books: who has changed their address must not push out
+//! those who have not. Counting one here is a look-up of two cache lines and one atomic addition.
 //!
 //! A weight, not a bill: accounts beyond the places of a window are counted together.
 

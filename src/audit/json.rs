@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::policy::legacy_use::activity::Cadence;
-use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
+use super::render::rfc3339;
 use super::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
 
 /// Version of the JSON; grows when a field changes its meaning or goes.
@@ -165,10 +165,6 @@ impl<'a> UsageView<'a> {
             clients: usage.clients.iter().map(client).collect(),
         }
     }
-}
-
-fn rfc3339(seconds: i64) -> String {
-    Seconds(from_unix_seconds(seconds)).to_string()
 }
 
 #[cfg(test)]

@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use super::admin_socket::ask;
 use super::audit::{Form, plain};
 use super::levers::{Why, ask_for};
-use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, now, print, print_line, print_problems};
+use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, deciding, now, print, print_line};
 use crate::config::time::{parse_moment_with_offset, show_moment};
 use crate::policy::brownout::Window;
 use crate::policy::brownout::status::{Status, statuses};
 use crate::policy::protection::levers::{ALL_BROWNOUTS, Lever};
-use crate::{config, load};
 
 /// An admin plane that answers at all answers within a second; a million accounts are counted in that.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -97,15 +96,7 @@ fn list(args: &List) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("{} does not answer as cellgate does", socket.display()))?
         }
         None => {
-            let sources = load::load(args.config.place());
-            let config = match config::parse_for_deciding(&sources, now()) {
-                Ok(config) => config,
-                Err(problems) => {
-                    print_problems(&problems);
-                    return Ok(USAGE.into());
-                }
-            };
-            let snapshot = config::compile(config, None);
+            let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
             let statuses = statuses(&snapshot, args.at.unwrap_or_else(now), |_| false);
             json!({ "brownouts": statuses.iter().map(as_value).collect::<Vec<_>>() })
         }

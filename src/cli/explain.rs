@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems};
+use super::{ConfigFolder, OK, Output, USAGE, complain, deciding, now, print, print_line};
 use crate::explain::{self, Question, Shown};
+use crate::learned_file;
 use crate::policy::client_certificate::ClientCertificate;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::Snapshot;
-use crate::{config, learned_file, load};
 
 /// Most bytes of a client's certificates: a chain has a few thousand.
 const MAX_CHAIN_BYTES: u64 = 1024 * 1024;
@@ -67,15 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(USAGE.into());
         }
     };
-    let sources = load::load(args.config.place());
-    let config = match config::parse_for_deciding(&sources, now()) {
-        Ok(config) => config,
-        Err(problems) => {
-            print_problems(&problems);
-            return Ok(USAGE.into());
-        }
-    };
-    let snapshot = config::compile(config, None);
+    let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
     let learned = args.state_dir.as_deref().map(|folder| learned(folder, &snapshot));
     let at = u64::try_from(now()).unwrap_or(0);
     let explanation = explain::explain(&snapshot, learned.as_ref(), &question, at);

@@ -217,6 +217,17 @@ fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What is in force by the files of a folder, to decide about a request; where they have problems, these are printed.
+fn deciding(config: &ConfigFolder) -> Option<crate::policy::snapshot::Snapshot> {
+    match crate::config::parse_for_deciding(&crate::load::load(config.place()), now()) {
+        Ok(config) => Some(crate::config::compile(config, None)),
+        Err(problems) => {
+            print_problems(&problems);
+            None
+        }
+    }
+}
+
 /// Prints problems, one a line, and how many there are.
 fn print_problems(problems: &[crate::config::Problem]) {
     let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

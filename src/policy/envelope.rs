@@ -9,6 +9,7 @@ use http::header::{ACCEPT, USER_AGENT};
 use super::brownout::notice::Notice;
 use super::calendar::show_moment;
 use super::facts::accepts;
+use super::html::escaped;
 use super::refusal::{Outcome, Refusal};
 
 /// The error body of a surface's API.
@@ -168,22 +169,6 @@ fn page(said: &Said<'_>, message: &str) -> String {
         escaped(message),
         escaped(said.request_id),
     )
-}
-
-/// Text that means nothing to HTML, in an attribute either.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
 }
 
 fn json_string(text: &str) -> String {

@@ -31,6 +31,7 @@ pub mod guard;
 pub mod hex;
 pub mod holding;
 pub mod hosts;
+pub mod html;
 pub mod http2;
 pub mod identify;
 pub mod ids;

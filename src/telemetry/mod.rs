@@ -67,7 +67,7 @@ impl Telemetry {
     }
 
     /// The end of a request. The one place where metrics, access log and books learn of it; costs
-    /// some atomic additions and one allocation, and cannot fail.
+    /// some atomic additions, one allocation and a place on this thread's sheet of the books, and cannot fail.
     pub fn record(&self, mut event: RequestEvent) {
         self.metrics.request(&event);
         if self.sinks.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::policy::html::reference;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 
 use super::super::foreign::shown;
@@ -39,13 +40,9 @@ impl fmt::Display for Sentence<'_> {
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str, longest: usize) -> fmt::Result {
     for character in shown(text, longest) {
-        match character {
-            '&' => f.write_str("&amp;")?,
-            '<' => f.write_str("&lt;")?,
-            '>' => f.write_str("&gt;")?,
-            '"' => f.write_str("&quot;")?,
-            '\'' => f.write_str("&#39;")?,
-            character => f.write_char(character)?,
+        match reference(character) {
+            Some(reference) => f.write_str(reference)?,
+            None => f.write_char(character)?,
         }
     }
     Ok(())
