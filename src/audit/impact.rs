@@ -6,16 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
-use rusqlite::{Row, params};
 use serde_json::json;
 
 use super::json::JSON_VERSION;
 use super::minute::Ends;
 use super::render::{aligned, percent, rfc3339};
 use super::report::{GapLine, gaps};
-use super::shelf::{ReportError, Shelf, ask, count_at};
+use super::shelf::{Reading, ReportError, Row, Shelf, Source, ask};
 use super::verdicts::coverage;
 use super::views::{Cell, List};
 use crate::policy::legacy_use::verdict::LEAST_COVERAGE;
@@ -64,40 +62,42 @@ struct Part {
     credentials: BTreeSet<(u64, String)>,
 }
 
-/// Reads what an incident took from the books in a state folder.
+/// Reads what an incident took from the books.
 ///
 /// # Errors
-/// There is no file, or one cannot be read.
-pub fn read(folder: &Path, incident: Incident) -> Result<Impact, ReportError> {
-    ask(folder, |books| impact(books, incident))
+/// There are none, or they cannot be read.
+pub fn read<'a>(books: impl Into<Source<'a>>, incident: Incident) -> Result<Impact, ReportError> {
+    ask(books, |books| impact(books, incident))
 }
 
 /// Every call of that time that may have to be made again, in order.
 ///
 /// # Errors
-/// There is no file, or one cannot be read.
-pub fn lost_calls(folder: &Path, from: i64, to: i64) -> Result<List, ReportError> {
+/// There are none, or they cannot be read.
+pub fn lost_calls<'a>(books: impl Into<Source<'a>>, from: i64, to: i64) -> Result<List, ReportError> {
     let query =
         "SELECT at, account, method, path, request_id, outcome, status, refusal, cell, class, credential
-         FROM lost_calls WHERE at >= ?1 AND at < ?2 ORDER BY at, account, request_id";
-    let text = |row: &Row<'_>, column: usize| row.get(column).map(Cell::Text);
+         FROM lost_calls WHERE at >= ?1 AND at < ?2 
+         ORDER BY at, account, request_id, method, path, outcome, status";
+    let text =
+        |row: &Row<'_>, column| row.text_if_any(column).map(|text| Cell::Text(text.map(str::to_owned)));
     let call = |row: &Row<'_>| {
-        let account = count_at(row, 1)?;
+        let account = row.count(1)?;
         Ok(vec![
-            Cell::Time(row.get(0)?),
+            Cell::Time(row.int(0)?),
             Cell::Text((account > 0).then(|| account.to_string())),
             text(row, 2)?,
             text(row, 3)?,
             text(row, 4)?,
             text(row, 5)?,
-            Cell::Number(count_at(row, 6)?),
+            Cell::Number(row.count(6)?),
             text(row, 7)?,
             text(row, 8)?,
             text(row, 9)?,
             text(row, 10)?,
         ])
     };
-    let rows = ask(folder, |books| books.rows(query, [from, to], call))?;
+    let rows = ask(books, |books| books.rows(query, &[Some(from), Some(to)], call))?;
     let columns = &[
         "at",
         "account",
@@ -260,7 +260,7 @@ fn counted(many: u64, what: &str) -> String {
     if many == 1 { format!("1 {what}") } else { format!("{many} {what}s") }
 }
 
-fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
+fn impact(books: &Shelf, incident: Incident) -> Reading<Impact> {
     let (first, end) = (incident.from.div_euclid(60), incident.to.div_euclid(60));
     let mut impact = Impact {
         parts: BTreeMap::new(),
@@ -277,7 +277,7 @@ fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
     let query = "SELECT minute, legacy, cell, class, requests, failed, late_2m, late_5m FROM minutes
          WHERE minute >= ?1 AND minute < ?2";
     for (minute, key, ends) in
-        books.rows(query, [first, end], |row| Ok((row.get::<_, i64>(0)?, key(row)?, ends(row, 4)?)))?
+        books.rows(query, &[Some(first), Some(end)], |row| Ok((row.int(0)?, key(row)?, ends(row, 4)?)))?
     {
         let of = minutes.entry(minute).or_default();
         if impact.incident.shared.contains(&key.1) {
@@ -295,9 +295,9 @@ fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
     }
     let query =
         "SELECT account, legacy, cell, class, credential FROM harmed WHERE minute >= ?1 AND minute < ?2";
-    for (account, key, credential) in
-        books.rows(query, [first, end], |row| Ok((count_at(row, 0)?, key(row)?, row.get::<_, String>(4)?)))?
-    {
+    for (account, key, credential) in books.rows(query, &[Some(first), Some(end)], |row| {
+        Ok((row.count(0)?, key(row)?, row.text(4)?.to_owned()))
+    })? {
         // Of requests that name no account nothing can be said of who they were.
         if account > 0 {
             let part = impact.parts.entry(key).or_default();
@@ -308,29 +308,30 @@ fn impact(books: &Shelf, incident: Incident) -> rusqlite::Result<Impact> {
         }
     }
     let query = "SELECT outcome, count(*) FROM lost_calls WHERE at >= ?1 AND at < ?2 GROUP BY outcome";
-    let lost = params![impact.incident.from, impact.incident.to];
-    for (outcome, many) in books.rows(query, lost, |row| Ok((row.get(0)?, count_at(row, 1)?)))? {
+    let lost = [Some(impact.incident.from), Some(impact.incident.to)];
+    for (outcome, many) in books.rows(query, &lost, |row| Ok((row.text(0)?.to_owned(), row.count(1)?)))? {
         *impact.lost.entry(outcome).or_default() += many;
     }
     Ok(impact)
 }
 
 /// Whether on legacy hosts, cell, endpoint class: the columns after the first.
-fn key(row: &Row<'_>) -> rusqlite::Result<(bool, String, String)> {
-    Ok((row.get(1)?, row.get(2)?, row.get(3)?))
+fn key(row: &Row<'_>) -> Reading<(bool, String, String)> {
+    Ok((row.int(1)? != 0, row.text(2)?.to_owned(), row.text(3)?.to_owned()))
 }
 
-fn ends(row: &Row<'_>, first: usize) -> rusqlite::Result<Ends> {
+fn ends(row: &Row<'_>, first: usize) -> Reading<Ends> {
     Ok(Ends {
-        requests: count_at(row, first)?,
-        failed: count_at(row, first + 1)?,
-        late: [count_at(row, first + 2)?, count_at(row, first + 3)?],
+        requests: row.count(first)?,
+        failed: row.count(first + 1)?,
+        late: [row.count(first + 2)?, row.count(first + 3)?],
     })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::super::frame::tests::NOON;

@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use rusqlite::{Row, params};
-
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::activity::{Activity, Day};
 
-use super::days::Days;
 use super::month::Month;
-use super::shelf::{Shelf, count_at};
+use super::shelf::{Reading, Row, Shelf};
 
 /// How far a clock may go before that of the reader. What lies further in the future is taken to be of then.
 const SKEW: i64 = 86_400;
@@ -65,20 +62,14 @@ impl Default for KnownAccount {
 
 impl Known {
     /// Reads all accounts, or only one of them, as of `now` (Unix seconds).
-    pub fn read(books: &Shelf, only: Option<AccountId>, now: i64) -> rusqlite::Result<Self> {
+    pub fn read(books: &Shelf, only: Option<AccountId>, now: i64) -> Reading<Self> {
         let (mut known, mut names) = (Self::default(), Names::default());
         let only = only.map(|account| account.value() as i64);
-        for (month, file) in books.months() {
-            let mut query = file.prepare(
-                "SELECT subject, account, client, surface, class, credential, first_seen, last_seen, days
-                 FROM integrations WHERE ?1 IS NULL OR (subject = 'account' AND account = ?1)",
-            )?;
-            let mut rows = query.query(params![only])?;
-            while let Some(row) = rows.next()? {
-                known.add(row, month, &mut names, now)?;
-            }
-        }
+        let query = "SELECT subject, account, client, surface, class, credential, first_seen, last_seen, days
+             FROM integrations WHERE ?1 IS NULL OR (subject = 'account' AND account = ?1)";
+        books.each(None, query, &[only], |month, row| known.add(row, month, &mut names, now))?;
         for account in known.accounts.values_mut() {
+            account.sort();
             account.all = Activity::of_all(&account.habits);
         }
         Ok(known)
@@ -99,10 +90,10 @@ impl Known {
         Self { accounts: accounts.collect(), requests: BTreeMap::new() }
     }
 
-    fn add(&mut self, row: &Row<'_>, month: Month, names: &mut Names, now: i64) -> rusqlite::Result<()> {
+    fn add(&mut self, row: &Row<'_>, month: Month, names: &mut Names, now: i64) -> Reading<()> {
         let last_day = latest(now).div_euclid(86_400);
-        let of_account = row.get_ref(0)?.as_str()? == "account";
-        let days = Days::of_bytes(row.get_ref(8)?.as_blob()?);
+        let of_account = row.text(0)? == "account";
+        let days = row.days(8)?;
         let days = days.seen(month.first_day()).map(|day| Day { day: day.day.clamp(0, last_day), ..day });
         if !of_account {
             for day in days {
@@ -110,7 +101,7 @@ impl Known {
             }
             return Ok(());
         }
-        let mut name = |column: usize| Ok::<_, rusqlite::Error>(names.of(row.get_ref(column)?.as_str()?));
+        let mut name = |column| row.text(column).map(|text| names.of(text));
         let [client, surface, class, credential] = [name(2)?, name(3)?, name(4)?, name(5)?];
         let mut lately = Lately::default();
         let mut seen = Vec::new();
@@ -119,11 +110,11 @@ impl Known {
             lately.add(&day, now);
             seen.push(day);
         }
-        let account = self.accounts.entry(count_at(row, 1)?).or_default();
-        account.first_seen = account.first_seen.min(row.get(6)?);
+        let account = self.accounts.entry(row.count(1)?).or_default();
+        account.first_seen = account.first_seen.min(row.int(6)?);
         // Who came on a day was seen on it, whatever else stands there.
         let last_day = seen.last().map_or(0, |day: &Day| day.day * 86_400);
-        account.last_seen = account.last_seen.max(row.get(7)?).max(last_day);
+        account.last_seen = account.last_seen.max(row.int(7)?).max(last_day);
         let habit = account.habit([Rc::clone(&client), Rc::clone(&surface), credential]);
         seen.into_iter().for_each(|day| habit.merge(day));
         if lately.month > 0 {
@@ -149,6 +140,13 @@ impl KnownAccount {
     /// All its days, whatever came on them.
     pub const fn days(&self) -> &Activity {
         &self.all
+    }
+
+    /// By name: rows come in another order from a file than from a database.
+    fn sort(&mut self) {
+        let mut habits: Vec<_> = self.names.drain(..).zip(self.habits.drain(..)).collect();
+        habits.sort_by(|a, b| a.0.cmp(&b.0));
+        (self.names, self.habits) = habits.into_iter().unzip();
     }
 
     fn habit(&mut self, names: [Rc<str>; 3]) -> &mut Activity {

@@ -1,10 +1,8 @@
 //! Reads from the books what learned credentials placed: requests that a replica which has learned nothing could
 //! not have placed. Which of them a table knows by now is not said here: the books do not know the tables.
 
+use super::shelf::{Reading, ReportError, Shelf, Source, ask};
 use std::collections::BTreeMap;
-use std::path::Path;
-
-use super::shelf::{ReportError, Shelf, ask, count_at};
 
 /// What learned credentials placed on legacy hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,27 +19,27 @@ pub struct LearnedUse {
     pub requests: u64,
 }
 
-/// Answers from the books in a state folder; `since`, in Unix seconds, is taken as the day in which it lies.
+/// Answers from the books; `since`, in Unix seconds, is taken as the day in which it lies.
 ///
 /// # Errors
-/// There is no file, or it cannot be read.
-pub fn read(folder: &Path, since: i64) -> Result<LearnedUse, ReportError> {
-    ask(folder, |books| answer(books, since.div_euclid(DAY)))
+/// There are none, or they cannot be read.
+pub fn read<'a>(books: impl Into<Source<'a>>, since: i64) -> Result<LearnedUse, ReportError> {
+    ask(books, |books| answer(books, since.div_euclid(DAY)))
 }
 
 /// Seconds.
 const DAY: i64 = 86_400;
 
-fn answer(books: &Shelf, day: i64) -> rusqlite::Result<LearnedUse> {
+fn answer(books: &Shelf, day: i64) -> Reading<LearnedUse> {
     let mut found = LearnedUse { since: day * DAY, ..LearnedUse::default() };
-    let first = books.rows("SELECT min(started_at) FROM coverage", [], |row| row.get::<_, Option<i64>>(0))?;
+    let first = books.rows("SELECT min(started_at) FROM coverage", &[], |row| row.int_if_any(0))?;
     found.kept_since = first.into_iter().flatten().min();
-    let requests = "SELECT coalesce(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx), 0)
+    let requests = "SELECT CAST(coalesce(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx), 0) AS BIGINT)
          FROM use_by_day WHERE day >= ?1";
-    found.requests = books.rows(requests, [day], |row| count_at(row, 0))?.into_iter().sum();
-    let learned = "SELECT fingerprint, sum(requests) FROM learned_use WHERE day >= ?1 GROUP BY fingerprint";
+    found.requests = books.rows(requests, &[Some(day)], |row| row.count(0))?.into_iter().sum();
+    let learned = "SELECT fingerprint, CAST(sum(requests) AS BIGINT) FROM learned_use WHERE day >= ?1 GROUP BY fingerprint";
     for (fingerprint, requests) in
-        books.rows(learned, [day], |row| Ok((row.get::<_, String>(0)?, count_at(row, 1)?)))?
+        books.rows(learned, &[Some(day)], |row| Ok((row.text(0)?.to_owned(), row.count(1)?)))?
     {
         if fingerprint.is_empty() {
             found.without_detail += requests;
@@ -55,6 +53,7 @@ fn answer(books: &Shelf, day: i64) -> rusqlite::Result<LearnedUse> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::super::store::Store;

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Row, params};
-
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 use crate::telemetry::labels::CLASSES;
@@ -13,7 +11,7 @@ use crate::telemetry::labels::CLASSES;
 use super::known::Known;
 use super::month::Month;
 use super::recipes::Recipe;
-use super::shelf::{Shelf, ask, count_at};
+use super::shelf::{Reading, Row, Shelf, Source, ask};
 use super::verdicts::{coverage, judge_all};
 
 pub use super::shelf::ReportError;
@@ -113,12 +111,12 @@ pub struct GapLine {
     pub note: Option<String>,
 }
 
-/// Answers a question from the books in a state folder.
+/// Answers a question from the books.
 ///
 /// # Errors
-/// There is no file, or it cannot be read.
-pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
-    ask(folder, |books| {
+/// There are none, or they cannot be read.
+pub fn read<'a>(books: impl Into<Source<'a>>, question: Question) -> Result<Report, ReportError> {
+    ask(books, |books| {
         let known = Known::read(books, question.account, question.now)?;
         let judged = judge_all(&known, &coverage(books, question.now)?, question.now);
         answer(books, &known, &judged, question)
@@ -129,18 +127,23 @@ pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
 /// day in which it lies: cell hosts are counted by days, and one side must not have more of them than the other.
 ///
 /// # Errors
-/// There is no file, or it cannot be read.
-pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, u64)>, ReportError> {
+/// There are none, or they cannot be read.
+pub fn requests_by_account<'a>(
+    books: impl Into<Source<'a>>,
+    since: i64,
+) -> Result<Vec<(AccountId, u64)>, ReportError> {
     let day = since.div_euclid(86_400);
-    ask(folder, |books| {
+    ask(books, |books| {
         let mut sums = BTreeMap::new();
-        let legacy = "SELECT account, sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)
+        let legacy = "SELECT account,
+                 CAST(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx) AS BIGINT)
              FROM use_by_day CROSS JOIN integrations ON id = integration
              WHERE day >= ?1 AND subject = 'account' GROUP BY account";
-        let cell_hosts = "SELECT account, sum(requests) FROM cell_use WHERE day >= ?1 GROUP BY account";
+        let cell_hosts =
+            "SELECT account, CAST(sum(requests) AS BIGINT) FROM cell_use WHERE day >= ?1 GROUP BY account";
         for query in [legacy, cell_hosts] {
             for (account, requests) in
-                books.rows(query, [day], |row| Ok((count_at(row, 0)?, count_at(row, 1)?)))?
+                books.rows(query, &[Some(day)], |row| Ok((row.count(0)?, row.count(1)?)))?
             {
                 if let Some(account) = AccountId::from_value(account) {
                     *sums.entry(account).or_default() += requests;
@@ -184,7 +187,9 @@ impl Usage {
         {
             Some(known) => {
                 known.requests += of.requests;
-                if of.last_seen >= known.last_seen {
+                // Of two at the same moment the first by name, so that two stores agree.
+                let is_later = (of.last_seen, &known.endpoint) > (known.last_seen, &of.endpoint);
+                if is_later {
                     known.last_seen = of.last_seen;
                     known.endpoint.clone_from(&of.endpoint);
                 }
@@ -225,10 +230,10 @@ pub(super) fn answer(
     known: &Known,
     judged: &BTreeMap<u64, Judgement>,
     question: Question,
-) -> rusqlite::Result<Report> {
+) -> Reading<Report> {
     let day = question.since.div_euclid(86_400);
-    let spans = books.rows("SELECT min(started_at), max(ended_at) FROM coverage", [], |row| {
-        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
+    let spans = books.rows("SELECT min(started_at), max(ended_at) FROM coverage", &[], |row| {
+        Ok((row.int_if_any(0)?, row.int_if_any(1)?))
     })?;
     let mut report = Report {
         since: day * 86_400,
@@ -276,40 +281,40 @@ pub(super) fn answer(
 
 /// Days are read one after the other, and the integration of each is looked up: a plain join would read all days for each
 /// integration.
-fn lines(books: &Shelf, day: i64, only: Option<AccountId>) -> rusqlite::Result<Vec<Line>> {
+fn lines(books: &Shelf, day: i64, only: Option<AccountId>) -> Reading<Vec<Line>> {
     let only = only.map(|account| account.value() as i64);
     let query = "SELECT subject, account, client, surface,
-                sum(status_1xx), sum(status_2xx), sum(status_3xx), sum(status_4xx), sum(status_5xx),
+                CAST(sum(status_1xx) AS BIGINT), CAST(sum(status_2xx) AS BIGINT), CAST(sum(status_3xx) AS BIGINT),
+                CAST(sum(status_4xx) AS BIGINT), CAST(sum(status_5xx) AS BIGINT),
                 first_seen, last_seen, template
          FROM use_by_day CROSS JOIN integrations ON id = integration
          WHERE day >= ?1 AND (?2 IS NULL OR (subject = 'account' AND account = ?2))
-         GROUP BY integration";
+         GROUP BY id";
     let mut found = Vec::new();
     // Nothing of a month is of a day after it.
-    for (_, file) in books.months().filter(|(month, _)| *month >= Month::of_day(day)) {
-        for line in file.prepare(query)?.query_map(params![day, only], line)? {
-            found.push(line?);
-        }
-    }
+    books.each(Some(Month::of_day(day)), query, &[Some(day), only], |_, row| {
+        found.push(line(row)?);
+        Ok(())
+    })?;
     Ok(found)
 }
 
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
+fn line(row: &Row<'_>) -> Reading<Line> {
     let mut statuses = [0; CLASSES.len()];
     for (position, count) in statuses.iter_mut().enumerate() {
-        *count = count_at(row, 4 + position)?;
+        *count = row.count(4 + position)?;
     }
     Ok(Line {
-        subject: row.get(0)?,
-        account: count_at(row, 1)?,
+        subject: row.text(0)?.to_owned(),
+        account: row.count(1)?,
         statuses,
-        first_seen: row.get(9)?,
+        first_seen: row.int(9)?,
         client: ClientUsage {
-            client: row.get(2)?,
-            surface: row.get(3)?,
+            client: row.text(2)?.to_owned(),
+            surface: row.text(3)?.to_owned(),
             requests: statuses.iter().sum(),
-            last_seen: row.get(10)?,
-            endpoint: row.get(11)?,
+            last_seen: row.int(10)?,
+            endpoint: row.text(11)?.to_owned(),
             recipe: None,
         },
     })
@@ -319,21 +324,24 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
 pub(super) fn facts(
     books: &Shelf,
     only: Option<AccountId>,
-) -> rusqlite::Result<BTreeMap<u64, (Option<String>, String)>> {
+) -> Reading<BTreeMap<u64, (Option<String>, String)>> {
     let only = only.map(|account| account.value() as i64);
     let query = "SELECT account, prefix, cell FROM accounts WHERE ?1 IS NULL OR account = ?1";
-    let rows = books.rows(query, params![only], |row| Ok((count_at(row, 0)?, (row.get(1)?, row.get(2)?))))?;
+    let rows = books.rows(query, &[only], |row| {
+        Ok((row.count(0)?, (row.text_if_any(1)?.map(str::to_owned), row.text(2)?.to_owned())))
+    })?;
     Ok(rows.into_iter().collect())
 }
 
 /// What is missing since then, one line for each reason and note.
-pub(super) fn gaps(books: &Shelf, since: i64) -> rusqlite::Result<Vec<GapLine>> {
-    let query = "SELECT ended_at, reason, requests, note FROM gaps WHERE ended_at >= ?1 ORDER BY ended_at";
+pub(super) fn gaps(books: &Shelf, since: i64) -> Reading<Vec<GapLine>> {
+    let query = "SELECT ended_at, reason, requests, note FROM gaps WHERE ended_at >= ?1
+         ORDER BY ended_at, reason, note, requests";
     let mut lines: Vec<GapLine> = Vec::new();
-    for gap in books.rows(query, [since], |row| {
-        let requests: Option<i64> = row.get(2)?;
-        let requests = requests.and_then(|requests| u64::try_from(requests).ok());
-        Ok(GapLine { ended_at: row.get(0)?, reason: row.get(1)?, requests, note: row.get(3)? })
+    for gap in books.rows(query, &[Some(since)], |row| {
+        let requests = row.int_if_any(2)?.and_then(|requests| u64::try_from(requests).ok());
+        let (reason, note) = (row.text(1)?.to_owned(), row.text_if_any(3)?.map(str::to_owned));
+        Ok(GapLine { ended_at: row.int(0)?, reason, requests, note })
     })? {
         match lines.iter_mut().find(|known| (&known.reason, &known.note) == (&gap.reason, &gap.note)) {
             Some(known) => {

@@ -2,10 +2,7 @@
 //! as addresses and recipes, comes from the configuration ([`recipes`](super::recipes)).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::rc::Rc;
-
-use rusqlite::params;
 
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::activity::Activity;
@@ -19,7 +16,7 @@ use super::fleet::{BooksCoverage, CURVE_DAYS, Count, Fleet, FleetAccount, FleetD
 use super::known::{Known, KnownAccount};
 use super::month::Month;
 use super::report::{Question, Report, answer, facts, gaps};
-use super::shelf::{ReportError, Shelf, ask, count_at};
+use super::shelf::{Reading, ReportError, Shelf, Source, ask};
 use super::verdicts::{coverage, judge_all};
 
 /// Accounts of which each integration is told on a page: as many as somebody works off.
@@ -50,13 +47,18 @@ impl Default for Host {
     }
 }
 
-/// Reads how a host stands from the books in a state folder, at `now` (Unix seconds); of one account only where that is asked
+/// Reads how a host stands from the books, at `now` (Unix seconds); of one account only where that is asked
 /// for.
 ///
 /// # Errors
-/// There is no file, or one cannot be read.
-pub fn read(folder: &Path, host: &Host, only: Option<AccountId>, now: i64) -> Result<Fleet, ReportError> {
-    ask(folder, |books| {
+/// There are none, or they cannot be read.
+pub fn read<'a>(
+    books: impl Into<Source<'a>>,
+    host: &Host,
+    only: Option<AccountId>,
+    now: i64,
+) -> Result<Fleet, ReportError> {
+    ask(books, |books| {
         let (known, coverage) = (Known::read(books, only, now)?, coverage(books, now)?);
         let judged = judge_all(&known, &coverage, now);
         survey(books, (&known, &coverage, &judged), host, only, now)
@@ -67,13 +69,13 @@ pub fn read(folder: &Path, host: &Host, only: Option<AccountId>, now: i64) -> Re
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with_report(
-    folder: &Path,
+pub fn read_with_report<'a>(
+    books: impl Into<Source<'a>>,
     host: &Host,
     question: Question,
 ) -> Result<(Report, Fleet), ReportError> {
     let Question { account, now, .. } = question;
-    ask(folder, |books| {
+    ask(books, |books| {
         let (known, coverage) = (Known::read(books, account, now)?, coverage(books, now)?);
         let judged = judge_all(&known, &coverage, now);
         let report = answer(books, &known, &judged, question)?;
@@ -87,9 +89,8 @@ fn survey(
     host: &Host,
     only: Option<AccountId>,
     now: i64,
-) -> rusqlite::Result<Fleet> {
-    let kept_since =
-        books.rows("SELECT min(started_at) FROM coverage", [], |row| row.get::<_, Option<i64>>(0))?;
+) -> Reading<Fleet> {
+    let kept_since = books.rows("SELECT min(started_at) FROM coverage", &[], |row| row.int_if_any(0))?;
     let kept_since = kept_since.into_iter().flatten().min().unwrap_or(now);
     let days = days(known, coverage, now);
     let points = days.iter().filter_map(|of| Some(Point { day: of.day, accounts: of.accounts_7d? }));
@@ -235,7 +236,7 @@ fn accounts(
     judged: &BTreeMap<u64, Judgement>,
     only: Option<AccountId>,
     now: i64,
-) -> rusqlite::Result<Vec<FleetAccount>> {
+) -> Reading<Vec<FleetAccount>> {
     let mut facts = facts(books, only)?;
     let counted = last_days(books, only, now)?;
     let account = |(id, of): (&u64, &KnownAccount)| {
@@ -297,33 +298,33 @@ struct Counted {
     writes: u64,
 }
 
-fn last_days(books: &Shelf, only: Option<AccountId>, now: i64) -> rusqlite::Result<HashMap<u64, Counted>> {
+fn last_days(books: &Shelf, only: Option<AccountId>, now: i64) -> Reading<HashMap<u64, Counted>> {
     let (today, hour) = (now.div_euclid(DAY), now.rem_euclid(DAY) / HOUR);
     // Of yesterday the hours after this one: the last 24 begin there.
     let late: String = (hour + 1..24).map(|hour| format!(" + h{hour:02}")).collect();
     let query = format!(
-        "SELECT account, sum(writes), sum(CASE day WHEN ?1 THEN status_1xx + status_2xx + status_3xx + status_4xx
-             + status_5xx WHEN ?1 - 1 THEN 0{late} ELSE 0 END)
+        "SELECT account, CAST(sum(writes) AS BIGINT),
+             CAST(sum(CASE day WHEN ?1 THEN status_1xx + status_2xx + status_3xx + status_4xx + status_5xx
+                 WHEN ?1 - 1 THEN 0{late} ELSE 0 END) AS BIGINT)
          FROM use_by_day CROSS JOIN integrations ON id = integration
          WHERE day > ?1 - 7 AND subject = 'account' AND (?2 IS NULL OR account = ?2) GROUP BY account"
     );
     let mut counted = HashMap::<u64, Counted>::new();
     let only = only.map(|account| account.value() as i64);
-    for (_, file) in books.months().filter(|(month, _)| *month >= Month::of_day(today - 6)) {
-        let mut query = file.prepare(&query)?;
-        let mut rows = query.query(params![today, only])?;
-        while let Some(row) = rows.next()? {
-            let of = counted.entry(count_at(row, 0)?).or_default();
-            of.writes += count_at(row, 1)?;
-            of.of_24_hours += count_at(row, 2)?;
-        }
-    }
+    books.each(Some(Month::of_day(today - 6)), &query, &[Some(today), only], |_, row| {
+        let of = counted.entry(row.count(0)?).or_default();
+        of.writes += row.count(1)?;
+        of.of_24_hours += row.count(2)?;
+        Ok(())
+    })?;
     Ok(counted)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::super::frame::tests::{NOON, frame, uses};
     use super::super::frame::{Account, Use};
     use super::super::store::Store;

@@ -235,7 +235,7 @@ fn integration(transaction: &Transaction<'_>, row: &Use, month: Month) -> rusqli
     if let Some(id) = id {
         transaction
             .prepare_cached(
-                "UPDATE integrations SET template = ?2, first_seen = min(first_seen, ?3),
+                "UPDATE integrations SET template = min(template, ?2), first_seen = min(first_seen, ?3),
                      last_seen = max(last_seen, ?4), days = ?5 WHERE id = ?1",
             )?
             .execute(params![id, row.template, row.first_seen, row.last_seen, days])?;
@@ -281,7 +281,7 @@ fn write_accounts(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Res
         "INSERT INTO accounts (account, prefix, cell, seen_at) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (account) DO UPDATE
          SET prefix = excluded.prefix, cell = excluded.cell, seen_at = excluded.seen_at
-         WHERE excluded.seen_at >= seen_at",
+         WHERE (excluded.seen_at, excluded.cell, coalesce(excluded.prefix, '')) > (seen_at, cell, coalesce(prefix, ''))",
     )?;
     for account in &frame.accounts {
         upsert.execute(params![to_i64(account.id), account.prefix, account.cell, frame.ended_at])?;
