@@ -360,7 +360,7 @@ fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
     let log = AccessLog::start(target, metrics.access_log()).context("starting the access log")?;
     let writer = new_writer(SystemTime::now(), fastrand::u64(..));
     let books = settings::books_settings(boot, writer);
-    let books = Books::start(books, metrics.books()).context("starting the books")?;
+    let books = Books::start(books, metrics).context("starting the books")?;
     Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
 }
 

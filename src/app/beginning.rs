@@ -133,7 +133,8 @@ pub(super) fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
-/// The name by which this replica is among the first that a new configuration is tried on, or not.
+/// The name by which this replica is among the first that a new configuration is tried on, or not; and which its books have in
+/// the database of a fleet, where they have no other.
 pub(super) fn replica(boot: &Boot) -> String {
     let configured = boot.apply.as_ref().and_then(|apply| apply.replica.as_deref());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());

@@ -2,9 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use super::beginning::replica;
 use crate::admin::{AdminSettings, SocketMode};
 use crate::audit::books::BooksSettings;
+use crate::audit::database::{DatabaseSettings, Shipping};
 use crate::config::Boot;
+use crate::config::boot::books::BooksDatabase;
 use crate::config::boot::{Listener, ListenerProtocol};
 use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
 use crate::proxy::service::ClientLimits;
@@ -54,7 +57,19 @@ pub(super) fn client_limits(boot: &Boot) -> ClientLimits {
 
 pub(super) fn books_settings(boot: &Boot, writer: String) -> BooksSettings {
     let (window, spool_bytes) = (boot.books.window, boot.books.spool_bytes);
-    BooksSettings { folder: boot.state_dir.clone(), window, spool_bytes, writer }
+    let shipping = boot.books.database.as_ref().map(|database| Shipping {
+        to: database_settings(database),
+        every: database.every,
+        phase: database.every.mul_f64(fastrand::f64()),
+    });
+    let named = boot.books.database.as_ref().and_then(|database| database.replica.as_deref());
+    let replica = named.map_or_else(|| replica(boot), str::to_owned);
+    BooksSettings { folder: boot.state_dir.clone(), window, spool_bytes, writer, replica, shipping }
+}
+
+pub(super) fn database_settings(database: &BooksDatabase) -> DatabaseSettings {
+    let (connection_file, ca_file) = (database.connection_file.clone(), database.ca_file.clone());
+    DatabaseSettings { connection_file, ca_file }
 }
 
 pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {

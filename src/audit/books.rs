@@ -17,13 +17,16 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::policy::hosts::Role;
 use crate::telemetry::EventSink;
 use crate::telemetry::event::RequestEvent;
-use crate::telemetry::metrics::BooksMeters;
+use crate::telemetry::metrics::{BooksMeters, Metrics};
 use crate::telemetry::wall_time::unix_seconds;
 
 use super::cell_use::{CellUse, account_of};
+use super::database::Shipping;
+use super::database::shipper::Shipper;
 use super::frame::Frame;
 use super::outbox::Outbox;
 use super::sheets::Sheets;
+use super::spool::Reader;
 use super::store::{Store, StoreError};
 use super::told::Told;
 use super::window::Window;
@@ -39,6 +42,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause: a disk that has room again is noticed within half a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long the end of the process waits for the last shipment. What was not shipped is in the spool.
+const LAST_SHIPMENT: Duration = Duration::from_secs(5);
+
 /// How often a frame is tried when the process ends. The second try follows a move of a damaged file.
 const LAST_TRIES: u32 = 2;
 
@@ -53,6 +59,10 @@ pub struct BooksSettings {
     pub spool_bytes: u64,
     /// Names this run of this process; never the same again. See [`new_writer`].
     pub writer: String,
+    /// Names this replica among others of a fleet.
+    pub replica: String,
+    /// Ships to the database of a fleet, too.
+    pub shipping: Option<Shipping>,
 }
 
 /// Running books.
@@ -73,22 +83,31 @@ pub fn new_writer(started: SystemTime, random: u64) -> String {
 }
 
 impl Books {
-    /// Starts both threads. Files that cannot be written do not end the start of a proxy: that is
+    /// Starts the threads. Files or a database that cannot be written do not end the start of a proxy: that is
     /// reported in the process log and tried again.
     ///
     /// # Errors
     /// The operating system has no thread left.
-    pub fn start(settings: BooksSettings, meters: BooksMeters) -> io::Result<Self> {
+    pub fn start(settings: BooksSettings, metrics: &Metrics) -> io::Result<Self> {
         let (stop, stopped) = sync_channel(1);
         let (ended, end) = sync_channel::<()>(1);
         let (sheets, cell_use) = (Arc::<Sheets>::default(), Arc::<CellUse>::default());
         warn_of_earlier(&settings.folder);
-        let outbox = Outbox::new(settings.folder.clone(), settings.spool_bytes);
-        let shared = Arc::new(Shared { outbox: Mutex::new(outbox), ending: AtomicBool::new(false), meters });
+        let outbox = Outbox::new(settings.folder.clone(), settings.spool_bytes, settings.shipping.is_some());
+        let shared = Arc::new(Shared::new(outbox, metrics.books()));
         let lost = shared.meters.lost.clone();
         let writer =
             Writer { store: Store::new(&settings.folder), failing: false, shared: Arc::clone(&shared) };
         let writer = std::thread::Builder::new().name("books-writer".into()).spawn(move || writer.run())?;
+        let shipper = settings.shipping.clone().map(|shipping| {
+            let shipper = Shipper::new(shipping, Arc::clone(&shared), metrics.shipments());
+            let (done, end) = sync_channel::<()>(1);
+            let thread = std::thread::Builder::new().name("books-fleet".into()).spawn(move || {
+                shipper.run();
+                drop(done);
+            });
+            thread.map(|thread| ShipperThread { thread: thread.thread().clone(), end })
+        });
         let collector = Collector {
             sheets: Arc::clone(&sheets),
             cell_use: Arc::clone(&cell_use),
@@ -97,6 +116,7 @@ impl Books {
             number: 0,
             settings,
             writer: writer.thread().clone(),
+            shipper: shipper.transpose()?,
             shared,
         };
         std::thread::Builder::new().name("books".into()).spawn(move || {
@@ -143,17 +163,28 @@ impl EventSink for Books {
     }
 }
 
-/// What both threads have.
+/// What the threads have in common.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     outbox: Mutex<Outbox>,
     /// Nothing more will come.
-    ending: AtomicBool,
+    pub ending: AtomicBool,
     meters: BooksMeters,
 }
 
+/// The thread that ships, which ends when `end` is disconnected.
+struct ShipperThread {
+    thread: Thread,
+    end: Receiver<()>,
+}
+
 impl Shared {
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+    pub fn new(outbox: Outbox, meters: BooksMeters) -> Self {
+        Self { outbox: Mutex::new(outbox), ending: AtomicBool::new(false), meters }
+    }
+
+    /// Held for the time of a look into the spool, never while something is written elsewhere.
+    pub fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,6 +199,7 @@ struct Collector {
     number: i64,
     settings: BooksSettings,
     writer: Thread,
+    shipper: Option<ShipperThread>,
     shared: Arc<Shared>,
 }
 
@@ -178,7 +210,7 @@ impl Collector {
         loop {
             self.collect();
             if Instant::now() >= due {
-                self.seal();
+                self.seal(false);
                 due = Instant::now() + self.settings.window;
             }
             let turn = due.saturating_duration_since(Instant::now()).min(TURN);
@@ -189,7 +221,7 @@ impl Collector {
         // A window of requests on cell hosts comes out a turn later.
         self.count_on_cell_hosts(unix_seconds(SystemTime::now()));
         self.collect();
-        let last = self.seal();
+        let last = self.seal(true);
         if let Some(requests) = last {
             self.shared.meters.lost.increment(requests);
             tracing::error!(
@@ -199,8 +231,14 @@ impl Collector {
         }
         self.shared.ending.store(true, Ordering::Release);
         self.writer.unpark();
+        if let Some(shipper) = &self.shipper {
+            shipper.thread.unpark();
+        }
         if writer.join().is_err() {
             tracing::error!("the writer of the books ended with a panic; report it");
+        }
+        if let Some(shipper) = &self.shipper {
+            let _ = shipper.end.recv_timeout(LAST_SHIPMENT);
         }
     }
 
@@ -216,15 +254,16 @@ impl Collector {
 
     /// Makes a frame of the window and begins the next one; where the frame can be kept nowhere, the window stays open, and
     /// how many requests it has is returned.
-    fn seal(&mut self) -> Option<u64> {
+    fn seal(&mut self, last: bool) -> Option<u64> {
         // Windows follow one another without a hole, also when the clock is set back.
         let now = unix_seconds(SystemTime::now()).max(self.window.started_at);
         self.count_on_cell_hosts(now);
-        let frame = self.window.frame(&self.settings.writer, self.number + 1, now);
+        let mut frame = self.window.frame(&self.settings.writer, self.number + 1, now);
+        (frame.replica, frame.last) = (self.settings.replica.clone(), last);
         let requests = frame.requests();
         let mut outbox = self.shared.outbox();
         let kept = outbox.put(frame, now);
-        self.shared.meters.waiting.set(outbox.len() as f64);
+        self.shared.meters.waiting.set(outbox.len(Reader::Files) as f64);
         drop(outbox);
         if !kept {
             return Some(requests);
@@ -284,7 +323,7 @@ impl Writer {
         let meters = &self.shared.meters;
         let mut outbox = self.shared.outbox();
         outbox.taken(frame);
-        meters.waiting.set(outbox.len() as f64);
+        meters.waiting.set(outbox.len(Reader::Files) as f64);
         drop(outbox);
         meters.flushed.increment(1);
         meters.last_flush.set(frame.ended_at as f64);
@@ -319,7 +358,7 @@ impl Writer {
             );
         }
         tracing::warn!(
-            windows = outbox.len(),
+            windows = outbox.len(Reader::Files),
             "windows of the books stay in the spool until a process in this folder writes them"
         );
     }
@@ -355,8 +394,15 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let window = Duration::from_millis(20);
         let spool_bytes = LEAST_SPOOL_BYTES;
-        let settings = BooksSettings { folder: folder.into(), window, spool_bytes, writer: writer.into() };
-        let books = Books::start(settings, metrics.books()).unwrap();
+        let settings = BooksSettings {
+            folder: folder.into(),
+            window,
+            spool_bytes,
+            writer: writer.into(),
+            replica: String::new(),
+            shipping: None,
+        };
+        let books = Books::start(settings, &metrics).unwrap();
         Running { metrics, books }
     }
 

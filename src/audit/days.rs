@@ -5,6 +5,10 @@ use crate::policy::legacy_use::activity::Day;
 /// Days that any month has.
 const DAYS: usize = 31;
 
+/// Bits of a day's hours.
+const HOURS: u32 = 24;
+const HOUR_BITS: i64 = (1 << HOURS) - 1;
+
 /// Bytes of a day: a bit for each hour, and the requests.
 const DAY_BYTES: usize = 8;
 
@@ -34,6 +38,21 @@ impl Days {
     pub fn seen(&self, first_day: i64) -> impl Iterator<Item = Day> {
         let days = (first_day..).zip(&self.0).filter(|(_, (hours, _))| *hours != 0);
         days.map(|(day, (hours, requests))| Day { day, hours: *hours, requests: u64::from(*requests) })
+    }
+
+    /// As the database of a fleet has it: requests above the 24 bits of the hours.
+    pub fn to_numbers(&self) -> [i64; DAYS] {
+        self.0.map(|(hours, requests)| i64::from(requests) << HOURS | i64::from(hours))
+    }
+
+    /// Of what a database has; what is missing is a day on which nobody came.
+    pub fn of_numbers(numbers: &[i64]) -> Self {
+        let mut days = Self::default();
+        for (day, number) in days.0.iter_mut().zip(numbers) {
+            let hours = u32::try_from(number & HOUR_BITS).expect("24 bits");
+            *day = (hours, u32::try_from(number >> HOURS).unwrap_or(u32::MAX));
+        }
+        days
     }
 
     /// As a file has it.
@@ -78,5 +97,7 @@ mod tests {
         assert_eq!(days.seen(100).collect::<Vec<_>>(), expect);
         assert_eq!(Days::of_bytes(&days.to_bytes()), days);
         assert_eq!(Days::of_bytes(&[]), Days::default());
+        assert_eq!(Days::of_numbers(&days.to_numbers()), days);
+        assert_eq!(Days::of_numbers(&[]), Days::default());
     }
 }

@@ -72,14 +72,15 @@ fn add_hours(
     now: i64,
 ) -> Reading<()> {
     let heat = now.div_euclid(DAY) - (HEAT_DAYS - 1);
+    let days = (heat..heat + HEAT_DAYS).map(|day| day.to_string()).collect::<Vec<_>>().join(", ");
     let hours = (0..24).map(|hour| format!("h{hour:02}")).collect::<Vec<_>>().join(", ");
-    // Few integrations are of an account: days are looked up for each.
+    // Few integrations are of an account. Days that are named are looked up; a range of them would be read from end to end.
     let query = format!(
         "SELECT client, credential, network, day, {hours}
-         FROM integrations CROSS JOIN use_by_day ON id = integration AND day >= ?2
+         FROM integrations CROSS JOIN use_by_day ON id = integration AND day IN ({days})
          WHERE subject = 'account' AND account = ?1"
     );
-    books.each(Some(Month::of_day(heat)), &query, &[Some(account as i64), Some(heat)], |_, row| {
+    books.each(Some(Month::of_day(heat)), &query, &[Some(account as i64)], |_, row| {
         let Some(integration) = integrations.get_mut(&name(row)?) else { return Ok(()) };
         // The Unix epoch was a Thursday, and a week begins with Monday.
         let week_day = usize::try_from((row.int(3)? + 3).rem_euclid(7)).expect("below 7");

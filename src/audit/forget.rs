@@ -8,7 +8,9 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::policy::ids::AccountId;
 
-use super::shelf::{ReportError, in_folder};
+use super::database::{DatabaseError, DatabaseSettings, connect_to_write, schema};
+use super::month::Month;
+use super::shelf::{ReportError, Source, in_folder, translated};
 use super::store::{StoreError, check_version, damaged};
 
 /// The proxy writes for milliseconds every ten seconds.
@@ -23,11 +25,25 @@ pub struct Known {
     pub aside: Vec<PathBuf>,
 }
 
-/// What the books in a state folder know of an account; deletes it where `delete` says so.
+/// What the books know of an account; deletes it where `delete` says so.
 ///
 /// # Errors
-/// There is no file, or one cannot be read or written; then nothing of that one and of later months is deleted.
-pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
+/// There are none, or they cannot be read or written; then nothing of that month and of later ones is deleted, and of a
+/// database nothing at all.
+pub fn forget<'a>(
+    books: impl Into<Source<'a>>,
+    account: AccountId,
+    delete: bool,
+) -> Result<Known, ReportError> {
+    match books.into() {
+        Source::Folder(folder) => in_files(&folder, account, delete),
+        Source::Database(settings) => {
+            Ok(Known { rows: in_database(&settings, account, delete)?, aside: Vec::new() })
+        }
+    }
+}
+
+fn in_files(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
     let months = in_folder(folder)?;
     if months.is_empty() {
         return Err(ReportError::Missing(folder.to_owned()));
@@ -78,6 +94,29 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     // What was there before stands in the journal until it is taken over. Where a reader is in the way, the proxy does it.
     let _ = books.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     Ok(rows)
+}
+
+/// What was deleted is overwritten when the database vacuums its tables; its journals and backups are not ours to change.
+fn in_database(
+    settings: &DatabaseSettings,
+    account: AccountId,
+    delete: bool,
+) -> Result<usize, DatabaseError> {
+    let mut client = connect_to_write(settings)?;
+    let mut transaction = client.transaction()?;
+    let mut rows = 0;
+    for month in transaction.query("SELECT month FROM cellgate.months ORDER BY month", &[])? {
+        let Some(month) = Month::of_name(month.get(0)) else { continue };
+        transaction.batch_execute(&format!("SET LOCAL search_path TO {}", schema(month)))?;
+        for statement in DELETE {
+            rows += transaction.execute(&translated(statement), &[&(account.value() as i64)])?;
+        }
+    }
+    if delete {
+        transaction.commit()?;
+        client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls")?;
+    }
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

@@ -45,6 +45,12 @@ pub(super) struct Frame {
     pub harmed: Vec<Harm>,
     /// Calls that may have to be made again.
     pub lost: Vec<LostCall>,
+    /// Names the replica that the run is of; empty where an edition before wrote it.
+    #[serde(default)]
+    pub replica: String,
+    /// The process ends with this window, and has counted all of it.
+    #[serde(default)]
+    pub last: bool,
 }
 
 /// How requests of one cell and endpoint class ended in one minute.

@@ -269,7 +269,7 @@ fn impact(books: &Shelf, incident: Incident) -> Reading<Impact> {
         avoided: (0, 0),
         lost: BTreeMap::new(),
         covered: coverage(books, incident.to)?.share(incident.from, incident.to),
-        gaps: gaps(books, incident.from)?,
+        gaps: gaps(books, incident.from, incident.to)?,
         incident,
     };
     // By minute: requests and failures of the shared cells, and what other cells answered on legacy hosts.

@@ -10,6 +10,7 @@
 
 pub mod books;
 mod cell_use;
+pub mod database;
 mod days;
 mod detail;
 pub mod fleet;
@@ -33,7 +34,7 @@ pub mod recipes;
 pub mod render;
 pub mod report;
 mod sheets;
-mod shelf;
+pub mod shelf;
 mod spool;
 mod store;
 pub mod survey;
@@ -49,13 +50,18 @@ mod window;
 mod made_up;
 
 #[cfg(test)]
+#[path = "../../tests/support/postgres.rs"]
+mod postgres_server;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::books::{Books, BooksSettings};
     use super::report::{Question, read};
+    use super::shelf::Source;
     use super::views::View;
     use super::{headline, html, impact, json, markdown, outreach, render, survey, views};
     use crate::policy::cell_failure::Silence;
@@ -77,10 +83,12 @@ mod tests {
             window: Duration::from_secs(1),
             spool_bytes: super::books::LEAST_SPOOL_BYTES,
             writer: "a".into(),
+            replica: String::new(),
+            shipping: None,
         };
         let sinks: Vec<Box<dyn EventSink>> = vec![
             Box::new(AccessLog::start(Target::File(log.clone()), metrics.access_log()).unwrap()),
-            Box::new(Books::start(settings, metrics.books()).unwrap()),
+            Box::new(Books::start(settings, &metrics).unwrap()),
         ];
         let telemetry = Telemetry::start(metrics, sinks).unwrap();
         let snapshot = snapshot(1);
@@ -113,7 +121,7 @@ mod tests {
             files += 1;
         }
         assert!(files >= 2 && !page.contains("canary"));
-        let outputs = outputs(folder.path());
+        let outputs = outputs(folder.path(), unix_seconds(std::time::SystemTime::now()));
         for output in &outputs {
             assert!(!output.contains("canary") && !output.contains(&"ca".repeat(7)), "{output}");
         }
@@ -121,14 +129,14 @@ mod tests {
     }
 
     /// Everything that is made of the books.
-    fn outputs(folder: &std::path::Path) -> Vec<String> {
-        let now = unix_seconds(std::time::SystemTime::now());
+    pub fn outputs<'a>(books: impl Into<Source<'a>>, now: i64) -> Vec<String> {
+        let books = &books.into();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let report = read(folder, Question { now, ..Question::default() }).unwrap();
-        let fleet = survey::read(folder, &survey::Host::default(), None, now).unwrap();
+        let report = read(books, Question { now, ..Question::default() }).unwrap();
+        let fleet = survey::read(books, &survey::Host::default(), None, now).unwrap();
         let incident = impact::Incident { to: now, ..impact::Incident::default() };
-        let incident = impact::read(folder, incident).unwrap();
-        let lost = impact::lost_calls(folder, 0, now).unwrap();
+        let incident = impact::read(books, incident).unwrap();
+        let lost = impact::lost_calls(books, 0, now).unwrap();
         let mut outputs = vec![
             render::table(&report, now),
             text(render::csv(&report).unwrap()),

@@ -57,7 +57,12 @@ impl Month {
 
     /// The month of a file, by its name; `None` where it is none of the books.
     pub fn of_file(name: &str) -> Option<Self> {
-        let (year, month) = name.strip_prefix(FILE_PREFIX)?.strip_suffix(FILE_SUFFIX)?.split_once('-')?;
+        Self::of_name(name.strip_prefix(FILE_PREFIX)?.strip_suffix(FILE_SUFFIX)?)
+    }
+
+    /// Of the text that it prints as.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let (year, month) = name.split_once('-')?;
         let digits =
             |text: &str, many: usize| text.len() == many && text.bytes().all(|byte| byte.is_ascii_digit());
         let found = Self { year: year.parse().ok()?, month: month.parse().ok()? };

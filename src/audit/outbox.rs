@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::frame::{Frame, Gap};
-use super::spool::{Spool, SpoolError, Spools};
+use super::spool::{READERS, Reader, Spool, SpoolError, Spools};
 
 /// How long a spool that could not be had is not asked for again (seconds): a disk that has room again is noticed within
 /// half a minute.
@@ -18,48 +18,66 @@ const LOOK_AROUND: i64 = 3_600;
 pub(super) struct Outbox {
     folder: PathBuf,
     spool_bytes: u64,
+    /// Whether frames go to the database of a fleet, too.
+    ships: bool,
     spools: Option<Spools>,
-    memory: Option<Frame>,
-    /// Where the frame that was asked for last is.
+    memory: Option<Memory>,
+    readers: [Progress; READERS],
+    /// Unix seconds: when spools are taken or looked for the next time.
+    look_at: i64,
+    /// Whether there was no spool the last time, so that the process log hears of changes only.
+    without: bool,
+    /// Frames that the database was not there to take, until it was too late.
+    given_up: u64,
+}
+
+/// The frame that is in no spool, and who has taken it.
+#[derive(Debug)]
+struct Memory {
+    frame: Frame,
+    taken: [bool; READERS],
+}
+
+/// How far a reader is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Where the frames that it asked for last are.
     asked: Option<Lies>,
     /// Frames that could not be read any more.
     unreadable: Vec<Gap>,
-    /// Unix seconds: when spools are taken or looked for the next time.
-    look_at: i64,
-    /// Unix seconds: where the last window that a store has taken ended.
+    /// Unix seconds: where the last window that it has taken ended.
     taken_until: Option<i64>,
-    /// Whether there was no spool the last time, so that the process log hears of changes only.
-    without: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lies {
-    Left,
+    /// In one of the spools that were left.
+    Left(usize),
     Own,
     Memory,
 }
 
 impl Outbox {
-    /// For spools in a folder.
-    pub fn new(folder: PathBuf, spool_bytes: u64) -> Self {
+    /// For spools in a folder. `ships` where frames go to the database of a fleet, too.
+    pub fn new(folder: PathBuf, spool_bytes: u64, ships: bool) -> Self {
         Self {
             folder,
             spool_bytes,
+            ships,
             spools: None,
             memory: None,
-            asked: None,
-            unreadable: Vec::new(),
+            readers: Default::default(),
             look_at: i64::MIN,
-            taken_until: None,
             without: false,
+            given_up: 0,
         }
     }
 
-    /// Keeps a frame until a store has taken it; false when it can be kept nowhere. `now` in Unix seconds.
+    /// Keeps a frame until all have taken it; false when it can be kept nowhere. `now` in Unix seconds.
     pub fn put(&mut self, frame: Frame, now: i64) -> bool {
         self.look_around(now);
         let spooled = match (&mut self.spools, frame.encode()) {
-            (Some(spools), Ok(bytes)) => spools.own.append(&bytes),
+            (Some(spools), Ok(bytes)) => append(&mut spools.own, &bytes, &mut self.given_up),
             (None, _) | (_, Err(_)) => Err(SpoolError::Full),
         };
         match spooled {
@@ -70,84 +88,123 @@ impl Outbox {
             }
             Err(_) => {}
         }
-        let room = self.memory.is_none();
+        // What the files have is not held for a database that is away.
+        let room = self.memory.as_ref().is_none_or(|memory| memory.taken[Reader::Files as usize]);
         if room {
-            self.memory = Some(frame);
+            self.given_up += u64::from(self.memory.is_some());
+            self.memory = Some(Memory { frame, taken: [false, !self.ships] });
         }
         room
     }
 
-    /// The oldest frame, to be told of with [`taken`](Self::taken) once it is in a store.
+    /// The oldest frame that waits for the files, to be told of with [`taken`](Self::taken) once it is in them.
     pub fn first(&mut self, now: i64) -> Option<Frame> {
+        self.some(Reader::Files, 1, now).pop()
+    }
+
+    /// The oldest frames of one writer that wait for a reader, at most so many.
+    pub fn some(&mut self, reader: Reader, most: usize, now: i64) -> Vec<Frame> {
         self.look_around(now);
-        let mut frame = self.oldest(now)?;
-        frame.gaps.extend(self.unreadable.iter().cloned());
-        Some(frame)
-    }
-
-    /// The frame that was asked for is in a store.
-    pub fn taken(&mut self, frame: &Frame) {
-        self.unreadable.clear();
-        self.taken_until = Some(frame.ended_at);
-        match (self.asked.take(), &mut self.spools) {
-            (Some(Lies::Memory), _) => self.memory = None,
-            (Some(Lies::Own), Some(spools)) => spools.own.taken(),
-            (Some(Lies::Left), Some(spools)) => {
-                if let Some(left) = spools.left.first_mut() {
-                    left.taken();
-                }
-            }
-            (_, None) | (None, _) => {}
-        }
-    }
-
-    /// How many frames wait.
-    pub fn len(&self) -> usize {
-        let spools = self.spools.iter().flat_map(|spools| spools.left.iter().chain([&spools.own]));
-        spools.map(Spool::len).sum::<usize>() + usize::from(self.memory.is_some())
-    }
-
-    /// What would be lost if the process ended now.
-    pub fn in_memory(&self) -> Option<&Frame> {
-        self.memory.as_ref()
-    }
-
-    fn oldest(&mut self, now: i64) -> Option<Frame> {
-        if let Some(spools) = &mut self.spools {
-            while let Some(left) = spools.left.first_mut() {
-                if let Some(frame) = readable(left, &mut self.unreadable, self.taken_until, now) {
-                    self.asked = Some(Lies::Left);
-                    return Some(frame);
-                }
-                if let Err(error) = spools.left.remove(0).delete() {
-                    tracing::warn!(%error, "a spool of the books that is empty cannot be deleted");
-                }
-            }
-        }
-        let own = self.spools.as_mut();
-        let own =
-            own.and_then(|spools| readable(&mut spools.own, &mut self.unreadable, self.taken_until, now));
-        let memory = self.memory.as_ref();
-        // A store knows a writer's windows by the last one: they come in order.
-        let memory_first = match (&own, memory) {
-            (Some(own), Some(memory)) => memory.writer == own.writer && memory.number < own.number,
-            (own, _) => own.is_none(),
+        let Some((first, lies)) = self.oldest(reader, now) else { return Vec::new() };
+        self.readers[reader as usize].asked = Some(lies);
+        let mut frames = vec![first];
+        let spools = self.spools.as_ref();
+        let spool = match lies {
+            Lies::Left(at) => spools.and_then(|spools| spools.left.get(at)),
+            Lies::Own => spools.map(|spools| &spools.own),
+            Lies::Memory => None,
         };
-        self.asked = Some(if memory_first { Lies::Memory } else { Lies::Own });
-        if memory_first { memory.cloned() } else { own }
+        while let Some(spool) = spool.filter(|_| frames.len() < most) {
+            // One that cannot be read is found again when it is the oldest.
+            let next = spool.peek(reader, frames.len()).ok().flatten();
+            match next.and_then(|bytes| Frame::decode(&bytes).ok()) {
+                Some(next) if next.writer == frames[0].writer => frames.push(next),
+                _ => break,
+            }
+        }
+        frames[0].gaps.extend(self.readers[reader as usize].unreadable.iter().cloned());
+        frames
     }
 
-    /// Takes spools where there are none, and those that others have left.
+    /// The frame that the files asked for is in them.
+    pub fn taken(&mut self, frame: &Frame) {
+        self.all_taken(Reader::Files, std::slice::from_ref(frame));
+    }
+
+    /// The frames that a reader asked for last are where they belong.
+    pub fn all_taken(&mut self, reader: Reader, frames: &[Frame]) {
+        let progress = &mut self.readers[reader as usize];
+        progress.unreadable.clear();
+        progress.taken_until = frames.last().map(|frame| frame.ended_at);
+        let spool = match (progress.asked.take(), &mut self.spools) {
+            (Some(Lies::Own), Some(spools)) => Some(&mut spools.own),
+            (Some(Lies::Left(at)), Some(spools)) => spools.left.get_mut(at),
+            (Some(Lies::Memory), _) => {
+                self.memory.iter_mut().for_each(|memory| memory.taken[reader as usize] = true);
+                self.memory.take_if(|memory| memory.taken == [true; READERS]);
+                None
+            }
+            (_, None) | (None, _) => None,
+        };
+        if let Some(spool) = spool {
+            frames.iter().for_each(|_| spool.taken(reader));
+        }
+    }
+
+    /// How many frames wait for a reader.
+    pub fn len(&self, reader: Reader) -> usize {
+        let spools = self.spools.iter().flat_map(|spools| spools.left.iter().chain([&spools.own]));
+        let in_memory = self.memory.as_ref().is_some_and(|memory| !memory.taken[reader as usize]);
+        spools.map(|spool| spool.len(reader)).sum::<usize>() + usize::from(in_memory)
+    }
+
+    /// What the files would lose if the process ended now.
+    pub fn in_memory(&self) -> Option<&Frame> {
+        let memory = self.memory.as_ref().filter(|memory| !memory.taken[Reader::Files as usize]);
+        memory.map(|memory| &memory.frame)
+    }
+
+    /// How many frames the database will never get since this was asked last.
+    pub fn given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
+    }
+
+    fn oldest(&mut self, reader: Reader, now: i64) -> Option<(Frame, Lies)> {
+        let progress = &mut self.readers[reader as usize];
+        let mut own = None;
+        if let Some(spools) = &mut self.spools {
+            for (at, left) in spools.left.iter_mut().enumerate() {
+                if let Some(frame) = readable(left, reader, progress, now) {
+                    return Some((frame, Lies::Left(at)));
+                }
+            }
+            own = readable(&mut spools.own, reader, progress, now);
+        }
+        let memory = self.memory.as_ref().filter(|memory| !memory.taken[reader as usize]);
+        // The files know a writer's windows by the last one: they come in order.
+        match (own, memory) {
+            (Some(own), Some(Memory { frame, .. }))
+                if frame.writer == own.writer && frame.number < own.number =>
+            {
+                Some((frame.clone(), Lies::Memory))
+            }
+            (Some(own), _) => Some((own, Lies::Own)),
+            (None, memory) => memory.map(|memory| (memory.frame.clone(), Lies::Memory)),
+        }
+    }
+
+    /// Takes spools where there are none, and those that others have left; lets go those that are empty.
     fn look_around(&mut self, now: i64) {
+        self.delete_empty();
         if now < self.look_at {
             return;
         }
         match &mut self.spools {
             Some(spools) => {
                 self.look_at = now.saturating_add(LOOK_AROUND);
-                spools.left.extend(Spools::left(&self.folder));
+                spools.left.extend(Spools::left(&self.folder, self.ships));
             }
-            None => match Spools::take(&self.folder, self.spool_bytes) {
+            None => match Spools::take(&self.folder, self.spool_bytes, self.ships) {
                 Ok(spools) => {
                     self.look_at = now.saturating_add(LOOK_AROUND);
                     self.spools = Some(spools);
@@ -168,12 +225,39 @@ impl Outbox {
             },
         }
     }
+
+    fn delete_empty(&mut self) {
+        // Somebody has asked for frames of one of them by its place.
+        let Some(spools) = &mut self.spools else { return };
+        if self.readers.iter().any(|progress| matches!(progress.asked, Some(Lies::Left(_)))) {
+            return;
+        }
+        for empty in spools.left.extract_if(.., |spool| spool.is_empty()) {
+            if let Err(error) = empty.delete() {
+                tracing::warn!(%error, "a spool of the books that is empty cannot be deleted");
+            }
+        }
+    }
+}
+
+/// Appends, and where only a database that is away is in the way, lets it go without its oldest frames.
+fn append(spool: &mut Spool, frame: &[u8], given_up: &mut u64) -> Result<(), SpoolError> {
+    match spool.append(frame) {
+        Err(SpoolError::Full) => match spool.give_up() {
+            0 => Err(SpoolError::Full),
+            frames => {
+                *given_up += frames as u64;
+                spool.append(frame)
+            }
+        },
+        other => other,
+    }
 }
 
 /// The oldest frame of a spool that can be read. What cannot is told as a gap, and forgotten.
-fn readable(spool: &mut Spool, unreadable: &mut Vec<Gap>, since: Option<i64>, now: i64) -> Option<Frame> {
+fn readable(spool: &mut Spool, reader: Reader, progress: &mut Progress, now: i64) -> Option<Frame> {
     loop {
-        let why = match spool.first() {
+        let why = match spool.peek(reader, 0) {
             Ok(None) => return None,
             Ok(Some(bytes)) => match Frame::decode(&bytes) {
                 Ok(frame) => return Some(frame),
@@ -182,9 +266,9 @@ fn readable(spool: &mut Spool, unreadable: &mut Vec<Gap>, since: Option<i64>, no
             Err(error) => error.to_string(),
         };
         tracing::error!(why, "a window of the books in the spool cannot be read any more; a gap says so");
-        let reason = "spool".to_owned();
-        unreadable.push(Gap { reason, started_at: since, ended_at: now, requests: None, note: Some(why) });
-        spool.taken();
+        let (reason, started_at) = ("spool".to_owned(), progress.taken_until);
+        progress.unreadable.push(Gap { reason, started_at, ended_at: now, requests: None, note: Some(why) });
+        spool.taken(reader);
     }
 }
 
@@ -198,7 +282,7 @@ mod tests {
     use super::*;
 
     fn outbox(folder: &Path) -> Outbox {
-        Outbox::new(folder.to_owned(), LEAST_BYTES)
+        Outbox::new(folder.to_owned(), LEAST_BYTES, false)
     }
 
     fn numbers(outbox: &mut Outbox) -> Vec<(String, i64)> {
@@ -219,7 +303,7 @@ mod tests {
             assert!(running.put(frame("running", number, vec![]), NOON));
         }
         drop(killed);
-        assert_eq!(running.len(), 2);
+        assert_eq!(running.len(Reader::Files), 2);
         assert_eq!(numbers(&mut running), [("running".into(), 1), ("running".into(), 2)]);
         assert!(running.put(frame("running", 3, vec![]), NOON + LOOK_AROUND));
         let expect = [("killed".into(), 1), ("killed".into(), 2), ("running".into(), 3)];
@@ -234,7 +318,7 @@ mod tests {
         let mut outbox = outbox(&missing);
         assert!(outbox.put(frame("a", 1, vec![]), NOON));
         assert!(!outbox.put(frame("a", 2, vec![]), NOON));
-        assert_eq!((outbox.len(), outbox.in_memory().unwrap().number), (1, 1));
+        assert_eq!((outbox.len(Reader::Files), outbox.in_memory().unwrap().number), (1, 1));
         std::fs::create_dir(&missing).unwrap();
         assert!(!outbox.put(frame("a", 2, vec![]), NOON + TRY_AGAIN - 1));
         assert!(outbox.put(frame("a", 2, vec![]), NOON + TRY_AGAIN));
@@ -273,5 +357,76 @@ mod tests {
         let third = outbox.first(NOON).unwrap();
         outbox.taken(&third);
         assert_eq!(outbox.first(NOON), None);
+    }
+
+    /// A window of some hundred kilobytes, which packing does not make smaller.
+    fn large(number: i64) -> Frame {
+        let mut rng = fastrand::Rng::with_seed(number.unsigned_abs());
+        let mut of = uses(1, "curl", 1);
+        of.template = (0..200_000).map(|_| rng.alphanumeric()).collect();
+        frame("a", number, vec![of])
+    }
+
+    #[test]
+    fn a_database_that_is_away_for_too_long_misses_windows_and_delays_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = Outbox::new(folder.path().to_owned(), LEAST_BYTES, true);
+        let away = 60;
+        for number in 1..=away {
+            assert!(outbox.put(large(number), NOON), "window {number}");
+            let taken = outbox.first(NOON).unwrap();
+            assert_eq!(taken.number, number);
+            outbox.taken(&taken);
+        }
+        let (waiting, missed) = (outbox.len(Reader::Database), outbox.given_up());
+        assert!(missed > 0 && outbox.given_up() == 0, "told once");
+        assert_eq!(waiting as u64 + missed, away as u64);
+        let mut shipped = Vec::new();
+        loop {
+            let frames = outbox.some(Reader::Database, 7, NOON);
+            assert!(frames.len() <= 7);
+            if frames.is_empty() {
+                break;
+            }
+            // A shipment that fails is tried again with the same.
+            assert_eq!(outbox.some(Reader::Database, 7, NOON), frames);
+            outbox.all_taken(Reader::Database, &frames);
+            shipped.extend(frames.iter().map(|frame| frame.number));
+        }
+        assert_eq!(shipped, (missed as i64 + 1..=away).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_only_one_of_two_has_taken_comes_again_to_both_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = || Outbox::new(folder.path().to_owned(), LEAST_BYTES, true);
+        let mut killed = start();
+        for number in 1..=3 {
+            assert!(killed.put(frame("killed", number, vec![]), NOON));
+            let first = killed.first(NOON).unwrap();
+            killed.taken(&first);
+        }
+        drop(killed);
+        let mut next = start();
+        assert!(next.put(frame("next", 1, vec![]), NOON));
+        // Of one writer at a time.
+        let numbers = |frames: &[Frame]| {
+            frames.iter().map(|frame| (frame.writer.clone(), frame.number)).collect::<Vec<_>>()
+        };
+        let killed = (1..=3).map(|number| ("killed".to_owned(), number)).collect::<Vec<_>>();
+        let frames = next.some(Reader::Database, 64, NOON);
+        assert_eq!(numbers(&frames), killed);
+        next.all_taken(Reader::Database, &frames);
+        let frames = next.some(Reader::Database, 64, NOON);
+        assert_eq!(numbers(&frames), [("next".to_owned(), 1)]);
+        next.all_taken(Reader::Database, &frames);
+        let expect = [killed, vec![("next".to_owned(), 1)]].concat();
+        let mut files = Vec::new();
+        while let Some(frame) = next.first(NOON) {
+            next.taken(&frame);
+            files.push((frame.writer, frame.number));
+        }
+        assert_eq!(files, expect);
+        assert_eq!((next.len(Reader::Files), next.len(Reader::Database)), (0, 0));
     }
 }

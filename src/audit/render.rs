@@ -247,6 +247,10 @@ pub(super) fn gap_text(gap: &GapLine) -> String {
             "{} cannot be read and is left out: nothing of its month is known. Move it away to be rid of this line.",
             gap.note.as_deref().unwrap_or("A file of the books")
         ),
+        "silent" => format!(
+            "Replica {} has not been heard of since {until} and has not said that it ended: nothing is complete since then. Where it is gone for good, say so with `cellgate books retire`.",
+            gap.note.as_deref().unwrap_or("without a name")
+        ),
         "damaged" => format!(
             "The books from the beginning of the month to {until} were damaged and are kept as {}.",
             gap.note.as_deref().unwrap_or("another file")
@@ -523,12 +527,14 @@ No legacy requests since 2026-11-13T10:00:00Z.
         gap("spool", Some(4), None);
         gap("detail", Some(5), None);
         gap("damaged", None, Some("books-2026-11.sqlite.damaged-1"));
+        gap("silent", None, Some("edge-7"));
         gap("removed", None, None);
         let table = table(&report, NOW);
         for expect in [
             "! 4 requests are missing: a window could not be read back",
             "! 5 requests are counted for their account and not told apart",
             "! The books from the beginning of the month to 2026-11-20T10:00:00Z were damaged and are kept as books-2026-11.sqlite.damaged-1.",
+            "! Replica edge-7 has not been heard of since 2026-11-20T10:00:00Z and has not said that it ended",
             "! The books from the beginning of the month to 2026-11-20T10:00:00Z were removed.",
         ] {
             assert!(table.contains(expect), "{expect} in\n{table}");

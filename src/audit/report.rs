@@ -12,7 +12,7 @@ use super::known::Known;
 use super::month::Month;
 use super::recipes::Recipe;
 use super::shelf::{Reading, Row, Shelf, Source, ask};
-use super::verdicts::{coverage, judge_all};
+use super::verdicts::{coverage, judge_all, not_heard_of};
 
 pub use super::shelf::ReportError;
 
@@ -103,7 +103,7 @@ pub struct ClientUsage {
 pub struct GapLine {
     /// Unix seconds.
     pub ended_at: i64,
-    /// `detail`, `spool`, `damaged`, `removed`.
+    /// `detail`, `lost_calls`, `spool`, `damaged`, `removed`, `unreadable`, `silent`.
     pub reason: String,
     /// How many requests, where known.
     pub requests: Option<u64>,
@@ -244,7 +244,7 @@ pub(super) fn answer(
         verdicts: BTreeMap::new(),
         unattributed: Usage::default(),
         unmapped: Usage::default(),
-        gaps: gaps(books, day * 86_400)?,
+        gaps: gaps(books, day * 86_400, question.now)?,
     };
     for one in judged.values() {
         *report.verdicts.entry(one.verdict).or_default() += 1;
@@ -333,8 +333,8 @@ pub(super) fn facts(
     Ok(rows.into_iter().collect())
 }
 
-/// What is missing since then, one line for each reason and note.
-pub(super) fn gaps(books: &Shelf, since: i64) -> Reading<Vec<GapLine>> {
+/// What is missing since then, one line for each reason and note; and, at `now`, which replicas are silent.
+pub(super) fn gaps(books: &Shelf, since: i64, now: i64) -> Reading<Vec<GapLine>> {
     let query = "SELECT ended_at, reason, requests, note FROM gaps WHERE ended_at >= ?1
          ORDER BY ended_at, reason, note, requests";
     let mut lines: Vec<GapLine> = Vec::new();
@@ -355,6 +355,9 @@ pub(super) fn gaps(books: &Shelf, since: i64) -> Reading<Vec<GapLine>> {
     for month in books.unreadable() {
         let (ended_at, note) = (month.seconds().end, Some(month.file(Path::new("")).display().to_string()));
         lines.push(GapLine { ended_at, reason: "unreadable".into(), requests: None, note });
+    }
+    for (replica, since) in not_heard_of(books, now)? {
+        lines.push(GapLine { ended_at: since, reason: "silent".into(), requests: None, note: Some(replica) });
     }
     lines.sort_by_key(|line| line.ended_at);
     Ok(lines)

@@ -1,7 +1,7 @@
 //! The spool: frames that a store of the books has not taken yet, in a file whose space was taken beforehand. A full disk
-//! cannot stop it, and what is in it survives the process.
+//! cannot stop it, and what is in it survives the process. There may be two such stores, and each takes all frames.
 //!
-//! The file has segments of equal size. Frames are appended to one segment; when each of its frames was taken, it is
+//! The file has segments of equal size. Frames are appended to one segment; when each of its frames was taken by both, it is
 //! overwritten with zeros and free again, so that at rest the file knows nothing. A segment carries a number that counts up
 //! each time one is begun; the checksum of a frame is over that number too, so nothing of an earlier use is ever read.
 
@@ -34,6 +34,18 @@ const FILE_MODE: u32 = 0o600;
 /// Spools of one folder: one for each process that runs there, and some that crashed ones have left.
 const MOST_SPOOLS: u32 = 8;
 
+/// Who takes frames out of a spool, each of them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// The files of the folder.
+    Files,
+    /// The database of a fleet, where there is one.
+    Database,
+}
+
+/// As many as there can be.
+pub(super) const READERS: usize = 2;
+
 /// An open spool, which no other process has.
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -44,8 +56,12 @@ pub(super) struct Spool {
     number: u64,
     /// The segment that is written, where in it the next frame goes, and its number.
     writing: Option<(u64, u64, u64)>,
-    /// Frames that wait, oldest first.
+    /// Frames that not all readers have taken, oldest first.
     waiting: VecDeque<Place>,
+    /// How many of the first of them each reader has taken.
+    taken: [usize; READERS],
+    /// Whether a database takes frames, too.
+    ships: bool,
 }
 
 /// Where a frame is.
@@ -81,12 +97,12 @@ pub(super) struct Spools {
 }
 
 impl Spools {
-    /// Takes the spools of a folder. Where none is free, makes one of about `bytes`.
+    /// Takes the spools of a folder. Where none is free, makes one of about `bytes`. `ships` where a database takes frames, too.
     ///
     /// # Errors
     /// The folder cannot be written, or the disk has no room for it.
-    pub fn take(folder: &Path, bytes: u64) -> io::Result<Self> {
-        let mut left = Self::left(folder);
+    pub fn take(folder: &Path, bytes: u64, ships: bool) -> io::Result<Self> {
+        let mut left = Self::left(folder, ships);
         let fits = |spool: &Spool| spool.segment_bytes == segment_bytes(bytes);
         let own = match left.iter().position(fits) {
             Some(at) => left.remove(at),
@@ -94,15 +110,15 @@ impl Spools {
                 let free = paths(folder).find(|path| !path.exists());
                 let path =
                     free.ok_or_else(|| io::Error::other("eight other spools are in use in this folder"))?;
-                Spool::create(&path, bytes)?
+                Spool::create(&path, bytes, ships)?
             }
         };
         Ok(Self { own, left })
     }
 
     /// The spools of a folder that no running process has. What cannot be opened is left alone.
-    pub fn left(folder: &Path) -> Vec<Spool> {
-        paths(folder).filter_map(|path| Spool::open(&path).ok().flatten()).collect()
+    pub fn left(folder: &Path, ships: bool) -> Vec<Spool> {
+        paths(folder).filter_map(|path| Spool::open(&path, ships).ok().flatten()).collect()
     }
 }
 
@@ -112,7 +128,7 @@ fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 impl Spool {
     /// `None` where another process has it.
-    fn open(path: &Path) -> io::Result<Option<Self>> {
+    fn open(path: &Path, ships: bool) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -127,12 +143,14 @@ impl Spool {
             number: 0,
             writing: None,
             waiting: VecDeque::new(),
+            taken: [0; READERS],
+            ships,
         };
         spool.scan()?;
         Ok(Some(spool))
     }
 
-    fn create(path: &Path, bytes: u64) -> io::Result<Self> {
+    fn create(path: &Path, bytes: u64, ships: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
         file.try_lock().map_err(io::Error::from)?;
         let segment_bytes = segment_bytes(bytes);
@@ -143,7 +161,8 @@ impl Spool {
         }
         file.sync_all()?;
         let path = path.to_owned();
-        Ok(Self { file, path, segment_bytes, number: 0, writing: None, waiting: VecDeque::new() })
+        let (waiting, taken) = (VecDeque::new(), [0; READERS]);
+        Ok(Self { file, path, segment_bytes, number: 0, writing: None, waiting, taken, ships })
     }
 
     /// Appends a frame. When this returns, it is on the disk.
@@ -174,17 +193,51 @@ impl Spool {
         Ok(())
     }
 
-    /// The oldest frame that waits.
+    /// Of the frames that wait for a reader, the one that is `ahead` of others older than it.
     ///
     /// # Errors
     /// It cannot be read any more.
-    pub fn first(&self) -> Result<Option<Vec<u8>>, SpoolError> {
-        let Some(place) = self.waiting.front() else { return Ok(None) };
+    pub fn peek(&self, reader: Reader, ahead: usize) -> Result<Option<Vec<u8>>, SpoolError> {
+        let Some(place) = self.waiting.get(self.taken[reader as usize] + ahead) else { return Ok(None) };
         self.read(place).and_then(|frame| frame.ok_or(SpoolError::Damaged)).map(Some)
     }
 
-    /// The oldest frame was taken: it is forgotten. What cannot be overwritten now is overwritten with the next segment.
-    pub fn taken(&mut self) {
+    /// A reader has taken the oldest frame that waited for it. What all have taken is forgotten; what cannot be overwritten now is
+    /// overwritten with the next segment.
+    pub fn taken(&mut self, reader: Reader) {
+        self.taken[reader as usize] += 1;
+        let by_all = |taken: &[usize; READERS], ships| if ships { taken[0].min(taken[1]) } else { taken[0] };
+        while by_all(&self.taken, self.ships) > 0 {
+            self.taken.iter_mut().for_each(|taken| *taken = taken.saturating_sub(1));
+            self.forget_first();
+        }
+    }
+
+    /// Gives up, for the database, the oldest segment, where the files have taken all of it; how many frames that are. So a
+    /// database that is away is in nobody's way.
+    pub fn give_up(&mut self) -> usize {
+        let [by_files, by_database] = self.taken;
+        let Some(first) = self.waiting.front().filter(|_| self.ships) else { return 0 };
+        let of_segment = self.waiting.iter().take_while(|place| place.segment == first.segment).count();
+        let lost = of_segment.saturating_sub(by_database);
+        if by_files < of_segment {
+            return 0;
+        }
+        (0..lost).for_each(|_| self.taken(Reader::Database));
+        lost
+    }
+
+    /// How many frames wait for a reader.
+    pub fn len(&self, reader: Reader) -> usize {
+        self.waiting.len() - self.taken[reader as usize].min(self.waiting.len())
+    }
+
+    /// Whether nothing waits for anybody.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn forget_first(&mut self) {
         let Some(taken) = self.waiting.pop_front() else { return };
         if self.waiting.iter().all(|place| place.segment != taken.segment) {
             let _ = self.wipe(taken.segment, taken.offset + FRAME_HEAD + u64::from(taken.length));
@@ -192,11 +245,6 @@ impl Spool {
                 self.writing = None;
             }
         }
-    }
-
-    /// How many frames wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
     }
 
     /// Deletes it, with all that waits.
@@ -306,15 +354,15 @@ mod tests {
     /// Takes everything that waits.
     fn drain(spool: &mut Spool) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        while let Some(frame) = spool.first().unwrap() {
+        while let Some(frame) = spool.peek(Reader::Files, 0).unwrap() {
             frames.push(frame);
-            spool.taken();
+            spool.taken(Reader::Files);
         }
         frames
     }
 
     fn take(folder: &Path) -> Spools {
-        Spools::take(folder, LEAST_BYTES).unwrap()
+        Spools::take(folder, LEAST_BYTES, false).unwrap()
     }
 
     fn frame(number: usize, bytes: usize) -> Vec<u8> {
@@ -332,16 +380,16 @@ mod tests {
         // A segment is forgotten as a whole: what was taken of the last one comes again, and counts once by its name.
         for (taken, at_least) in [(0, 1), (3, 1), (33, 17)] {
             for expect in 1..=taken {
-                assert_eq!(number(&spool.first().unwrap().unwrap()), expect);
-                spool.taken();
+                assert_eq!(number(&spool.peek(Reader::Files, 0).unwrap().unwrap()), expect);
+                spool.taken(Reader::Files);
             }
             spool = take_again(spool, folder.path());
-            let again = number(&spool.first().unwrap().unwrap());
+            let again = number(&spool.peek(Reader::Files, 0).unwrap().unwrap());
             assert!((at_least..=taken + 1).contains(&again), "{again} after {taken}");
         }
         let rest: Vec<u8> = drain(&mut spool).iter().map(|frame| number(frame)).collect();
         assert!(rest.ends_with(&[34, 35, 36, 37, 38, 39, 40]), "{rest:?}");
-        assert_eq!(take_again(spool, folder.path()).len(), 0);
+        assert_eq!(take_again(spool, folder.path()).len(Reader::Files), 0);
     }
 
     fn take_again(spool: Spool, folder: &Path) -> Spool {
@@ -394,15 +442,15 @@ mod tests {
             spool.file.read_exact_at(&mut byte, last.offset + offset).unwrap();
             spool.file.write_all_at(&[byte[0] ^ 0x40], last.offset + offset).unwrap();
             spool = take_again(spool, folder.path());
-            assert_eq!(spool.len(), 2, "byte {offset}");
+            assert_eq!(spool.len(Reader::Files), 2, "byte {offset}");
             spool.file.write_all_at(&byte, last.offset + offset).unwrap();
             spool = take_again(spool, folder.path());
-            assert_eq!(spool.len(), 3);
+            assert_eq!(spool.len(Reader::Files), 3);
         }
         spool.file.write_all_at(&[1], last.offset + 500).unwrap();
-        spool.taken();
-        spool.taken();
-        assert!(matches!(spool.first(), Err(SpoolError::Damaged)));
+        spool.taken(Reader::Files);
+        spool.taken(Reader::Files);
+        assert!(matches!(spool.peek(Reader::Files, 0), Err(SpoolError::Damaged)));
     }
 
     #[test]
@@ -450,5 +498,44 @@ mod tests {
         assert!(spools.left.iter_mut().all(|spool| drain(spool).is_empty()));
         spools.own.append(b"one").unwrap();
         assert_eq!(drain(&mut spools.own).len(), 1);
+    }
+
+    #[test]
+    fn what_both_have_taken_is_forgotten_and_a_database_that_is_away_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spools::take(folder.path(), LEAST_BYTES, true).unwrap().own;
+        let mut many = 0;
+        while spool.append(&frame(many, 100_000)).is_ok() {
+            many += 1;
+        }
+        assert_eq!((spool.len(Reader::Files), spool.len(Reader::Database)), (40, 40));
+        assert_eq!(spool.give_up(), 0, "the files have not taken them");
+        (0..7).for_each(|_| spool.taken(Reader::Files));
+        spool.taken(Reader::Database);
+        let next = |spool: &Spool, reader, ahead| spool.peek(reader, ahead).unwrap().unwrap()[1];
+        assert_eq!((next(&spool, Reader::Files, 0), next(&spool, Reader::Database, 0)), (7, 1));
+        assert_eq!(next(&spool, Reader::Database, 2), 3);
+        assert!(spool.append(&frame(41, 100_000)).is_err(), "four of the first five wait for the database");
+        assert_eq!(spool.give_up(), 4);
+        assert_eq!((next(&spool, Reader::Files, 0), next(&spool, Reader::Database, 0)), (7, 5));
+        spool.append(&frame(41, 100_000)).unwrap();
+        assert_eq!(spool.give_up(), 0, "of the second segment the files have two");
+        // After a crash both are offered what they had taken of segments that are not free.
+        spool = Spools::take(
+            {
+                drop(spool);
+                folder.path()
+            },
+            LEAST_BYTES,
+            true,
+        )
+        .unwrap()
+        .own;
+        assert_eq!((next(&spool, Reader::Files, 0), next(&spool, Reader::Database, 0)), (5, 5));
+        for reader in [Reader::Files, Reader::Database] {
+            assert!(!spool.is_empty());
+            (0..36).for_each(|_| spool.taken(reader));
+        }
+        assert!(spool.is_empty() && spool.peek(Reader::Database, 0).unwrap().is_none());
     }
 }

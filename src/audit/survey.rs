@@ -103,7 +103,7 @@ fn survey(
         hosts: host.hosts.clone(),
         deprecated_since: host.deprecated_since,
         sunset_at: host.sunset_at,
-        coverage: covered(coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY)?, now),
+        coverage: covered(coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY, now)?, now),
         verdicts: counts(known, judged, coverage, now),
         requests,
         unattributed,

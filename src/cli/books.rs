@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
+use super::books_source::BooksSource;
 use super::report::parse_account;
 use super::{OK, complain, print_line};
+use crate::audit::database::{DatabaseSettings, Retired, retire};
 use crate::audit::forget::{Known, forget};
+use crate::policy::calendar::show_moment;
 use crate::policy::ids::AccountId;
+use crate::telemetry::wall_time::unix_seconds;
 
 /// Something is known, and was not deleted.
 const KNOWN: u8 = 2;
@@ -21,6 +26,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Forget(Forget),
+    Retire(Retire),
 }
 
 /// Delete what the books know of an account, for good; without --yes, say what that is.
@@ -33,17 +39,59 @@ struct Forget {
     /// Its id
     #[arg(value_name = "ACCOUNT", value_parser = parse_account)]
     account: AccountId,
-    /// The proxy's state folder
-    #[arg(long, value_name = "DIR", default_value = "state")]
-    state_dir: PathBuf,
+    /// Where the books stand.
+    #[command(flatten)]
+    books: BooksSource,
     /// Delete it
     #[arg(long)]
     yes: bool,
 }
 
+/// Say of a replica of a fleet that it is gone for good: a machine that was lost with its disk.
+///
+/// Until then the books of the fleet are not complete since it was heard of last, and no account can be READY. Exit codes: 0
+/// done, 1 the database cannot be written, 2 no such replica or it was heard of in the last hour, 64 wrong arguments.
+#[derive(Debug, clap::Args)]
+struct Retire {
+    /// Its name, as reports have it
+    #[arg(value_name = "REPLICA")]
+    replica: String,
+    /// A file with a connection string of PostgreSQL, as books.database of boot.yaml names it
+    #[arg(long, value_name = "FILE")]
+    database: PathBuf,
+    /// Certificates in PEM that sign the database's; those that this machine trusts where nothing is said
+    #[arg(long, value_name = "FILE")]
+    database_ca: Option<PathBuf>,
+}
+
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Command::Forget(Forget { account, state_dir, yes }) = &args.command;
-    let Known { rows, aside } = forget(state_dir, *account, *yes)?;
+    match &args.command {
+        Command::Forget(args) => forget_account(args),
+        Command::Retire(args) => retire_replica(args),
+    }
+}
+
+fn retire_replica(args: &Retire) -> anyhow::Result<ExitCode> {
+    let settings =
+        DatabaseSettings { connection_file: args.database.clone(), ca_file: args.database_ca.clone() };
+    let now = unix_seconds(SystemTime::now());
+    let replica = &args.replica;
+    let (said, code) = match retire(&settings, replica, now)? {
+        Retired::Runs(1) => (format!("{replica} has ended with its last books: 1 run."), OK),
+        Retired::Runs(runs) => (format!("{replica} has ended with its last books: {runs} runs."), OK),
+        Retired::HeardOf(at) => {
+            let at = show_moment(at);
+            (format!("{replica} was heard of at {at}, less than an hour ago: nothing is changed."), KNOWN)
+        }
+        Retired::Unknown => (format!("No run of a replica named {replica} is open."), KNOWN),
+    };
+    print_line(&said)?;
+    Ok(code.into())
+}
+
+fn forget_account(args: &Forget) -> anyhow::Result<ExitCode> {
+    let Forget { account, books, yes } = args;
+    let Known { rows, aside } = forget(books.source(), *account, *yes)?;
     let id = account.value();
     print_line(&match (rows, yes) {
         (0, _) => format!("The books know nothing of account {id}."),

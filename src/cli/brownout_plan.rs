@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::books_source::BooksSource;
 use super::brownout::moment;
 use super::{OK, now, print, span};
 use crate::audit::week::{self, WEEKS};
@@ -38,9 +38,9 @@ pub struct Args {
     /// No window that would hit more writes than this
     #[arg(long, value_name = "NUMBER")]
     most_writes: Option<u64>,
-    /// The proxy's state folder
-    #[arg(long, value_name = "DIR", default_value = "state")]
-    state_dir: PathBuf,
+    /// Where the books stand.
+    #[command(flatten)]
+    books: BooksSource,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if until <= from || length_s > until - from || length_s == 0 {
         bail!("no window of that length fits between --from and --to")
     }
-    let activities = week::read(&args.state_dir, now)?;
+    let activities = week::read(args.books.source(), now)?;
     print(text(&activities, &wanted).as_bytes())?;
     Ok(OK.into())
 }

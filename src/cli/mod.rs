@@ -5,6 +5,7 @@ mod admin_socket;
 mod approve;
 mod audit;
 mod books;
+mod books_source;
 mod break_glass;
 mod brownout;
 mod brownout_plan;

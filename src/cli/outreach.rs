@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
+use super::books_source::BooksSource;
 use super::report::{configured, fleet};
 use super::{ConfigFolder, OK, print_line};
 use crate::audit::outreach::{csv, letters};
@@ -28,9 +29,9 @@ pub struct Args {
     /// The folder to make
     #[arg(value_name = "FOLDER")]
     to: PathBuf,
-    /// The proxy's state folder
-    #[arg(long, value_name = "DIR", default_value = "state")]
-    state_dir: PathBuf,
+    /// Where the books stand.
+    #[command(flatten)]
+    books: BooksSource,
     /// Its accounts have the addresses, and its clients.yaml says what the owners of clients have to change.
     #[command(flatten)]
     config: ConfigFolder,
@@ -39,7 +40,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let now = unix_seconds(SystemTime::now());
     let snapshot = configured(&args.config, now);
-    let fleet = fleet(&args.state_dir, snapshot.as_ref(), now)?;
+    let fleet = fleet(&args.books, snapshot.as_ref(), now)?;
     let table = csv(&fleet).context("writing CSV")?;
     let folder = args.to.display();
     make(&args.to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;

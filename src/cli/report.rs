@@ -1,12 +1,12 @@
 //! `cellgate report`: who still uses the legacy hosts.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
+use super::books_source::BooksSource;
 use super::{ConfigFolder, OK, complain, print};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::impact::{self, Incident};
@@ -32,9 +32,9 @@ pub struct ReportArgs {
     /// What to list; without it, all accounts
     #[arg(value_name = "LIST")]
     pub view: Option<ListArg>,
-    /// The proxy's state folder
-    #[arg(long, value_name = "DIR", default_value = "state")]
-    pub state_dir: PathBuf,
+    /// Where the books stand.
+    #[command(flatten)]
+    pub books: BooksSource,
     /// Its schedules have the dates, and its clients.yaml says what the owners of clients have to change.
     #[command(flatten)]
     pub config: ConfigFolder,
@@ -134,7 +134,7 @@ impl Asked {
         let question = Question { since, account: args.account, all: args.all, now };
         let snapshot = configured(&args.config, now);
         let host = snapshot.as_ref().map(host).unwrap_or_default();
-        let (mut report, mut fleet) = survey::read_with_report(&args.state_dir, &host, question)?;
+        let (mut report, mut fleet) = survey::read_with_report(args.books.source(), &host, question)?;
         if let Some(snapshot) = &snapshot {
             recipes::add(&mut report, snapshot);
             recipes::add_to_fleet(&mut fleet, snapshot);
@@ -195,13 +195,13 @@ fn incident(args: &ReportArgs, of: ListArg, now: i64) -> Result<Vec<u8>> {
     // The books have minutes: those in which the first and the last second lie are counted whole.
     let (from, to) = (from.div_euclid(60) * 60, to.div_euclid(60) * 60 + if to % 60 == 0 { 0 } else { 60 });
     if of == ListArg::Lost {
-        return printed(&impact::lost_calls(&args.state_dir, from, to)?, args.output, now);
+        return printed(&impact::lost_calls(args.books.source(), from, to)?, args.output, now);
     }
     let snapshot = configured(&args.config, now);
     let cells = snapshot.iter().flat_map(|snapshot| &snapshot.cells);
     let shared = cells.filter(|cell| cell.shared).map(|cell| cell.name.to_string()).collect();
     let incident = Incident { from, to, shared, declared_down: args.shared_was_down };
-    let impact = impact::read(&args.state_dir, incident)?;
+    let impact = impact::read(args.books.source(), incident)?;
     match args.output {
         Output::Table => Ok(impact.table().into_bytes()),
         Output::Json => Ok(impact.json().context("writing JSON")?.into_bytes()),
@@ -235,9 +235,9 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
 }
 
 /// How the legacy hosts stand, each account in detail, with addresses and recipes where there is a configuration.
-pub(super) fn fleet(state_dir: &Path, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
+pub(super) fn fleet(books: &BooksSource, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
     let host = Host { detailed: usize::MAX, ..snapshot.map(host).unwrap_or_default() };
-    let mut fleet = survey::read(state_dir, &host, None, now)?;
+    let mut fleet = survey::read(books.source(), &host, None, now)?;
     if let Some(snapshot) = snapshot {
         recipes::add_to_fleet(&mut fleet, snapshot);
     }
@@ -294,10 +294,13 @@ fn parse_since(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
     use crate::audit::fleet::{BooksCoverage, Count};
+    use crate::audit::shelf::Source;
     use crate::policy::legacy_use::forecast::Forecast;
 
     #[derive(Debug, Parser)]
@@ -380,18 +383,22 @@ mod tests {
     #[test]
     fn arguments_have_defaults_and_are_checked() {
         let args = parse("report").unwrap();
-        assert_eq!((args.state_dir, args.account, args.output), ("state".into(), None, Output::Table));
+        assert!(matches!(args.books.source(), Source::Folder(folder) if *folder == *Path::new("state")));
+        assert_eq!((args.account, args.output), (None, Output::Table));
         let args = parse("report --account 5 -o json --state-dir /var/lib/cellgate").unwrap();
         assert_eq!((args.account.map(AccountId::value), args.output), (Some(5), Output::Json));
         assert!(parse("report --account 05").is_err());
         assert!(parse("report --output yaml").is_err());
+        let args = parse("report --database books.conn --database-ca ca.pem").unwrap();
+        assert!(matches!(args.books.source(), Source::Database(of) if of.ca_file.is_some()));
+        assert!(parse("report --database books.conn --state-dir state").is_err());
+        assert!(parse("report --database-ca ca.pem").is_err());
     }
 
     #[test]
     fn a_missing_file_is_an_error_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
-        let mut args = parse("report").unwrap();
-        args.state_dir = folder.path().into();
+        let args = parse(&format!("report --state-dir {}", folder.path().display())).unwrap();
         let error = Asked::read(&args, 0).err().unwrap();
         assert!(error.to_string().contains("--state-dir"), "{error:#}");
     }

@@ -59,6 +59,14 @@ const FACTORS: RangeInclusive<u32> = 1..=100;
 /// Longest name of a replica: a host's (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 
+/// The name of a replica.
+pub(super) fn replica(slot: Slot<'_, String>) -> Parsed<'_, Box<str>> {
+    slot.parse("a name of at most 253 visible characters", |name| {
+        let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| name.into())
+    })
+}
+
 /// Reads it; `None` where it is absent.
 pub(super) fn read(slot: Slot<'_, raw::Apply>) -> Option<Apply> {
     let at = slot.at.clone();
@@ -79,12 +87,9 @@ pub(super) fn read(slot: Slot<'_, raw::Apply>) -> Option<Apply> {
     let first = raw.first_replicas(&at);
     let first_at = first.at.clone();
     let first_replicas = first.optional().and_then(|raw| first_replicas(raw, &first_at));
-    let replica = raw.replica(&at).parse("a name of at most 253 visible characters", |name| {
-        let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| name.into())
-    });
+    let replica = replica(raw.replica(&at)).optional();
     let rules = Rules { max_error_increase, max_latency_factor };
-    Some(Apply { steps, rules, first_replicas, replica: replica.optional() })
+    Some(Apply { steps, rules, first_replicas, replica })
 }
 
 fn step(raw: raw::Step, at: &At<'_>) -> Option<Step> {

@@ -190,7 +190,7 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) ->
     let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
     let log_at = at.key("access_log");
     let access_log = access_log(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
-    let books = books::read(raw.books(at).or(raw::Books::default()), &at.key("books"));
+    let books = books::read(raw.books(at).or(raw::Books::default()), &at.key("books"), folder);
     let limits_at = at.key("limits");
     let limits = limits(raw.limits(at).or(raw::BootLimits::default()), &limits_at);
     let drain_at = at.key("drain");

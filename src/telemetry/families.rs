@@ -197,6 +197,14 @@ families! {
         "When the books were last written to disk, Unix time.";
     BOOKS_WAITING = gauge "cellgate_books_waiting_windows"
         "Windows of the books that are counted and wait to be written.";
+    SHIPMENTS_WINDOWS = counter "cellgate_books_fleet_windows_total"
+        "Windows of the books that the database of the fleet has taken (shipped), or will never get because it was away for too long (given_up).";
+    SHIPMENTS_FAILED = counter "cellgate_books_fleet_failures_total"
+        "Attempts to ship windows of the books to the database of the fleet that failed; they are tried again.";
+    SHIPMENTS_WAITING = gauge "cellgate_books_fleet_waiting_windows"
+        "Windows of the books that wait for the database of the fleet.";
+    SHIPMENTS_LAST = gauge "cellgate_books_fleet_last_shipment_timestamp_seconds"
+        "Up to when the database of the fleet has the books of this replica, Unix time.";
     TRAIL_HEAD = gauge "cellgate_audit_trail_head"
         "Number of the last line of the audit trail. It only grows; where it falls, lines were taken away. 0: there is none.";
     TRAIL_LAST_ENTRY = gauge "cellgate_audit_trail_last_entry_timestamp_seconds"

@@ -28,7 +28,7 @@ use super::meters::{CellMeters, Meters, increment};
 use super::move_meters::MoveMeters;
 use super::registry::Registry;
 use super::standing_meters::StandingMeters;
-pub use super::writers::{AccessLogMeters, BooksMeters, TrailMeters};
+pub use super::writers::{AccessLogMeters, BooksMeters, ShipmentMeters, TrailMeters};
 
 /// How many generations keep ready handles. A request of an older one (a stream that has outlived
 /// this many reloads) is counted as well, by way of a slower look-up.
@@ -272,17 +272,17 @@ impl Metrics {
 
     /// The handles of the access log.
     pub fn access_log(&self) -> AccessLogMeters {
-        let dropped = |reason| self.registry.counter(&families::ACCESS_LOG_DROPPED, &[("reason", reason)]);
-        AccessLogMeters {
-            lines: self.registry.counter(&families::ACCESS_LOG_LINES, &[]),
-            queue_full: dropped("queue"),
-            unwritten: dropped("write"),
-        }
+        AccessLogMeters::new(&self.registry)
     }
 
     /// The handles of the books.
     pub fn books(&self) -> BooksMeters {
         BooksMeters::new(&self.registry)
+    }
+
+    /// The handles of shipping them to the database of a fleet.
+    pub fn shipments(&self) -> ShipmentMeters {
+        ShipmentMeters::new(&self.registry)
     }
 
     /// The handles of the audit trail.
@@ -688,7 +688,7 @@ mod tests {
         live.brownouts = brownouts(&[("bo-1", BrownoutMode::Soft, (0, 1))]);
         let snapshot = Arc::new(live);
         metrics.prepare(&snapshot);
-        let _ = (metrics.access_log(), metrics.books(), metrics.trail());
+        let _ = (metrics.access_log(), metrics.books(), metrics.shipments(), metrics.trail());
         metrics.request(&legacy_event(&snapshot));
         let (mut judge, now) = (Judge::default(), Moment::START);
         let look = judge::Look { snapshot: &snapshot, levers: None, late: Duration::ZERO, now, now_secs: 0 };

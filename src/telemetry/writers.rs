@@ -33,6 +33,21 @@ pub struct BooksMeters {
     pub waiting: Gauge,
 }
 
+/// Handles of shipping the books to the database of a fleet.
+#[derive(Clone, Debug)]
+pub struct ShipmentMeters {
+    /// Windows that it has taken.
+    pub shipped: Counter,
+    /// Windows that it will never get.
+    pub given_up: Counter,
+    /// Attempts that failed.
+    pub failed: Counter,
+    /// Windows that wait for it.
+    pub waiting: Gauge,
+    /// Unix time up to which it has them.
+    pub last_shipment: Gauge,
+}
+
 /// What is shown of the audit trail.
 #[derive(Clone, Debug)]
 pub struct TrailMeters {
@@ -40,6 +55,17 @@ pub struct TrailMeters {
     head: Gauge,
     /// When that was written.
     last_entry: Gauge,
+}
+
+impl AccessLogMeters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let dropped = |reason| registry.counter(&families::ACCESS_LOG_DROPPED, &[("reason", reason)]);
+        Self {
+            lines: registry.counter(&families::ACCESS_LOG_LINES, &[]),
+            queue_full: dropped("queue"),
+            unwritten: dropped("write"),
+        }
+    }
 }
 
 impl BooksMeters {
@@ -54,6 +80,19 @@ impl BooksMeters {
             failed: flushes("failed"),
             last_flush: registry.gauge(&families::BOOKS_LAST_FLUSH, &[]),
             waiting: registry.gauge(&families::BOOKS_WAITING, &[]),
+        }
+    }
+}
+
+impl ShipmentMeters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let windows = |result| registry.counter(&families::SHIPMENTS_WINDOWS, &[("result", result)]);
+        Self {
+            shipped: windows("shipped"),
+            given_up: windows("given_up"),
+            failed: registry.counter(&families::SHIPMENTS_FAILED, &[]),
+            waiting: registry.gauge(&families::SHIPMENTS_WAITING, &[]),
+            last_shipment: registry.gauge(&families::SHIPMENTS_LAST, &[]),
         }
     }
 }

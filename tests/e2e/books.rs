@@ -78,7 +78,7 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
 }
 
 /// One request of account 12345, on a connection that is open.
-fn ask(connection: &mut std::net::TcpStream) {
+pub fn ask(connection: &mut std::net::TcpStream) {
     let request = format!(
         "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nUser-Agent: curl/8\r\nAuthorization: Token \
          {TOKEN_12345}\r\n\r\n"
@@ -87,7 +87,7 @@ fn ask(connection: &mut std::net::TcpStream) {
 }
 
 /// A series without labels on the metrics page.
-fn metric(process: &Process, name: &str) -> f64 {
+pub fn metric(process: &Process, name: &str) -> f64 {
     let page = raw_http::page(process.admin(), "/metrics").text();
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap())

@@ -11,6 +11,8 @@ mod broken;
 mod fleet;
 #[path = "../support/ocsp.rs"]
 mod ocsp;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/python.rs"]
@@ -32,6 +34,7 @@ mod cold_replica;
 mod command_line;
 mod credentials;
 mod drill;
+mod fleet_books;
 mod holding;
 mod hops;
 mod kill_shared;

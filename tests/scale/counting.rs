@@ -78,8 +78,10 @@ fn start(folder: &std::path::Path) -> Books {
         window: Duration::from_secs(1),
         spool_bytes: LEAST_SPOOL_BYTES,
         writer: "a".into(),
+        replica: String::new(),
+        shipping: None,
     };
-    Books::start(settings, Metrics::new().books()).unwrap()
+    Books::start(settings, &Metrics::new()).unwrap()
 }
 
 #[test]

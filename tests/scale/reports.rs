@@ -58,8 +58,10 @@ fn empty_month(folder: &Path) -> std::path::PathBuf {
         window: Duration::from_secs(300),
         spool_bytes: LEAST_SPOOL_BYTES,
         writer: "a".into(),
+        replica: String::new(),
+        shipping: None,
     };
-    let books = Books::start(settings, Metrics::new().books()).unwrap();
+    let books = Books::start(settings, &Metrics::new()).unwrap();
     assert!(books.close(Duration::from_secs(20)));
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let is_month =

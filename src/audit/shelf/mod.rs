@@ -1,15 +1,19 @@
 //! The books, open for reading: all of their months as of one moment, also while proxies write them. They stand in the files
 //! of a state folder or in the database of a fleet. Questions are asked in the SQL that both understand.
 
+mod database;
 mod files;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::database::{DatabaseError, DatabaseSettings};
 use super::days::Days;
 use super::month::Month;
+use database::Database;
 use files::Files;
 
+pub(super) use database::translated;
 pub(super) use files::in_folder;
 
 /// Where the books stand.
@@ -17,6 +21,8 @@ pub(super) use files::in_folder;
 pub enum Source<'a> {
     /// A state folder.
     Folder(Cow<'a, Path>),
+    /// The database of a fleet.
+    Database(Cow<'a, DatabaseSettings>),
 }
 
 impl<'a> From<&'a Path> for Source<'a> {
@@ -28,6 +34,15 @@ impl<'a> From<&'a Path> for Source<'a> {
 impl<'a> From<&'a PathBuf> for Source<'a> {
     fn from(folder: &'a PathBuf) -> Self {
         folder.as_path().into()
+    }
+}
+
+impl<'a> From<&'a Source<'_>> for Source<'a> {
+    fn from(source: &'a Source<'_>) -> Self {
+        match source {
+            Source::Folder(folder) => Self::Folder(Cow::Borrowed(folder)),
+            Source::Database(settings) => Self::Database(Cow::Borrowed(settings)),
+        }
     }
 }
 
@@ -52,6 +67,9 @@ pub enum ReportError {
     /// A later edition wrote it.
     #[error("the books at {0} were written by a newer cellgate: use that one for the report ({1})")]
     Newer(PathBuf, String),
+    /// Of a fleet.
+    #[error("the books of the fleet cannot be read: {0}")]
+    Database(#[from] DatabaseError),
 }
 
 /// Why a question has no answer.
@@ -59,6 +77,8 @@ pub enum ReportError {
 pub(super) enum ReadError {
     #[error(transparent)]
     File(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Database(#[from] postgres::Error),
 }
 
 /// An answer.
@@ -67,11 +87,13 @@ pub(super) type Reading<T> = Result<T, ReadError>;
 /// All months.
 pub(super) enum Shelf {
     Files(Files),
+    Database(Box<Database>),
 }
 
 /// A row of an answer.
 pub(super) enum Row<'a> {
     File(&'a rusqlite::Row<'a>),
+    Database(&'a postgres::Row),
 }
 
 /// Asks the books for something, all of it as of one moment.
@@ -79,13 +101,25 @@ pub(super) fn ask<'a, T>(
     source: impl Into<Source<'a>>,
     answer: impl FnOnce(&Shelf) -> Reading<T>,
 ) -> Result<T, ReportError> {
-    match source.into() {
-        Source::Folder(folder) => {
-            let shelf = Shelf::Files(Files::open(&folder)?);
-            // Which of the files it was is in no error of SQLite's; the newest is the one that is written.
-            answer(&shelf).map_err(|error| match error {
-                ReadError::File(error) => ReportError::Unreadable(shelf.newest(&folder), error),
-            })
+    let source = source.into();
+    let shelf = match &source {
+        Source::Folder(folder) => Shelf::Files(Files::open(folder)?),
+        Source::Database(settings) => Shelf::Database(Box::new(Database::open(settings)?)),
+    };
+    answer(&shelf).map_err(|error| match error {
+        ReadError::Database(error) => ReportError::Database(error.into()),
+        // Which of the files it was is in no error of SQLite's; the newest is the one that is written.
+        ReadError::File(error) => ReportError::Unreadable(source.newest(&shelf), error),
+    })
+}
+
+impl Source<'_> {
+    fn newest(&self, shelf: &Shelf) -> PathBuf {
+        match (self, shelf) {
+            (Source::Folder(folder), Shelf::Files(files)) => {
+                files.newest().map_or_else(|| folder.to_path_buf(), |month| month.file(folder))
+            }
+            _ => PathBuf::new(),
         }
     }
 }
@@ -95,7 +129,13 @@ impl Shelf {
     pub fn unreadable(&self) -> &[Month] {
         match self {
             Self::Files(files) => &files.unreadable,
+            Self::Database(_) => &[],
         }
+    }
+
+    /// Whether these are the books of many replicas; those of a folder are of one.
+    pub const fn is_fleet(&self) -> bool {
+        matches!(self, Self::Database(_))
     }
 
     /// Every row of the months from `since` on, months in their order; in a month as the query says.
@@ -108,6 +148,7 @@ impl Shelf {
     ) -> Reading<()> {
         match self {
             Self::Files(files) => files.each(since, query, params, &mut row),
+            Self::Database(database) => database.each(since, query, params, &mut row),
         }
     }
 
@@ -125,14 +166,6 @@ impl Shelf {
         })?;
         Ok(found)
     }
-
-    fn newest(&self, folder: &Path) -> PathBuf {
-        match self {
-            Self::Files(files) => {
-                files.newest().map_or_else(|| folder.to_owned(), |month| month.file(folder))
-            }
-        }
-    }
 }
 
 impl Row<'_> {
@@ -140,6 +173,7 @@ impl Row<'_> {
     pub fn int(&self, column: usize) -> Reading<i64> {
         match self {
             Self::File(row) => Ok(row.get(column)?),
+            Self::Database(row) => Ok(row.try_get(column)?),
         }
     }
 
@@ -147,6 +181,7 @@ impl Row<'_> {
     pub fn int_if_any(&self, column: usize) -> Reading<Option<i64>> {
         match self {
             Self::File(row) => Ok(row.get(column)?),
+            Self::Database(row) => Ok(row.try_get(column)?),
         }
     }
 
@@ -164,6 +199,7 @@ impl Row<'_> {
     pub fn text_if_any(&self, column: usize) -> Reading<Option<&str>> {
         match self {
             Self::File(row) => Ok(row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)?),
+            Self::Database(row) => Ok(row.try_get(column)?),
         }
     }
 
@@ -173,6 +209,7 @@ impl Row<'_> {
             Self::File(row) => {
                 Ok(Days::of_bytes(row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?))
             }
+            Self::Database(row) => Ok(Days::of_numbers(&row.try_get::<_, Vec<i64>>(column)?)),
         }
     }
 }

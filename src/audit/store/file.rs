@@ -27,11 +27,11 @@ pub(super) const MAX_PAGES: i64 = 1 << 20;
 
 /// How long it is kept what learned credentials placed: who asks looks back seven days, and the first and the
 /// last of those are cut by the hour of the day.
-const KEEP_LEARNED_DAYS: i64 = 9;
+pub(in super::super) const KEEP_LEARNED_DAYS: i64 = 9;
 
 /// How long requests on cell hosts are kept, for the same reason. A million accounts on each of these days are nine
 /// million rows, some 200 MB.
-pub(super) const KEEP_CELL_USE_DAYS: i64 = 9;
+pub(in super::super) const KEEP_CELL_USE_DAYS: i64 = 9;
 
 /// How much of the write-ahead log may stay on disk after a checkpoint.
 const WAL_BYTES: i64 = 16 * 1024 * 1024;
@@ -321,6 +321,6 @@ fn write_gap(connection: &Connection, writer: &str, gap: &Gap) -> rusqlite::Resu
 }
 
 /// SQLite has no unsigned type. Ids and counts are below 2^63.
-pub(super) fn to_i64(number: u64) -> i64 {
+pub(in super::super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

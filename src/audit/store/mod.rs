@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use super::frame::{Frame, Gap};
 use super::month::{FILE_PREFIX, Month};
 
-pub(super) use file::{MonthFile, StoreError, check_version};
+pub(super) use file::{KEEP_CELL_USE_DAYS, KEEP_LEARNED_DAYS, MonthFile, StoreError, check_version, to_i64};
 
 /// How long days are kept at least: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
 /// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)). A month goes as a whole.
-const KEEP_DAYS: i64 = 200;
+pub(super) const KEEP_DAYS: i64 = 200;
 
 /// Files that stay open: this month's, and that of the month before for what comes late.
 const MOST_OPEN: usize = 2;

@@ -24,7 +24,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(before.admin.loopback != after.admin.loopback, "admin.loopback");
     note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
     note(place::logs_differ(&before.access_log, &after.access_log), "access_log.path");
-    books::note_changes(before.books, after.books, &mut note);
+    books::note_changes(&before.books, &after.books, &mut note);
     let (b, a) = (&before.limits, &after.limits);
     note(b.connections != a.connections, "limits.connections");
     note(b.connections_per_address != a.connections_per_address, "limits.connections_per_address");

@@ -24,6 +24,10 @@ pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
 pub const BOOKS_WINDOW: Duration = Duration::from_secs(10);
 /// Some thousand windows of a quiet process, most of a day; an hour of a busy one.
 pub const SPOOL_BYTES: u64 = 16 * 1024 * 1024;
+/// Where they are shipped to a database: a day of windows of a thousand integrations, packed to some 30 bytes each.
+pub const SHIPPING_SPOOL_BYTES: u64 = 256 * 1024 * 1024;
+/// Six windows are added up to one; a report of the fleet is a minute behind.
+pub const SHIP_EVERY: Duration = Duration::from_secs(60);
 /// 640 MB at 32 KiB a slow connection, and two descriptors for each stay below the usual hard limit of 65,536
 /// with room for the files.
 pub const CONNECTIONS: u32 = 20_000;

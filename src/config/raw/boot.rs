@@ -93,8 +93,25 @@ mapping! {
         /// How often what was counted goes to the disk: a killed process loses no more (1s to 5m).
         window: String = show_duration(default::BOOKS_WINDOW);
         /// Space in the state folder that is taken beforehand for what its files cannot take, such as on a full disk (4 MiB to
-        /// 16 GiB).
+        /// 16 GiB). With a database 268435456: a day of windows of a thousand integrations.
         spool_bytes: u64 = default::SPOOL_BYTES;
+        /// The database of a fleet, into which each replica ships its books, too. Absent: each has its own only.
+        database: BooksDatabase = NONE;
+    }
+}
+
+mapping! {
+    /// PostgreSQL, 14 or later.
+    BooksDatabase {
+        /// File with a connection string, such as `host=db.example.com dbname=cellgate user=cellgate password=...`. Read anew for
+        /// each connection. TLS is required where the host is not this machine, if the string does not say otherwise.
+        connection_file: String = REQUIRED;
+        /// File with the certificates in PEM that sign the database's. Absent: those that this machine trusts.
+        ca_file: String = NONE;
+        /// The name of this replica, unlike that of any other of the fleet. Absent: `apply.replica`, or the name of its host.
+        replica: String = NONE;
+        /// How often what waits is shipped (1s to 1h). Longer is less work for the database: what comes in between is added up.
+        every: String = show_duration(default::SHIP_EVERY);
     }
 }
 
