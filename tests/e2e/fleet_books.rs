@@ -92,7 +92,7 @@ fn replicas_add_up_in_the_database_through_its_absence_and_a_kill() {
 fn a_database_that_cannot_be_used_stops_no_replica_and_is_told_once() {
     let server = Server::start();
     let folder = replica("edge-0", &server);
-    std::fs::write(server.connection_file(), "host=/nowhere user=cellgate password=dbtc_canary").unwrap();
+    server.connection_file_with("connection", "host=/nowhere user=cellgate password=dbtc_canary");
     let mut process = Process::start(&folder);
     ask(&mut raw_http::tcp(process.addr("http")));
     eventually("attempts to fail", || {

@@ -101,8 +101,14 @@ impl Server {
 
     /// A file with that.
     pub fn connection_file(&self) -> PathBuf {
-        let path = self.folder.path().join("connection");
-        fs::write(&path, self.connection_string() + "\n").expect("the file");
+        self.connection_file_with("connection", &self.connection_string())
+    }
+
+    /// A file with another connection string, that only its owner may read.
+    pub fn connection_file_with(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, format!("{text}\n")).expect("the file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
         path
     }
 

@@ -8,6 +8,7 @@ mod write;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ const STATEMENT_MS: u64 = 120_000;
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseSettings {
-    /// A file with a connection string of PostgreSQL, as a URL or as `key=value` pairs. It may hold a password, and is read
-    /// anew for each connection.
+    /// A file with a connection string of PostgreSQL, as a URL or as `key=value` pairs. It may hold a password, so not everybody
+    /// may be able to read it; and it is read anew for each connection.
     pub connection_file: PathBuf,
     /// Certificates in PEM that sign the database's; `None` for those that this machine trusts.
     pub ca_file: Option<PathBuf>,
@@ -52,6 +53,9 @@ pub enum DatabaseError {
     /// The file with the connection string, or the certificates.
     #[error("{0} cannot be read: {1}")]
     File(PathBuf, #[source] io::Error),
+    /// There may be a password in it. Its group may read it: that is how secrets are mounted.
+    #[error("{0} has mode {1:04o}, so that everybody can read it: chmod o-rwx {0}")]
+    Open(PathBuf, u32),
     /// What stands in it.
     #[error(
         "{0} has no connection string of PostgreSQL in it, such as host=db.example.com dbname=cellgate user=cellgate: {1}"
@@ -112,7 +116,12 @@ pub(super) fn connect_to_read(settings: &DatabaseSettings) -> Result<Client, Dat
 
 fn connect(settings: &DatabaseSettings) -> Result<Client, DatabaseError> {
     let file = &settings.connection_file;
-    let text = fs::read_to_string(file).map_err(|error| DatabaseError::File(file.clone(), error))?;
+    let unreadable = |error| DatabaseError::File(file.clone(), error);
+    let mode = fs::metadata(file).map_err(unreadable)?.permissions().mode() & 0o7777;
+    if mode & 0o007 != 0 {
+        return Err(DatabaseError::Open(file.clone(), mode));
+    }
+    let text = fs::read_to_string(file).map_err(unreadable)?;
     let mut config = Config::from_str(text.trim())
         .map_err(|error| DatabaseError::ConnectionString(file.clone(), told(&error)))?;
     config.application_name("cellgate").connect_timeout(CONNECT_PATIENCE).tcp_user_timeout(SILENCE);

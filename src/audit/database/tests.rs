@@ -243,10 +243,9 @@ fn what_cannot_be_used_is_told_and_no_password_is() {
         .unwrap();
     assert!(said(&here).contains("schema version 99"), "{}", said(&here));
     assert!(matches!(connect_to_write(&here), Err(DatabaseError::Newer { found: 99, .. })));
-    let with = |text: String| {
-        let connection_file = server.folder().join("other");
-        fs::write(&connection_file, text).unwrap();
-        DatabaseSettings { connection_file, ca_file: None }
+    let with = |text: String| DatabaseSettings {
+        connection_file: server.connection_file_with("other", &text),
+        ca_file: None,
     };
     let nobody = with(server.connection_string().replace("user=cellgate", "user=nobody password=canary"));
     assert!(said(&nobody).contains("role \"nobody\" does not exist"), "{}", said(&nobody));
@@ -255,6 +254,9 @@ fn what_cannot_be_used_is_told_and_no_password_is() {
         said(&with("host=192.0.2.1 password=canary connect_timeout=0 sslmode=wrong".into()))
             .contains("host=db")
     );
+    fs::set_permissions(&here.connection_file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(said(&here).contains("everybody can read it: chmod o-rwx "), "{}", said(&here));
+    server.connection_file();
     let missing = DatabaseSettings { connection_file: "/nowhere".into(), ca_file: None };
     assert!(said(&missing).contains("/nowhere"));
     server.stop();
@@ -315,12 +317,9 @@ fn the_certificate_of_the_database_is_looked_at() {
     ));
     server.start_again();
     let try_with = |signed: &str, host: &str| {
-        let (connection_file, ca_file) = (server.folder().join("tls"), server.folder().join("ca"));
-        fs::write(
-            &connection_file,
-            format!("{host} port={port} user=cellgate dbname=postgres sslmode=require"),
-        )
-        .unwrap();
+        let ca_file = server.folder().join("ca");
+        let text = format!("{host} port={port} user=cellgate dbname=postgres sslmode=require");
+        let connection_file = server.connection_file_with("tls", &text);
         fs::write(&ca_file, signed).unwrap();
         connect_to_write(&DatabaseSettings { connection_file, ca_file: Some(ca_file) }).map(|_| ())
     };

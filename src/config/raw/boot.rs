@@ -103,8 +103,8 @@ mapping! {
 mapping! {
     /// PostgreSQL, 14 or later.
     BooksDatabase {
-        /// File with a connection string, such as `host=db.example.com dbname=cellgate user=cellgate password=...`. Read anew for
-        /// each connection. TLS is required where the host is not this machine, if the string does not say otherwise.
+        /// File with a connection string, such as `host=db.example.com dbname=cellgate user=cellgate password=...`. Not
+        /// everybody may be able to read it. Read anew for each connection. TLS is required where the host is not this machine, if the string does not say otherwise.
         connection_file: String = REQUIRED;
         /// File with the certificates in PEM that sign the database's. Absent: those that this machine trusts.
         ca_file: String = NONE;
