@@ -3,7 +3,7 @@
 use crate::policy::legacy_use::activity::Day;
 
 /// Days that any month has.
-const DAYS: usize = 31;
+pub(super) const DAYS: usize = 31;
 
 /// Bits of a day's hours.
 const HOURS: u32 = 24;

@@ -9,10 +9,10 @@ use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 use crate::telemetry::labels::CLASSES;
 
 use super::known::Known;
-use super::month::Month;
 use super::recipes::Recipe;
-use super::shelf::{Reading, Row, Shelf, Source, ask};
-use super::verdicts::{coverage, judge_all, not_heard_of};
+use super::shelf::{Reading, Shelf, Source, ask};
+use super::uses::{Asked, Uses};
+use super::verdicts::{coverage, not_heard_of};
 
 pub use super::shelf::ReportError;
 
@@ -111,15 +111,20 @@ pub struct GapLine {
     pub note: Option<String>,
 }
 
+impl Question {
+    pub(super) const fn of_uses(&self) -> Asked {
+        Asked { since: Some(self.since.div_euclid(86_400)), only: self.account, now: self.now }
+    }
+}
+
 /// Answers a question from the books.
 ///
 /// # Errors
 /// There are none, or they cannot be read.
 pub fn read<'a>(books: impl Into<Source<'a>>, question: Question) -> Result<Report, ReportError> {
     ask(books, |books| {
-        let known = Known::read(books, question.account, question.now)?;
-        let judged = judge_all(&known, &coverage(books, question.now)?, question.now);
-        answer(books, &known, &judged, question)
+        let known = Known::read(books, question.account, &coverage(books, question.now)?, question.now)?;
+        answer(books, &known, Uses::read(books, question.of_uses())?, question)
     })
 }
 
@@ -146,7 +151,8 @@ pub fn requests_by_account<'a>(
                 books.rows(query, &[Some(day)], |row| Ok((row.count(0)?, row.count(1)?)))?
             {
                 if let Some(account) = AccountId::from_value(account) {
-                    *sums.entry(account).or_default() += requests;
+                    let sum: &mut u64 = sums.entry(account).or_default();
+                    *sum = sum.saturating_add(requests);
                 }
             }
         }
@@ -157,44 +163,45 @@ pub fn requests_by_account<'a>(
 impl Usage {
     /// All requests.
     pub fn requests(&self) -> u64 {
-        self.statuses.iter().sum()
+        total(self.statuses)
     }
 
     /// Requests by client family over all surfaces, the most first.
     pub fn families(&self) -> Vec<(&str, u64)> {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for client in &self.clients {
-            *sums.entry(&client.client).or_default() += client.requests;
+            let sum = sums.entry(&client.client).or_default();
+            *sum = sum.saturating_add(client.requests);
         }
         let mut families: Vec<_> = sums.into_iter().collect();
         families.sort_by_key(|(_, requests)| std::cmp::Reverse(*requests));
         families
     }
 
-    fn add(&mut self, line: &Line) {
-        if self.first_seen == 0 || line.first_seen < self.first_seen {
-            self.first_seen = line.first_seen;
+    /// Adds what came by one integration.
+    pub(super) fn add(&mut self, statuses: [u64; CLASSES.len()], first_seen: i64, of: ClientUsage) {
+        if self.first_seen == 0 || first_seen < self.first_seen {
+            self.first_seen = first_seen;
         }
-        self.last_seen = self.last_seen.max(line.client.last_seen);
-        for (sum, count) in self.statuses.iter_mut().zip(line.statuses) {
-            *sum += count;
+        self.last_seen = self.last_seen.max(of.last_seen);
+        for (sum, count) in self.statuses.iter_mut().zip(statuses) {
+            *sum = sum.saturating_add(count);
         }
-        let of = &line.client;
         match self
             .clients
             .iter_mut()
             .find(|known| (&known.client, &known.surface) == (&of.client, &of.surface))
         {
             Some(known) => {
-                known.requests += of.requests;
+                known.requests = known.requests.saturating_add(of.requests);
                 // Of two at the same moment the first by name, so that two stores agree.
                 let is_later = (of.last_seen, &known.endpoint) > (known.last_seen, &of.endpoint);
                 if is_later {
                     known.last_seen = of.last_seen;
-                    known.endpoint.clone_from(&of.endpoint);
+                    known.endpoint = of.endpoint;
                 }
             }
-            None => self.clients.push(of.clone()),
+            None => self.clients.push(of),
         }
     }
 
@@ -211,26 +218,17 @@ impl Report {
     pub fn requests(&self) -> u64 {
         let accounts = self.accounts.iter().map(|account| account.usage.requests());
         let others = [&self.unattributed, &self.unmapped].map(Usage::requests);
-        accounts.chain(others).sum()
+        total(accounts.chain(others))
     }
 }
 
-/// One row of the answer: what came by one integration.
-struct Line {
-    subject: String,
-    account: u64,
-    statuses: [u64; CLASSES.len()],
-    first_seen: i64,
-    client: ClientUsage,
+/// Counts of books that somebody made up may be more than a number holds.
+pub(super) fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// The answer from what is known and said of each account.
-pub(super) fn answer(
-    books: &Shelf,
-    known: &Known,
-    judged: &BTreeMap<u64, Judgement>,
-    question: Question,
-) -> Reading<Report> {
+pub(super) fn answer(books: &Shelf, known: &Known, uses: Uses, question: Question) -> Reading<Report> {
     let day = question.since.div_euclid(86_400);
     let spans = books.rows("SELECT min(started_at), max(ended_at) FROM coverage", &[], |row| {
         Ok((row.int_if_any(0)?, row.int_if_any(1)?))
@@ -242,23 +240,17 @@ pub(super) fn answer(
         only: question.account.map(AccountId::value),
         accounts: Vec::new(),
         verdicts: BTreeMap::new(),
-        unattributed: Usage::default(),
-        unmapped: Usage::default(),
+        unattributed: uses.unattributed,
+        unmapped: uses.unmapped,
         gaps: gaps(books, day * 86_400, question.now)?,
     };
-    for one in judged.values() {
-        *report.verdicts.entry(one.verdict).or_default() += 1;
+    for one in known.accounts.values() {
+        *report.verdicts.entry(one.judged.verdict).or_default() += 1;
     }
-    let mut accounts: BTreeMap<u64, Usage> = BTreeMap::new();
+    let mut accounts = uses.accounts;
     if question.all || question.account.is_some() {
-        accounts.extend(judged.keys().map(|account| (*account, Usage::default())));
-    }
-    for line in lines(books, day, question.account)? {
-        match line.subject.as_str() {
-            "account" => accounts.entry(line.account).or_default().add(&line),
-            "unattributed" => report.unattributed.add(&line),
-            // The schema admits these three.
-            _ => report.unmapped.add(&line),
+        for account in known.accounts.keys() {
+            accounts.entry(*account).or_default();
         }
     }
     report.unattributed.sort();
@@ -266,58 +258,15 @@ pub(super) fn answer(
     let mut facts = facts(books, question.account)?;
     for (account, mut usage) in accounts {
         // All is read as of one moment, so whoever has a line has a verdict.
-        let Some((seen, judged)) = known.accounts.get(&account).zip(judged.get(&account).cloned()) else {
-            continue;
-        };
+        let Some(seen) = known.accounts.get(&account) else { continue };
         usage.sort();
         (usage.first_seen, usage.last_seen) = (seen.first_seen, seen.last_seen);
         let (prefix, cell) =
             facts.remove(&account).map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
-        report.accounts.push(AccountUsage { account, prefix, cell, usage, judged });
+        report.accounts.push(AccountUsage { account, prefix, cell, usage, judged: seen.judged.clone() });
     }
     report.accounts.sort_by_key(|account| std::cmp::Reverse(account.usage.requests()));
     Ok(report)
-}
-
-/// Days are read one after the other, and the integration of each is looked up: a plain join would read all days for each
-/// integration.
-fn lines(books: &Shelf, day: i64, only: Option<AccountId>) -> Reading<Vec<Line>> {
-    let only = only.map(|account| account.value() as i64);
-    let query = "SELECT subject, account, client, surface,
-                CAST(sum(status_1xx) AS BIGINT), CAST(sum(status_2xx) AS BIGINT), CAST(sum(status_3xx) AS BIGINT),
-                CAST(sum(status_4xx) AS BIGINT), CAST(sum(status_5xx) AS BIGINT),
-                first_seen, last_seen, template
-         FROM use_by_day CROSS JOIN integrations ON id = integration
-         WHERE day >= ?1 AND (?2 IS NULL OR (subject = 'account' AND account = ?2))
-         GROUP BY id";
-    let mut found = Vec::new();
-    // Nothing of a month is of a day after it.
-    books.each(Some(Month::of_day(day)), query, &[Some(day), only], |_, row| {
-        found.push(line(row)?);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn line(row: &Row<'_>) -> Reading<Line> {
-    let mut statuses = [0; CLASSES.len()];
-    for (position, count) in statuses.iter_mut().enumerate() {
-        *count = row.count(4 + position)?;
-    }
-    Ok(Line {
-        subject: row.text(0)?.to_owned(),
-        account: row.count(1)?,
-        statuses,
-        first_seen: row.int(9)?,
-        client: ClientUsage {
-            client: row.text(2)?.to_owned(),
-            surface: row.text(3)?.to_owned(),
-            requests: statuses.iter().sum(),
-            last_seen: row.int(10)?,
-            endpoint: row.text(11)?.to_owned(),
-            recipe: None,
-        },
-    })
 }
 
 /// Prefix and cell by account, as the newest month has it.
@@ -346,8 +295,12 @@ pub(super) fn gaps(books: &Shelf, since: i64, now: i64) -> Reading<Vec<GapLine>>
         match lines.iter_mut().find(|known| (&known.reason, &known.note) == (&gap.reason, &gap.note)) {
             Some(known) => {
                 known.ended_at = known.ended_at.max(gap.ended_at);
-                known.requests =
-                    known.requests.zip(gap.requests).map(|(a, b)| a + b).or(known.requests).or(gap.requests);
+                known.requests = known
+                    .requests
+                    .zip(gap.requests)
+                    .map(|(a, b)| a.saturating_add(b))
+                    .or(known.requests)
+                    .or(gap.requests);
             }
             None => lines.push(gap),
         }
@@ -372,6 +325,7 @@ pub(super) mod tests {
 
     use super::super::frame::Gap;
     use super::super::frame::tests::NOON;
+    use super::super::month::Month;
     use super::super::store::Store;
     use super::super::window::tests::window;
     use super::*;
@@ -497,6 +451,24 @@ pub(super) mod tests {
         books.execute("DELETE FROM gaps", []).unwrap();
         books.execute("UPDATE coverage SET started_at = ?1, ended_at = ?1 + 900000", [now]).unwrap();
         assert_eq!(read(folder.path(), Question { now, ..EVERYTHING }).unwrap().verdicts, unknown);
+    }
+
+    #[test]
+    fn counts_that_nobody_can_have_made_stop_at_the_most_that_a_number_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = books(folder.path());
+        let made_up = "UPDATE use_by_day SET status_2xx = ?1, status_3xx = ?1, status_4xx = ?1, writes = ?1, h22 = ?1, h23 = ?1";
+        file(folder.path(), start).execute(made_up, [i64::MAX]).unwrap();
+        let host = super::super::survey::Host::default();
+        let question = Question { now: start + 86_400, ..EVERYTHING };
+        let (report, fleet) = super::super::survey::read_with_report(folder.path(), &host, question).unwrap();
+        assert_eq!((report.requests(), report.accounts[0].usage.requests()), (u64::MAX, u64::MAX));
+        assert_eq!(report.accounts[0].usage.families()[0].1, u64::MAX);
+        // Account 1 came yesterday and account 2 today.
+        assert_eq!([0, 1].map(|at| fleet.accounts[at].requests.day >= i64::MAX as u64), [true; 2]);
+        assert!(
+            requests_by_account(folder.path(), 0).unwrap().iter().all(|(_, sum)| *sum == i64::MAX as u64)
+        );
     }
 
     #[test]

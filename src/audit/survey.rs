@@ -2,22 +2,20 @@
 //! as addresses and recipes, comes from the configuration ([`recipes`](super::recipes)).
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 
 use crate::policy::ids::AccountId;
-use crate::policy::legacy_use::activity::Activity;
+use crate::policy::legacy_use::DAY;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::forecast::{Point, forecast};
-use crate::policy::legacy_use::verdict::{Judgement, LEAST_COVERAGE, Verdict};
-use crate::policy::legacy_use::{DAY, HOUR};
+use crate::policy::legacy_use::verdict::{LEAST_COVERAGE, Verdict};
 
 use super::detail::detail;
-use super::fleet::{BooksCoverage, CURVE_DAYS, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
-use super::known::{Known, KnownAccount};
-use super::month::Month;
+use super::fleet::{BooksCoverage, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
+use super::known::{Known, KnownAccount, Lately, Name};
 use super::report::{Question, Report, answer, facts, gaps};
 use super::shelf::{Reading, ReportError, Shelf, Source, ask};
-use super::verdicts::{coverage, judge_all};
+use super::uses::{Asked, Late, Uses};
+use super::verdicts::coverage;
 
 /// Accounts of which each integration is told on a page: as many as somebody works off.
 pub const DETAILED: usize = 200;
@@ -59,9 +57,10 @@ pub fn read<'a>(
     now: i64,
 ) -> Result<Fleet, ReportError> {
     ask(books, |books| {
-        let (known, coverage) = (Known::read(books, only, now)?, coverage(books, now)?);
-        let judged = judge_all(&known, &coverage, now);
-        survey(books, (&known, &coverage, &judged), host, only, now)
+        let coverage = coverage(books, now)?;
+        let known = Known::read(books, only, &coverage, now)?;
+        let uses = Uses::read(books, Asked { since: None, only, now })?;
+        survey(books, (&known, &coverage, &uses.late), host, only, now)
     })
 }
 
@@ -76,16 +75,18 @@ pub fn read_with_report<'a>(
 ) -> Result<(Report, Fleet), ReportError> {
     let Question { account, now, .. } = question;
     ask(books, |books| {
-        let (known, coverage) = (Known::read(books, account, now)?, coverage(books, now)?);
-        let judged = judge_all(&known, &coverage, now);
-        let report = answer(books, &known, &judged, question)?;
-        Ok((report, survey(books, (&known, &coverage, &judged), host, account, now)?))
+        let coverage = coverage(books, now)?;
+        let known = Known::read(books, account, &coverage, now)?;
+        let mut uses = Uses::read(books, question.of_uses())?;
+        let late = std::mem::take(&mut uses.late);
+        let report = answer(books, &known, uses, question)?;
+        Ok((report, survey(books, (&known, &coverage, &late), host, account, now)?))
     })
 }
 
 fn survey(
     books: &Shelf,
-    (known, coverage, judged): (&Known, &Coverage, &BTreeMap<u64, Judgement>),
+    (known, coverage, late): (&Known, &Coverage, &HashMap<u64, Late>),
     host: &Host,
     only: Option<AccountId>,
     now: i64,
@@ -97,14 +98,14 @@ fn survey(
     let points: Vec<Point> = points.collect();
     let (requests, unattributed) = week_of(known, now);
     let (clients, integrations) = movers(known);
-    let returned = judged.iter().filter(|(_, judged)| judged.verdict == Verdict::Returned);
+    let returned = known.accounts.iter().filter(|(_, of)| of.judged.verdict == Verdict::Returned);
     let mut fleet = Fleet {
         generated_at: now,
         hosts: host.hosts.clone(),
         deprecated_since: host.deprecated_since,
         sunset_at: host.sunset_at,
         coverage: covered(coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY, now)?, now),
-        verdicts: counts(known, judged, coverage, now),
+        verdicts: counts(known),
         requests,
         unattributed,
         forecast: forecast(&points, host.sunset_at.map(|at| at.div_euclid(DAY)), SEED),
@@ -113,7 +114,7 @@ fn survey(
         integrations,
         new_accounts: new_accounts(known, kept_since, now),
         returned: returned.map(|(account, _)| *account).collect(),
-        accounts: accounts(books, known, judged, only, now)?,
+        accounts: accounts(known, facts(books, only)?, late),
         brownouts: Vec::new(),
         changes: Vec::new(),
     };
@@ -133,23 +134,17 @@ fn covered(
 }
 
 /// How many have which verdict, and had it a week ago.
-fn counts(
-    known: &Known,
-    judged: &BTreeMap<u64, Judgement>,
-    coverage: &Coverage,
-    now: i64,
-) -> BTreeMap<Verdict, Count> {
-    let then = now - 7 * DAY;
+fn counts(known: &Known) -> BTreeMap<Verdict, Count> {
     let mut counts = BTreeMap::<Verdict, Count>::new();
-    for judged in judged.values() {
-        counts.entry(judged.verdict).or_default().now += 1;
+    for account in known.accounts.values() {
+        counts.entry(account.judged.verdict).or_default().now += 1;
     }
-    let before = judge_all(&known.as_of(then), coverage, then);
+    let before: Vec<Verdict> = known.accounts.values().filter_map(|account| account.week_ago).collect();
     // Where nobody was known then, there is nothing to compare with.
     if !before.is_empty() {
         counts.values_mut().for_each(|count| count.week_ago = Some(0));
-        for judged in before.values() {
-            *counts.entry(judged.verdict).or_default().week_ago.get_or_insert(0) += 1;
+        for verdict in before {
+            *counts.entry(verdict).or_default().week_ago.get_or_insert(0) += 1;
         }
     }
     counts
@@ -161,21 +156,9 @@ fn days(known: &Known, coverage: &Coverage, now: i64) -> Vec<FleetDay> {
     let Some((first, _)) = known.requests.first_key_value() else { return Vec::new() };
     // Where an account begins to be among those of the last seven days, and where it ends to be.
     let mut changes = BTreeMap::<i64, i64>::new();
-    for account in known.accounts.values() {
-        let mut until = i64::MIN;
-        for seen in account.days().days() {
-            // Else it was among them all the time.
-            if seen.day > until {
-                *changes.entry(seen.day).or_default() += 1;
-                if until > i64::MIN {
-                    *changes.entry(until).or_default() -= 1;
-                }
-            }
-            until = seen.day + 7;
-        }
-        if until > i64::MIN {
-            *changes.entry(until).or_default() -= 1;
-        }
+    for (from, until) in known.accounts.values().flat_map(|account| &account.weeks) {
+        *changes.entry(*from).or_default() += 1;
+        *changes.entry(*until).or_default() -= 1;
     }
     let mut accounts = 0;
     let day = |day: i64| {
@@ -191,34 +174,44 @@ fn days(known: &Known, coverage: &Coverage, now: i64) -> Vec<FleetDay> {
 fn week_of(known: &Known, now: i64) -> (u64, u64) {
     let today = now.div_euclid(DAY);
     let week = known.requests.range(today - 6..=today);
-    week.fold((0, 0), |(all, of_nobody), (_, (more, nobody))| (all + more, of_nobody + nobody))
+    week.fold((0u64, 0u64), |(all, of_nobody), (_, (more, nobody))| {
+        (all.saturating_add(*more), of_nobody.saturating_add(*nobody))
+    })
 }
 
 /// Client families, and client families with what they call, by the accounts that they would move.
 fn movers(known: &Known) -> (Vec<Mover>, Vec<Mover>) {
     let (mut clients, mut integrations) = (BTreeMap::new(), BTreeMap::new());
     for account in known.accounts.values() {
-        let mut own = BTreeMap::<String, u64>::new();
-        for ([client, surface, class], lately) in account.lately.iter().filter(|(_, lately)| lately.week > 0)
-        {
-            *own.entry(client.to_string()).or_default() += lately.week;
-            let what = if **class == *"none" { surface } else { class };
-            add(&mut integrations, format!("{client}, {what}"), lately.week);
+        let lately = account.lately.iter().filter(|(_, lately)| lately.week > 0);
+        let lately = lately.map(|(names, lately)| (names, lately.week));
+        // By client family first.
+        for of in lately.clone().collect::<Vec<_>>().chunk_by(|([a, ..], _), ([b, ..], _)| a == b) {
+            let requests = of.iter().fold(0u64, |sum, (_, requests)| sum.saturating_add(*requests));
+            add(&mut clients, of[0].0[0], requests);
         }
-        own.into_iter().for_each(|(client, requests)| add(&mut clients, client, requests));
+        lately.for_each(|(names, requests)| add(&mut integrations, *names, requests));
     }
-    (in_order(clients), in_order(integrations))
+    let mut by_text = BTreeMap::<String, (u64, u64)>::new();
+    for ([client, surface, class], (accounts, requests)) in integrations {
+        let [client, surface, class] = [client, surface, class].map(|name| known.name(name));
+        let what = if class == "none" { surface } else { class };
+        let sum = by_text.entry(format!("{client}, {what}")).or_default();
+        *sum = (sum.0 + accounts, sum.1.saturating_add(requests));
+    }
+    let clients = clients.into_iter().map(|(client, sum)| (known.name(client).to_owned(), sum));
+    (in_order(clients.collect()), in_order(by_text))
 }
 
-fn add(movers: &mut BTreeMap<String, Mover>, name: String, requests: u64) {
-    let mover = Mover { name: name.clone(), accounts: 0, requests: 0, recipe: None };
-    let mover = movers.entry(name).or_insert(mover);
-    (mover.accounts, mover.requests) = (mover.accounts + 1, mover.requests + requests);
+fn add<T: Ord>(movers: &mut BTreeMap<T, (u64, u64)>, name: T, requests: u64) {
+    let (accounts, sum) = movers.entry(name).or_default();
+    (*accounts, *sum) = (*accounts + 1, sum.saturating_add(requests));
 }
 
 /// Those of the most accounts first.
-fn in_order(movers: BTreeMap<String, Mover>) -> Vec<Mover> {
-    let mut movers: Vec<Mover> = movers.into_values().collect();
+fn in_order(movers: BTreeMap<String, (u64, u64)>) -> Vec<Mover> {
+    let mover = |(name, (accounts, requests))| Mover { name, accounts, requests, recipe: None };
+    let mut movers: Vec<Mover> = movers.into_iter().map(mover).collect();
     movers.sort_by_key(|mover| std::cmp::Reverse((mover.accounts, mover.requests)));
     movers
 }
@@ -231,93 +224,44 @@ fn new_accounts(known: &Known, kept_since: i64, now: i64) -> Vec<u64> {
 }
 
 fn accounts(
-    books: &Shelf,
     known: &Known,
-    judged: &BTreeMap<u64, Judgement>,
-    only: Option<AccountId>,
-    now: i64,
-) -> Reading<Vec<FleetAccount>> {
-    let mut facts = facts(books, only)?;
-    let counted = last_days(books, only, now)?;
+    mut facts: BTreeMap<u64, (Option<String>, String)>,
+    late: &HashMap<u64, Late>,
+) -> Vec<FleetAccount> {
     let account = |(id, of): (&u64, &KnownAccount)| {
         let (prefix, cell) = facts.remove(id).map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
-        let counted = counted.get(id).copied().unwrap_or_default();
-        let lately = of.lately.values();
-        let sum = lately.fold((0, 0), |(week, month), one| (week + one.week, month + one.month));
-        Some(FleetAccount {
+        let late = late.get(id).copied().unwrap_or_default();
+        let mut lately = Lately::default();
+        of.lately.iter().for_each(|(_, more)| lately.merge(*more));
+        FleetAccount {
             account: *id,
             prefix,
             address: None,
             cell,
-            judged: judged.get(id)?.clone(),
+            judged: of.judged.clone(),
             first_seen: of.first_seen,
             last_seen: of.last_seen,
-            requests: Recent { day: counted.of_24_hours, week: sum.0, month: sum.1 },
-            curve: curve(of.days(), now),
-            integrations: of.habits.iter().filter(|habit| was_seen(habit, now)).count(),
-            top_client: top_client(of),
-            writes_daily: counted.writes as f64 / 7.0,
+            requests: Recent { day: late.of_24_hours, week: lately.week, month: lately.month },
+            curve: of.curve,
+            integrations: of.habits,
+            top_client: top_client(known, of),
+            writes_daily: late.writes as f64 / 7.0,
             details: Vec::new(),
-        })
-    };
-    Ok(known.accounts.iter().filter_map(account).collect())
-}
-
-/// Requests of each of the last days, today last.
-fn curve(days: &Activity, now: i64) -> [u64; CURVE_DAYS] {
-    let mut curve = [0; CURVE_DAYS];
-    let first = now.div_euclid(DAY) - (CURVE_DAYS as i64 - 1);
-    for seen in days.days() {
-        if let Some(place) = usize::try_from(seen.day - first).ok().and_then(|at| curve.get_mut(at)) {
-            *place = seen.requests;
         }
-    }
-    curve
-}
-
-fn was_seen(habit: &Activity, now: i64) -> bool {
-    let since = now.div_euclid(DAY) - (CURVE_DAYS as i64 - 1);
-    habit.days().last().is_some_and(|last| last.day >= since)
+    };
+    known.accounts.iter().map(account).collect()
 }
 
 /// By requests of the last 30 days; of two with as many, the first by name.
-fn top_client(of: &KnownAccount) -> Option<String> {
-    let mut sums = BTreeMap::<&Rc<str>, u64>::new();
-    for ([client, ..], lately) in &of.lately {
-        *sums.entry(client).or_default() += lately.month;
+fn top_client(known: &Known, of: &KnownAccount) -> Option<String> {
+    let mut top: Option<(Name, u64)> = None;
+    for of in of.lately.chunk_by(|([a, ..], _), ([b, ..], _)| a == b) {
+        let requests = of.iter().fold(0u64, |sum, (_, lately)| sum.saturating_add(lately.month));
+        if top.is_none_or(|(_, most)| requests > most) {
+            top = Some((of[0].0[0], requests));
+        }
     }
-    let top = sums.into_iter().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(a.0)));
-    top.map(|(client, _)| client.to_string())
-}
-
-/// What only days have by the hour.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    of_24_hours: u64,
-    /// Of the last seven days.
-    writes: u64,
-}
-
-fn last_days(books: &Shelf, only: Option<AccountId>, now: i64) -> Reading<HashMap<u64, Counted>> {
-    let (today, hour) = (now.div_euclid(DAY), now.rem_euclid(DAY) / HOUR);
-    // Of yesterday the hours after this one: the last 24 begin there.
-    let late: String = (hour + 1..24).map(|hour| format!(" + h{hour:02}")).collect();
-    let query = format!(
-        "SELECT account, CAST(sum(writes) AS BIGINT),
-             CAST(sum(CASE day WHEN ?1 THEN status_1xx + status_2xx + status_3xx + status_4xx + status_5xx
-                 WHEN ?1 - 1 THEN 0{late} ELSE 0 END) AS BIGINT)
-         FROM use_by_day CROSS JOIN integrations ON id = integration
-         WHERE day > ?1 - 7 AND subject = 'account' AND (?2 IS NULL OR account = ?2) GROUP BY account"
-    );
-    let mut counted = HashMap::<u64, Counted>::new();
-    let only = only.map(|account| account.value() as i64);
-    books.each(Some(Month::of_day(today - 6)), &query, &[Some(today), only], |_, row| {
-        let of = counted.entry(row.count(0)?).or_default();
-        of.writes += row.count(1)?;
-        of.of_24_hours += row.count(2)?;
-        Ok(())
-    })?;
-    Ok(counted)
+    top.map(|(client, _)| known.name(client).to_owned())
 }
 
 #[cfg(test)]
@@ -329,6 +273,7 @@ mod tests {
     use super::super::frame::{Account, Use};
     use super::super::store::Store;
     use super::*;
+    use crate::policy::legacy_use::HOUR;
     use crate::policy::legacy_use::forecast::Forecast;
 
     /// Days before that of [`NOON`].

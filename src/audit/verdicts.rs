@@ -3,20 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::legacy_use::activity::Activity;
 use crate::policy::legacy_use::coverage::Coverage;
-use crate::policy::legacy_use::verdict::{Judgement, Subject, judge};
+use crate::policy::legacy_use::verdict::{Judgement, Subject, judge_together};
 
-use super::known::{Known, KnownAccount};
 use super::shelf::{Reading, Shelf};
 
-/// Judges all these accounts, at `now` (Unix seconds).
-pub(super) fn judge_all(known: &Known, coverage: &Coverage, now: i64) -> BTreeMap<u64, Judgement> {
-    known.accounts.iter().map(|(account, seen)| (*account, judge_one(seen, coverage, now))).collect()
-}
-
-fn judge_one(seen: &KnownAccount, coverage: &Coverage, now: i64) -> Judgement {
-    let subject = Subject { integrations: &seen.habits, last_seen: seen.last_seen_by(now), cut_at: None };
-    judge(&subject, coverage, now)
+/// Judges an account by its habits, one by one and all together, at `now` (Unix seconds).
+pub(super) fn judge_habits(
+    habits: &[Activity],
+    all: &Activity,
+    last_seen: i64,
+    coverage: &Coverage,
+    now: i64,
+) -> Judgement {
+    judge_together(&Subject { integrations: habits, last_seen, cut_at: None }, all, coverage, now)
 }
 
 /// For which time the books are complete: those of every replica. Requests that are missing could have been anybody's; those

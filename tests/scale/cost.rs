@@ -123,13 +123,13 @@ fn starting_and_reloading_under_traffic() {
             runtime.block_on(async { (0..CLIENTS).map(|_| Honest::start(client())).collect() });
         let start = Instant::now();
         std::thread::sleep(Duration::from_secs(2));
-        let cpu = cpu(&process);
+        let cpu = cpu(process.id());
         let begun = Instant::now();
         let cell = ["cell-3", "cell-1"][round % 2];
         folder.write("config/accounts.csv", &text::table(count, cell));
         let reply = raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload");
         assert_eq!(reply.status, 200, "{}", reply.text());
-        let (ended, spent) = (Instant::now(), self::cpu(&process) - cpu);
+        let (ended, spent) = (Instant::now(), self::cpu(process.id()) - cpu);
         let reports =
             runtime.block_on(futures_util::future::join_all(honest.into_iter().map(Honest::report)));
         let answers = reports.concat();
@@ -177,9 +177,9 @@ fn first_answer(runtime: &tokio::runtime::Runtime, folder: &Folder, what: &str) 
     process
 }
 
-/// Seconds of processor time that the process has used.
-fn cpu(process: &Process) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+/// Seconds of processor time that a process has used.
+pub fn cpu(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     // Behind the name, which may hold anything, user and system time are the 12th and 13th field (proc(5)).
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = [11, 12].iter().map(|field| fields[*field].parse::<f64>().unwrap()).sum();

@@ -152,6 +152,30 @@ impl Shelf {
         }
     }
 
+    /// What the rows of each of the months from `since` on add up to, months in their order. Files are read side by side.
+    pub fn fold<T: Default + Send>(
+        &self,
+        since: Option<Month>,
+        query: &str,
+        params: &[Option<i64>],
+        row: impl Fn(&mut T, Month, &Row<'_>) -> Reading<()> + Sync,
+    ) -> Reading<Vec<T>> {
+        match self {
+            Self::Files(files) => files.fold(since, query, params, row),
+            Self::Database(database) => {
+                let mut sums: Vec<(Month, T)> = Vec::new();
+                database.each(since, query, params, &mut |month, of| {
+                    if sums.last().is_none_or(|(last, _)| *last != month) {
+                        sums.push((month, T::default()));
+                    }
+                    let (_, sum) = sums.last_mut().expect("pushed above");
+                    row(sum, month, of)
+                })?;
+                Ok(sums.into_iter().map(|(_, sum)| sum).collect())
+            }
+        }
+    }
+
     /// Rows of all months, in their order.
     pub fn rows<T>(
         &self,

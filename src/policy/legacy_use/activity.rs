@@ -45,6 +45,11 @@ const LEAST_DAYS: usize = 3;
 const WEEKENDS: i64 = 2;
 
 impl Activity {
+    /// Of nobody yet, with room for so many days.
+    pub fn with_room_for(days: usize) -> Self {
+        Self { days: Vec::with_capacity(days) }
+    }
+
     /// Somebody was seen so often in this hour (since the Unix epoch). Hours come in any order.
     pub fn add(&mut self, hour: i64, requests: u64) {
         let (day, bit) = (hour.div_euclid(24), 1 << hour.rem_euclid(24));

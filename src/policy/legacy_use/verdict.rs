@@ -93,8 +93,12 @@ impl Verdict {
 
 /// Judges somebody who was seen at least once, at `now` (Unix seconds).
 pub fn judge(subject: &Subject<'_>, coverage: &Coverage, now: i64) -> Judgement {
-    let all = Activity::of_all(subject.integrations);
-    let gap = longest_gap(subject.integrations, &all, i64::MAX);
+    judge_together(subject, &Activity::of_all(subject.integrations), coverage, now)
+}
+
+/// The same, by whoever has all integrations together, too.
+pub fn judge_together(subject: &Subject<'_>, all: &Activity, coverage: &Coverage, now: i64) -> Judgement {
+    let gap = longest_gap(subject.integrations, all, i64::MAX);
     let watch = Watch { coverage, window: window(gap), usual_hours: all.usual_hours(), now };
     let silent = now - subject.last_seen;
     let cadence = all.cadence();
@@ -107,9 +111,9 @@ pub fn judge(subject: &Subject<'_>, coverage: &Coverage, now: i64) -> Judgement 
         reasons.extend(knocks.then_some(Reason::Knocks));
         Verdict::Cut
     } else if is_there {
-        while_there(subject, &all, &watch, cadence, &mut reasons)
+        while_there(subject, all, &watch, cadence, &mut reasons)
     } else {
-        reasons.extend(returned(subject.integrations, &all, &watch));
+        reasons.extend(returned(subject.integrations, all, &watch));
         reasons.push(Reason::Window { days: watch.window, gap });
         while_silent(silent, &watch, &mut reasons)
     };
