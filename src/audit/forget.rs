@@ -17,7 +17,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// What there was of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Rows: integrations and their days, days on cell hosts, what went wrong for it, and what the table said of it.
+    /// Rows: integrations and their days, days on cell hosts, what went wrong for it, brownouts that met it, and what the table said of it.
     pub rows: usize,
     /// Damaged books that were put aside, which may know it as well.
     pub aside: Vec<PathBuf>,
@@ -58,6 +58,9 @@ const DELETE: [&str; 6] = [
     "DELETE FROM lost_calls WHERE account = ?1",
 ];
 
+/// The same of files since version 2 of the schema; a file of a month that is over stays at the version it was written with.
+const DELETE_SINCE_2: &str = "DELETE FROM brownout_use WHERE account = ?1";
+
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut books = Connection::open_with_flags(path, flags)?;
@@ -65,9 +68,9 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     // Else the rows stay in free pages of the file until something else needs these.
     books.pragma_update(None, "secure_delete", "ON")?;
     let transaction = books.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    check_version(&transaction, path)?;
+    let version = check_version(&transaction, path)?;
     let mut rows = 0;
-    for statement in DELETE {
+    for statement in DELETE.into_iter().chain((version >= 2).then_some(DELETE_SINCE_2)) {
         rows += transaction.execute(statement, [account.value() as i64])?;
     }
     if !delete {

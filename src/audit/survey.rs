@@ -14,6 +14,7 @@ use crate::policy::legacy_use::forecast::{Point, forecast};
 use crate::policy::legacy_use::verdict::{Judgement, LEAST_COVERAGE, Verdict};
 use crate::policy::legacy_use::{DAY, HOUR};
 
+use super::brownouts::effects;
 use super::detail::detail;
 use super::fleet::{BooksCoverage, CURVE_DAYS, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
 use super::known::{Known, KnownAccount};
@@ -113,7 +114,7 @@ fn survey(
         new_accounts: new_accounts(known, kept_since, now),
         returned: returned.map(|(account, _)| *account).collect(),
         accounts: accounts(books, known, judged, only, now)?,
-        brownouts: Vec::new(),
+        brownouts: effects(books, judged, coverage, only, now)?,
         changes: Vec::new(),
     };
     detail(books, &mut fleet, host.detailed, now)?;

@@ -12,6 +12,7 @@ use super::admin_socket::ask;
 use super::audit::{Form, plain};
 use super::levers::{Why, ask_for};
 use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, deciding, now, print, print_line};
+use crate::audit::brownouts;
 use crate::config::time::{parse_moment_with_offset, show_moment};
 use crate::policy::brownout::Window;
 use crate::policy::brownout::status::{Status, statuses};
@@ -33,6 +34,7 @@ pub struct Args {
 enum Command {
     List(List),
     Plan(brownout_plan::Args),
+    Effect(Effect),
     Cancel(Cancel),
 }
 
@@ -49,6 +51,24 @@ struct List {
     /// Ask the running cellgate behind this admin socket
     #[arg(long, value_name = "PATH", conflicts_with = "folder")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Say what brownouts did: whom they met, and how many of these have stopped calling the legacy hosts since.
+///
+/// From the books in the state folder, window by window; of one brownout, account by account. Gone is who has not come for
+/// longer than usual; it takes two days until that can be said of anybody.
+///
+/// Exit codes: 0 printed (also when there is nothing), 1 the books cannot be read, 64 wrong arguments.
+#[derive(Debug, clap::Args)]
+struct Effect {
+    /// List the accounts that this one met
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// The proxy's state folder
+    #[arg(long, value_name = "DIR", default_value = "state")]
+    state_dir: PathBuf,
     #[command(flatten)]
     form: Form,
 }
@@ -72,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args),
         Command::Plan(args) => brownout_plan::run(args),
+        Command::Effect(args) => effect(args),
         Command::Cancel(args) => cancel(args),
     }
 }
@@ -84,6 +105,17 @@ fn cancel(args: &Cancel) -> anyhow::Result<ExitCode> {
             Ok(USAGE.into())
         }
     }
+}
+
+fn effect(args: &Effect) -> anyhow::Result<ExitCode> {
+    let now = now();
+    let list = match &args.id {
+        Some(id) => brownouts::accounts(&args.state_dir, id, now)?,
+        None => brownouts::list(&brownouts::read(&args.state_dir, now)?),
+    };
+    let text = if args.form.is_json() { list.json().context("writing JSON")? } else { list.table(now) };
+    print(text.as_bytes())?;
+    Ok(OK.into())
 }
 
 fn list(args: &List) -> anyhow::Result<ExitCode> {

@@ -98,7 +98,16 @@ fn brownouts() -> Vec<Brownout> {
     let brownout = |id: &str, days_ago: i64, hours: i64, mode, left| {
         let started_at = NOW - days_ago * DAY + 4 * 3600;
         let ended_at = started_at + hours * 3600;
-        Brownout { id: id.into(), started_at, ended_at, mode, accounts: 118, requests: 9_312, left }
+        Brownout {
+            id: id.into(),
+            started_at,
+            ended_at,
+            mode,
+            accounts: 118,
+            requests: 9_312,
+            writes: 700,
+            left,
+        }
     };
     vec![
         brownout("bo-2026-10-06", 45, 1, BrownoutMode::Observe, None),

@@ -13,10 +13,10 @@ use rusqlite::{
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Use};
 use super::super::month::Month;
-use super::minutes;
+use super::{brownouts, minutes};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -122,6 +122,7 @@ impl MonthFile {
         }
         write_days(&transaction, frame, self.month)?;
         minutes::write(&transaction, frame, self.month)?;
+        brownouts::write(&transaction, frame, self.month)?;
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
             for gap in &frame.gaps {

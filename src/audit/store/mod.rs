@@ -1,6 +1,7 @@
 //! The files of the books, by month: writing a frame into those that it is of, what to do with a file that is damaged or was
 //! removed, and deleting those that are too old.
 
+mod brownouts;
 mod file;
 mod minutes;
 
@@ -172,6 +173,7 @@ fn months_of(frame: &Frame) -> Vec<Month> {
     let days = days.chain(frame.learned.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.on_cell_hosts.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.minutes.iter().map(|of| of.minute.div_euclid(24 * 60)));
+    let days = days.chain(frame.brownouts.iter().map(|line| line.day));
     let days = days.chain(frame.lost.iter().map(|call| call.at.div_euclid(86_400)));
     let mut months: Vec<_> =
         days.map(Month::of_day).chain([frame.started_at, frame.ended_at].map(Month::of)).collect();

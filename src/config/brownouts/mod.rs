@@ -141,15 +141,13 @@ fn texts(
 }
 
 fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -> Option<Brownout> {
-    const MODES: [(&str, BrownoutMode); 3] =
-        [("observe", BrownoutMode::Observe), ("soft", BrownoutMode::Soft), ("hard", BrownoutMode::Hard)];
     let at = slot.at.clone();
     let mut raw = at.open(slot.required()?);
     let id = raw.id(&at).label().required();
     if id.as_ref().is_some_and(|id| id.as_str() == ALL_BROWNOUTS) {
         at.key("id").refuse("\"all\" means every brownout where one is cancelled", "another label");
     }
-    let mode = raw.mode(&at).word(&MODES).required();
+    let mode = raw.mode(&at).word(&BrownoutMode::ALL.map(|mode| (mode.as_str(), mode))).required();
     let windows = windows::read(raw.windows(&at));
     let whole = Share::percent(100);
     let share = raw.share(&at).parse("a share such as 10% or 0.5%", |text| Share::parse(&text)).or(whole);

@@ -280,6 +280,14 @@ impl Planned {
 }
 
 impl BrownoutMode {
+    /// All of them, in the order of strength.
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Soft, Self::Hard];
+
+    /// Of what [`as_str`](Self::as_str) says.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+
     /// As it is written, and its label.
     pub const fn as_str(self) -> &'static str {
         match self {

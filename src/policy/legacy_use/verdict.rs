@@ -64,8 +64,8 @@ const GAPS: i64 = 2;
 /// Of a window the books must be complete for so much: of 36 days all but 52 minutes, which are some restarts.
 pub const LEAST_COVERAGE: f64 = 0.999;
 
-/// Whoever comes each day may miss one.
-const LEAST_ACTIVE: i64 = 2 * DAY;
+/// Seconds of silence before anybody can be said to be gone: whoever comes each day may miss one.
+pub const LEAST_ACTIVE: i64 = 2 * DAY;
 
 /// Who leaves does so within weeks; before that it was another time of the year.
 const USUAL_DAYS: i64 = 56;
@@ -88,6 +88,17 @@ impl Verdict {
             Self::Unknown => "UNKNOWN",
             Self::Cut => "CUT",
         }
+    }
+}
+
+impl Judgement {
+    /// Whether they have not come for longer than usual.
+    pub fn is_gone(&self) -> bool {
+        let silent = self.reasons.iter().find_map(|reason| match reason {
+            Reason::LastSeen(silent) => Some(*silent),
+            _ => None,
+        });
+        silent.is_some_and(|silent| silent >= active_for(self.cadence))
     }
 }
 
