@@ -8,6 +8,7 @@ mod books;
 mod break_glass;
 mod brownout;
 mod brownout_plan;
+mod changes;
 mod check;
 mod credentials;
 mod drill;

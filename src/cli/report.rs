@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::{ConfigFolder, OK, complain, print};
+use super::{ConfigFolder, OK, changes, complain, print};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::impact::{self, Incident};
 use crate::audit::report::{Question, Report};
@@ -135,6 +135,7 @@ impl Asked {
         let snapshot = configured(&args.config, now);
         let host = snapshot.as_ref().map(host).unwrap_or_default();
         let (mut report, mut fleet) = survey::read_with_report(&args.state_dir, &host, question)?;
+        fleet.changes = changes::read(&args.state_dir);
         if let Some(snapshot) = &snapshot {
             recipes::add(&mut report, snapshot);
             recipes::add_to_fleet(&mut fleet, snapshot);
