@@ -9,6 +9,7 @@ use crate::policy::brownout::BrownoutMode;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::verdict::{Judgement, LEAST_ACTIVE, LEAST_COVERAGE};
+use crate::policy::standings::Standings;
 
 use super::fleet::Brownout;
 use super::known::Known;
@@ -24,7 +25,9 @@ use super::views::{Cell, List};
 pub fn read(folder: &Path, now: i64) -> Result<Vec<Brownout>, ReportError> {
     ask(folder, |books| {
         let (known, coverage) = (Known::read(books, None, now)?, coverage(books, now)?);
-        effects(books, &judge_all(&known, &coverage, now), &coverage, None, now)
+        // Who has stopped follows from what they do alone.
+        let judged = judge_all(&known, &coverage, &Standings::default(), now);
+        effects(books, &judged, &coverage, None, now)
     })
 }
 
@@ -35,7 +38,7 @@ pub fn read(folder: &Path, now: i64) -> Result<Vec<Brownout>, ReportError> {
 pub fn accounts(folder: &Path, id: &str, now: i64) -> Result<List, ReportError> {
     let rows = ask(folder, |books| {
         let (known, coverage) = (Known::read(books, None, now)?, coverage(books, now)?);
-        let judged = judge_all(&known, &coverage, now);
+        let judged = judge_all(&known, &coverage, &Standings::default(), now);
         let (mut sums, mut facts) = (BTreeMap::<u64, (u64, u64)>::new(), facts(books, None)?);
         for met in met(books, None)?.into_iter().filter(|met| met.id == id) {
             let (requests, writes) = sums.entry(met.account).or_default();
@@ -43,11 +46,9 @@ pub fn accounts(folder: &Path, id: &str, now: i64) -> Result<List, ReportError> 
         }
         let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_by_key(|(account, (requests, _))| (std::cmp::Reverse(*requests), *account));
-        let text = |text: &str| Cell::Text(Some(text.to_owned()));
         let row = |(account, (requests, writes)): (u64, (u64, u64))| {
             let (prefix, cell) = facts.remove(&account).map_or((None, None), |(p, c)| (p, Some(c)));
-            let judged = judged.get(&account);
-            let is_gone = judged.map(|of| if of.is_gone() { "yes" } else { "no" });
+            let is_gone = judged.get(&account).map(|of| if of.is_gone() { "yes" } else { "no" });
             vec![
                 Cell::Text((account > 0).then(|| account.to_string())),
                 Cell::Text(prefix),
@@ -56,14 +57,13 @@ pub fn accounts(folder: &Path, id: &str, now: i64) -> Result<List, ReportError> 
                 Cell::Number(writes),
                 known.accounts.get(&account).map_or(Cell::Text(None), |of| Cell::Time(of.last_seen)),
                 Cell::Text(is_gone.map(str::to_owned)),
-                judged.map_or(Cell::Text(None), |of| text(of.verdict.as_str())),
             ]
         };
         Ok(sums.into_iter().map(row).collect())
     })?;
     Ok(List {
         name: "brownout",
-        columns: &["account", "prefix", "cell", "requests", "writes", "last_seen", "gone", "verdict"],
+        columns: &["account", "prefix", "cell", "requests", "writes", "last_seen", "gone"],
         rows,
         nothing: "The books know of nobody whom it met. `cellgate brownout effect` lists the brownouts that they know.",
     })

@@ -236,6 +236,11 @@ impl Fleet {
         [Verdict::Active, Verdict::Returned, Verdict::Fading].map(|verdict| self.count(verdict)).iter().sum()
     }
 
+    /// Accounts that live in the shared environment, and keep the host from being switched off whatever they do.
+    pub fn not_migrated(&self) -> u64 {
+        self.count(Verdict::NotMigrated)
+    }
+
     /// Accounts that do not come, and cannot be cut yet.
     pub fn waiting(&self) -> u64 {
         self.count(Verdict::Quiet) + self.count(Verdict::Unknown)
@@ -248,7 +253,7 @@ impl Fleet {
 
     /// How it stands.
     pub fn state(&self) -> State {
-        let is_zero = self.coming() + self.waiting() + self.unattributed == 0;
+        let is_zero = self.coming() + self.waiting() + self.not_migrated() + self.unattributed == 0;
         match (&self.forecast, self.sunset_at) {
             _ if is_zero && self.is_complete() => State::Zero,
             (_, Some(sunset)) if sunset <= self.generated_at => State::PastSunset,
@@ -304,12 +309,13 @@ impl Brownout {
 }
 
 /// The order in which verdicts are of interest to whoever has to write to somebody.
-pub const VERDICTS: [Verdict; 7] = [
+pub const VERDICTS: [Verdict; 8] = [
     Verdict::Active,
     Verdict::Returned,
     Verdict::Fading,
     Verdict::Unknown,
     Verdict::Quiet,
+    Verdict::NotMigrated,
     Verdict::Ready,
     Verdict::Cut,
 ];
@@ -349,6 +355,11 @@ mod tests {
         check(&nobody, State::Zero);
         // Requests of nobody may be anybody's, and what is not in the books may have been.
         check(&|fleet| (nobody(fleet), fleet.unattributed = 1).1, State::OffPace);
+        let shared = Count { now: 1, week_ago: None };
+        check(
+            &|fleet| (nobody(fleet), _ = fleet.verdicts.insert(Verdict::NotMigrated, shared)).1,
+            State::OffPace,
+        );
         check(&|fleet| (nobody(fleet), fleet.coverage.share = 0.99).1, State::OffPace);
     }
 

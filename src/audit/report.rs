@@ -8,6 +8,7 @@ use rusqlite::{Row, params};
 
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
+use crate::policy::standings::Standings;
 use crate::telemetry::labels::CLASSES;
 
 use super::known::Known;
@@ -113,14 +114,14 @@ pub struct GapLine {
     pub note: Option<String>,
 }
 
-/// Answers a question from the books in a state folder.
+/// Answers a question from the books in a state folder, as if every account had a cell of its own and none were cut.
 ///
 /// # Errors
 /// There is no file, or it cannot be read.
 pub fn read(folder: &Path, question: Question) -> Result<Report, ReportError> {
     ask(folder, |books| {
         let known = Known::read(books, question.account, question.now)?;
-        let judged = judge_all(&known, &coverage(books, question.now)?, question.now);
+        let judged = judge_all(&known, &coverage(books, question.now)?, &Standings::default(), question.now);
         answer(books, &known, &judged, question)
     })
 }

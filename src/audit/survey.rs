@@ -13,6 +13,7 @@ use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::forecast::{Point, forecast};
 use crate::policy::legacy_use::verdict::{Judgement, LEAST_COVERAGE, Verdict};
 use crate::policy::legacy_use::{DAY, HOUR};
+use crate::policy::standings::Standings;
 
 use super::brownouts::effects;
 use super::detail::detail;
@@ -43,11 +44,14 @@ pub struct Host {
     pub sunset_at: Option<i64>,
     /// Of how many accounts each integration is told; those that matter most first.
     pub detailed: usize,
+    /// Who is cut, and who has nowhere to go.
+    pub standings: Standings,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { hosts: Vec::new(), deprecated_since: None, sunset_at: None, detailed: DETAILED }
+        let (hosts, standings) = (Vec::new(), Standings::default());
+        Self { hosts, deprecated_since: None, sunset_at: None, detailed: DETAILED, standings }
     }
 }
 
@@ -59,7 +63,7 @@ impl Default for Host {
 pub fn read(folder: &Path, host: &Host, only: Option<AccountId>, now: i64) -> Result<Fleet, ReportError> {
     ask(folder, |books| {
         let (known, coverage) = (Known::read(books, only, now)?, coverage(books, now)?);
-        let judged = judge_all(&known, &coverage, now);
+        let judged = judge_all(&known, &coverage, &host.standings, now);
         survey(books, (&known, &coverage, &judged), host, only, now)
     })
 }
@@ -76,7 +80,7 @@ pub fn read_with_report(
     let Question { account, now, .. } = question;
     ask(folder, |books| {
         let (known, coverage) = (Known::read(books, account, now)?, coverage(books, now)?);
-        let judged = judge_all(&known, &coverage, now);
+        let judged = judge_all(&known, &coverage, &host.standings, now);
         let report = answer(books, &known, &judged, question)?;
         Ok((report, survey(books, (&known, &coverage, &judged), host, account, now)?))
     })
@@ -104,7 +108,7 @@ fn survey(
         deprecated_since: host.deprecated_since,
         sunset_at: host.sunset_at,
         coverage: covered(coverage, kept_since, gaps(books, now - COVERED_DAYS * DAY)?, now),
-        verdicts: counts(known, judged, coverage, now),
+        verdicts: counts((known, coverage, judged), &host.standings, now),
         requests,
         unattributed,
         forecast: forecast(&points, host.sunset_at.map(|at| at.div_euclid(DAY)), SEED),
@@ -134,9 +138,8 @@ fn covered(
 
 /// How many have which verdict, and had it a week ago.
 fn counts(
-    known: &Known,
-    judged: &BTreeMap<u64, Judgement>,
-    coverage: &Coverage,
+    (known, coverage, judged): (&Known, &Coverage, &BTreeMap<u64, Judgement>),
+    standings: &Standings,
     now: i64,
 ) -> BTreeMap<Verdict, Count> {
     let then = now - 7 * DAY;
@@ -144,7 +147,8 @@ fn counts(
     for judged in judged.values() {
         counts.entry(judged.verdict).or_default().now += 1;
     }
-    let before = judge_all(&known.as_of(then), coverage, then);
+    // Who has moved since lived elsewhere then, but the configuration does not say it.
+    let before = judge_all(&known.as_of(then), coverage, standings, then);
     // Where nobody was known then, there is nothing to compare with.
     if !before.is_empty() {
         counts.values_mut().for_each(|count| count.week_ago = Some(0));
@@ -426,6 +430,41 @@ mod tests {
         // 20 November 2026 is a Friday: four of each day of the week, all at ten.
         assert!(airflow.hours.iter().all(|day| day[10] == 40 && day.iter().sum::<u64>() == 40));
         assert_eq!(fleet.accounts[0].details[1].hours[4][10], 3);
+    }
+
+    #[test]
+    fn who_is_refused_for_good_is_cut_and_who_lives_in_the_shared_cell_is_not_active() {
+        use crate::policy::brownout::AfterSunset;
+        use crate::policy::hosts::Role;
+        use crate::test_snapshot::SnapshotBuilder;
+        let folder = tempfile::tempdir().unwrap();
+        let now = books(folder.path());
+        let mut snapshot = SnapshotBuilder::new()
+            .cell("us1", "us1.dbt.com")
+            .cell("mt", "mt.dbt.com")
+            .schedule("legacy", 0, now - 3 * DAY)
+            .host(Role::Legacy, "cloud.getdbt.com", 0)
+            .account(1, "us1", &["ab123"])
+            .account(2, "mt", &["cd456"])
+            .account(3, "mt", &["ef789"])
+            .build();
+        snapshot.cells[1].shared = true;
+        let told = |snapshot: &crate::policy::snapshot::Snapshot| {
+            let host = Host { standings: Standings::of(snapshot), ..Host::default() };
+            let fleet = read(folder.path(), &host, None, now).unwrap();
+            fleet.verdicts.iter().map(|(verdict, of)| (*verdict, of.now, of.week_ago)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&snapshot),
+            [(Verdict::Active, 1, Some(1)), (Verdict::NotMigrated, 2, Some(1))],
+            "account 3 was not known a week ago"
+        );
+        snapshot.schedules[0].after_sunset = AfterSunset::Refuse;
+        assert_eq!(
+            told(&snapshot),
+            [(Verdict::Active, 0, Some(1)), (Verdict::NotMigrated, 0, Some(1)), (Verdict::Cut, 3, Some(0))],
+            "a week ago nobody was refused"
+        );
     }
 
     #[test]

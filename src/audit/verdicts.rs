@@ -5,20 +5,32 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
+use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::verdict::{Judgement, Subject, judge};
+use crate::policy::standings::Standings;
 
 use super::known::{Known, KnownAccount};
 use super::shelf::Shelf;
 
-/// Judges all these accounts, at `now` (Unix seconds).
-pub(super) fn judge_all(known: &Known, coverage: &Coverage, now: i64) -> BTreeMap<u64, Judgement> {
-    known.accounts.iter().map(|(account, seen)| (*account, judge_one(seen, coverage, now))).collect()
-}
-
-fn judge_one(seen: &KnownAccount, coverage: &Coverage, now: i64) -> Judgement {
-    let subject = Subject { integrations: &seen.habits, last_seen: seen.last_seen_by(now), cut_at: None };
-    judge(&subject, coverage, now)
+/// Judges all these accounts, at `now` (Unix seconds); where they stand by the configuration, `standings` says.
+pub(super) fn judge_all(
+    known: &Known,
+    coverage: &Coverage,
+    standings: &Standings,
+    now: i64,
+) -> BTreeMap<u64, Judgement> {
+    let judged = |(id, seen): (&u64, &KnownAccount)| {
+        let account = AccountId::from_value(*id);
+        let subject = Subject {
+            integrations: &seen.habits,
+            last_seen: seen.last_seen_by(now),
+            cut_at: account.and_then(|account| standings.cut_at(account, now)),
+            is_migrated: !account.is_some_and(|account| standings.is_in_shared_cell(account)),
+        };
+        (*id, judge(&subject, coverage, now))
+    };
+    known.accounts.iter().map(judged).collect()
 }
 
 /// For which time the books are complete. Requests that are missing could have been anybody's; those that are only not told

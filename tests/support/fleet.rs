@@ -218,6 +218,7 @@ fn judged(verdict: Verdict, silent: i64) -> Judgement {
         Verdict::Returned => reasons.push(Reason::Returned { after: 61, days_ago: 3 }),
         Verdict::Fading => reasons.push(Reason::Less { last: 112, usual: 900, days: 7 }),
         Verdict::Active => {}
+        Verdict::NotMigrated => reasons.push(Reason::NotMigrated),
         Verdict::Cut => reasons.push(Reason::Cut(5 * DAY)),
         Verdict::Quiet | Verdict::Ready | Verdict::Unknown => {
             reasons.push(Reason::Window { days: 36, gap: 3 });

@@ -304,6 +304,9 @@ const fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Ready => {
             "has not come for long enough, and the books are complete for that time: it can be cut"
         }
+        Verdict::NotMigrated => {
+            "lives in the shared environment: it has no other address to go to, and is moved before it is cut"
+        }
         Verdict::Cut => "is refused on purpose",
     }
 }

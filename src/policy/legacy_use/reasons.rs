@@ -57,6 +57,8 @@ pub enum Reason {
     Cut(i64),
     /// Comes nevertheless.
     Knocks,
+    /// Lives where legacy hosts lead anyway.
+    NotMigrated,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +97,7 @@ impl fmt::Display for Reason {
             }
             Self::Cut(ago) => write!(f, "cut {} ago", Span(ago)),
             Self::Knocks => f.write_str("still knocks"),
+            Self::NotMigrated => f.write_str("lives in the shared environment, with no other address"),
         }
     }
 }

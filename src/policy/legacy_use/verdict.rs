@@ -21,6 +21,8 @@ pub enum Verdict {
     Ready,
     /// Has not come for long enough, but the books are not complete for that time.
     Unknown,
+    /// Lives in the shared environment: it has no other address to go to, and is not to be cut whatever it does.
+    NotMigrated,
     /// Is refused on purpose.
     Cut,
 }
@@ -34,6 +36,8 @@ pub struct Subject<'a> {
     pub last_seen: i64,
     /// Since when they are refused on purpose, in Unix seconds.
     pub cut_at: Option<i64>,
+    /// Whether they have an address of their own to go to.
+    pub is_migrated: bool,
 }
 
 /// What is said of somebody, and why.
@@ -48,7 +52,7 @@ pub struct Judgement {
     /// Days of silence after which they can be ready.
     pub window_days: i64,
     /// From when on they can be ready if nobody comes any more and the books stay complete, in Unix seconds; nothing where
-    /// they are ready or cut.
+    /// they are ready or cut, or have nowhere to go.
     pub ready_at: Option<i64>,
 }
 
@@ -86,6 +90,7 @@ impl Verdict {
             Self::Quiet => "QUIET",
             Self::Ready => "READY",
             Self::Unknown => "UNKNOWN",
+            Self::NotMigrated => "NOT-MIGRATED",
             Self::Cut => "CUT",
         }
     }
@@ -117,6 +122,9 @@ pub fn judge(subject: &Subject<'_>, coverage: &Coverage, now: i64) -> Judgement 
         let knocks = subject.last_seen > cut_at && silent < KNOCKS;
         reasons.extend(knocks.then_some(Reason::Knocks));
         Verdict::Cut
+    } else if !subject.is_migrated {
+        reasons.push(Reason::NotMigrated);
+        Verdict::NotMigrated
     } else if is_there {
         while_there(subject, &all, &watch, cadence, &mut reasons)
     } else {
@@ -124,7 +132,7 @@ pub fn judge(subject: &Subject<'_>, coverage: &Coverage, now: i64) -> Judgement 
         reasons.push(Reason::Window { days: watch.window, gap });
         while_silent(silent, &watch, &mut reasons)
     };
-    let is_over = matches!(verdict, Verdict::Ready | Verdict::Cut);
+    let is_over = matches!(verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
     let ready_at = (!is_over).then(|| watch.ready_at(subject.last_seen));
     Judgement { verdict, reasons, cadence, window_days: watch.window, ready_at }
 }
@@ -297,7 +305,8 @@ mod tests {
 
     fn at_noon(integrations: &[Activity], coverage: &Coverage) -> Judgement {
         let last = integrations.iter().filter_map(|one| one.days().last()).map(|day| day.day).max().unwrap();
-        let subject = Subject { integrations, last_seen: last * DAY + 9 * HOUR, cut_at: None };
+        let subject =
+            Subject { integrations, last_seen: last * DAY + 9 * HOUR, cut_at: None, is_migrated: true };
         judge(&subject, coverage, TODAY * DAY + 12 * HOUR)
     }
 
@@ -381,10 +390,32 @@ mod tests {
             (TODAY * DAY + 10 * HOUR, "last seen 3 h ago; comes daily; cut 2 h ago"),
         ] {
             let last_seen = TODAY * DAY + 9 * HOUR;
-            let subject = Subject { integrations: &integrations, last_seen, cut_at: Some(cut_at) };
+            let cut_at = Some(cut_at);
+            let subject = Subject { integrations: &integrations, last_seen, cut_at, is_migrated: false };
             let judgement = judge(&subject, &complete(), TODAY * DAY + 12 * HOUR);
             assert_eq!((judgement.verdict, told(&judgement).as_str()), (Verdict::Cut, expect));
             assert_eq!(judgement.ready_at, None);
+        }
+    }
+
+    #[test]
+    fn who_lives_in_the_shared_environment_has_nothing_to_change_however_long_it_is_silent() {
+        for (integrations, expect) in [
+            (
+                [seen(0..9, 5)],
+                "last seen 3 h ago; comes daily; lives in the shared environment, with no other address",
+            ),
+            (
+                [seen(70..80, 5)],
+                "last seen 70 d ago; came daily; lives in the shared environment, with no other address",
+            ),
+        ] {
+            let last_seen = integrations[0].days().last().unwrap().day * DAY + 9 * HOUR;
+            let subject =
+                Subject { integrations: &integrations, last_seen, cut_at: None, is_migrated: false };
+            let judgement = judge(&subject, &complete(), TODAY * DAY + 12 * HOUR);
+            assert_eq!((judgement.verdict, told(&judgement).as_str()), (Verdict::NotMigrated, expect));
+            assert_eq!((judgement.ready_at, judgement.is_gone()), (None, expect.contains("70 d")));
         }
     }
 
