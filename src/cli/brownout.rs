@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::admin_socket::ask;
 use super::audit::{Form, plain};
 use super::levers::{Why, ask_for};
-use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, deciding, now, print, print_line};
+use super::{
+    ConfigFolder, OK, USAGE, brownout_members, brownout_plan, complain, deciding, now, print, print_line,
+};
 use crate::audit::brownouts;
 use crate::config::time::{parse_moment_with_offset, show_moment};
 use crate::policy::brownout::Window;
@@ -38,11 +40,17 @@ enum Command {
     Cancel(Cancel),
 }
 
-/// Say what is in force, what comes next, and for how many accounts.
+/// Say what is in force, what comes next, and for how many accounts; of one brownout, for which.
 ///
 /// Of the files of the folder, as a dry run; or of a running cellgate, which also knows what is cancelled.
 #[derive(Debug, clap::Args)]
 struct List {
+    /// List the accounts of this one, and by which exemption some are spared
+    #[arg(value_name = "ID", conflicts_with = "socket")]
+    id: Option<String>,
+    /// Say who enters and who leaves it, compared with the files of this folder
+    #[arg(long, value_name = "DIR", requires = "id")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFolder,
     /// At this moment, such as 2026-11-24T14:00:00Z, in place of now
@@ -118,7 +126,38 @@ fn effect(args: &Effect) -> anyhow::Result<ExitCode> {
     Ok(OK.into())
 }
 
+/// Whom one is about.
+fn accounts(args: &List, id: &str) -> anyhow::Result<ExitCode> {
+    let other = args.against.clone().map(|folder| ConfigFolder { folder, boot: None });
+    let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
+    let before = match other.as_ref().map(deciding) {
+        Some(None) => return Ok(USAGE.into()),
+        before => before.flatten(),
+    };
+    let Some(lines) = brownout_members::lines(&snapshot, before.as_ref(), id, args.at.unwrap_or_else(now))
+    else {
+        let known: Vec<&str> = snapshot.brownouts.all.iter().map(|brownout| brownout.id.as_str()).collect();
+        let known = if known.is_empty() { "none is written".to_owned() } else { known.join(", ") };
+        complain(&format!("cellgate: there is no brownout {id:?}: {known}"));
+        return Ok(USAGE.into());
+    };
+    if args.form.is_json() {
+        print_line(&brownout_members::as_value(id, &lines).to_string())?;
+    } else {
+        print(plain_lines(&brownout_members::as_text(&lines)).as_bytes())?;
+    }
+    Ok(OK.into())
+}
+
+/// Reasons are written by people: no character of them does anything to a terminal.
+fn plain_lines(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", plain(line))).collect()
+}
+
 fn list(args: &List) -> anyhow::Result<ExitCode> {
+    if let Some(id) = &args.id {
+        return accounts(args, id);
+    }
     let said = match &args.socket {
         Some(socket) => {
             let answer = ask(socket, "GET /brownouts", WITHIN)?;

@@ -7,6 +7,7 @@ mod audit;
 mod books;
 mod break_glass;
 mod brownout;
+mod brownout_members;
 mod brownout_plan;
 mod changes;
 mod check;
