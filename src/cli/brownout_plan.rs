@@ -48,8 +48,8 @@ pub struct Args {
 fn length(text: &str) -> Result<Duration, String> {
     let length = span(text)?;
     if length > Duration::from_secs(LONGEST_WINDOW_S.unsigned_abs()) {
-        return Err("a window lasts a day at most, for so long a lever that cancels it lasts; \
-                    write several windows, or `after_sunset` for good"
+        return Err("a window lasts a day at most, so that a lever that cancels it outlasts it; plan several, or write \
+                    `after_sunset` for what is to end for good"
             .to_owned());
     }
     Ok(length)

@@ -49,7 +49,9 @@ fn change(line: &Line) -> Option<(Change, Option<String>)> {
     let record = &line.record;
     let told = record.changes.as_deref()?;
     let parts: Vec<&str> = match record.event {
-        Event::Start | Event::Intent => told.split("; ").filter(|part| is_of_the_end(part)).collect(),
+        Event::Start | Event::Intent => {
+            told.split("; ").filter(|part| is_of_the_end(part) && !is_a_matter_of_course(part)).collect()
+        }
         Event::Lever if told.contains(CANCEL) => vec![told],
         _ => Vec::new(),
     };
@@ -67,6 +69,13 @@ fn is_of_the_end(part: &str) -> bool {
     ["sunset of ", "deprecation of ", "schedule ", "brownout "].iter().any(|start| part.starts_with(start))
         || part.contains(" promised sunsets: ")
         || OF_THE_END.iter().any(|list| is_below(part, list))
+}
+
+/// What is new has a name, and lists have an order: both are told by what else is said of it.
+fn is_a_matter_of_course(part: &str) -> bool {
+    part.contains("].id: (not set) -> ")
+        || part.contains("].account: (not set) -> ")
+        || part.contains(", in their order from #")
 }
 
 fn taken_back(record: &Record) -> Option<&String> {
@@ -109,7 +118,12 @@ mod tests {
         add(2_000, intent("bb", "cells changed: us1; limits.head_bytes: 1 -> 2; brownoutsish: 1", &[]));
         add(
             3_000,
-            intent("cc", "brownouts[0].mode: soft -> hard; brownout bo-1: 3 accounts enter, 0 leave", &[]),
+            intent(
+                "cc",
+                "brownouts[bo-1].id: (not set) -> bo-1; brownouts[bo-1].mode: (not set) -> hard; \
+                 brownout bo-1: 3 accounts enter, 0 leave",
+                &[],
+            ),
         );
         let outcome = |outcome: &str, hash: &str| Record {
             outcome: Some(outcome.to_owned()),
@@ -135,7 +149,7 @@ mod tests {
                 (1_000, format!("{moved}: finance closes the year")),
                 (
                     3_000,
-                    "brownouts[0].mode: soft -> hard; brownout bo-1: 3 accounts enter, 0 leave: finance closes the year"
+                    "brownouts[bo-1].mode: (not set) -> hard; brownout bo-1: 3 accounts enter, 0 leave: finance closes the year"
                         .to_owned()
                 ),
                 (4_000, "taken back: the configuration cccccccccccc".to_owned()),

@@ -176,7 +176,8 @@ fn account(at: usize, random: &mut Rng) -> FleetAccount {
         36..45 => Verdict::Fading,
         45..61 => Verdict::Quiet,
         61..63 => Verdict::Unknown,
-        63..98 => Verdict::Ready,
+        63..95 => Verdict::Ready,
+        95..98 => Verdict::NotMigrated,
         _ => Verdict::Cut,
     };
     let is_there = matches!(verdict, Verdict::Active | Verdict::Returned | Verdict::Fading);
@@ -224,7 +225,7 @@ fn judged(verdict: Verdict, silent: i64) -> Judgement {
             reasons.push(Reason::Window { days: 36, gap: 3 });
         }
     }
-    let is_over = matches!(verdict, Verdict::Ready | Verdict::Cut);
+    let is_over = matches!(verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
     let ready_at = (!is_over).then_some(NOW - silent + 36 * DAY);
     Judgement { verdict, reasons, cadence: Some(Cadence::Weekdays), window_days: 36, ready_at }
 }

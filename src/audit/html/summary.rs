@@ -205,7 +205,7 @@ pub(super) fn brownouts(fleet: &Fleet) -> String {
         return html;
     }
     html.push_str(
-        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Began</th><th scope=\"col\">Ended</th>\
+        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Began</th><th scope=\"col\">Until</th>\
          <th scope=\"col\">Mode</th><th scope=\"col\" class=\"n\">Accounts</th><th scope=\"col\" class=\"n\">Requests</th>\
          <th scope=\"col\" class=\"n\">Writes</th><th scope=\"col\" class=\"n\">Gone since</th></tr></thead><tbody>",
     );

@@ -386,8 +386,14 @@ mod tests {
     fn who_is_cut_is_cut_whoever_knocks() {
         let integrations = [seen(0..9, 5)];
         for (cut_at, expect) in [
-            (TODAY * DAY, "last seen 3 h ago; comes daily; cut 12 h ago; still knocks"),
-            (TODAY * DAY + 10 * HOUR, "last seen 3 h ago; comes daily; cut 2 h ago"),
+            (
+                TODAY * DAY,
+                "last seen 3 h ago; comes daily; refused for good: its sunset was 12 h ago; still knocks",
+            ),
+            (
+                TODAY * DAY + 10 * HOUR,
+                "last seen 3 h ago; comes daily; refused for good: its sunset was 2 h ago",
+            ),
         ] {
             let last_seen = TODAY * DAY + 9 * HOUR;
             let cut_at = Some(cut_at);
