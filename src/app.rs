@@ -274,8 +274,8 @@ impl Shared {
     }
 
     fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>, journal: Journal) -> Reloader {
+        self.metrics.started(fallback.map(|fallback| fallback.written), SystemTime::now());
         let fell_back = |fallback: &start::Fallback| {
-            self.metrics.serving_last_good(Some(fallback.written));
             let note = self.readiness.note(reason_of(fallback, &self.boot));
             FellBack { note, written: fallback.written }
         };

@@ -159,7 +159,8 @@ impl Override {
             | Guard::RowsRemoved
             | Guard::RowsRepointed
             | Guard::TableSize
-            | Guard::Capacity => None,
+            | Guard::Capacity
+            | Guard::Brownouts => None,
         };
         let refuses = plan.objections.iter().filter(|objection| objection.refuses());
         let mut standing: Vec<String> =

@@ -14,7 +14,8 @@ const HEAT_DAYS: i64 = 28;
 
 /// Tells each integration of the accounts that matter most.
 pub(super) fn detail(books: &Shelf, fleet: &mut Fleet, most: usize, now: i64) -> Reading<()> {
-    let matters = |of: &&&FleetAccount| of.judged.verdict != Verdict::Ready || fleet.accounts.len() == 1;
+    let is_done = |of: &FleetAccount| matches!(of.judged.verdict, Verdict::Ready | Verdict::NotMigrated);
+    let matters = |of: &&&FleetAccount| !is_done(of) || fleet.accounts.len() == 1;
     let wanted: BTreeSet<u64> =
         fleet.by_weight().iter().filter(matters).take(most).map(|of| of.account).collect();
     for account in fleet.accounts.iter_mut().filter(|of| wanted.contains(&of.account)) {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+pub use crate::policy::brownout::BrownoutMode;
 use crate::policy::legacy_use::DAY;
 use crate::policy::legacy_use::forecast::Forecast;
 use crate::policy::legacy_use::verdict::{Judgement, LEAST_COVERAGE, Verdict};
@@ -54,7 +55,7 @@ pub struct Fleet {
     pub new_accounts: Vec<u64>,
     /// Accounts that were ready to be cut and came back.
     pub returned: Vec<u64>,
-    /// Planned refusals, in order.
+    /// What brownouts did, in order.
     pub brownouts: Vec<Brownout>,
     /// What was changed about the host and when, in order.
     pub changes: Vec<Change>,
@@ -169,7 +170,7 @@ pub struct Integration {
     pub recipe: Option<Recipe>,
 }
 
-/// One planned refusal of legacy traffic.
+/// What one brownout did in one of its windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brownout {
     /// As its schedule names it.
@@ -182,21 +183,13 @@ pub struct Brownout {
     pub mode: BrownoutMode,
     /// Accounts that were refused, or would have been.
     pub accounts: u64,
-    /// Their requests.
+    /// The requests that it met, also those that name no account.
     pub requests: u64,
-    /// Of these accounts, how many did not come any more in the seven days after; nothing where that is still to be seen.
+    /// How many of them could have changed something.
+    pub writes: u64,
+    /// Of these accounts, how many have stopped since: they have not come for longer than usual. Nothing in the two days after
+    /// it, before which that cannot be said of anybody, and where the books are not complete since.
     pub left: Option<u64>,
-}
-
-/// How hard a brownout refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BrownoutMode {
-    /// Nobody: it is only counted who would be.
-    Observe,
-    /// With 503, which clients try again.
-    Soft,
-    /// With 410, which they do not.
-    Hard,
 }
 
 /// A change of the host's dates or rules.
@@ -243,6 +236,11 @@ impl Fleet {
         [Verdict::Active, Verdict::Returned, Verdict::Fading].map(|verdict| self.count(verdict)).iter().sum()
     }
 
+    /// Accounts that live in the shared environment, and keep the host from being switched off whatever they do.
+    pub fn not_migrated(&self) -> u64 {
+        self.count(Verdict::NotMigrated)
+    }
+
     /// Accounts that do not come, and cannot be cut yet.
     pub fn waiting(&self) -> u64 {
         self.count(Verdict::Quiet) + self.count(Verdict::Unknown)
@@ -255,7 +253,7 @@ impl Fleet {
 
     /// How it stands.
     pub fn state(&self) -> State {
-        let is_zero = self.coming() + self.waiting() + self.unattributed == 0;
+        let is_zero = self.coming() + self.waiting() + self.not_migrated() + self.unattributed == 0;
         match (&self.forecast, self.sunset_at) {
             _ if is_zero && self.is_complete() => State::Zero,
             (_, Some(sunset)) if sunset <= self.generated_at => State::PastSunset,
@@ -299,24 +297,25 @@ impl FleetAccount {
     }
 }
 
-impl BrownoutMode {
-    /// Name in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Observe => "observe",
-            Self::Soft => "soft (503)",
-            Self::Hard => "hard (410)",
+impl Brownout {
+    /// How hard it was, for people.
+    pub const fn mode_told(&self) -> &'static str {
+        match self.mode {
+            BrownoutMode::Observe => "observe",
+            BrownoutMode::Soft => "soft (503)",
+            BrownoutMode::Hard => "hard (410)",
         }
     }
 }
 
 /// The order in which verdicts are of interest to whoever has to write to somebody.
-pub const VERDICTS: [Verdict; 7] = [
+pub const VERDICTS: [Verdict; 8] = [
     Verdict::Active,
     Verdict::Returned,
     Verdict::Fading,
     Verdict::Unknown,
     Verdict::Quiet,
+    Verdict::NotMigrated,
     Verdict::Ready,
     Verdict::Cut,
 ];
@@ -356,6 +355,11 @@ mod tests {
         check(&nobody, State::Zero);
         // Requests of nobody may be anybody's, and what is not in the books may have been.
         check(&|fleet| (nobody(fleet), fleet.unattributed = 1).1, State::OffPace);
+        let shared = Count { now: 1, week_ago: None };
+        check(
+            &|fleet| (nobody(fleet), _ = fleet.verdicts.insert(Verdict::NotMigrated, shared)).1,
+            State::OffPace,
+        );
         check(&|fleet| (nobody(fleet), fleet.coverage.share = 0.99).1, State::OffPace);
     }
 

@@ -11,7 +11,7 @@ use crate::policy::ids::AccountId;
 use super::database::{DatabaseError, DatabaseSettings, connect_to_write, schema};
 use super::month::Month;
 use super::shelf::{ReportError, Source, in_folder, translated};
-use super::store::{StoreError, check_version, damaged};
+use super::store::{StoreError, as_if_migrated, check_version, damaged};
 
 /// The proxy writes for milliseconds every ten seconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// What there was of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Rows: integrations and their days, days on cell hosts, what went wrong for it, and what the table said of it.
+    /// Rows: integrations and their days, days on cell hosts, what went wrong for it, brownouts that met it, and what the table said of it.
     pub rows: usize,
     /// Damaged books that were put aside, which may know it as well.
     pub aside: Vec<PathBuf>,
@@ -64,7 +64,7 @@ fn in_files(folder: &Path, account: AccountId, delete: bool) -> Result<Known, Re
 }
 
 /// What goes, and in this order: days point at integrations.
-const DELETE: [&str; 6] = [
+const DELETE: [&str; 7] = [
     "DELETE FROM use_by_day WHERE integration IN
          (SELECT id FROM integrations WHERE subject = 'account' AND account = ?1)",
     "DELETE FROM integrations WHERE subject = 'account' AND account = ?1",
@@ -72,6 +72,7 @@ const DELETE: [&str; 6] = [
     "DELETE FROM cell_use WHERE account = ?1",
     "DELETE FROM harmed WHERE account = ?1",
     "DELETE FROM lost_calls WHERE account = ?1",
+    "DELETE FROM brownout_use WHERE account = ?1",
 ];
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
@@ -81,8 +82,9 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     // Else the rows stay in free pages of the file until something else needs these.
     books.pragma_update(None, "secure_delete", "ON")?;
     let transaction = books.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    check_version(&transaction, path)?;
+    let version = check_version(&transaction, path)?;
     let mut rows = 0;
+    as_if_migrated(&transaction, version)?;
     for statement in DELETE {
         rows += transaction.execute(statement, [account.value() as i64])?;
     }
@@ -114,7 +116,7 @@ fn in_database(
     }
     if delete {
         transaction.commit()?;
-        client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls")?;
+        client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls, cellgate.brownout_use")?;
     }
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::labels::CLASSES;
 
+use super::met::BrownoutUse;
 use super::minute::{Ends, LostCall};
 
 /// Counts up when an older edition could not read a frame any more.
@@ -51,6 +52,9 @@ pub(super) struct Frame {
     /// The process ends with this window, and has counted all of it.
     #[serde(default)]
     pub last: bool,
+    /// Whom brownouts have met. Frames of editions before have none.
+    #[serde(default)]
+    pub brownouts: Vec<BrownoutUse>,
 }
 
 /// How requests of one cell and endpoint class ended in one minute.

@@ -147,12 +147,20 @@ fn who(fleet: &Fleet) -> String {
         return format!("Nobody is left on {hosts}: {} can be cut, or are.", accounts(fleet.known()));
     }
     let come = if coming == 1 { "comes" } else { "come" };
-    match waiting {
+    let shared = match fleet.not_migrated() {
+        0 => String::new(),
+        shared => format!(
+            " {} not migrated yet.",
+            if shared == 1 { "1 is".to_owned() } else { format!("{shared} are") }
+        ),
+    };
+    let who = match waiting {
         0 => format!("{} still {come} to {hosts}.", accounts(coming)),
         waiting => {
             format!("{} still {come} to {hosts}, and {waiting} more cannot be cut yet.", accounts(coming))
         }
-    }
+    };
+    who + &shared
 }
 
 fn when(fleet: &Fleet) -> String {
@@ -303,7 +311,7 @@ mod tests {
             lines(&falling()),
             "\
 LEGACY HOST cloud.getdbt.com   deprecated 2026-02-01   SUNSET 2026-12-25 (in 35 days)   coverage 99.98 % (196 d)
-ACTIVE 212 ▼31   RETURNED 0   FADING 8   UNKNOWN 0   QUIET 390 ▲19   READY 6104   CUT 0   UNATTRIBUTED <1%   NEW this week 0
+ACTIVE 212 ▼31   RETURNED 0   FADING 8   UNKNOWN 0   QUIET 390 ▲19   NOT-MIGRATED 0   READY 6104   CUT 0   UNATTRIBUTED <1%   NEW this week 0
 accounts/7d  ███▇▇▇▆▆▆▅   pace -20/wk, need -44/wk -> zero about 2027-02-05 (80 %: 2027-02-05 to 2027-02-05)
 ! Came back after READY: 1, 2, 3, 4, 5, 2 more
 "

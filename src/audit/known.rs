@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::DAY;
 use crate::policy::legacy_use::activity::{Activity, Day};
-use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 
 use super::fleet::CURVE_DAYS;
 use super::seen::{COLUMNS, Seen, SeenInMonth, name};
 use super::shelf::{Reading, Shelf};
 use super::side_by_side;
-use super::verdicts::judge_habits;
+use super::verdicts::Judging;
 
 /// How far a clock may go before that of the reader. What lies further in the future is taken to be of then.
 const SKEW: i64 = DAY;
@@ -65,9 +64,8 @@ pub(super) struct Lately {
 }
 
 impl Known {
-    /// Reads all accounts, or only one of them, as of `now` (Unix seconds). `coverage` is the time for which the books are
-    /// complete.
-    pub fn read(books: &Shelf, only: Option<AccountId>, coverage: &Coverage, now: i64) -> Reading<Self> {
+    /// Reads all accounts, or only one of them, as of `now` (Unix seconds).
+    pub fn read(books: &Shelf, only: Option<AccountId>, judging: &Judging<'_>, now: i64) -> Reading<Self> {
         let mut query = format!("SELECT {COLUMNS} FROM integrations");
         let only = only.map(|account| Some(account.value() as i64));
         if only.is_some() {
@@ -80,7 +78,7 @@ impl Known {
             let sum = known.requests.entry(day.clamp(0, last_day)).or_default();
             *sum = (sum.0.saturating_add(all), sum.1.saturating_add(of_nobody));
         }
-        known.accounts = accounts(&months, coverage, now);
+        known.accounts = accounts(&months, judging, now);
         Ok(known)
     }
 
@@ -91,13 +89,13 @@ impl Known {
 }
 
 /// Rows of one account come together, whatever the months have them in. Its days are many, and nobody needs them after that.
-fn accounts(months: &[SeenInMonth], coverage: &Coverage, now: i64) -> BTreeMap<u64, KnownAccount> {
+fn accounts(months: &[SeenInMonth], judging: &Judging<'_>, now: i64) -> BTreeMap<u64, KnownAccount> {
     let rows = months.iter().flat_map(|month| month.rows.iter().map(move |row| (month, row)));
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(_, row)| row.account);
     let accounts = rows.chunk_by_mut(|(_, a), (_, b)| a.account == b.account).collect();
     let accounts = side_by_side::each(accounts, |rows: &mut [_]| {
-        (rows[0].1.account, KnownAccount::of(History::of(rows, now), coverage, now))
+        (rows[0].1.account, KnownAccount::of(History::of(rows, now), judging, now))
     });
     accounts.into_iter().collect()
 }
@@ -110,19 +108,20 @@ struct History {
     /// All habits together.
     all: Activity,
     lately: Vec<([Name; 3], Lately)>,
+    account: u64,
     first_seen: i64,
     last_seen: i64,
 }
 
 impl KnownAccount {
-    fn of(of: History, coverage: &Coverage, now: i64) -> Self {
+    fn of(of: History, judging: &Judging<'_>, now: i64) -> Self {
         let since = now.div_euclid(DAY) - (CURVE_DAYS as i64 - 1);
         let is_late = |habit: &&Activity| habit.days().last().is_some_and(|last| last.day >= since);
         Self {
             first_seen: of.first_seen,
             last_seen: of.last_seen,
-            judged: of.judged(coverage, now),
-            week_ago: of.verdict_as_of(coverage, now - WEEK_AGO),
+            judged: of.judged(judging, now),
+            week_ago: of.verdict_as_of(judging, now - WEEK_AGO),
             curve: curve(&of.all, since),
             habits: of.habits.iter().filter(is_late).count(),
             weeks: weeks(&of.all),
@@ -162,6 +161,7 @@ impl History {
             habits: Vec::new(),
             all: Activity::default(),
             lately: Vec::new(),
+            account: rows[0].1.account,
             first_seen: i64::MAX,
             last_seen: 0,
         };
@@ -208,20 +208,20 @@ impl History {
         }
     }
 
-    fn judged(&self, coverage: &Coverage, now: i64) -> Judgement {
+    fn judged(&self, judging: &Judging<'_>, now: i64) -> Judgement {
         // Verdicts count seconds until now.
-        judge_habits(&self.habits, &self.all, self.last_seen.min(latest(now)), coverage, now)
+        judging.judge(self.account, &self.habits, &self.all, self.last_seen.min(latest(now)), now)
     }
 
     /// What was said at an earlier moment (Unix seconds), when nothing of later days was known.
-    fn verdict_as_of(&self, coverage: &Coverage, then: i64) -> Option<Verdict> {
+    fn verdict_as_of(&self, judging: &Judging<'_>, then: i64) -> Option<Verdict> {
         let last = then.div_euclid(DAY);
         let all = self.all.until(last);
         // Of an earlier day it is not known when in it.
         let last_seen = self.last_seen.min((all.days().last()?.day + 1) * DAY - 1).min(then);
         let habits = self.habits.iter().map(|habit| habit.until(last));
         let habits: Vec<_> = habits.filter(|habit| !habit.days().is_empty()).collect();
-        Some(judge_habits(&habits, &all, last_seen, coverage, then).verdict)
+        Some(judging.judge(self.account, &habits, &all, last_seen, then).verdict)
     }
 }
 
@@ -255,6 +255,8 @@ mod tests {
     use super::super::shelf::ask;
     use super::super::store::Store;
     use super::*;
+    use crate::policy::legacy_use::coverage::Coverage;
+    use crate::policy::standings::Standings;
 
     #[test]
     fn an_account_is_what_all_months_have_of_it() {
@@ -272,8 +274,9 @@ mod tests {
         nobody.integration.subject = "unmapped".into();
         let rows = rows.chain([nobody]).collect();
         Store::new(folder.path()).write(&frame("a", 1, rows), NOON).unwrap();
-        let coverage = Coverage::default();
-        let known = ask(folder.path(), |books| Known::read(books, None, &coverage, NOON)).unwrap();
+        let (coverage, standings) = (Coverage::default(), Standings::default());
+        let judging = Judging { coverage: &coverage, standings: &standings };
+        let known = ask(folder.path(), |books| Known::read(books, None, &judging, NOON)).unwrap();
         let days: Vec<_> = known.requests.iter().map(|(day, requests)| (day - today, *requests)).collect();
         assert_eq!(days, [(-60, (10, 0)), (-30, (10, 0)), (-7, (10, 0)), (0, (11, 1)), (1, (20, 0))]);
         let of = &known.accounts[&7];

@@ -37,6 +37,7 @@ pub fn print(fleet: &Fleet) -> String {
     text.push_str(&movers("Client", &fleet.clients));
     text.push_str(&movers("Integration", &fleet.integrations));
     text.push_str(&top(fleet));
+    text.push_str(&brownouts(fleet));
     text.push_str(&named("New this week", &fleet.new_accounts));
     text.push_str(&named("Came back after READY", &fleet.returned));
     let _ = write!(
@@ -171,6 +172,29 @@ fn top(fleet: &Fleet) -> String {
             age(fleet.generated_at, account.last_seen),
             or_dash(&account.top_client),
             account.judged.ready_at.map_or_else(|| "–".to_owned(), date),
+        );
+    }
+    text
+}
+
+fn brownouts(fleet: &Fleet) -> String {
+    if fleet.brownouts.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        "\n## Brownouts\n\n| Name | Began | Mode | Accounts | Requests | Writes | Gone since |\n|---|---|---|--:|--:|--:|--:|\n"
+            .to_owned();
+    for of in fleet.brownouts.iter().rev().take(LISTED) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            Text(&of.id),
+            rfc3339(of.started_at),
+            of.mode_told(),
+            of.accounts,
+            of.requests,
+            of.writes,
+            of.left.map_or_else(|| "–".to_owned(), |left| left.to_string()),
         );
     }
     text

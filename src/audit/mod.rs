@@ -9,6 +9,7 @@
 //! (`frame`, `spool`, `outbox`) and then in a file (`store`); reports read the files (`shelf`, `report`, `verdicts`).
 
 pub mod books;
+pub mod brownouts;
 mod cell_use;
 pub mod database;
 mod days;
@@ -25,6 +26,7 @@ mod key;
 mod known;
 pub mod learned_use;
 pub mod markdown;
+mod met;
 mod minute;
 mod month;
 mod names;

@@ -75,7 +75,9 @@ pub fn letters(fleet: &Fleet) -> impl Iterator<Item = Letter> {
 /// Who has something to do, those with the most to do first.
 fn addressees(fleet: &Fleet) -> impl Iterator<Item = &FleetAccount> {
     let accounts = fleet.by_weight().into_iter();
-    accounts.filter(|account| !matches!(account.judged.verdict, Verdict::Ready | Verdict::Cut))
+    let is_done =
+        |of: &FleetAccount| matches!(of.judged.verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
+    accounts.filter(move |account| !is_done(account))
 }
 
 fn letter(fleet: &Fleet, account: &FleetAccount) -> String {

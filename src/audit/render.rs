@@ -291,7 +291,7 @@ fn usage_row(names: [String; 4], usage: &Usage, now: i64) -> Vec<String> {
 const WIDEST: usize = 200;
 
 /// Columns as wide as their widest text, three spaces apart, no trailing space. `right` are numbers.
-pub(super) fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+pub(crate) fn aligned<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
     let shown = |row: &R| row.as_ref().iter().map(|cell| shown(cell, WIDEST).collect()).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let columns = rows.first().map_or(0, Vec::len);

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
+use crate::policy::standings::Standings;
 use crate::telemetry::labels::CLASSES;
 
 use super::known::Known;
 use super::recipes::Recipe;
 use super::shelf::{Reading, Shelf, Source, ask};
 use super::uses::{Asked, Uses};
-use super::verdicts::{coverage, not_heard_of};
+use super::verdicts::{Judging, coverage, not_heard_of};
 
 pub use super::shelf::ReportError;
 
@@ -117,13 +118,19 @@ impl Question {
     }
 }
 
-/// Answers a question from the books.
+/// Answers a question from the books, as if every account had a cell of its own and none were cut.
 ///
 /// # Errors
 /// There are none, or they cannot be read.
 pub fn read<'a>(books: impl Into<Source<'a>>, question: Question) -> Result<Report, ReportError> {
     ask(books, |books| {
-        let known = Known::read(books, question.account, &coverage(books, question.now)?, question.now)?;
+        let (coverage, standings) = (coverage(books, question.now)?, Standings::default());
+        let known = Known::read(
+            books,
+            question.account,
+            &Judging { coverage: &coverage, standings: &standings },
+            question.now,
+        )?;
         answer(books, &known, Uses::read(books, question.of_uses())?, question)
     })
 }

@@ -21,6 +21,7 @@ use crate::telemetry::labels::{CLASSES, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
 
 use super::key::{Credential, Key, Place, Subject};
+use super::met::{Hits, Met};
 use super::minute::{Ends, Lost, LostCall};
 
 /// Different keys with detail on one sheet, which is one second of one thread; at 130 bytes each, 8 MB.
@@ -68,6 +69,8 @@ pub(super) struct Page {
     pub on_cell_hosts: HashMap<(i64, Place, Place), Ends>,
     /// Those of them to which something went wrong.
     pub harmed: HashMap<Harmed, Ends>,
+    /// Requests for which a brownout was planned.
+    pub met: HashMap<Met, Hits>,
 }
 
 /// To whom something went wrong.
@@ -124,6 +127,9 @@ impl Sheets {
         match role {
             Role::Legacy => sheet.add(event, decision, Key::of(event, decision), self.max_details),
             Role::Cell => sheet.add_on_cell_host(event, decision),
+        }
+        if let Some((met, hits)) = Met::of(event, decision) {
+            page(&mut sheet.pages, &event.snapshot).met.entry(met).or_default().add(hits);
         }
         if let Some(lost) = Lost::of(event, decision) {
             sheet.add_lost(LostCall::new(event, decision, lost));
@@ -204,6 +210,7 @@ fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page 
             counts: HashMap::new(),
             on_cell_hosts: HashMap::new(),
             harmed: HashMap::new(),
+            met: HashMap::new(),
         });
         pages.len() - 1
     });

@@ -8,14 +8,16 @@ use crate::policy::legacy_use::DAY;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::forecast::{Point, forecast};
 use crate::policy::legacy_use::verdict::{LEAST_COVERAGE, Verdict};
+use crate::policy::standings::Standings;
 
+use super::brownouts::effects;
 use super::detail::detail;
 use super::fleet::{BooksCoverage, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
 use super::known::{Known, KnownAccount, Lately, Name};
 use super::report::{Question, Report, answer, facts, gaps};
 use super::shelf::{Reading, ReportError, Shelf, Source, ask};
 use super::uses::{Asked, Late, Uses};
-use super::verdicts::coverage;
+use super::verdicts::{Judging, coverage};
 
 /// Accounts of which each integration is told on a page: as many as somebody works off.
 pub const DETAILED: usize = 200;
@@ -37,11 +39,20 @@ pub struct Host {
     pub sunset_at: Option<i64>,
     /// Of how many accounts each integration is told; those that matter most first.
     pub detailed: usize,
+    /// Who is cut, and who has nowhere to go.
+    pub standings: Standings,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { hosts: Vec::new(), deprecated_since: None, sunset_at: None, detailed: DETAILED }
+        let (hosts, standings) = (Vec::new(), Standings::default());
+        Self { hosts, deprecated_since: None, sunset_at: None, detailed: DETAILED, standings }
+    }
+}
+
+impl Host {
+    fn judging<'a>(&'a self, coverage: &'a Coverage) -> Judging<'a> {
+        Judging { coverage, standings: &self.standings }
     }
 }
 
@@ -58,7 +69,7 @@ pub fn read<'a>(
 ) -> Result<Fleet, ReportError> {
     ask(books, |books| {
         let coverage = coverage(books, now)?;
-        let known = Known::read(books, only, &coverage, now)?;
+        let known = Known::read(books, only, &host.judging(&coverage), now)?;
         let uses = Uses::read(books, Asked { since: None, only, now })?;
         survey(books, (&known, &coverage, &uses.late), host, only, now)
     })
@@ -76,7 +87,7 @@ pub fn read_with_report<'a>(
     let Question { account, now, .. } = question;
     ask(books, |books| {
         let coverage = coverage(books, now)?;
-        let known = Known::read(books, account, &coverage, now)?;
+        let known = Known::read(books, account, &host.judging(&coverage), now)?;
         let mut uses = Uses::read(books, question.of_uses())?;
         let late = std::mem::take(&mut uses.late);
         let report = answer(books, &known, uses, question)?;
@@ -115,7 +126,7 @@ fn survey(
         new_accounts: new_accounts(known, kept_since, now),
         returned: returned.map(|(account, _)| *account).collect(),
         accounts: accounts(known, facts(books, only)?, late),
-        brownouts: Vec::new(),
+        brownouts: effects(books, known, coverage, only, now)?,
         changes: Vec::new(),
     };
     detail(books, &mut fleet, host.detailed, now)?;
@@ -371,6 +382,41 @@ mod tests {
         // 20 November 2026 is a Friday: four of each day of the week, all at ten.
         assert!(airflow.hours.iter().all(|day| day[10] == 40 && day.iter().sum::<u64>() == 40));
         assert_eq!(fleet.accounts[0].details[1].hours[4][10], 3);
+    }
+
+    #[test]
+    fn who_is_refused_for_good_is_cut_and_who_lives_in_the_shared_cell_is_not_active() {
+        use crate::policy::brownout::AfterSunset;
+        use crate::policy::hosts::Role;
+        use crate::test_snapshot::SnapshotBuilder;
+        let folder = tempfile::tempdir().unwrap();
+        let now = books(folder.path());
+        let mut snapshot = SnapshotBuilder::new()
+            .cell("us1", "us1.dbt.com")
+            .cell("mt", "mt.dbt.com")
+            .schedule("legacy", 0, now - 3 * DAY)
+            .host(Role::Legacy, "cloud.getdbt.com", 0)
+            .account(1, "us1", &["ab123"])
+            .account(2, "mt", &["cd456"])
+            .account(3, "mt", &["ef789"])
+            .build();
+        snapshot.cells[1].shared = true;
+        let told = |snapshot: &crate::policy::snapshot::Snapshot| {
+            let host = Host { standings: Standings::of(snapshot), ..Host::default() };
+            let fleet = read(folder.path(), &host, None, now).unwrap();
+            fleet.verdicts.iter().map(|(verdict, of)| (*verdict, of.now, of.week_ago)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&snapshot),
+            [(Verdict::Active, 1, Some(1)), (Verdict::NotMigrated, 2, Some(1))],
+            "account 3 was not known a week ago"
+        );
+        snapshot.schedules[0].after_sunset = AfterSunset::Refuse;
+        assert_eq!(
+            told(&snapshot),
+            [(Verdict::Active, 0, Some(1)), (Verdict::NotMigrated, 0, Some(1)), (Verdict::Cut, 3, Some(0))],
+            "a week ago nobody was refused"
+        );
     }
 
     #[test]

@@ -3,21 +3,42 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::activity::Activity;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::verdict::{Judgement, Subject, judge_together};
+use crate::policy::standings::Standings;
 
 use super::shelf::{Reading, Shelf};
 
-/// Judges an account by its habits, one by one and all together, at `now` (Unix seconds).
-pub(super) fn judge_habits(
-    habits: &[Activity],
-    all: &Activity,
-    last_seen: i64,
-    coverage: &Coverage,
-    now: i64,
-) -> Judgement {
-    judge_together(&Subject { integrations: habits, last_seen, cut_at: None }, all, coverage, now)
+/// By what accounts are judged, beside what they do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judging<'a> {
+    /// The time for which the books are complete.
+    pub coverage: &'a Coverage,
+    /// Where accounts stand by the configuration.
+    pub standings: &'a Standings,
+}
+
+impl Judging<'_> {
+    /// Judges an account by its habits, one by one and all together, at `now` (Unix seconds).
+    pub fn judge(
+        &self,
+        account: u64,
+        habits: &[Activity],
+        all: &Activity,
+        last_seen: i64,
+        now: i64,
+    ) -> Judgement {
+        let account = AccountId::from_value(account);
+        let subject = Subject {
+            integrations: habits,
+            last_seen,
+            cut_at: account.and_then(|account| self.standings.cut_at(account, now)),
+            is_migrated: !account.is_some_and(|account| self.standings.is_in_shared_cell(account)),
+        };
+        judge_together(&subject, all, self.coverage, now)
+    }
 }
 
 /// For which time the books are complete: those of every replica. Requests that are missing could have been anybody's; those

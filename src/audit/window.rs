@@ -13,6 +13,7 @@ use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 use super::cell_use::CellUse;
 use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Use};
 use super::key::{Credential, Key, Network, OTHER, Place, Subject};
+use super::met::{About, Hits};
 use super::minute::{Ends, LostCall, cell_name, class_name};
 use super::names::{Name, Names};
 use super::sheets::{Page, Sheet, Tally};
@@ -71,6 +72,8 @@ pub(super) struct Window {
     harmed: HashMap<HarmKey, Ends>,
     lost: Vec<LostCall>,
     lost_beyond: u64,
+    /// As many as there are accounts in the table, for each window of a brownout.
+    met: HashMap<About, Hits>,
     names: Names,
     max_details: usize,
 }
@@ -108,6 +111,7 @@ impl Window {
             harmed: HashMap::new(),
             lost: Vec::new(),
             lost_beyond: 0,
+            met: HashMap::new(),
             names: Names::default(),
             max_details,
         }
@@ -123,6 +127,11 @@ impl Window {
         self.lost.extend(lost.into_iter().take(room));
         for page in &sheet.pages {
             self.add_on_cell_hosts(page);
+            for (met, hits) in &page.met {
+                if let Some(about) = met.about(&page.snapshot) {
+                    self.met.entry(about).or_default().add(*hits);
+                }
+            }
             for (key, tally) in &page.counts {
                 self.add_tally(page, *key, tally, told);
                 if let Subject::Account(id) = key.subject {
@@ -176,6 +185,8 @@ impl Window {
         frame.on_cell_hosts =
             on_cell_hosts.map(|((day, id), requests)| (*day, id.value(), *requests)).collect();
         frame.on_cell_hosts.sort_unstable();
+        frame.brownouts = self.met.iter().map(|(about, hits)| about.line(*hits)).collect();
+        frame.brownouts.sort_unstable();
         self.frame_minutes(&mut frame);
         for (reason, requests) in [("detail", self.without_detail), ("lost_calls", self.lost_beyond)] {
             if requests > 0 {

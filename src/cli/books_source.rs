@@ -1,7 +1,7 @@
 //! Where a command reads the books: in the state folder of one replica, or in the database of a fleet.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::audit::database::DatabaseSettings;
 use crate::audit::shelf::Source;
@@ -27,6 +27,11 @@ impl BooksSource {
             Some(settings) => Source::Database(Cow::Owned(settings)),
             None => self.state_dir.as_path().into(),
         }
+    }
+
+    /// The state folder, where it is one: it has more than books.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.database.is_none().then_some(&*self.state_dir)
     }
 
     /// Of the database, where it is one.

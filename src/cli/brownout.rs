@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 
 use super::admin_socket::ask;
 use super::audit::{Form, plain};
+use super::books_source::BooksSource;
 use super::levers::{Why, ask_for};
-use super::{ConfigFolder, OK, USAGE, brownout_plan, complain, deciding, now, print, print_line};
+use super::{
+    ConfigFolder, OK, USAGE, brownout_members, brownout_plan, complain, deciding, now, print, print_line,
+};
+use crate::audit::brownouts;
 use crate::config::time::{parse_moment_with_offset, show_moment};
 use crate::policy::brownout::Window;
 use crate::policy::brownout::status::{Status, statuses};
@@ -33,14 +37,21 @@ pub struct Args {
 enum Command {
     List(List),
     Plan(brownout_plan::Args),
+    Effect(Effect),
     Cancel(Cancel),
 }
 
-/// Say what is in force, what comes next, and for how many accounts.
+/// Say what is in force, what comes next, and for how many accounts; of one brownout, for which.
 ///
 /// Of the files of the folder, as a dry run; or of a running cellgate, which also knows what is cancelled.
 #[derive(Debug, clap::Args)]
 struct List {
+    /// List the accounts of this one, and by which exemption some are spared
+    #[arg(value_name = "ID", conflicts_with = "socket")]
+    id: Option<String>,
+    /// Say who enters and who leaves it, compared with the files of this folder
+    #[arg(long, value_name = "DIR", requires = "id")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFolder,
     /// At this moment, such as 2026-11-24T14:00:00Z, in place of now
@@ -49,6 +60,24 @@ struct List {
     /// Ask the running cellgate behind this admin socket
     #[arg(long, value_name = "PATH", conflicts_with = "folder")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Say what brownouts did: whom they met, and how many of these have stopped calling the legacy hosts since.
+///
+/// From the books in the state folder, window by window; of one brownout, account by account. Gone is who has not come for
+/// longer than usual; it takes two days until that can be said of anybody.
+///
+/// Exit codes: 0 printed (also when there is nothing), 1 the books cannot be read, 64 wrong arguments.
+#[derive(Debug, clap::Args)]
+struct Effect {
+    /// List the accounts that this one met
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    /// Where the books stand.
+    #[command(flatten)]
+    books: BooksSource,
     #[command(flatten)]
     form: Form,
 }
@@ -72,6 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args),
         Command::Plan(args) => brownout_plan::run(args),
+        Command::Effect(args) => effect(args),
         Command::Cancel(args) => cancel(args),
     }
 }
@@ -86,7 +116,49 @@ fn cancel(args: &Cancel) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn effect(args: &Effect) -> anyhow::Result<ExitCode> {
+    let now = now();
+    let list = match &args.id {
+        Some(id) => brownouts::accounts(args.books.source(), id, now)?,
+        None => brownouts::list(&brownouts::read(args.books.source(), now)?),
+    };
+    let text = if args.form.is_json() { list.json().context("writing JSON")? } else { list.table(now) };
+    print(text.as_bytes())?;
+    Ok(OK.into())
+}
+
+/// Whom one is about.
+fn accounts(args: &List, id: &str) -> anyhow::Result<ExitCode> {
+    let other = args.against.clone().map(|folder| ConfigFolder { folder, boot: None });
+    let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
+    let before = match other.as_ref().map(deciding) {
+        Some(None) => return Ok(USAGE.into()),
+        before => before.flatten(),
+    };
+    let Some(lines) = brownout_members::lines(&snapshot, before.as_ref(), id, args.at.unwrap_or_else(now))
+    else {
+        let known: Vec<&str> = snapshot.brownouts.all.iter().map(|brownout| brownout.id.as_str()).collect();
+        let known = if known.is_empty() { "none is written".to_owned() } else { known.join(", ") };
+        complain(&format!("cellgate: there is no brownout {id:?}: {known}"));
+        return Ok(USAGE.into());
+    };
+    if args.form.is_json() {
+        print_line(&brownout_members::as_value(id, &lines).to_string())?;
+    } else {
+        print(plain_lines(&brownout_members::as_text(&lines)).as_bytes())?;
+    }
+    Ok(OK.into())
+}
+
+/// Reasons are written by people: no character of them does anything to a terminal.
+fn plain_lines(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", plain(line))).collect()
+}
+
 fn list(args: &List) -> anyhow::Result<ExitCode> {
+    if let Some(id) = &args.id {
+        return accounts(args, id);
+    }
     let said = match &args.socket {
         Some(socket) => {
             let answer = ask(socket, "GET /brownouts", WITHIN)?;

@@ -12,6 +12,7 @@ use super::brownout::moment;
 use super::{OK, now, print, span};
 use crate::audit::week::{self, WEEKS};
 use crate::config::time::show_moment;
+use crate::policy::brownout::LONGEST_WINDOW_S;
 use crate::policy::brownout_plan::{Activity, Candidate, Habit, Wanted, next_to, rank, unnoticed};
 
 /// Windows that are shown: whoever is content with none of them asks for other days.
@@ -26,8 +27,8 @@ const DAYS: i64 = 7;
 /// an hour are estimated from those of its day. Changes nothing; a brownout is written in cellgate.yaml.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How long it is to last
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span)]
+    /// How long it is to last, a day at most
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = length)]
     length: Duration,
     /// The first moment at which it may begin, such as 2026-11-24T00:00:00Z; now where nothing is said
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -41,6 +42,17 @@ pub struct Args {
     /// Where the books stand.
     #[command(flatten)]
     books: BooksSource,
+}
+
+/// A longer one could not be written: see [`LONGEST_WINDOW_S`].
+fn length(text: &str) -> Result<Duration, String> {
+    let length = span(text)?;
+    if length > Duration::from_secs(LONGEST_WINDOW_S.unsigned_abs()) {
+        return Err("a window lasts a day at most, so that a lever that cancels it outlasts it; plan several, or write \
+                    `after_sunset` for what is to end for good"
+            .to_owned());
+    }
+    Ok(length)
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -110,6 +122,13 @@ mod tests {
     use super::*;
     use crate::policy::brownout_plan::{HOURS, hour_of_week};
     use crate::policy::ids::AccountId;
+
+    #[test]
+    fn a_window_of_more_than_a_day_is_refused_and_told_why() {
+        assert_eq!(length("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(length("25h").unwrap_err().starts_with("a window lasts a day at most"));
+        assert!(length("0s").is_err());
+    }
 
     #[test]
     fn a_plan_says_who_is_reached_and_who_needs_a_second_window() {

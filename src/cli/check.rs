@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{ConfigFolder, OK, Output, USAGE, complain, now, print_line, print_problems};
 use crate::audit::learned_use::{self, LearnedUse};
-use crate::config::protection;
+use crate::config::{brownouts, protection};
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds};
 use crate::{config, load, reload};
@@ -21,7 +21,8 @@ const LOOK_BACK_SECS: i64 = 7 * 86_400;
 /// Read the configuration and report every problem in it.
 ///
 /// Exit codes: 0 it could be served, 1 the books cannot be read, 64 it has problems. With --strict also 64: a protection
-/// only watches past its time, would have acted for a minute, or nobody can say whether it would have.
+/// only watches past its time, would have acted for a minute, or nobody can say whether it would have; or a brownout, an
+/// exemption or an extension is over and still stands in the files.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -30,7 +31,7 @@ pub struct Args {
     /// the books in this state folder
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Fail also where a protection is in observe for longer than it was meant to be, or would have acted for a minute by
+    /// Fail also where a brownout or a promise in the files is over, or a protection is in observe for longer than it was meant to be, or would have acted for a minute by
     /// what the process behind --socket says, or else by what it wrote into --state-dir
     #[arg(long)]
     strict: bool,
@@ -48,7 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok((boot, config)) => {
             let snapshot = config::compile(config, None);
             let mut remarks = boot.guards.remarks(&snapshot);
-            let standing = protection::remarks(&snapshot.protection, snapshot.cells.iter(), now());
+            let mut standing = protection::remarks(&snapshot.protection, snapshot.cells.iter(), now());
+            standing.extend(brownouts::remarks(&snapshot, now()));
             let overdue = standing.iter().filter(|remark| remark.is_overdue).count();
             remarks.extend(standing.into_iter().map(|remark| remark.what));
             let acting = match args.strict {
@@ -63,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             print_line(&good(args.output, &snapshot, boot.listeners.len(), &remarks, cold.as_ref()))?;
             if overdue > 0 && args.strict {
                 complain(&format!(
-                    "--strict: {overdue} of the warnings are overdue: enforce, or say until when"
+                    "--strict: {overdue} of the warnings are overdue: enforce or say until when, and take out what is over"
                 ));
             }
             if let Some(why) = &acting.fails {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::books_source::BooksSource;
-use super::{ConfigFolder, OK, complain, print};
+use super::{ConfigFolder, OK, changes, complain, print};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::impact::{self, Incident};
 use crate::audit::report::{Question, Report};
@@ -20,6 +20,7 @@ use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::Verdict;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::standings::Standings;
 use crate::telemetry::wall_time::unix_seconds;
 
 /// Who still uses the legacy hosts, from the books in the state folder. Works while the proxy runs.
@@ -135,6 +136,7 @@ impl Asked {
         let snapshot = configured(&args.config, now);
         let host = snapshot.as_ref().map(host).unwrap_or_default();
         let (mut report, mut fleet) = survey::read_with_report(args.books.source(), &host, question)?;
+        fleet.changes = args.books.state_dir().map(changes::read).unwrap_or_default();
         if let Some(snapshot) = &snapshot {
             recipes::add(&mut report, snapshot);
             recipes::add_to_fleet(&mut fleet, snapshot);
@@ -252,12 +254,13 @@ fn host(snapshot: &Snapshot) -> Host {
         hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
         deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
         sunset_at: schedule.map(|schedule| schedule.sunset_at),
+        standings: Standings::of(snapshot),
         ..Host::default()
     }
 }
 
 fn exit_code(fleet: &Fleet) -> u8 {
-    let left = fleet.coming() + fleet.count(Verdict::Quiet) + fleet.unattributed > 0;
+    let left = fleet.coming() + fleet.count(Verdict::Quiet) + fleet.not_migrated() + fleet.unattributed > 0;
     match fleet.state() {
         State::Zero => OK,
         State::PastSunset if left => LATE,

@@ -4,7 +4,7 @@
 pub mod brownouts;
 pub mod moves;
 pub mod rows;
-mod text;
+pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

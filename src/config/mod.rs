@@ -8,7 +8,7 @@ pub mod advance;
 pub mod apply;
 mod assets;
 pub mod boot;
-mod brownouts;
+pub mod brownouts;
 pub mod cells;
 mod client_certificate;
 mod clients;

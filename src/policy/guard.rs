@@ -32,6 +32,8 @@ pub enum Guard {
     Weakened,
     /// Accounts move and other things change in one push that cannot be parted, where changes come in force in steps.
     Mixed,
+    /// A brownout that nobody retries meets every account at once, and does not say that this is meant.
+    Brownouts,
 }
 
 /// What a guard does with what it objects to.
@@ -62,6 +64,7 @@ impl Guard {
         Self::Epoch,
         Self::Weakened,
         Self::Mixed,
+        Self::Brownouts,
     ];
 
     /// Name in logs, metrics and reports: the key under `guards`.
@@ -81,6 +84,7 @@ impl Guard {
             Self::Epoch => "epoch",
             Self::Weakened => "weakened",
             Self::Mixed => "mixed",
+            Self::Brownouts => "brownouts",
         }
     }
 
@@ -111,6 +115,9 @@ impl Guard {
             }
             Self::Weakened => "keep the guards as they were, or start with --boot and a file from elsewhere",
             Self::Mixed => "push the moves by themselves, and the rest before or after them",
+            Self::Brownouts => {
+                "begin with a share, or with soft; where it is meant, say `everybody: true` in the brownout"
+            }
         }
     }
 }

@@ -50,6 +50,7 @@ pub mod routing_cookie;
 pub mod seal;
 pub mod secure;
 pub mod snapshot;
+pub mod standings;
 pub mod tickets;
 pub mod unauthorized;
 pub mod validity;

@@ -1,5 +1,5 @@
-//! Brownouts as metrics: which are in force now, and how many requests have met each. Labels are ids of the configuration,
-//! of which there are few, and modes.
+//! Brownouts and sunsets as metrics: which brownouts are in force now, how many requests have met each, and when legacy hosts
+//! end. Labels are names of the configuration, of which there are few, and modes.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,6 +9,7 @@ use metrics::Counter;
 use super::families;
 use super::registry::Registry;
 use crate::policy::brownout::{Brownout, BrownoutIndex, Planned};
+use crate::policy::hosts::Role;
 use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::snapshot::Snapshot;
 
@@ -18,6 +19,8 @@ pub struct BrownoutMeters {
     levers: OnceLock<Arc<LeverBoard>>,
     /// Ids and modes that have a series, so that those of a former configuration can be told from those in force.
     known: Mutex<HashSet<(String, &'static str)>>,
+    /// The same of sunsets, by host, surface and what comes then.
+    sunsets: Mutex<HashSet<[String; 3]>>,
 }
 
 impl BrownoutMeters {
@@ -43,6 +46,23 @@ impl BrownoutMeters {
             let is_cancelled = levers.as_ref().is_some_and(|levers| levers.cancels(&brownout.id).is_some());
             set(id, mode, brownout.windows.at(now).is_some() && !is_cancelled);
             known.insert((id.to_owned(), mode));
+        }
+        self.look_at_sunsets(registry, live);
+    }
+
+    fn look_at_sunsets(&self, registry: &Registry, live: &Snapshot) {
+        let mut known = self.sunsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = |[host, surface, after]: &[String; 3], value: f64| {
+            let labels = [("host", &**host), ("surface", &**surface), ("after_sunset", &**after)];
+            registry.gauge(&families::SUNSET, &labels).set(value);
+        };
+        known.iter().for_each(|gone| set(gone, f64::NAN));
+        for rule in live.hosts.iter().filter(|rule| rule.role == Role::Legacy) {
+            let Some(schedule) = rule.schedule.map(|index| live.schedule(index)) else { continue };
+            let surface = live.surface(rule.surface).name.to_string();
+            let labels = [rule.pattern.to_string(), surface, schedule.after_sunset.as_str().to_owned()];
+            set(&labels, schedule.sunset_at as f64);
+            known.insert(labels);
         }
     }
 }
@@ -78,9 +98,37 @@ mod tests {
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::telemetry::metrics::Metrics;
-    use crate::test_snapshot::brownouts;
+    use crate::test_snapshot::{brownouts, example};
 
     use super::*;
+
+    #[test]
+    fn when_each_legacy_host_ends_is_on_the_page_while_it_is_there() {
+        let metrics = Metrics::new();
+        let mut live = example().build();
+        let page = |live: &Snapshot| metrics.render(live, UNIX_EPOCH);
+        let of = |page: &str| {
+            let rows = page.lines().filter(|line| line.starts_with("cellgate_sunset_timestamp_seconds{"));
+            rows.filter(|line| line.contains(r#"host="cloud.getdbt.com""#))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let series = |after: &str, value: &str| {
+            format!(
+                r#"cellgate_sunset_timestamp_seconds{{host="cloud.getdbt.com",surface="app",after_sunset="{after}"}} {value}"#
+            )
+        };
+        assert_eq!(of(&page(&live)), [series("keep", "1793491200")]);
+        assert!(
+            !page(&live).contains(r#"cellgate_sunset_timestamp_seconds{host="{prefix}.us1"#),
+            "cell hosts do not end"
+        );
+        live.schedules[0].after_sunset = crate::policy::brownout::AfterSunset::Refuse;
+        live.schedules[0].sunset_at += 1;
+        let mut rows = of(&page(&live));
+        rows.sort();
+        assert_eq!(rows, [series("keep", "NaN"), series("refuse", "1793491201")]);
+    }
 
     #[test]
     fn what_is_in_force_and_whom_it_meets_is_on_the_page() {

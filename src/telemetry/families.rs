@@ -143,6 +143,8 @@ families! {
         "What a guard does: 0 off, 1 observe (it protects nothing), 2 enforce.";
     ACCOUNTS_LIMIT = gauge "cellgate_accounts_limit"
         "Rows that the account table may have (guards.table_size.rows).";
+    SUNSET = gauge "cellgate_sunset_timestamp_seconds"
+        "When a legacy host ends, Unix time, by host, surface and what comes then; own dates of accounts left out; NaN when gone.";
     BROWNOUT_IN_FORCE = gauge "cellgate_brownout_in_force"
         "1 while a window of the brownout is in force and no operator has cancelled it, by its id and mode; mode observe refuses nobody.";
     BROWNOUT_REQUESTS = counter "cellgate_brownout_requests_total"
@@ -164,9 +166,9 @@ families! {
     CONFIG_GENERATION = gauge "cellgate_config_generation"
         "Number of the configuration generation in force.";
     CONFIG_LAST_SUCCESS = gauge "cellgate_config_last_success_timestamp_seconds"
-        "When a configuration was last applied or found unchanged, Unix time.";
+        "When the files were last taken, at a start or a reload, or found unchanged, Unix time.";
     CONFIG_LAST_OK = gauge "cellgate_config_last_reload_successful"
-        "1 when the last reload was applied or found nothing to change, 0 when it was turned down.";
+        "1 when the last start or reload took the files, or found nothing to change; 0 when it turned them down.";
     CANDIDATE_SHARE = gauge "cellgate_config_candidate_share"
         "Share of the accounts, of 1, that a new configuration serves on trial; 0 when none does.";
     CANDIDATE_STEP = gauge "cellgate_config_candidate_step"

@@ -1,6 +1,7 @@
 //! The metrics of one process: a registry that belongs to a value, the handles that requests and
 //! connections count in, and the page that a scrape gets. Nothing here is global.
 
+mod configuration;
 mod towards_cells;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -233,24 +234,9 @@ impl Metrics {
         increment(&self.unknown_sni, kind as usize, 1);
     }
 
-    /// Counts a reload; `at` is when it ended.
-    pub fn reload(&self, outcome: Reload, at: SystemTime) {
-        increment(&self.reloads, outcome as usize, 1);
-        let ok = matches!(outcome, Reload::Applied | Reload::Unchanged | Reload::Staged);
-        self.last_reload_ok.set(if ok { 1.0 } else { 0.0 });
-        if ok {
-            self.last_success.set(unix_seconds(at));
-        }
-    }
-
     /// Counts an upgrade.
     pub fn upgrade(&self, result: Upgrade) {
         increment(&self.upgrades, result as usize, 1);
-    }
-
-    /// Since when a last good configuration is served in place of the files; `None` where the files are.
-    pub fn serving_last_good(&self, written: Option<SystemTime>) {
-        self.scraped.lock().unwrap_or_else(PoisonError::into_inner).last_good_since = written;
     }
 
     /// Sets the size of the learned credential table.
@@ -686,6 +672,8 @@ mod tests {
         let metrics = Metrics::new();
         let mut live = Arc::into_inner(snapshot(1)).unwrap();
         live.brownouts = brownouts(&[("bo-1", BrownoutMode::Soft, (0, 1))]);
+        let dated = crate::test_snapshot::example().build();
+        (live.hosts, live.schedules, live.surfaces) = (dated.hosts, dated.schedules, dated.surfaces);
         let snapshot = Arc::new(live);
         metrics.prepare(&snapshot);
         let _ = (metrics.access_log(), metrics.books(), metrics.shipments(), metrics.trail());

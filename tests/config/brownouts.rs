@@ -233,3 +233,77 @@ fn a_plan_says_who_enters_and_who_leaves() {
     let line = diff(&read(""), &whole).to_string();
     assert!(line.contains(&format!("brownout bo-1: {all} accounts enter, 0 leave")), "{line}");
 }
+
+#[test]
+fn a_hard_brownout_of_everybody_is_refused_unless_it_says_so() {
+    use cellgate::config::guard::{Change, Guard, Guards, Mode, judge};
+    let windows = r#"windows: [{ start: "2026-11-24T14:00:00Z", lasts: 1h }]"#;
+    let of = |keys: &str| read(&format!("brownouts:\n  - {{ id: bo-1, {windows}, {keys} }}\n"));
+    let against = |before: &Config, after: &Config| {
+        let diff = diff(before, after);
+        let change = Change { diff: &diff, cells: &[], traffic: None };
+        judge(&Guards::all(Mode::Enforce), change).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (nothing, hard) = (read(""), of("mode: hard"));
+    let objections = against(&nothing, &hard);
+    assert_eq!(objections.len(), 1, "{objections:?}");
+    assert!(
+        objections[0]
+            .starts_with("brownouts: brownout bo-1 is hard for every account: in its windows the jobs of ")
+            && objections[0].contains("say `everybody: true`"),
+        "{objections:?}"
+    );
+    assert_eq!(against(&of("mode: soft"), &hard).len(), 1, "soft that becomes hard");
+    assert_eq!(against(&of("mode: hard, share: 50%"), &hard).len(), 1, "half that becomes all");
+    assert_eq!(against(&nothing, &of("mode: hard, surfaces: [app]")).len(), 1, "a part of what all do");
+    for fine in [
+        "mode: hard, everybody: true",
+        "mode: hard, share: 99.9%",
+        "mode: hard, accounts: [12345]",
+        "mode: soft",
+        "mode: observe",
+    ] {
+        assert_eq!(against(&nothing, &of(fine)), Vec::<String>::new(), "{fine}");
+    }
+    assert_eq!(against(&hard, &hard), Vec::<String>::new(), "what serves already is asked nothing");
+    let mut watching = Guards::all(Mode::Enforce);
+    watching.brownouts = Mode::Observe;
+    let diff = diff(&nothing, &hard);
+    let found = judge(&watching, Change { diff: &diff, cells: &[], traffic: None });
+    assert!(found.len() == 1 && found[0].guard == Guard::Brownouts && !found[0].refuses());
+}
+
+#[test]
+fn what_is_over_is_said_until_it_is_taken_out() {
+    use cellgate::config::{brownouts, compile};
+    let snapshot = compile(
+        read(
+            r#"brownouts:
+  - { id: over, mode: soft, windows: [{ start: "2026-11-01T14:00:00Z", lasts: 1h, every: week, until: "2026-11-08T14:00:00Z" }] }
+  - { id: weekly, mode: soft, windows: [{ start: "2026-11-01T14:00:00Z", lasts: 1h, every: week, until: "2026-12-08T14:00:00Z" }] }
+exemptions:
+  - { account: 12345, until: 2026-11-19T00:00:00Z, reason: year-end close }
+  - { account: 12345, until: 2026-12-19T00:00:00Z, reason: another }
+extensions:
+  - { account: 1001, sunset_at: 2026-11-15T00:00:00Z, reason: contract until then }
+"#,
+        ),
+        None,
+    );
+    let at = |moment: &str| parse_moment(moment).unwrap();
+    let said = |moment: &str| {
+        let remarks = brownouts::remarks(&snapshot, at(moment));
+        assert!(remarks.iter().all(|remark| remark.is_overdue));
+        remarks.into_iter().map(|remark| remark.what).collect::<Vec<_>>()
+    };
+    assert_eq!(said("2026-11-08T14:59:59Z"), Vec::<String>::new());
+    assert_eq!(
+        said("2026-11-19T00:00:00Z"),
+        [
+            "brownout over: its last window was over at 2026-11-08T15:00:00Z; take it out, or give it another one",
+            "exemption of account 12345 (year-end close): it ended at 2026-11-19T00:00:00Z, so brownouts meet the account; \
+             take it out, or extend it",
+            "extension of account 1001 (contract until then): it ended at 2026-11-15T00:00:00Z; take it out, or extend it",
+        ]
+    );
+}

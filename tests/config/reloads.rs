@@ -153,8 +153,8 @@ fn a_diff_says_what_changes_for_whom() {
             replace(&mut sources.boot, "protocol: https", "protocol: http");
         }),
         "cells changed: cell-3; hosts added: old.getdbt.com; hosts removed: {prefix}.cloud.getdbt.com; hosts changed: \
-         {prefix}.us1.dbt.com; schedule extended: 2026-02-01T00:00:00Z to 2027-03-31T00:00:00Z -> \
-         2026-02-01T00:00:00Z to 2027-06-30T00:00:00Z; cells[cell-3].groups[local].endpoints: [127.0.0.1:7103] -> \
+         {prefix}.us1.dbt.com; sunset of extended moved from 2027-03-31T00:00:00Z to \
+         2027-06-30T00:00:00Z; cells[cell-3].groups[local].endpoints: [127.0.0.1:7103] -> \
          [127.0.0.1:7109]; hosts[old.getdbt.com].pattern: (not set) -> old.getdbt.com; \
          hosts[old.getdbt.com].role: (not set) -> legacy; 3 other settings",
     );

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::clients::{curl, run_script};
 use crate::command_line::said;
 use crate::raw_http;
-use crate::running::{Edge, Folder};
+use crate::running::{Edge, Folder, eventually};
 use crate::world::{TOKEN_12345, World};
 
 const ROUTING: &str = "config/cellgate.yaml";
@@ -24,8 +24,9 @@ const ACCOUNTS: [u64; 9] =
 fn brownout(mode: &str, more: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let start = show_moment(i64::try_from(now).unwrap() - 60);
+    // A guard asks for the word; one that names accounts has no use for it.
     format!(
-        "brownouts:\n  - {{ id: bo-1, mode: {mode}, windows: [{{ start: \"{start}\", lasts: 20h }}]{more} }}\n"
+        "brownouts:\n  - {{ id: bo-1, mode: {mode}, everybody: true, windows: [{{ start: \"{start}\", lasts: 20h }}]{more} }}\n"
     )
 }
 
@@ -253,4 +254,58 @@ fn the_time_after_the_sunset_is_what_is_written_and_another_word_undoes_it() {
         shown.contains("account 12345: none -> 2099-01-01T00:00:00Z"),
         "the promise is in the trail: {shown}"
     );
+}
+
+#[test]
+fn what_a_brownout_did_and_who_moved_a_date_stand_in_the_reports() {
+    let world = world(&brownout("hard", ""));
+    let folder = &world.edge.folder;
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+        said(&command.args(arguments).arg("--state-dir").arg(folder.path("state")).output().unwrap(), 0)
+    };
+    for _ in 0..3 {
+        assert_eq!(status(&world.edge), 410);
+    }
+    assert_eq!(ask(&world.edge, "acme.us1.dbt.com", JOBS).status, 200);
+    let row = || {
+        let table = run(&["brownout", "effect"]);
+        let row: Vec<String> = table.lines().nth(1)?.split_whitespace().map(str::to_owned).collect();
+        (row[5] == "3").then_some(row)
+    };
+    let row = eventually("the window to be written", row);
+    // Name, mode, from, to, accounts, requests, writes, and nobody has stopped yet that could be said of.
+    assert_eq!(
+        (&*row[0], &*row[1], &*row[4], &*row[6], &*row[7]),
+        ("bo-1", "hard", "1", "0", "-"),
+        "{row:?}"
+    );
+    let accounts: Value = serde_json::from_str(&run(&["brownout", "effect", "bo-1", "--json"])).unwrap();
+    assert_eq!(
+        (&accounts["rows"][0]["account"], &accounts["rows"][0]["gone"]),
+        (&"12345".into(), &"no".into())
+    );
+
+    folder.edit(ROUTING, "sunset_at: 2026-11-01T00:00:00Z", "sunset_at: 2026-10-01T00:00:00Z");
+    reload(&world.edge);
+    let config = folder.path("config").display().to_string();
+    let html = run(&["report", "-o", "html", "--config", &config]);
+    for part in ["<td>bo-1</td>", "hard (410)", "moved from 2026-11-01T00:00:00Z to 2026-10-01T00:00:00Z"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(run(&["books", "forget", "12345", "--yes"]).contains("12345"));
+    assert!(run(&["brownout", "effect"]).starts_with("No brownout has met a request"));
+}
+
+#[test]
+fn a_reload_that_would_fail_every_account_is_refused_until_the_file_says_that_it_is_meant() {
+    let world = World::example();
+    world.edge.folder.append(ROUTING, &brownout("hard", "").replace(" everybody: true,", ""));
+    let refused = raw_http::admin(&world.edge.socket(), "POST", "/reload").json();
+    assert_eq!(refused["outcome"], "refused", "{refused}");
+    assert!(refused.to_string().contains("is hard for every account"), "{refused}");
+    assert_eq!(status(&world.edge), 200);
+    world.edge.folder.edit(ROUTING, "mode: hard,", "mode: hard, everybody: true,");
+    reload(&world.edge);
+    assert_eq!(status(&world.edge), 410);
 }

@@ -119,7 +119,7 @@ fn watch(clients: &[Client], coverage: &Coverage) -> Vec<(i64, Judgement)> {
         };
         let kept: Vec<Activity> = seen.iter().map(kept).collect();
         if let Some(last_seen) = last_seen.filter(|_| kept.iter().any(|one| !one.days().is_empty())) {
-            let subject = Subject { integrations: &kept, last_seen, cut_at: None };
+            let subject = Subject { integrations: &kept, last_seen, cut_at: None, is_migrated: true };
             said.push((day, judge(&subject, coverage, (BEGIN + day + 1) * DAY)));
         }
     }

@@ -98,7 +98,16 @@ fn brownouts() -> Vec<Brownout> {
     let brownout = |id: &str, days_ago: i64, hours: i64, mode, left| {
         let started_at = NOW - days_ago * DAY + 4 * 3600;
         let ended_at = started_at + hours * 3600;
-        Brownout { id: id.into(), started_at, ended_at, mode, accounts: 118, requests: 9_312, left }
+        Brownout {
+            id: id.into(),
+            started_at,
+            ended_at,
+            mode,
+            accounts: 118,
+            requests: 9_312,
+            writes: 700,
+            left,
+        }
     };
     vec![
         brownout("bo-2026-10-06", 45, 1, BrownoutMode::Observe, None),
@@ -167,7 +176,8 @@ fn account(at: usize, random: &mut Rng) -> FleetAccount {
         36..45 => Verdict::Fading,
         45..61 => Verdict::Quiet,
         61..63 => Verdict::Unknown,
-        63..98 => Verdict::Ready,
+        63..95 => Verdict::Ready,
+        95..98 => Verdict::NotMigrated,
         _ => Verdict::Cut,
     };
     let is_there = matches!(verdict, Verdict::Active | Verdict::Returned | Verdict::Fading);
@@ -209,12 +219,13 @@ fn judged(verdict: Verdict, silent: i64) -> Judgement {
         Verdict::Returned => reasons.push(Reason::Returned { after: 61, days_ago: 3 }),
         Verdict::Fading => reasons.push(Reason::Less { last: 112, usual: 900, days: 7 }),
         Verdict::Active => {}
+        Verdict::NotMigrated => reasons.push(Reason::NotMigrated),
         Verdict::Cut => reasons.push(Reason::Cut(5 * DAY)),
         Verdict::Quiet | Verdict::Ready | Verdict::Unknown => {
             reasons.push(Reason::Window { days: 36, gap: 3 });
         }
     }
-    let is_over = matches!(verdict, Verdict::Ready | Verdict::Cut);
+    let is_over = matches!(verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
     let ready_at = (!is_over).then_some(NOW - silent + 36 * DAY);
     Judgement { verdict, reasons, cadence: Some(Cadence::Weekdays), window_days: 36, ready_at }
 }

@@ -91,6 +91,7 @@ pub fn brownouts(all: &[(&str, BrownoutMode, (i64, i64))]) -> Brownouts {
         surfaces: Box::default(),
         classes: Box::default(),
         no_account: false,
+        everybody: false,
     };
     Brownouts::new(all.iter().map(brownout).collect(), Vec::new(), Vec::new())
 }

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Integration, Minute, Use};
+use super::super::met::BrownoutUse;
 use super::super::minute::{Ends, LostCall};
 use super::super::month::Month;
 
@@ -39,6 +40,8 @@ pub(super) struct Rows {
     /// The same by account and credential.
     pub harmed: BTreeMap<(MinuteKey, u64, String), Ends>,
     pub lost: Vec<LostCall>,
+    /// Requests and writes by all else of a line.
+    pub brownouts: BTreeMap<BrownoutUse, (u64, u64)>,
 }
 
 /// Minute, whether on legacy hosts, cell, class.
@@ -90,6 +93,11 @@ impl Batch {
         for harm in &frame.harmed {
             let key = (key(&harm.of), harm.account, harm.credential.clone());
             self.month(day_of(&harm.of)).harmed.entry(key).or_default().add(&harm.of.ends);
+        }
+        for line in &frame.brownouts {
+            let key = BrownoutUse { requests: 0, writes: 0, ..line.clone() };
+            let sum = self.month(line.day).brownouts.entry(key).or_default();
+            *sum = (sum.0 + line.requests, sum.1 + line.writes);
         }
         for call in &frame.lost {
             self.month(call.at.div_euclid(86_400)).lost.push(call.clone());

@@ -118,6 +118,19 @@ CREATE TABLE cellgate.harmed (
     late_5m    int8 NOT NULL
 ) PARTITION BY LIST (month);
 
+-- Whom brownouts have met.
+CREATE TABLE cellgate.brownout_use (
+    month      text NOT NULL,
+    brownout   text NOT NULL COLLATE "C",
+    started_at int8 NOT NULL,
+    ended_at   int8 NOT NULL,
+    mode       text NOT NULL COLLATE "C",
+    day        int8 NOT NULL,
+    account    int8 NOT NULL,
+    requests   int8 NOT NULL,
+    writes     int8 NOT NULL
+) PARTITION BY LIST (month);
+
 CREATE TABLE cellgate.lost_calls (
     month      text NOT NULL,
     at         int8 NOT NULL,
@@ -153,6 +166,7 @@ DECLARE
         ['cell_use', 'PRIMARY KEY (day, account)'],
         ['minutes', 'PRIMARY KEY (minute, legacy, cell, class)'],
         ['harmed', 'PRIMARY KEY (minute, legacy, cell, class, account, credential)'],
+        ['brownout_use', 'PRIMARY KEY (brownout, started_at, ended_at, mode, day, account)'],
         ['lost_calls', 'CHECK (true)']];
     one text[];
 BEGIN

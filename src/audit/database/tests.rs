@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::books::Shared;
 use super::super::frame::tests::{NOON, frame, uses};
 use super::super::frame::{Account, Frame, Gap, Harm, Minute, Use};
+use super::super::met::BrownoutUse;
 use super::super::minute::{Ends, LostCall};
 use super::super::outbox::Outbox;
 use super::super::postgres_server::Server;
@@ -72,6 +73,14 @@ fn windows(rng: &mut fastrand::Rng, writer: &str, replica: &str) -> Vec<Frame> {
                 requests: Some(3),
                 note: None,
             });
+        }
+        if rng.u8(0..30) == 0 {
+            let mode = ["soft", "observe"][rng.usize(0..2)].to_owned();
+            let (started_at, ended_at) = (at / DAY * DAY, at / DAY * DAY + 3_600);
+            let (day, account, brownout) = (at / DAY, rng.u64(0..12), "bo-1".to_owned());
+            let (requests, writes) = (rng.u64(1..9), 1);
+            let line = BrownoutUse { day, brownout, mode, started_at, ended_at, account, requests, writes };
+            frame.brownouts.push(line);
         }
         if rng.u8(0..20) == 0 {
             frame.lost.push(lost(rng, at));

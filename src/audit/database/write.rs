@@ -94,6 +94,7 @@ fn add_month(
     add_uses(transaction, rows)?;
     add_days(transaction, rows)?;
     add_minutes(transaction, rows)?;
+    add_brownouts(transaction, rows)?;
     add_facts(transaction, rows, writer)
 }
 
@@ -212,6 +213,23 @@ fn add_minutes(transaction: &mut Transaction<'_>, rows: &Rows) -> Result<(), Dat
     });
     let keys = [&keys[..], &["account", "credential"]].concat();
     sum(transaction, "harmed", &keys, &["failed", "late_2m", "late_5m"], values)
+}
+
+fn add_brownouts(transaction: &mut Transaction<'_>, rows: &Rows) -> Result<(), DatabaseError> {
+    let values = rows.brownouts.iter().map(|(line, (requests, writes))| {
+        vec![
+            Value::Text(&line.brownout),
+            Value::Int(line.started_at),
+            Value::Int(line.ended_at),
+            Value::Text(&line.mode),
+            Value::Int(line.day),
+            count(line.account),
+            count(*requests),
+            count(*writes),
+        ]
+    });
+    let keys = ["brownout", "started_at", "ended_at", "mode", "day", "account"];
+    sum(transaction, "brownout_use", &keys, &["requests", "writes"], values)
 }
 
 /// What is not added up.

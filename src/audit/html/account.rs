@@ -32,7 +32,8 @@ const SHADES: u32 = 4;
 
 /// Whether there is anything to say to its owner.
 pub(super) fn has_section(account: &FleetAccount) -> bool {
-    !account.details.is_empty() && !matches!(account.judged.verdict, Verdict::Ready | Verdict::Cut)
+    let is_done = matches!(account.judged.verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
+    !account.details.is_empty() && !is_done
 }
 
 /// The sections of these accounts.

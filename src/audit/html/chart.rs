@@ -275,7 +275,7 @@ impl Frame {
                 self.x(day),
                 self.floor() - 10.0,
                 Text(&brownout.id),
-                brownout.mode.as_str(),
+                brownout.mode_told(),
                 minute_text(brownout.started_at)
             );
         }

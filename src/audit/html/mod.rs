@@ -82,6 +82,7 @@ fn verdict_mark(verdict: Verdict) -> String {
         Verdict::Quiet => ("quiet", "○"),
         Verdict::Ready => ("ready", "✓"),
         Verdict::Unknown => ("unknown", "?"),
+        Verdict::NotMigrated => ("shared", "◇"),
         Verdict::Cut => ("cut", "×"),
     };
     format!("<span class=\"v {class}\"><i aria-hidden=\"true\">{sign}</i>{}</span>", verdict.as_str())

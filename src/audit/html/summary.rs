@@ -201,28 +201,33 @@ fn link(id: u64, detailed: &BTreeSet<u64>) -> String {
 pub(super) fn brownouts(fleet: &Fleet) -> String {
     let mut html = String::from("<section id=\"brownouts\"><h2>Brownouts</h2>");
     if fleet.brownouts.is_empty() {
-        html.push_str("<p>None so far.</p></section>\n");
+        html.push_str("<p>None has met a request so far.</p></section>\n");
         return html;
     }
     html.push_str(
-        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Began</th><th scope=\"col\">Ended</th>\
+        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Began</th><th scope=\"col\">Until</th>\
          <th scope=\"col\">Mode</th><th scope=\"col\" class=\"n\">Accounts</th><th scope=\"col\" class=\"n\">Requests</th>\
-         <th scope=\"col\" class=\"n\">Gone in 7 d</th></tr></thead><tbody>",
+         <th scope=\"col\" class=\"n\">Writes</th><th scope=\"col\" class=\"n\">Gone since</th></tr></thead><tbody>",
     );
     for brownout in fleet.brownouts.iter().rev().take(LISTED) {
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             Text(&brownout.id),
             minute(brownout.started_at),
             minute(brownout.ended_at),
-            brownout.mode.as_str(),
+            brownout.mode_told(),
             number(brownout.accounts),
             number(brownout.requests),
+            number(brownout.writes),
             brownout.left.map_or_else(|| "–".to_owned(), number),
         );
     }
-    html.push_str("</tbody></table></div></section>\n");
+    html.push_str(
+        "</tbody></table></div><p class=\"quiet\">Accounts and requests that were refused, or would have been in observe. Gone: of \
+         these accounts, those that have not come for longer than usual; it takes two days until that can be said of \
+         anybody.</p></section>\n",
+    );
     html
 }
 
@@ -298,6 +303,9 @@ const fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Quiet => "has not come for longer than usual, and not for long enough",
         Verdict::Ready => {
             "has not come for long enough, and the books are complete for that time: it can be cut"
+        }
+        Verdict::NotMigrated => {
+            "lives in the shared environment: it has no other address to go to, and is moved before it is cut"
         }
         Verdict::Cut => "is refused on purpose",
     }

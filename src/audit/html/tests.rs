@@ -42,6 +42,7 @@ fn hostile(fleet: &mut Fleet) {
         mode,
         accounts: 1,
         requests: 1,
+        writes: 1,
         left: None,
     });
     fleet.changes.push(Change { at, who: Some(text()), what: text() });

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::super::month::Month;
 use super::super::side_by_side;
-use super::super::store::{StoreError, check_version, months};
+use super::super::store::{StoreError, as_if_migrated, check_version, months};
 use super::{Reading, ReportError, Row};
 
 /// The proxy's windows take milliseconds to write; a checkpoint somewhat longer.
@@ -114,7 +114,7 @@ fn open(path: &Path) -> Result<Connection, ReportError> {
     file.busy_timeout(BUSY_PATIENCE).map_err(unreadable)?;
     file.execute_batch("BEGIN").map_err(unreadable)?;
     match check_version(&file, path) {
-        Ok(_) => Ok(file),
+        Ok(version) => as_if_migrated(&file, version).map(|()| file).map_err(unreadable),
         Err(StoreError::Sqlite(error)) => Err(unreadable(error)),
         Err(error) => Err(ReportError::Newer(path.to_owned(), error.to_string())),
     }

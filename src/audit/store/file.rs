@@ -13,10 +13,16 @@ use rusqlite::{
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Use};
 use super::super::month::Month;
-use super::minutes;
+use super::{brownouts, minutes};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
+/// For each migration after the first: what makes a file that nobody has migrated, because its month was over, look to a reader
+/// as if somebody had. Tables and views of the connection's own.
+const AS_IF_MIGRATED: [&str; MIGRATIONS.len() - 1] =
+    ["CREATE TEMPORARY TABLE brownout_use (brownout, started_at,
+    ended_at, mode, day, account, requests, writes)"];
 
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -122,6 +128,7 @@ impl MonthFile {
         }
         write_days(&transaction, frame, self.month)?;
         minutes::write(&transaction, frame, self.month)?;
+        brownouts::write(&transaction, frame, self.month)?;
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
             for gap in &frame.gaps {
@@ -156,6 +163,11 @@ pub(in super::super) fn check_version(connection: &Connection, path: &Path) -> R
         Ok(found) if found <= MIGRATIONS.len() => Ok(found),
         _ => Err(StoreError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() }),
     }
+}
+
+/// Lets whoever reads or deletes ask a file of an earlier version (of [`check_version`]) as one of this edition.
+pub(in super::super) fn as_if_migrated(connection: &Connection, version: usize) -> rusqlite::Result<()> {
+    AS_IF_MIGRATED.iter().skip(version.saturating_sub(1)).try_for_each(|sql| connection.execute_batch(sql))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! The files of the books, by month: writing a frame into those that it is of, what to do with a file that is damaged or was
 //! removed, and deleting those that are too old.
 
+mod brownouts;
 mod file;
 mod minutes;
 
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 use super::frame::{Frame, Gap};
 use super::month::{FILE_PREFIX, Month};
 
-pub(super) use file::{KEEP_CELL_USE_DAYS, KEEP_LEARNED_DAYS, MonthFile, StoreError, check_version, to_i64};
+pub(super) use file::{
+    KEEP_CELL_USE_DAYS, KEEP_LEARNED_DAYS, MonthFile, StoreError, as_if_migrated, check_version, to_i64,
+};
 
 /// How long days are kept at least: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
 /// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)). A month goes as a whole.
@@ -172,6 +175,7 @@ fn months_of(frame: &Frame) -> Vec<Month> {
     let days = days.chain(frame.learned.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.on_cell_hosts.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.minutes.iter().map(|of| of.minute.div_euclid(24 * 60)));
+    let days = days.chain(frame.brownouts.iter().map(|line| line.day));
     let days = days.chain(frame.lost.iter().map(|call| call.at.div_euclid(86_400)));
     let mut months: Vec<_> =
         days.map(Month::of_day).chain([frame.started_at, frame.ended_at].map(Month::of)).collect();

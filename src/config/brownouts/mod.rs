@@ -1,5 +1,6 @@
 //! `brownouts`, `exemptions` and `extensions` of `cellgate.yaml`: who is refused on purpose, when, and who was promised what.
 
+mod remarks;
 mod windows;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::extension::{Extension, MAX_MADE};
 use crate::policy::ids::{AccountId, Label, SurfaceIndex};
 use crate::policy::protection::levers::ALL_BROWNOUTS;
+
+pub use remarks::remarks;
 
 /// Most brownouts: each is looked at by each legacy request, and has metric series of its own.
 const MAX_BROWNOUTS: usize = 64;
@@ -141,15 +144,13 @@ fn texts(
 }
 
 fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -> Option<Brownout> {
-    const MODES: [(&str, BrownoutMode); 3] =
-        [("observe", BrownoutMode::Observe), ("soft", BrownoutMode::Soft), ("hard", BrownoutMode::Hard)];
     let at = slot.at.clone();
     let mut raw = at.open(slot.required()?);
     let id = raw.id(&at).label().required();
     if id.as_ref().is_some_and(|id| id.as_str() == ALL_BROWNOUTS) {
         at.key("id").refuse("\"all\" means every brownout where one is cancelled", "another label");
     }
-    let mode = raw.mode(&at).word(&MODES).required();
+    let mode = raw.mode(&at).word(&BrownoutMode::ALL.map(|mode| (mode.as_str(), mode))).required();
     let windows = windows::read(raw.windows(&at));
     let whole = Share::percent(100);
     let share = raw.share(&at).parse("a share such as 10% or 0.5%", |text| Share::parse(&text)).or(whole);
@@ -167,6 +168,7 @@ fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -
     let of_classes = positions(raw.classes(&at), classes);
     let class = |index: usize| known.classes.names().nth(index).cloned();
     let no_account = raw.no_account(&at).or(false);
+    let everybody = raw.everybody(&at).or(false);
     Some(Brownout {
         id: id?,
         mode: mode?,
@@ -181,6 +183,7 @@ fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -
             .collect(),
         classes: of_classes.into_iter().filter_map(class).collect(),
         no_account,
+        everybody,
     })
 }
 

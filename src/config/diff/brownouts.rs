@@ -14,6 +14,8 @@ use crate::policy::ids::AccountId;
 pub struct BrownoutChanges {
     /// Brownouts that somebody enters or leaves, in the order of the new file; those that are gone are last.
     pub cohorts: Vec<CohortChange>,
+    /// Brownouts that are hard for every account, were not, and do not say that this is meant.
+    pub everybody: Vec<Box<str>>,
     /// Accounts whose promised sunset is another.
     pub promises: Noted,
 }
@@ -35,7 +37,17 @@ impl BrownoutChanges {
         let ids = after.brownouts.all.iter().chain(gone).map(|brownout| brownout.id.as_str());
         let cohorts =
             ids.map(|id| cohort(before, after, id)).filter(|change| change.enter + change.leave > 0);
-        Self { cohorts: cohorts.collect(), promises: promises(&before.extensions, &after.extensions) }
+        let everybody = after.brownouts.all.iter().filter(|new| {
+            let was =
+                find(before.brownouts, new.id.as_str()).is_some_and(|(_, old)| old.is_hard_for_everybody());
+            new.is_hard_for_everybody() && !new.everybody && !was
+        });
+        let everybody = everybody.map(|brownout| brownout.id.as_str().into()).collect();
+        Self {
+            cohorts: cohorts.collect(),
+            everybody,
+            promises: promises(&before.extensions, &after.extensions),
+        }
     }
 }
 

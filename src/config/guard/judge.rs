@@ -76,6 +76,9 @@ pub fn judge(guards: &Guards, change: Change<'_>) -> Vec<Objection> {
     for cell in cells.iter().filter(touched) {
         object(Guard::Capacity, lacking(cell));
     }
+    for id in &diff.brownouts.everybody {
+        object(Guard::Brownouts, Some(everybody(id, rows.after)));
+    }
     object(Guard::Mixed, (guards.steps && diff.is_mixed()).then(|| mixed(moved)));
     objections.sort_by_key(|objection| std::cmp::Reverse(objection.mode));
     objections
@@ -169,6 +172,13 @@ fn lacking(cell: &Cell) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("cell {} {}", cell.name, parts.join(" and ")))
+}
+
+fn everybody(id: &str, accounts: usize) -> String {
+    format!(
+        "brownout {id} is hard for every account: in its windows the jobs of {accounts} accounts fail at once, which nobody \
+         retries"
+    )
 }
 
 fn mixed(moved: usize) -> String {

@@ -55,6 +55,8 @@ pub struct Guards {
     pub weakened: Mode,
     /// See [`Guard::Mixed`].
     pub mixed: Mode,
+    /// See [`Guard::Brownouts`].
+    pub brownouts: Mode,
     /// Changes come in force in steps; where they do not, nothing is mixed.
     pub steps: bool,
     /// Who can let through what guards refuse; `None` is nobody.
@@ -148,6 +150,7 @@ impl Guards {
             epoch: never_off(mode),
             weakened: mode,
             mixed: mode,
+            brownouts: mode,
             steps: false,
             approvals: None,
         }
@@ -170,6 +173,7 @@ impl Guards {
             Guard::Epoch => self.epoch,
             Guard::Weakened => self.weakened,
             Guard::Mixed => self.mixed,
+            Guard::Brownouts => self.brownouts,
         }
     }
 

@@ -42,6 +42,7 @@ pub(in super::super) fn read(raw: raw::Guards, at: &At<'_>, folder: &Path, pushe
         epoch: watched(raw.epoch(at), all),
         weakened: guarded(raw.weakened(at), all),
         mixed: guarded(raw.mixed(at), all),
+        brownouts: guarded(raw.brownouts(at), all),
         // Not a key of guards: who reads the whole file knows.
         steps: false,
         approvals: approvals(raw.approvals(at), folder, pushed),

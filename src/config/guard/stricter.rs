@@ -34,6 +34,7 @@ impl Guards {
             epoch: self.epoch.max(other.epoch),
             weakened: self.weakened.max(other.weakened),
             mixed: self.mixed.max(other.mixed),
+            brownouts: self.brownouts.max(other.brownouts),
             steps: self.steps || other.steps,
             // Where they do not agree on who may approve, nobody may.
             approvals: self.approvals.clone().filter(|_| self.approvals == other.approvals),

@@ -23,6 +23,8 @@ mapping! {
         classes: Vec<Field<String>> = "all";
         /// Requests that name no account, too.
         no_account: bool = false;
+        /// It is meant to meet all accounts: what the guard `brownouts` asks of a `hard` one of 100% without `accounts`.
+        everybody: bool = false;
     }
 }
 

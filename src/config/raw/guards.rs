@@ -40,6 +40,8 @@ mapping! {
         weakened: Guarded = NONE;
         /// A change that moves accounts to another cell and changes other things as well, where `apply` has steps.
         mixed: Guarded = NONE;
+        /// A `hard` brownout of all accounts that does not say `everybody: true`.
+        brownouts: Guarded = NONE;
     }
 }
 

@@ -30,7 +30,7 @@ mapping! {
         brownouts: Vec<Field<Brownout>> = NONE;
         /// Accounts that brownouts leave alone.
         exemptions: Vec<Field<Exemption>> = NONE;
-        /// Path prefixes that are served in every brownout and after the sunset: health checks.
+        /// Paths that are served in every brownout and after the sunset, with all below them: health checks. `/a` is not `/ab`.
         brownout_exceptions: Vec<Field<String>> = NONE;
         /// The deployments that hold accounts.
         cells: Vec<Field<Cell>> = REQUIRED;

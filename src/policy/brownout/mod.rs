@@ -61,6 +61,8 @@ pub struct Brownout {
     pub classes: Box<[Label]>,
     /// Requests that name no account, too.
     pub no_account: bool,
+    /// Whoever wrote it says that it is meant to meet all accounts.
+    pub everybody: bool,
 }
 
 /// An account that brownouts leave alone for a time.
@@ -83,7 +85,7 @@ pub struct Brownouts {
     pub all: Vec<Brownout>,
     /// By account.
     exemptions: Vec<Exemption>,
-    /// Beginnings of paths that are always served: health checks.
+    /// Paths that are always served, with all below them: health checks.
     pub exceptions: Vec<Box<str>>,
 }
 
@@ -134,19 +136,23 @@ pub fn planned(
     if snapshot.brownouts.all.is_empty() && !is_over {
         return None;
     }
-    let begins = |starts: &[Box<str>]| starts.iter().any(|start| facts.path().starts_with(&**start));
-    if begins(&snapshot.brownouts.exceptions) {
+    if snapshot.brownouts.exceptions.iter().any(|path| is_at_or_below(facts.path(), path)) {
         return None;
     }
     let sunset = is_over.then(|| after(schedule.after_sunset, decision)).flatten();
     sunset.or_else(|| {
         // Who has begun to sign in must be able to end it.
         let is_served = matches!(decision.verdict, Verdict::Forward { .. } | Verdict::Hold { .. });
-        let is_callback = begins(&snapshot.redirect_exceptions);
+        let is_callback = snapshot.redirect_exceptions.iter().any(|start| facts.path().starts_with(&**start));
         let met = Met { index, surface: decision.surface?, account: decision.account };
         let in_force = || strongest(snapshot, &met, facts.target, now, is_cancelled);
         if is_served && !is_callback { in_force() } else { None }
     })
+}
+
+/// Whether a path is this one, or below it: `/healthz/live` is below `/healthz`, and `/healthzz` is another one.
+fn is_at_or_below(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || of.ends_with('/') || rest.starts_with('/'))
 }
 
 /// What of a request brownouts ask for.
@@ -204,6 +210,12 @@ impl Brownout {
         listed && has_account(self.share, Salt::of(self.id.as_str()), account)
     }
 
+    /// Whether it fails jobs of every account at once: ten per cent are a mistake that one apologises for, and `share` left
+    /// out, or `hard` in place of `soft`, is easily written. A part of the surfaces or classes is every account all the same.
+    pub fn is_hard_for_everybody(&self) -> bool {
+        self.mode == BrownoutMode::Hard && self.share == Share::percent(100) && self.accounts.is_empty()
+    }
+
     fn is_about(&self, met: &Met) -> bool {
         let is_one = |few: &[SurfaceIndex]| few.is_empty() || few.contains(&met.surface);
         is_one(&self.surfaces)
@@ -218,7 +230,7 @@ impl Brownout {
 }
 
 impl Brownouts {
-    /// Of these; `exceptions` are beginnings of paths.
+    /// Of these; `exceptions` are paths.
     pub fn new(all: Vec<Brownout>, mut exemptions: Vec<Exemption>, exceptions: Vec<Box<str>>) -> Self {
         exemptions.sort_by_key(|exemption| exemption.account);
         Self { all, exemptions, exceptions }
@@ -280,6 +292,14 @@ impl Planned {
 }
 
 impl BrownoutMode {
+    /// All of them, in the order of strength.
+    pub const ALL: [Self; 3] = [Self::Observe, Self::Soft, Self::Hard];
+
+    /// Of what [`as_str`](Self::as_str) says.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+
     /// As it is written, and its label.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -82,7 +82,9 @@ fn preflights_health_checks_and_sign_in_callbacks_are_spared() {
     check(&preflight.clone().with(&["access-control-request-method: POST"]), false);
     check(&api("OPTIONS cloud.getdbt.com/api/v2/accounts/12345/jobs/"), true);
     check(&api("GET mx789.cloud.getdbt.com/healthz"), false);
+    check(&api("GET mx789.cloud.getdbt.com/healthz/live"), false);
     check(&api("GET mx789.cloud.getdbt.com/health"), true);
+    check(&api("GET mx789.cloud.getdbt.com/healthzz"), true);
 }
 
 #[test]

@@ -53,10 +53,12 @@ pub enum Reason {
         /// So many ago.
         days_ago: i64,
     },
-    /// Has been refused on purpose for so long.
+    /// Is refused on purpose, because its sunset was so long ago; whether it was refused since then, the files do not say.
     Cut(i64),
     /// Comes nevertheless.
     Knocks,
+    /// Lives where legacy hosts lead anyway.
+    NotMigrated,
 }
 
 impl fmt::Display for Reason {
@@ -93,8 +95,9 @@ impl fmt::Display for Reason {
             Self::Returned { after, days_ago } => {
                 write!(f, "came back {days_ago} d ago after {after} d, when it could have been cut")
             }
-            Self::Cut(ago) => write!(f, "cut {} ago", Span(ago)),
+            Self::Cut(ago) => write!(f, "refused for good: its sunset was {} ago", Span(ago)),
             Self::Knocks => f.write_str("still knocks"),
+            Self::NotMigrated => f.write_str("lives in the shared environment, with no other address"),
         }
     }
 }

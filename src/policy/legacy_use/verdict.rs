@@ -21,6 +21,8 @@ pub enum Verdict {
     Ready,
     /// Has not come for long enough, but the books are not complete for that time.
     Unknown,
+    /// Lives in the shared environment: it has no other address to go to, and is not to be cut whatever it does.
+    NotMigrated,
     /// Is refused on purpose.
     Cut,
 }
@@ -34,6 +36,8 @@ pub struct Subject<'a> {
     pub last_seen: i64,
     /// Since when they are refused on purpose, in Unix seconds.
     pub cut_at: Option<i64>,
+    /// Whether they have an address of their own to go to.
+    pub is_migrated: bool,
 }
 
 /// What is said of somebody, and why.
@@ -48,7 +52,7 @@ pub struct Judgement {
     /// Days of silence after which they can be ready.
     pub window_days: i64,
     /// From when on they can be ready if nobody comes any more and the books stay complete, in Unix seconds; nothing where
-    /// they are ready or cut.
+    /// they are ready or cut, or have nowhere to go.
     pub ready_at: Option<i64>,
 }
 
@@ -64,8 +68,8 @@ const GAPS: i64 = 2;
 /// Of a window the books must be complete for so much: of 36 days all but 52 minutes, which are some restarts.
 pub const LEAST_COVERAGE: f64 = 0.999;
 
-/// Whoever comes each day may miss one.
-const LEAST_ACTIVE: i64 = 2 * DAY;
+/// Seconds of silence before anybody can be said to be gone: whoever comes each day may miss one.
+pub const LEAST_ACTIVE: i64 = 2 * DAY;
 
 /// Who leaves does so within weeks; before that it was another time of the year.
 const USUAL_DAYS: i64 = 56;
@@ -86,8 +90,20 @@ impl Verdict {
             Self::Quiet => "QUIET",
             Self::Ready => "READY",
             Self::Unknown => "UNKNOWN",
+            Self::NotMigrated => "NOT-MIGRATED",
             Self::Cut => "CUT",
         }
+    }
+}
+
+impl Judgement {
+    /// Whether they have not come for longer than usual.
+    pub fn is_gone(&self) -> bool {
+        let silent = self.reasons.iter().find_map(|reason| match reason {
+            Reason::LastSeen(silent) => Some(*silent),
+            _ => None,
+        });
+        silent.is_some_and(|silent| silent >= active_for(self.cadence))
     }
 }
 
@@ -110,6 +126,9 @@ pub fn judge_together(subject: &Subject<'_>, all: &Activity, coverage: &Coverage
         let knocks = subject.last_seen > cut_at && silent < KNOCKS;
         reasons.extend(knocks.then_some(Reason::Knocks));
         Verdict::Cut
+    } else if !subject.is_migrated {
+        reasons.push(Reason::NotMigrated);
+        Verdict::NotMigrated
     } else if is_there {
         while_there(subject, all, &watch, cadence, &mut reasons)
     } else {
@@ -117,7 +136,7 @@ pub fn judge_together(subject: &Subject<'_>, all: &Activity, coverage: &Coverage
         reasons.push(Reason::Window { days: watch.window, gap });
         while_silent(silent, &watch, &mut reasons)
     };
-    let is_over = matches!(verdict, Verdict::Ready | Verdict::Cut);
+    let is_over = matches!(verdict, Verdict::Ready | Verdict::NotMigrated | Verdict::Cut);
     let ready_at = (!is_over).then(|| watch.ready_at(subject.last_seen));
     Judgement { verdict, reasons, cadence, window_days: watch.window, ready_at }
 }
@@ -290,7 +309,8 @@ mod tests {
 
     fn at_noon(integrations: &[Activity], coverage: &Coverage) -> Judgement {
         let last = integrations.iter().filter_map(|one| one.days().last()).map(|day| day.day).max().unwrap();
-        let subject = Subject { integrations, last_seen: last * DAY + 9 * HOUR, cut_at: None };
+        let subject =
+            Subject { integrations, last_seen: last * DAY + 9 * HOUR, cut_at: None, is_migrated: true };
         judge(&subject, coverage, TODAY * DAY + 12 * HOUR)
     }
 
@@ -370,14 +390,42 @@ mod tests {
     fn who_is_cut_is_cut_whoever_knocks() {
         let integrations = [seen(0..9, 5)];
         for (cut_at, expect) in [
-            (TODAY * DAY, "last seen 3 h ago; comes daily; cut 12 h ago; still knocks"),
-            (TODAY * DAY + 10 * HOUR, "last seen 3 h ago; comes daily; cut 2 h ago"),
+            (
+                TODAY * DAY,
+                "last seen 3 h ago; comes daily; refused for good: its sunset was 12 h ago; still knocks",
+            ),
+            (
+                TODAY * DAY + 10 * HOUR,
+                "last seen 3 h ago; comes daily; refused for good: its sunset was 2 h ago",
+            ),
         ] {
             let last_seen = TODAY * DAY + 9 * HOUR;
-            let subject = Subject { integrations: &integrations, last_seen, cut_at: Some(cut_at) };
+            let cut_at = Some(cut_at);
+            let subject = Subject { integrations: &integrations, last_seen, cut_at, is_migrated: false };
             let judgement = judge(&subject, &complete(), TODAY * DAY + 12 * HOUR);
             assert_eq!((judgement.verdict, told(&judgement).as_str()), (Verdict::Cut, expect));
             assert_eq!(judgement.ready_at, None);
+        }
+    }
+
+    #[test]
+    fn who_lives_in_the_shared_environment_has_nothing_to_change_however_long_it_is_silent() {
+        for (integrations, expect) in [
+            (
+                [seen(0..9, 5)],
+                "last seen 3 h ago; comes daily; lives in the shared environment, with no other address",
+            ),
+            (
+                [seen(70..80, 5)],
+                "last seen 70 d ago; came daily; lives in the shared environment, with no other address",
+            ),
+        ] {
+            let last_seen = integrations[0].days().last().unwrap().day * DAY + 9 * HOUR;
+            let subject =
+                Subject { integrations: &integrations, last_seen, cut_at: None, is_migrated: false };
+            let judgement = judge(&subject, &complete(), TODAY * DAY + 12 * HOUR);
+            assert_eq!((judgement.verdict, told(&judgement).as_str()), (Verdict::NotMigrated, expect));
+            assert_eq!((judgement.ready_at, judgement.is_gone()), (None, expect.contains("70 d")));
         }
     }
 
