@@ -57,7 +57,8 @@ fn details_of(books: &Shelf, account: u64, now: i64) -> rusqlite::Result<Vec<Int
                 });
             integration.first_seen = integration.first_seen.min(first_seen);
             integration.last_seen = integration.last_seen.max(last_seen);
-            integration.requests += days.iter().map(|day| day.requests).sum::<u64>();
+            integration.requests =
+                days.iter().map(|day| day.requests).fold(integration.requests, u64::saturating_add);
             for endpoint in
                 [row.get(4)?, row.get(5)?, row.get(9)?].iter().filter_map(|name: &String| told(name))
             {
@@ -83,7 +84,7 @@ fn add_hours(file: &Connection, day: i64, integration: i64, hours: &mut WeekHour
     let week_day = usize::try_from((day + 3).rem_euclid(7)).expect("below 7");
     while let Some(row) = rows.next()? {
         for (hour, place) in hours[week_day].iter_mut().enumerate() {
-            *place += count_at(row, FIRST_HOUR + hour)?;
+            *place = place.saturating_add(count_at(row, FIRST_HOUR + hour)?);
         }
     }
     Ok(())

@@ -128,15 +128,16 @@ impl Known {
         seen.into_iter().for_each(|day| habit.merge(day));
         if lately.month > 0 {
             let sum = account.lately.entry([client, surface, class]).or_default();
-            (sum.week, sum.month) = (sum.week + lately.week, sum.month + lately.month);
+            (sum.week, sum.month) =
+                (sum.week.saturating_add(lately.week), sum.month.saturating_add(lately.month));
         }
         Ok(())
     }
 
     fn count(&mut self, day: &Day, of_account: bool) {
         let (all, of_nobody) = self.requests.entry(day.day).or_default();
-        *all += day.requests;
-        *of_nobody += if of_account { 0 } else { day.requests };
+        *all = all.saturating_add(day.requests);
+        *of_nobody = of_nobody.saturating_add(if of_account { 0 } else { day.requests });
     }
 }
 
@@ -165,8 +166,8 @@ impl KnownAccount {
 impl Lately {
     fn add(&mut self, day: &Day, now: i64) {
         let ago = now.div_euclid(86_400) - day.day;
-        self.week += if ago < 7 { day.requests } else { 0 };
-        self.month += if ago < 30 { day.requests } else { 0 };
+        self.week = self.week.saturating_add(if ago < 7 { day.requests } else { 0 });
+        self.month = self.month.saturating_add(if ago < 30 { day.requests } else { 0 });
     }
 }
 

@@ -55,7 +55,11 @@ mod tests {
     use std::time::Duration;
 
     use super::books::{Books, BooksSettings};
+    use super::frame::Minute;
+    use super::frame::tests::{NOON, frame, uses};
+    use super::minute::Ends;
     use super::report::{Question, read};
+    use super::store::Store;
     use super::views::View;
     use super::{headline, html, impact, json, markdown, outreach, render, survey, views};
     use crate::policy::cell_failure::Silence;
@@ -113,16 +117,38 @@ mod tests {
             files += 1;
         }
         assert!(files >= 2 && !page.contains("canary"));
-        let outputs = outputs(folder.path());
+        let outputs = outputs(folder.path(), unix_seconds(std::time::SystemTime::now()));
         for output in &outputs {
             assert!(!output.contains("canary") && !output.contains(&"ca".repeat(7)), "{output}");
         }
         assert!(outputs.iter().any(|output| output.contains("/api/v2/accounts/1/jobs/,req-0001,unknown")));
     }
 
+    #[test]
+    fn sums_of_books_that_were_made_up_stay_at_the_largest_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let most = i64::MAX as u64;
+        let mut frame = frame("a", 1, (1..=3).map(|account| uses(account, "airflow", most)).collect());
+        let ends = Ends { requests: most, failed: most, late: [most, most] };
+        let cell = |cell: &str| Minute {
+            minute: NOON / 60,
+            legacy: true,
+            cell: cell.into(),
+            class: "none".into(),
+            ends,
+        };
+        frame.minutes = ["mt", "us1", "us2"].map(cell).to_vec();
+        Store::new(folder.path()).write(&frame, NOON + 10).unwrap();
+        let outputs = outputs(folder.path(), NOON + 3_600);
+        let largest = u64::MAX.to_string();
+        assert!(outputs[0].contains(&format!("3 accounts, {largest} requests")), "{}", outputs[0]);
+        assert!(
+            outputs.iter().any(|output| output.contains(&format!("{largest} of {largest} requests failed")))
+        );
+    }
+
     /// Everything that is made of the books.
-    fn outputs(folder: &std::path::Path) -> Vec<String> {
-        let now = unix_seconds(std::time::SystemTime::now());
+    fn outputs(folder: &std::path::Path, now: i64) -> Vec<String> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let report = read(folder, Question { now, ..Question::default() }).unwrap();
         let fleet = survey::read(folder, &survey::Host::default(), None, now).unwrap();

@@ -6,16 +6,12 @@ use std::fmt::Write as _;
 use crate::policy::legacy_use::verdict::Verdict;
 
 use super::fleet::{Fleet, FleetAccount};
-use super::foreign::shown;
 use super::headline::{date, from_now, hosts};
 use super::markdown::Text;
 use super::render::{inert, rfc3339};
 
-/// Integrations on one page and in one line: whoever has more begins with these.
-const INTEGRATIONS: usize = 30;
-
-/// Characters of one field; spreadsheets take 32,767.
-const FIELD: usize = 4_000;
+/// Integrations on one page: more are made up, or nobody's to change by hand.
+pub(super) const INTEGRATIONS: usize = 500;
 
 /// A page for the owner of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +44,11 @@ pub fn csv(fleet: &Fleet) -> Result<Vec<u8>, csv::Error> {
     for account in addressees(fleet) {
         writer.write_record([
             account.account.to_string(),
-            field(account.prefix.as_deref().unwrap_or_default()),
-            field(account.address.as_deref().unwrap_or_default()),
+            inert(account.prefix.as_deref().unwrap_or_default()),
+            inert(account.address.as_deref().unwrap_or_default()),
             account.judged.verdict.as_str().to_owned(),
-            field(&clients(account).join("; ")),
-            field(
+            inert(&clients(account).join("; ")),
+            inert(
                 &fixes(account)
                     .map(|(client, how)| format!("{client}: {how}"))
                     .collect::<Vec<_>>()
@@ -100,6 +96,10 @@ fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
         "These requests came to the old address until {}; all times are UTC.",
         rfc3339(fleet.generated_at)
     );
+    if fleet.hosts.len() > 1 {
+        let all = fleet.hosts.iter().map(|host| Text(host).to_string()).collect::<Vec<_>>();
+        let _ = writeln!(text, "\nThe old addresses, all of which go: {}.", all.join(", "));
+    }
     text.push_str(&integrations(account));
     let fixes: Vec<_> = fixes(account).collect();
     if !fixes.is_empty() {
@@ -130,13 +130,13 @@ fn integrations(account: &FleetAccount) -> String {
             Text(&integration.client),
             or_dash(&integration.credential),
             or_dash(&integration.network),
-            Text(&integration.endpoints.join(", ")),
+            integration.endpoints.iter().map(|name| Text(name).to_string()).collect::<Vec<_>>().join(", "),
             integration.requests,
             rfc3339(integration.last_seen)
         );
     }
-    if let Some(more @ 1..) = account.integrations.checked_sub(account.details.len().min(INTEGRATIONS)) {
-        let _ = write!(text, "\n{more} more with fewer requests.\n");
+    if let Some(more @ 1..) = account.details.len().checked_sub(INTEGRATIONS) {
+        let _ = write!(text, "\n{more} more with fewer requests; ask us for them.\n");
     }
     text
 }
@@ -144,7 +144,7 @@ fn integrations(account: &FleetAccount) -> String {
 /// Each client once.
 fn clients(account: &FleetAccount) -> Vec<&str> {
     let mut clients: Vec<&str> = Vec::new();
-    let named = account.details.iter().take(INTEGRATIONS).map(|integration| &*integration.client);
+    let named = account.details.iter().map(|integration| &*integration.client);
     for client in named.chain(account.top_client.as_deref().filter(|_| account.details.is_empty())) {
         if !clients.contains(&client) {
             clients.push(client);
@@ -154,20 +154,15 @@ fn clients(account: &FleetAccount) -> Vec<&str> {
 }
 
 /// Client and what to set, each once.
-fn fixes(account: &FleetAccount) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn fixes(account: &FleetAccount) -> impl Iterator<Item = (&str, &str)> {
     let mut fixes: Vec<(&str, &str)> = Vec::new();
-    for integration in account.details.iter().take(INTEGRATIONS) {
+    for integration in &account.details {
         let how = integration.recipe.as_ref().map(|recipe| &*recipe.how);
         fixes.extend(how.map(|how| (&*integration.client, how)));
     }
     fixes.sort_unstable();
     fixes.dedup();
     fixes.into_iter()
-}
-
-/// A field that starts no formula, on one line.
-fn field(text: &str) -> String {
-    inert(&shown(text, FIELD).collect::<String>())
 }
 
 #[cfg(test)]
@@ -224,8 +219,6 @@ came to the old address until 2026-11-20T10:00:00Z; all times are UTC.
 | airflow | k1:9f3a1c20be41 | 34.201.7.0/24 | trigger-run, poll-run | 8640 | 2026-11-20T09:56:40Z |
 | my\\|script | - | 34.201.7.0/24 | trigger-run, poll-run | 30 | 2026-11-20T09:56:40Z |
 
-1 more with fewer requests.
-
 ## What to change
 
 - **airflow**: Admin, Connections: Host = ab123.us1.dbt.com
@@ -235,6 +228,27 @@ Of the others we know no more than the table says: look for the old address wher
                 .into()
             }]
         );
+    }
+
+    #[test]
+    fn a_letter_has_all_addresses_and_all_that_somebody_calls() {
+        let mut fleet = one();
+        fleet.hosts = ["cloud", "metadata.cloud", "semantic-layer.cloud"]
+            .map(|name| format!("{name}.getdbt.com"))
+            .to_vec();
+        let endpoint = |number| format!("an-endpoint-class-with-a-long-name-{number}");
+        fleet.accounts[0].details[0].endpoints = (0..20).map(endpoint).collect();
+        let one = fleet.accounts[0].details[1].clone();
+        fleet.accounts[0].details.extend(vec![one; INTEGRATIONS]);
+        let text = letters(&fleet).next().unwrap().text;
+        assert!(
+            text.contains(
+                "all of which go: cloud.getdbt.com, metadata.cloud.getdbt.com, semantic-layer.cloud.getdbt.com."
+            ),
+            "{text}"
+        );
+        assert!((0..20).all(|number| text.contains(&endpoint(number))), "{text}");
+        assert!(text.contains("\n2 more with fewer requests; ask us for them."), "{text}");
     }
 
     #[test]

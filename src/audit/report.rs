@@ -143,7 +143,8 @@ pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, 
                 books.rows(query, [day], |row| Ok((count_at(row, 0)?, count_at(row, 1)?)))?
             {
                 if let Some(account) = AccountId::from_value(account) {
-                    *sums.entry(account).or_default() += requests;
+                    let sum = sums.entry(account).or_default();
+                    *sum = u64::saturating_add(*sum, requests);
                 }
             }
         }
@@ -154,14 +155,21 @@ pub fn requests_by_account(folder: &Path, since: i64) -> Result<Vec<(AccountId, 
 impl Usage {
     /// All requests.
     pub fn requests(&self) -> u64 {
-        self.statuses.iter().sum()
+        self.statuses.iter().copied().fold(0, u64::saturating_add)
+    }
+
+    /// Answered without fault, with 4xx, and with 5xx.
+    pub(super) fn ends(&self) -> [u64; 3] {
+        let [informational, ok, redirects, client_errors, server_errors] = self.statuses;
+        [informational.saturating_add(ok).saturating_add(redirects), client_errors, server_errors]
     }
 
     /// Requests by client family over all surfaces, the most first.
     pub fn families(&self) -> Vec<(&str, u64)> {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for client in &self.clients {
-            *sums.entry(&client.client).or_default() += client.requests;
+            let sum = sums.entry(&client.client).or_default();
+            *sum = sum.saturating_add(client.requests);
         }
         let mut families: Vec<_> = sums.into_iter().collect();
         families.sort_by_key(|(_, requests)| std::cmp::Reverse(*requests));
@@ -174,7 +182,7 @@ impl Usage {
         }
         self.last_seen = self.last_seen.max(line.client.last_seen);
         for (sum, count) in self.statuses.iter_mut().zip(line.statuses) {
-            *sum += count;
+            *sum = sum.saturating_add(count);
         }
         let of = &line.client;
         match self
@@ -183,7 +191,7 @@ impl Usage {
             .find(|known| (&known.client, &known.surface) == (&of.client, &of.surface))
         {
             Some(known) => {
-                known.requests += of.requests;
+                known.requests = known.requests.saturating_add(of.requests);
                 if of.last_seen >= known.last_seen {
                     known.last_seen = of.last_seen;
                     known.endpoint.clone_from(&of.endpoint);
@@ -206,7 +214,7 @@ impl Report {
     pub fn requests(&self) -> u64 {
         let accounts = self.accounts.iter().map(|account| account.usage.requests());
         let others = [&self.unattributed, &self.unmapped].map(Usage::requests);
-        accounts.chain(others).sum()
+        accounts.chain(others).fold(0, u64::saturating_add)
     }
 }
 
@@ -307,7 +315,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
         client: ClientUsage {
             client: row.get(2)?,
             surface: row.get(3)?,
-            requests: statuses.iter().sum(),
+            requests: statuses.into_iter().fold(0, u64::saturating_add),
             last_seen: row.get(10)?,
             endpoint: row.get(11)?,
             recipe: None,
@@ -338,8 +346,12 @@ pub(super) fn gaps(books: &Shelf, since: i64) -> rusqlite::Result<Vec<GapLine>> 
         match lines.iter_mut().find(|known| (&known.reason, &known.note) == (&gap.reason, &gap.note)) {
             Some(known) => {
                 known.ended_at = known.ended_at.max(gap.ended_at);
-                known.requests =
-                    known.requests.zip(gap.requests).map(|(a, b)| a + b).or(known.requests).or(gap.requests);
+                known.requests = known
+                    .requests
+                    .zip(gap.requests)
+                    .map(|(a, b)| a.saturating_add(b))
+                    .or(known.requests)
+                    .or(gap.requests);
             }
             None => lines.push(gap),
         }

@@ -190,7 +190,9 @@ fn days(known: &Known, coverage: &Coverage, now: i64) -> Vec<FleetDay> {
 fn week_of(known: &Known, now: i64) -> (u64, u64) {
     let today = now.div_euclid(DAY);
     let week = known.requests.range(today - 6..=today);
-    week.fold((0, 0), |(all, of_nobody), (_, (more, nobody))| (all + more, of_nobody + nobody))
+    week.fold((0_u64, 0_u64), |(all, of_nobody), (_, (more, nobody))| {
+        (all.saturating_add(*more), of_nobody.saturating_add(*nobody))
+    })
 }
 
 /// Client families, and client families with what they call, by the accounts that they would move.
@@ -200,7 +202,8 @@ fn movers(known: &Known) -> (Vec<Mover>, Vec<Mover>) {
         let mut own = BTreeMap::<String, u64>::new();
         for ([client, surface, class], lately) in account.lately.iter().filter(|(_, lately)| lately.week > 0)
         {
-            *own.entry(client.to_string()).or_default() += lately.week;
+            let sum = own.entry(client.to_string()).or_default();
+            *sum = sum.saturating_add(lately.week);
             let what = if **class == *"none" { surface } else { class };
             add(&mut integrations, format!("{client}, {what}"), lately.week);
         }
@@ -212,7 +215,7 @@ fn movers(known: &Known) -> (Vec<Mover>, Vec<Mover>) {
 fn add(movers: &mut BTreeMap<String, Mover>, name: String, requests: u64) {
     let mover = Mover { name: name.clone(), accounts: 0, requests: 0, recipe: None };
     let mover = movers.entry(name).or_insert(mover);
-    (mover.accounts, mover.requests) = (mover.accounts + 1, mover.requests + requests);
+    (mover.accounts, mover.requests) = (mover.accounts + 1, mover.requests.saturating_add(requests));
 }
 
 /// Those of the most accounts first.
@@ -242,7 +245,9 @@ fn accounts(
         let (prefix, cell) = facts.remove(id).map_or((None, None), |(prefix, cell)| (prefix, Some(cell)));
         let counted = counted.get(id).copied().unwrap_or_default();
         let lately = of.lately.values();
-        let sum = lately.fold((0, 0), |(week, month), one| (week + one.week, month + one.month));
+        let sum = lately.fold((0_u64, 0_u64), |(week, month), one| {
+            (week.saturating_add(one.week), month.saturating_add(one.month))
+        });
         Some(FleetAccount {
             account: *id,
             prefix,
@@ -283,7 +288,8 @@ fn was_seen(habit: &Activity, now: i64) -> bool {
 fn top_client(of: &KnownAccount) -> Option<String> {
     let mut sums = BTreeMap::<&Rc<str>, u64>::new();
     for ([client, ..], lately) in &of.lately {
-        *sums.entry(client).or_default() += lately.month;
+        let sum = sums.entry(client).or_default();
+        *sum = sum.saturating_add(lately.month);
     }
     let top = sums.into_iter().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(a.0)));
     top.map(|(client, _)| client.to_string())
@@ -314,8 +320,8 @@ fn last_days(books: &Shelf, only: Option<AccountId>, now: i64) -> rusqlite::Resu
         let mut rows = query.query(params![today, only])?;
         while let Some(row) = rows.next()? {
             let of = counted.entry(count_at(row, 0)?).or_default();
-            of.writes += count_at(row, 1)?;
-            of.of_24_hours += count_at(row, 2)?;
+            of.writes = of.writes.saturating_add(count_at(row, 1)?);
+            of.of_24_hours = of.of_24_hours.saturating_add(count_at(row, 2)?);
         }
     }
     Ok(counted)

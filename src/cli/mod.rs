@@ -15,6 +15,7 @@ mod explain;
 mod fingerprint;
 mod healthz;
 mod history;
+mod incident;
 mod levers;
 mod moves;
 mod outreach;

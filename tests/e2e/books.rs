@@ -114,11 +114,12 @@ fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
     let answer = raw_http::ask(&mut connection, request.as_bytes()).unwrap();
     assert_eq!(answer.status, 502);
     ask(&mut raw_http::tcp(process.addr("http")));
-    let report = |list: &str| {
+    let ended = |list: &[&str], code| {
         let config = folder.path("config").display().to_string();
         let time = ["--from", "2020-01-01T00:00Z", "--to", "2100-01-01T00:00Z", "--config", config.as_str()];
-        said(&cellgate(&folder, &[&["report", list], &time[..]].concat()), 0)
+        said(&cellgate(&folder, &[&["report"], list, &time[..]].concat()), code)
     };
+    let report = |list: &str| ended(&[list], 0);
     eventually("the window to be written", || {
         report("impact").contains("2 of 2 requests failed (100%)").then_some(())
     });
@@ -131,6 +132,13 @@ fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
     let lost = report("lost");
     let line = lost.lines().find(|line| line.contains("to-be-made-again-1")).unwrap();
     assert!(line.contains(path) && line.contains("not_sent") && line.contains("cell_unreachable"), "{lost}");
+    assert!(ended(&["lost", "--account", "12345"], 0).contains("to-be-made-again-1"));
+    assert!(ended(&["lost", "--account", "12346"], 0).contains("No call of that time"));
+    let wrong = ended(&["impact", "--account", "12345", "--exit-code"], 64);
+    assert!(wrong.contains("cellgate: --exit-code says nothing of an incident"), "{wrong}");
+    assert!(wrong.contains("by cell and endpoint class and not by account"), "{wrong}");
+    let wrong = said(&cellgate(&folder, &["report", "lost"]), 64);
+    assert!(wrong.starts_with("cellgate: say when it was: --from"), "{wrong}");
     for entry in std::fs::read_dir(folder.path("state")).unwrap() {
         let path = entry.unwrap().path();
         let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };

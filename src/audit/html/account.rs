@@ -104,8 +104,12 @@ fn integrations(account: &FleetAccount, now: i64) -> String {
         );
     }
     html.push_str("</tbody></table></div>");
-    if let Some(more @ 1..) = account.integrations.checked_sub(account.details.len().min(INTEGRATIONS)) {
-        let _ = write!(html, "<p class=\"quiet\">{more} more with fewer requests.</p>");
+    if let Some(more @ 1..) = account.details.len().checked_sub(INTEGRATIONS) {
+        let _ = write!(
+            html,
+            "<p class=\"quiet\">{more} more with fewer requests; <code>cellgate report --account {}</code> has all.</p>",
+            account.account
+        );
     }
     html
 }
