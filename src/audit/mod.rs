@@ -8,6 +8,7 @@
 //! On its way a request is a number on a thread's sheet (`sheets`), a row of a window (`window`), part of a frame in the spool
 //! (`frame`, `spool`, `outbox`) and then in a file (`store`); reports read the files (`shelf`, `report`, `verdicts`).
 
+pub mod account;
 pub mod books;
 mod cell_use;
 mod days;
@@ -61,7 +62,7 @@ mod tests {
     use super::report::{Question, read};
     use super::store::Store;
     use super::views::View;
-    use super::{headline, html, impact, json, markdown, outreach, render, survey, views};
+    use super::{account, headline, html, impact, json, markdown, outreach, render, survey, views};
     use crate::policy::cell_failure::Silence;
     use crate::policy::credential::Fingerprint;
     use crate::policy::refusal::Refusal;
@@ -161,13 +162,18 @@ mod tests {
             json::print(&report).unwrap(),
             headline::lines(&fleet),
             markdown::print(&fleet),
-            html::page(&fleet),
+            html::page(&fleet, html::Place::File),
             text(outreach::csv(&fleet).unwrap()),
             incident.table(),
             incident.json().unwrap(),
             text(lost.csv().unwrap()),
         ];
-        outputs.extend(outreach::letters(&fleet).map(|letter| letter.text));
+        outputs.extend(outreach::letters(&fleet).flat_map(|letter| [letter.text, letter.page]));
+        for of in &fleet.accounts {
+            let reader = html::Reader::Operator(html::Place::Live);
+            outputs.push(html::account_page(&fleet, of.account, reader));
+            outputs.push(account::markdown(&fleet, of.account));
+        }
         for view in [View::Integrations, View::New, View::Returned, View::Unattributed] {
             outputs.push(views::list(view, &fleet, &report).json().unwrap());
         }

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use crate::policy::legacy_use::verdict::Verdict;
 
+use super::account::{all_hosts, title};
 use super::fleet::{Fleet, FleetAccount};
 use super::headline::{date, from_now, hosts};
+use super::html::{Reader, page_of};
 use super::markdown::Text;
 use super::render::{inert, rfc3339};
 
@@ -20,6 +22,8 @@ pub struct Letter {
     pub account: u64,
     /// As Markdown.
     pub text: String,
+    /// As a page for a browser, with the hours of its week.
+    pub page: String,
 }
 
 /// One line an account, with a heading.
@@ -65,7 +69,11 @@ pub fn csv(fleet: &Fleet) -> Result<Vec<u8>, csv::Error> {
 
 /// A page for each of them, one at a time: a hundred thousand are not to be in memory together.
 pub fn letters(fleet: &Fleet) -> impl Iterator<Item = Letter> {
-    addressees(fleet).map(|account| Letter { account: account.account, text: letter(fleet, account) })
+    addressees(fleet).map(|account| Letter {
+        account: account.account,
+        text: letter(fleet, account),
+        page: page_of(fleet, account, Reader::Owner),
+    })
 }
 
 /// Who has something to do, those with the most to do first.
@@ -75,8 +83,8 @@ fn addressees(fleet: &Fleet) -> impl Iterator<Item = &FleetAccount> {
 }
 
 fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
-    let (id, hosts) = (account.account, hosts(fleet));
-    let mut text = format!("# Account {id} still uses {}\n\n", Text(&hosts));
+    let hosts = hosts(fleet);
+    let mut text = format!("# {}\n\n", Text(&title(fleet, account)));
     let _ = match &account.address {
         Some(address) => write!(text, "Its own address is **{}**. ", Text(address)),
         None => write!(text, "Ask us for its own address. "),
@@ -96,9 +104,8 @@ fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
         "These requests came to the old address until {}; all times are UTC.",
         rfc3339(fleet.generated_at)
     );
-    if fleet.hosts.len() > 1 {
-        let all = fleet.hosts.iter().map(|host| Text(host).to_string()).collect::<Vec<_>>();
-        let _ = writeln!(text, "\nThe old addresses, all of which go: {}.", all.join(", "));
+    if let Some(all) = all_hosts(fleet, |host| Text(host).to_string()) {
+        let _ = writeln!(text, "\nThe old addresses, all of which go: {all}.");
     }
     text.push_str(&integrations(account));
     let fixes: Vec<_> = fixes(account).collect();
@@ -204,11 +211,10 @@ mod tests {
     #[test]
     fn a_letter_says_what_to_change_and_until_when() {
         let letters: Vec<Letter> = letters(&one()).collect();
+        assert_eq!(letters.iter().map(|letter| letter.account).collect::<Vec<_>>(), [70_471]);
         assert_eq!(
-            letters,
-            [Letter {
-                account: 70_471,
-                text: "\
+            letters[0].text,
+            "\
 # Account 70471 still uses cloud.getdbt.com
 
 Its own address is **ab123.us1.dbt.com**. cloud.getdbt.com is to be switched off on 2027-01-31 (in 72 days). These requests \
@@ -225,8 +231,6 @@ came to the old address until 2026-11-20T10:00:00Z; all times are UTC.
 
 Of the others we know no more than the table says: look for the old address where their settings are.
 "
-                .into()
-            }]
         );
     }
 
@@ -277,12 +281,12 @@ ab123.us1.dbt.com\",8670,2026-11-20T09:56:40Z,2026-02-01T00:00:00Z,2027-01-31T00
         assert_eq!(lines, written.len() + 1);
         // Nothing of another account is in a letter.
         for letter in letters(&fleet) {
-            let others = written.iter().filter(|other| **other != letter.account);
-            assert!(
-                others.into_iter().all(|other| !letter.text.contains(&format!(" {other} "))),
-                "{}",
-                letter.text
-            );
+            let mut others = written.iter().filter(|other| **other != letter.account);
+            let named = |other: &&u64| {
+                [&letter.text, &letter.page].iter().any(|text| text.contains(&format!("Account {other}")))
+            };
+            assert_eq!(others.find(named), None, "{}", letter.text);
+            assert!(letter.page.starts_with("<!doctype html>") && !letter.page.contains("Books complete"));
         }
     }
 }

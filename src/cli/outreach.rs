@@ -18,7 +18,7 @@ use crate::telemetry::wall_time::unix_seconds;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// Write what is sent to the owners of accounts: a table for mail merge, and a page for each of them.
+/// Write what is sent to the owners of accounts: a table for mail merge, and a letter and a page for each of them.
 ///
 /// Of each account that still uses a legacy host, or did so lately. Makes the folder, with `accounts.csv` and `letters/` in
 /// it; one that is there already is not touched. Exit codes: 0 written, 1 the books cannot be read or the folder not be made,
@@ -49,10 +49,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut many = 0;
     for letter in letters(&fleet) {
         write(&pages.join(format!("{}.md", letter.account)), letter.text.as_bytes())?;
+        write(&pages.join(format!("{}.html", letter.account)), letter.page.as_bytes())?;
         many += 1;
     }
     let s = if many == 1 { "" } else { "s" };
-    print_line(&format!("{folder}: accounts.csv, and {many} page{s} in letters/."))?;
+    print_line(&format!(
+        "{folder}: accounts.csv, and {many} letter{s} in letters/, each as Markdown and as a page."
+    ))?;
     Ok(OK.into())
 }
 

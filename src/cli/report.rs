@@ -10,10 +10,11 @@ use clap::{Args, ValueEnum};
 use super::incident::{self, incident, parse_moment};
 use super::{ConfigFolder, OK, USAGE, complain, print};
 use crate::audit::fleet::{Fleet, State};
+use crate::audit::html::{Place, Reader};
 use crate::audit::report::{Question, Report};
 use crate::audit::survey::{self, Host};
 use crate::audit::views::{self, List, View};
-use crate::audit::{headline, html, json, markdown, recipes, render};
+use crate::audit::{account, headline, html, json, markdown, recipes, render};
 use crate::config;
 use crate::load;
 use crate::policy::hosts::Role;
@@ -195,8 +196,16 @@ impl Asked {
             }
             Output::Json => Ok(json::print(report).context("writing JSON")?.into_bytes()),
             Output::Csv => render::csv(report).context("writing CSV"),
-            Output::Markdown => Ok(markdown::print(fleet).into_bytes()),
-            Output::Html => Ok(html::page(fleet).into_bytes()),
+            Output::Markdown => Ok(match args.account {
+                Some(id) => account::markdown(fleet, id.value()),
+                None => markdown::print(fleet),
+            }
+            .into_bytes()),
+            Output::Html => Ok(match args.account {
+                Some(id) => html::account_page(fleet, id.value(), Reader::Operator(Place::File)),
+                None => html::page(fleet, Place::File),
+            }
+            .into_bytes()),
         }
     }
 }

@@ -55,12 +55,19 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
     assert!(report(&["-o", "markdown"], 3).contains("12345"));
     let page = report(&["-o", "html"], 3);
     assert!(page.starts_with("<!doctype html>") && page.contains("acme.us1.dbt.com"), "{}", page.len());
+    let page = report(&["--account", "12345", "-o", "html"], 3);
+    assert!(page.contains("<h1>Account 12345 still uses ") && page.contains("How to fix it"), "{page}");
+    let text = report(&["--account", "12345", "-o", "markdown"], 3);
+    assert!(text.starts_with("# Account 12345 still uses ") && text.contains("## What to change"), "{text}");
+    assert!(report(&["--account", "7", "-o", "html"], 4).contains("The books know nothing of account 7"));
 
     let letters = folder.path("letters").display().to_string();
     let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 0);
-    assert!(told.contains("accounts.csv, and 1 page in letters/."), "{told}");
+    assert!(told.contains("accounts.csv, and 1 letter in letters/, each as Markdown and as a page."), "{told}");
     assert!(folder.read("letters/accounts.csv").contains("acme.us1.dbt.com"));
     assert!(folder.read("letters/letters/12345.md").contains("Host (Tenant) = acme.us1.dbt.com"));
+    let page = folder.read("letters/letters/12345.html");
+    assert!(page.contains("Host (Tenant) = acme.us1.dbt.com") && !page.contains("Books complete"), "{page}");
     let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 1);
     assert!(told.contains("name a folder that is not there yet"), "{told}");
 

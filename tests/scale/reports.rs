@@ -182,7 +182,7 @@ fn reports_of_many_accounts_are_small() {
     let begun = Instant::now();
     let fleet = survey::read(folder.path(), &Host::default(), None, now).unwrap();
     let read_in = begun.elapsed().as_secs_f64();
-    let page = html::page(&fleet);
+    let page = html::page(&fleet, html::Place::File);
     println!(
         "  the page: {read_in:.1} s to read, {:.1} s in all, {} bytes",
         begun.elapsed().as_secs_f64(),
