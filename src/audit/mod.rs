@@ -159,7 +159,7 @@ mod tests {
         let mut outputs = vec![
             render::table(&report, now),
             text(render::csv(&report).unwrap()),
-            json::print(&report).unwrap(),
+            json::print(&report, &fleet, usize::MAX).unwrap(),
             headline::lines(&fleet),
             markdown::print(&fleet),
             html::page(&fleet, html::Place::File),

@@ -194,7 +194,7 @@ impl Asked {
             Output::Table => {
                 Ok(format!("{}\n{}", headline::lines(fleet), render::table(report, now)).into_bytes())
             }
-            Output::Json => Ok(json::print(report).context("writing JSON")?.into_bytes()),
+            Output::Json => Ok(json::print(report, fleet, usize::MAX).context("writing JSON")?.into_bytes()),
             Output::Csv => render::csv(report).context("writing CSV"),
             Output::Markdown => Ok(match args.account {
                 Some(id) => account::markdown(fleet, id.value()),

@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use crate::clients::report_schema;
 use crate::command_line::{cellgate, said};
 use crate::process::Process;
 use crate::raw_http;
@@ -50,6 +51,16 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
     };
     let table = report(&[], 3);
     assert!(table.starts_with("LEGACY HOST ") && table.contains("ACTIVE 1"), "{table}");
+    let json: Vec<_> = [&["-o", "json"][..], &["-o", "json", "--account", "12345"], &["-o", "json", "--all"]]
+        .iter()
+        .zip(["all", "one", "ever"])
+        .map(|(more, name)| {
+            let file = folder.path(&format!("{name}.json"));
+            std::fs::write(&file, report(more, 3)).unwrap();
+            file
+        })
+        .collect();
+    report_schema::is_valid(&json);
     assert!(report(&["integrations"], 3).contains("airflow"));
     assert_eq!(report(&["unattributed"], 3), "All requests name an account of the table.\n");
     assert!(report(&["-o", "markdown"], 3).contains("12345"));
@@ -63,7 +74,10 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
 
     let letters = folder.path("letters").display().to_string();
     let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 0);
-    assert!(told.contains("accounts.csv, and 1 letter in letters/, each as Markdown and as a page."), "{told}");
+    assert!(
+        told.contains("accounts.csv, and 1 letter in letters/, each as Markdown and as a page."),
+        "{told}"
+    );
     assert!(folder.read("letters/accounts.csv").contains("acme.us1.dbt.com"));
     assert!(folder.read("letters/letters/12345.md").contains("Host (Tenant) = acme.us1.dbt.com"));
     let page = folder.read("letters/letters/12345.html");

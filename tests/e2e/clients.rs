@@ -7,6 +7,7 @@ mod browser;
 mod devtools;
 mod handshakes;
 mod report_page;
+pub mod report_schema;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
