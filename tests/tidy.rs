@@ -92,7 +92,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),
     // Can look and ask. Without `live` and the rest of `reload` it cannot swap.
-    ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover"]),
+    (
+        "admin",
+        &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover", "quiet"],
+    ),
     ("audit", &["policy", "telemetry"]),
     ("explain", &["policy"]),
     ("replay", &["policy", "explain"]),

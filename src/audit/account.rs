@@ -35,15 +35,21 @@ pub(super) fn lead(fleet: &Fleet, account: &FleetAccount) -> String {
     let mut sentences = Vec::new();
     sentences.extend(account.address.as_ref().map(|address| format!("Its own address is {address}.")));
     if let Some(sunset) = fleet.sunset_at {
-        let verb = if sunset <= fleet.generated_at { "was to be" } else { "is to be" };
-        sentences.push(format!(
-            "{} {verb} switched off on {} ({}).",
-            hosts(fleet),
-            date(sunset),
-            from_now(sunset, fleet.generated_at)
-        ));
+        sentences.push(switched_off(fleet, sunset));
     }
     sentences.join(" ")
+}
+
+/// When the hosts go, as a sentence.
+pub(super) fn switched_off(fleet: &Fleet, sunset: i64) -> String {
+    let verb = match (sunset <= fleet.generated_at, fleet.hosts.len() == 1) {
+        (true, true) => "was",
+        (true, false) => "were",
+        (false, true) => "is",
+        (false, false) => "are",
+    };
+    let from_now = from_now(sunset, fleet.generated_at);
+    format!("{} {verb} to be switched off on {} ({from_now}).", hosts(fleet), date(sunset))
 }
 
 /// Why it is judged so, one fact a line.
@@ -58,10 +64,18 @@ pub(super) fn why(account: &FleetAccount) -> Vec<String> {
     lines
 }
 
-/// All the hosts, where there are more than a heading names, each made harmless by itself so that none is cut.
-pub(super) fn all_hosts(fleet: &Fleet, harmless: impl Fn(&str) -> String) -> Option<String> {
-    let hosts = || fleet.hosts.iter().map(|host| harmless(host)).collect::<Vec<_>>();
-    (fleet.hosts.len() > 1).then(|| hosts().join(", "))
+/// All the hosts, with the account's prefix in those that have one, where there are more than a heading names; each made
+/// harmless by itself so that none is cut.
+pub(super) fn all_hosts(
+    fleet: &Fleet,
+    account: &FleetAccount,
+    harmless: impl Fn(&str) -> String,
+) -> Option<String> {
+    let own = |host: &String| match &account.prefix {
+        Some(prefix) => harmless(&host.replace("{prefix}", prefix)),
+        None => harmless(host),
+    };
+    (fleet.hosts.len() > 1).then(|| fleet.hosts.iter().map(own).collect::<Vec<_>>().join(", "))
 }
 
 /// The account of this id as Markdown, for issues and chat.
@@ -72,7 +86,7 @@ pub fn markdown(fleet: &Fleet, id: u64) -> String {
     let verdict = account.judged.verdict.as_str();
     let mut text = format!("# {}\n\n{}\n", Text(&title(fleet, account)), Text(&lead(fleet, account)))
         .replace("\n\n\n", "\n\n");
-    if let Some(hosts) = all_hosts(fleet, |host| Text(host).to_string()) {
+    if let Some(hosts) = all_hosts(fleet, account, |host| Text(host).to_string()) {
         let _ = write!(text, "\nHosts: {hosts}\n");
     }
     let _ = write!(text, "\n**{verdict}**\n\n");
@@ -191,13 +205,15 @@ mod tests {
     #[test]
     fn an_issue_has_the_verdict_line_by_line_the_week_and_every_fix() {
         let (mut fleet, account) = of(Verdict::Fading);
-        fleet.hosts.push("metadata.cloud.getdbt.com".into());
+        fleet.hosts.push("{prefix}.cloud.getdbt.com".into());
+        fleet.accounts[0].prefix = Some("ab1".into());
         let text = markdown(&fleet, account.account);
         for part in [
+            "\ncloud.getdbt.com and 1 more are to be switched off on 2027-01-31 (in 72 days).\n".trim_start(),
             "\n**FADING**\n\n- last seen ",
             "\n- 112 requests in the last 7 days",
             "\n- READY on ",
-            "\nHosts: cloud.getdbt.com, metadata.cloud.getdbt.com\n",
+            "\nHosts: cloud.getdbt.com, ab1.cloud.getdbt.com\n",
             "\nMon  ",
             "\n## Integrations\n",
             "\n## What to change\n\n- **",

@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use crate::policy::legacy_use::verdict::Verdict;
 
-use super::account::{all_hosts, title};
+use super::account::{all_hosts, switched_off, title};
 use super::fleet::{Fleet, FleetAccount};
-use super::headline::{date, from_now, hosts};
 use super::html::{Reader, page_of};
 use super::markdown::Text;
 use super::render::{inert, rfc3339};
@@ -83,28 +82,20 @@ fn addressees(fleet: &Fleet) -> impl Iterator<Item = &FleetAccount> {
 }
 
 fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
-    let hosts = hosts(fleet);
     let mut text = format!("# {}\n\n", Text(&title(fleet, account)));
     let _ = match &account.address {
         Some(address) => write!(text, "Its own address is **{}**. ", Text(address)),
         None => write!(text, "Ask us for its own address. "),
     };
     if let Some(sunset) = fleet.sunset_at {
-        let _ = write!(
-            text,
-            "{} {} on {} ({}). ",
-            Text(&hosts),
-            if sunset <= fleet.generated_at { "was to be switched off" } else { "is to be switched off" },
-            date(sunset),
-            from_now(sunset, fleet.generated_at)
-        );
+        let _ = write!(text, "{} ", Text(&switched_off(fleet, sunset)));
     }
     let _ = writeln!(
         text,
         "These requests came to the old address until {}; all times are UTC.",
         rfc3339(fleet.generated_at)
     );
-    if let Some(all) = all_hosts(fleet, |host| Text(host).to_string()) {
+    if let Some(all) = all_hosts(fleet, account, |host| Text(host).to_string()) {
         let _ = writeln!(text, "\nThe old addresses, all of which go: {all}.");
     }
     text.push_str(&integrations(account));

@@ -7,17 +7,20 @@ use std::rc::Rc;
 
 use rusqlite::params;
 
+use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::activity::Activity;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::forecast::{Point, forecast};
 use crate::policy::legacy_use::verdict::{Judgement, LEAST_COVERAGE, Verdict};
 use crate::policy::legacy_use::{DAY, HOUR};
+use crate::policy::snapshot::Snapshot;
 
 use super::detail::detail;
 use super::fleet::{BooksCoverage, CURVE_DAYS, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
 use super::known::{Known, KnownAccount};
 use super::month::Month;
+use super::recipes;
 use super::report::{Question, Report, answer, facts, gaps};
 use super::shelf::{ReportError, Shelf, ask, count_at};
 use super::verdicts::{coverage, judge_all};
@@ -50,6 +53,20 @@ impl Default for Host {
     }
 }
 
+impl Host {
+    /// The legacy hosts of a configuration, and the dates of the first one that has a schedule.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let legacy = || snapshot.hosts.iter().filter(|rule| rule.role == Role::Legacy);
+        let schedule = legacy().find_map(|rule| rule.schedule).map(|at| snapshot.schedule(at));
+        Self {
+            hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
+            deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
+            sunset_at: schedule.map(|schedule| schedule.sunset_at),
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads how a host stands from the books in a state folder, at `now` (Unix seconds); of one account only where that is asked
 /// for.
 ///
@@ -61,6 +78,26 @@ pub fn read(folder: &Path, host: &Host, only: Option<AccountId>, now: i64) -> Re
         let judged = judge_all(&known, &coverage, now);
         survey(books, (&known, &coverage, &judged), host, only, now)
     })
+}
+
+/// Both, with the dates, addresses and recipes of a configuration where there is one; each integration is told of so many
+/// accounts.
+///
+/// # Errors
+/// As [`read`].
+pub fn configured(
+    folder: &Path,
+    snapshot: Option<&Snapshot>,
+    question: Question,
+    detailed: usize,
+) -> Result<(Report, Fleet), ReportError> {
+    let host = Host { detailed, ..snapshot.map(Host::of).unwrap_or_default() };
+    let (mut report, mut fleet) = read_with_report(folder, &host, question)?;
+    if let Some(snapshot) = snapshot {
+        recipes::add(&mut report, snapshot);
+        recipes::add_to_fleet(&mut fleet, snapshot);
+    }
+    Ok((report, fleet))
 }
 
 /// Both, as of one moment and from one reading.

@@ -12,12 +12,11 @@ use super::{ConfigFolder, OK, USAGE, complain, print};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::html::{Place, Reader};
 use crate::audit::report::{Question, Report};
-use crate::audit::survey::{self, Host};
+use crate::audit::survey::{self, DETAILED, Host};
 use crate::audit::views::{self, List, View};
 use crate::audit::{account, headline, html, json, markdown, recipes, render};
 use crate::config;
 use crate::load;
-use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::Verdict;
 use crate::policy::snapshot::Snapshot;
@@ -162,12 +161,7 @@ impl Asked {
         let since = now.saturating_sub(back).max(0);
         let question = Question { since, account: args.account, all: args.all, now };
         let snapshot = configured(&args.config, now);
-        let host = snapshot.as_ref().map(host).unwrap_or_default();
-        let (mut report, mut fleet) = survey::read_with_report(&args.state_dir, &host, question)?;
-        if let Some(snapshot) = &snapshot {
-            recipes::add(&mut report, snapshot);
-            recipes::add_to_fleet(&mut fleet, snapshot);
-        }
+        let (report, fleet) = survey::configured(&args.state_dir, snapshot.as_ref(), question, DETAILED)?;
         Ok(Self { report, fleet })
     }
 
@@ -239,24 +233,12 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
 
 /// How the legacy hosts stand, each account in detail, with addresses and recipes where there is a configuration.
 pub(super) fn fleet(state_dir: &Path, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
-    let host = Host { detailed: usize::MAX, ..snapshot.map(host).unwrap_or_default() };
+    let host = Host { detailed: usize::MAX, ..snapshot.map(Host::of).unwrap_or_default() };
     let mut fleet = survey::read(state_dir, &host, None, now)?;
     if let Some(snapshot) = snapshot {
         recipes::add_to_fleet(&mut fleet, snapshot);
     }
     Ok(fleet)
-}
-
-/// The legacy hosts of a configuration, and the dates of the first one that has a schedule.
-fn host(snapshot: &Snapshot) -> Host {
-    let legacy = || snapshot.hosts.iter().filter(|rule| rule.role == Role::Legacy);
-    let schedule = legacy().find_map(|rule| rule.schedule).map(|at| snapshot.schedule(at));
-    Host {
-        hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
-        deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
-        sunset_at: schedule.map(|schedule| schedule.sunset_at),
-        ..Host::default()
-    }
 }
 
 fn exit_code(fleet: &Fleet) -> u8 {

@@ -6,6 +6,7 @@
 mod browser;
 mod devtools;
 mod handshakes;
+mod live_report;
 mod report_page;
 pub mod report_schema;
 

@@ -22,10 +22,11 @@ use crate::policy::legacy_use::verdict::Verdict;
 
 use super::fleet::{Fleet, FleetAccount};
 use super::headline;
-use text::Text;
+use text::{Sentence, Text};
 
 pub(super) use one::page_of;
 pub use one::{Reader, account_page};
+pub use table::ROWS;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -38,6 +39,9 @@ pub enum Place {
     /// On the admin plane, which has a page for each account.
     Live,
 }
+
+/// Where a live page says how old it is: nothing that traffic made up can look like this.
+pub const AGE: &str = "<!--age-->";
 
 /// The end of every page.
 const FOOT: &str = "</body>\n</html>\n";
@@ -54,6 +58,7 @@ pub fn page(fleet: &Fleet, place: Place) -> String {
     let ids: BTreeSet<u64> = detailed.iter().map(|account| account.account).collect();
     let title = format!("{}: {}", headline::hosts(fleet), fleet.state().as_str());
     let mut html = head(&title, Some(SCRIPT));
+    html.push_str(age(place));
     html.push_str(&summary::header(fleet));
     html.push_str("<main>\n");
     html.push_str(&summary::tiles(fleet));
@@ -69,6 +74,24 @@ pub fn page(fleet: &Fleet, place: Place) -> String {
     html.push_str(&summary::method());
     let _ = write!(html, "</main>\n<script>{SCRIPT}</script>\n{FOOT}");
     html
+}
+
+/// A page that says why there is no other.
+pub fn notice(title: &str, text: &str) -> String {
+    format!(
+        "{}<header>{BACK}<p class=\"eyebrow\">Legacy host report</p><h1>{}</h1><p class=\"lead\">{}</p></header>\n{FOOT}",
+        head(title, None),
+        Text(title),
+        Sentence(text)
+    )
+}
+
+/// The place for it.
+const fn age(place: Place) -> &'static str {
+    match place {
+        Place::File => "",
+        Place::Live => AGE,
+    }
 }
 
 /// The policy of every page here, for a header: it names the one style and the one script by their hashes, and anything else

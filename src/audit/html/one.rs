@@ -11,7 +11,7 @@ use super::account::{Most, fixes, heat_map, integrations};
 use super::chart::columns;
 use super::summary::{coverage, meaning};
 use super::text::{Sentence, Text, ago, minute, number, or_dash};
-use super::{FOOT, Place, head, verdict_mark};
+use super::{AGE, FOOT, Place, head, verdict_mark};
 use crate::policy::legacy_use::DAY;
 
 /// For whom a page is.
@@ -37,7 +37,7 @@ pub(in super::super) fn page_of(fleet: &Fleet, account: &FleetAccount, reader: R
     let mut html = head(&title, None);
     let _ = write!(
         html,
-        "<header>{}<p class=\"eyebrow\">Legacy host report<span class=\"badge open\">{}</span></p><h1>{}</h1>\
+        "{}<header><p class=\"eyebrow\">Legacy host report<span class=\"badge open\">{}</span></p><h1>{}</h1>\
          <p class=\"lead\">{}</p>",
         back(reader),
         verdict_mark(account.judged.verdict),
@@ -55,9 +55,9 @@ pub(in super::super) fn page_of(fleet: &Fleet, account: &FleetAccount, reader: R
     for line in why(account) {
         let _ = write!(html, "<li>{}</li>", Sentence(&line));
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "</ul></div><div><h2>When in the week</h2><p class=\"quiet\">The last four weeks, UTC</p>{}</div></section>\n",
+        "</ul></div><div><h2>When in the week</h2><p class=\"quiet\">The last four weeks, UTC</p>{}</div></section>",
         heat_map(&account.hours())
     );
     html.push_str(&changes(account));
@@ -73,18 +73,18 @@ pub(in super::super) fn page_of(fleet: &Fleet, account: &FleetAccount, reader: R
 
 fn unknown(id: u64, reader: Reader) -> String {
     format!(
-        "{}<header>{}<p class=\"eyebrow\">Legacy host report</p><h1>The books know nothing of account {id}</h1>\
+        "{}{}<header><p class=\"eyebrow\">Legacy host report</p><h1>The books know nothing of account {id}</h1>\
          <p class=\"lead\">It has not used a legacy host for as long as they were kept, or its id is another one.</p></header>\n{FOOT}",
         head(&format!("Account {id}"), None),
         back(reader)
     )
 }
 
-/// The way back, where there is one.
-fn back(reader: Reader) -> &'static str {
+/// The way back and the age, where there are any.
+fn back(reader: Reader) -> String {
     match reader {
-        Reader::Operator(Place::Live) => super::BACK,
-        Reader::Operator(Place::File) | Reader::Owner => "",
+        Reader::Operator(Place::Live) => format!("{}{AGE}", super::BACK),
+        Reader::Operator(Place::File) | Reader::Owner => String::new(),
     }
 }
 
@@ -113,7 +113,7 @@ fn facts(fleet: &Fleet, account: &FleetAccount, reader: Reader) -> String {
     }
     facts.push(("Made", minute(fleet.generated_at)));
     let mut html = super::facts(&facts);
-    if let Some(hosts) = all_hosts(fleet, |host| Text(host).to_string()) {
+    if let Some(hosts) = all_hosts(fleet, account, |host| Text(host).to_string()) {
         let _ = write!(html, "<p class=\"quiet\">All old addresses: {hosts}.</p>");
     }
     html

@@ -12,7 +12,7 @@ use super::text::{Sentence, Text, ago, number, or_dash};
 use super::{Place, verdict_mark};
 
 /// Rows of the table: with so many the page stays under two megabytes, and nobody reads more of them.
-pub(super) const ROWS: usize = 1_500;
+pub const ROWS: usize = 1_500;
 
 /// Height of a little curve, and width of one of its days, in units of the drawing.
 const HEIGHT: u64 = 16;

@@ -11,6 +11,7 @@ use crate::audit::fleet::{
     WeekHours,
 };
 use crate::audit::headline::{day_date, headline};
+use crate::audit::outreach::INTEGRATIONS;
 use crate::audit::render::rfc3339;
 use crate::policy::legacy_use::forecast::{Band, Forecast, LEAST_WEEKS, Outlook, Scale};
 
@@ -141,6 +142,7 @@ struct DetailView<'a> {
     curve: [u64; CURVE_DAYS],
     week_hours: WeekHours,
     integrations: Vec<IntegrationView<'a>>,
+    integrations_left_out: usize,
 }
 
 #[derive(Serialize)]
@@ -191,7 +193,8 @@ impl<'a> KnownView<'a> {
         let detail = || DetailView {
             curve: of.curve,
             week_hours: of.hours(),
-            integrations: of.details.iter().map(IntegrationView::from).collect(),
+            integrations: of.details.iter().take(INTEGRATIONS).map(IntegrationView::from).collect(),
+            integrations_left_out: of.details.len().saturating_sub(INTEGRATIONS),
         };
         Self {
             address: of.address.as_deref(),

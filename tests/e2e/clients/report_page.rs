@@ -26,17 +26,22 @@ fn file_of(name: &str, fleet: &Fleet) -> PathBuf {
     file
 }
 
-fn keep(name: &str, base64: &str) {
+pub fn keep(name: &str, base64: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
     fs::write(folder.join(name), STANDARD.decode(base64).unwrap()).unwrap();
 }
 
 /// What the browser asked anybody for besides the file itself, and what anybody complained of.
 fn unasked(page: &Page) -> Vec<Value> {
+    unasked_of(page, "file://")
+}
+
+/// The same of a page whose address begins like this.
+pub fn unasked_of(page: &Page, own: &str) -> Vec<Value> {
     let is_unasked = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
         "Network.requestWillBeSent" => {
             let url = event["params"]["request"]["url"].as_str().unwrap_or_default();
-            !url.starts_with("file://") && url != "data:,"
+            !url.starts_with(own) && url != "data:,"
         }
         "Log.entryAdded" | "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" => true,
         _ => false,
@@ -58,7 +63,7 @@ fn numbers(cells: &[String]) -> Vec<u64> {
 }
 
 /// On a phone, a tablet and a desk, with each account's section open.
-fn nothing_is_wider_than_the_window(page: &mut Page) {
+pub fn nothing_is_wider_than_the_window(page: &mut Page) {
     page.ask("document.querySelectorAll('details').forEach(account => account.open = true)");
     for width in [400, 768, 1280] {
         page.resize(width, 800);
