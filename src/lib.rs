@@ -48,6 +48,8 @@ pub mod audit;
 pub mod explain;
 pub mod replay;
 
+pub mod webhooks;
+
 pub mod drill;
 
 pub mod app;

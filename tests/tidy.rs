@@ -97,6 +97,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover", "quiet"],
     ),
     ("audit", &["policy", "telemetry"]),
+    // Posts what it is given; what there is to say is known elsewhere.
+    ("webhooks", &[]),
     ("explain", &["policy"]),
     ("replay", &["policy", "explain"]),
     ("drill", &["policy", "config"]),

@@ -13,6 +13,7 @@ use super::recipes::Recipe;
 use super::render::rfc3339;
 use super::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
 
+pub(super) use host::IntegrationView;
 use host::{HostView, KnownView};
 
 /// Version of the JSON; grows when a field changes its meaning or goes.

@@ -13,6 +13,7 @@ pub mod books;
 mod cell_use;
 mod days;
 mod detail;
+pub mod events;
 pub mod fleet;
 mod foreign;
 pub mod forget;
@@ -62,7 +63,7 @@ mod tests {
     use super::report::{Question, read};
     use super::store::Store;
     use super::views::View;
-    use super::{account, headline, html, impact, json, markdown, outreach, render, survey, views};
+    use super::{account, events, headline, html, impact, json, markdown, outreach, render, survey, views};
     use crate::policy::cell_failure::Silence;
     use crate::policy::credential::Fingerprint;
     use crate::policy::refusal::Refusal;
@@ -168,6 +169,7 @@ mod tests {
             incident.json().unwrap(),
             text(lost.csv().unwrap()),
         ];
+        outputs.extend(events::events(&fleet).map(|event| event.body));
         outputs.extend(outreach::letters(&fleet).flat_map(|letter| [letter.text, letter.page]));
         for of in &fleet.accounts {
             let reader = html::Reader::Operator(html::Place::Live);

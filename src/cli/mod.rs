@@ -26,6 +26,7 @@ mod serve;
 mod signals;
 mod steps;
 mod upgrade;
+mod webhook;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -48,4 +48,5 @@ mod state_folder;
 mod steps;
 mod threats;
 mod upgrade;
+mod webhooks;
 mod world;

@@ -145,8 +145,9 @@ struct DetailView<'a> {
     integrations_left_out: usize,
 }
 
+/// One integration.
 #[derive(Serialize)]
-struct IntegrationView<'a> {
+pub(in super::super) struct IntegrationView<'a> {
     client: &'a str,
     credential: Option<&'a str>,
     network: Option<&'a str>,
