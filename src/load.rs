@@ -220,7 +220,9 @@ const MOST_SECRET_BYTES: u64 = 4_096;
 /// Why it is not read, and what is expected.
 pub fn secret(path: &Path) -> Result<Vec<u8>, String> {
     let read = guarded(path, &Bound::Most(MOST_SECRET_BYTES), FileKind::Secret { allow_readable: false });
-    read.map_err(|error| format!("{}; expected {}", error.what, error.expected))
+    read.map_err(|error| {
+        format!("{}; expected a file that only you can read (mode 0600 or 0400)", error.what)
+    })
 }
 
 /// Reads a file that nobody else may change and, if it is secret, nobody else may read.

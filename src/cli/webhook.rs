@@ -44,7 +44,8 @@ pub(super) struct WebhookArgs {
 pub(super) struct Order {
     target: Target,
     secrets: Vec<Secret>,
-    authorities: Option<PathBuf>,
+    tls: Option<ClientConfig>,
+    /// Whether nothing is to be written or sent.
     dry_run: bool,
 }
 
@@ -77,13 +78,17 @@ impl WebhookArgs {
                 Err(error) => wrong.push(format!("--webhook-secret {}: {error}", path.display())),
             }
         }
+        let mut trusted = None;
+        if !self.dry_run || self.webhook_ca.is_some() {
+            match tls(self.webhook_ca.as_deref()) {
+                Ok(config) => trusted = Some(config),
+                Err(error) => wrong.push(format!("--webhook-ca: {error:#}")),
+            }
+        }
         match target {
-            Some(target) if wrong.is_empty() => Ok(Some(Order {
-                target,
-                secrets,
-                authorities: self.webhook_ca.clone(),
-                dry_run: self.dry_run,
-            })),
+            Some(target) if wrong.is_empty() => {
+                Ok(Some(Order { target, secrets, tls: trusted, dry_run: self.dry_run }))
+            }
             _ => Err(wrong),
         }
     }
@@ -97,16 +102,16 @@ impl Order {
 
     /// Sends what there is to tell, and says what came of it.
     pub(super) fn send(self, fleet: &Fleet) -> Result<ExitCode> {
-        if self.dry_run {
+        let Some(tls) = self.tls.filter(|_| !self.dry_run) else {
             for event in events(fleet) {
                 print_line(&format!("{{\"webhook-id\":\"{}\",\"body\":{}}}", event.id, event.body))?;
             }
             return Ok(OK.into());
-        }
+        };
         let target = Arc::new(self.target);
         let name = target.to_string();
         let courier = Courier {
-            tls: Arc::new(tls(self.authorities.as_deref())?),
+            tls: Arc::new(tls),
             target: Arc::clone(&target),
             secrets: self.secrets,
             now,
@@ -203,6 +208,8 @@ mod tests {
             ("--dry-run".to_owned(), &["are of --webhook URL"]),
             (format!("--webhook-secret {good}"), &["are of --webhook URL"]),
             (url.to_owned(), &["--webhook-secret names the file"]),
+            (format!("{url} --webhook-secret {good} --webhook-ca /nowhere"), &["--webhook-ca: /nowhere: "]),
+            (format!("{url} --webhook-secret {good} --webhook-ca {bad}"), &["no certificates in PEM"]),
             (format!("{url} --webhook-secret {open}"), &["has mode 0644, so that others can read"]),
             (format!("{url} --webhook-secret {bad}"), &["expected one line: whsec_"]),
             (format!("{url} --webhook-secret /nowhere"), &["/nowhere: cannot be read"]),
