@@ -1,6 +1,7 @@
 //! The one wiring: from a configuration folder to a running process, and to its end. Used by `main` and
 //! by tests alike. The only place that binds and spawns.
 
+mod admin_plane;
 mod beginning;
 mod keep;
 mod observe;
@@ -21,13 +22,13 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, AdminState};
+use crate::admin::Admin;
 use crate::audit::books::{Books, new_writer};
 use crate::clock::Clock;
 use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::lineage::Lineage;
-use crate::handover::{QUEUED_REQUESTS, UpgradeHandle, UpgradeRequest};
+use crate::handover::{QUEUED_REQUESTS, UpgradeRequest};
 use crate::levers::handle::{LeverHandle, LeverInbox};
 use crate::listen::bind::Bound;
 use crate::listen::drain::Drain;
@@ -43,7 +44,7 @@ use crate::proxy::resolver::Resolver;
 use crate::proxy::service::{Service, ServiceHandle};
 use crate::readiness::{BlockReady, NoteReady, Readiness, Reason};
 use crate::reload::journal::{Journal, Said};
-use crate::reload::outcome::{ReloadHandle, ReloadInbox, ReloadReport, handles};
+use crate::reload::outcome::{ReloadInbox, ReloadReport, handles};
 use crate::reload::{FellBack, QUEUED_SIGNALS, Reloader, Staging, Watch, note_objections, warn_of};
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
@@ -257,20 +258,6 @@ impl Shared {
         let (lineage, levers, clock) = (Arc::new(lineage), Arc::<LeverBoard>::default(), Clock::begin());
         metrics.brownouts.heed(Arc::clone(&levers));
         Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers, clock })
-    }
-
-    fn admin_state(&self, reload: ReloadHandle, upgrade: UpgradeHandle, levers: LeverHandle) -> AdminState {
-        let (learned, live) = (Arc::clone(&self.learned), Arc::clone(&self.live));
-        AdminState {
-            learned: Arc::new(move || learned_file::text(&learned, &live.pin())),
-            live: source(&self.live),
-            metrics: Arc::clone(&self.metrics),
-            readiness: Arc::clone(&self.readiness),
-            reload,
-            upgrade,
-            levers,
-            lineage: Arc::clone(&self.lineage),
-        }
     }
 
     fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>, journal: Journal) -> Reloader {

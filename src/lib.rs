@@ -45,8 +45,11 @@ pub mod start;
 
 pub mod admin;
 pub mod audit;
+mod authorities;
 pub mod explain;
 pub mod replay;
+
+pub mod webhooks;
 
 pub mod drill;
 

@@ -211,6 +211,20 @@ impl Bound {
 
 const READABLE: &str = "a file that cellgate can read";
 
+/// Largest file of one secret that a command is given.
+const MOST_SECRET_BYTES: u64 = 4_096;
+
+/// Reads the file of a secret that a command is given, under the rules of those that the configuration names.
+///
+/// # Errors
+/// Why it is not read, and what is expected.
+pub fn secret(path: &Path) -> Result<Vec<u8>, String> {
+    let read = guarded(path, &Bound::Most(MOST_SECRET_BYTES), FileKind::Secret { allow_readable: false });
+    read.map_err(|error| {
+        format!("{}; expected a file that only you can read (mode 0600 or 0400)", error.what)
+    })
+}
+
 /// Reads a file that nobody else may change and, if it is secret, nobody else may read.
 fn guarded(path: &Path, most: &Bound, kind: FileKind) -> FileText {
     let failed = |error: io::Error| unreadable(&error, READABLE);

@@ -92,8 +92,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),
     // Can look and ask. Without `live` and the rest of `reload` it cannot swap.
-    ("admin", &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover"]),
-    ("audit", &["policy", "telemetry"]),
+    (
+        "admin",
+        &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover", "quiet"],
+    ),
+    // Whom to trust, of who calls out.
+    ("authorities", &[]),
+    ("audit", &["policy", "telemetry", "authorities"]),
+    // Posts what it is given; what there is to say is known elsewhere.
+    ("webhooks", &[]),
     ("explain", &["policy"]),
     ("replay", &["policy", "explain"]),
     ("drill", &["policy", "config"]),

@@ -13,9 +13,11 @@ mod levers;
 mod listen;
 mod moves;
 mod page;
+pub mod report;
 mod routes;
 mod socket;
 mod standing;
+mod upgrade;
 mod views;
 
 use std::io;
@@ -47,6 +49,8 @@ pub struct AdminSettings {
     /// Host names beyond `localhost` and loopback addresses under which the loopback door may be
     /// called, without port.
     pub allowed_hosts: Vec<String>,
+    /// Whether that door shows reports, which name accounts: everybody on the machine can call it.
+    pub loopback_report: bool,
     /// The door with everything: path of a unix socket.
     pub socket: Option<PathBuf>,
     /// Who may open that door.
@@ -83,6 +87,8 @@ pub struct AdminState {
     pub lineage: Arc<Lineage>,
     /// `/credentials`: what has been learned, as the file in the state folder has it; `None` where nothing can be.
     pub learned: LearnedPage,
+    /// `/report`: how the legacy hosts stand.
+    pub report: Arc<report::ReportDesk>,
 }
 
 /// Makes the page of learned credentials.
@@ -177,6 +183,7 @@ impl Admin {
                 state,
                 socket.as_deref(),
                 AllowedHosts::new(&settings.allowed_hosts),
+                settings.loopback_report,
             ),
         };
         let (gate, gates) = watch::channel(Gate::Held);

@@ -21,7 +21,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use crate::handover::Successor;
 use crate::policy::ids::{AccountId, Generation};
 use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Taken, Trigger};
 
@@ -29,15 +28,11 @@ use super::cells::CellsView;
 use super::host::AllowedHosts;
 use super::moves::MovesView;
 use super::views::{AccountView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
-use super::{AdminState, brownouts, levers, page};
+use super::{AdminState, brownouts, levers, page, report, upgrade};
 
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
 pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a caller waits for an upgrade: the longest `drain.upgrade_timeout` is a minute, and the new process
-/// has a few seconds more to begin.
-const UPGRADE_PATIENCE: Duration = Duration::from_secs(72);
 
 /// Largest body: a reason and a name, or two words for a reload. What is sent otherwise is read and ignored, but not
 /// without end.
@@ -49,11 +44,11 @@ const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none
 
 /// The unix socket's routes.
 pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
-    reading(socket)
+    report::shown(reading(socket, true))
         .route("/accounts/{id}", get(account))
         .route("/credentials", get(credentials))
         .route("/reload", post(reload))
-        .route("/upgrade", post(upgrade))
+        .route("/upgrade", post(upgrade::upgrade))
         .route("/break-glass", post(break_glass).delete(mend_glass))
         .route("/levers", get(levers::list).post(levers::pull))
         .route("/levers/{id}", delete(levers::release))
@@ -63,17 +58,23 @@ pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
         .with_state(state)
 }
 
-/// The loopback port's routes: reading, under an allowed name.
-pub(super) fn read_only(state: AdminState, socket: Option<&Path>, hosts: AllowedHosts) -> Router {
-    reading(socket)
+/// The loopback port's routes: reading, under an allowed name; reports only where that was asked for.
+pub(super) fn read_only(
+    state: AdminState,
+    socket: Option<&Path>,
+    hosts: AllowedHosts,
+    reports: bool,
+) -> Router {
+    let routes = if reports { report::shown } else { report::hidden };
+    routes(reading(socket, reports))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::new(hosts), guard))
         .layer(middleware::map_response(harden))
         .with_state(state)
 }
 
-fn reading(socket: Option<&Path>) -> Router<AdminState> {
-    let index = page::index(socket);
+fn reading(socket: Option<&Path>, reports: bool) -> Router<AdminState> {
+    let index = page::index(socket, reports);
     Router::new()
         .route("/", get(|| async { axum::response::Html(index) }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -102,13 +103,14 @@ async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
-        (CONTENT_SECURITY_POLICY, CSP),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // Reports bring a stricter one, which names their style and their script.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CSP));
     response
 }
 
@@ -294,31 +296,6 @@ async fn override_with(state: &AdminState, asked: Asked) -> Response {
             let what = "The files could not be looked at anew within a minute, or the process is ending.";
             let next = "Look at /readyz whether the override is in force.";
             trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, next)
-        }
-    }
-}
-
-async fn upgrade(State(state): State<AdminState>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let goes_on = "This process goes on as before. Correct it and ask again.";
-    if state.upgrade.try_send(reply).is_err() {
-        let what = "This process cannot be upgraded now: it is starting, ending, or busy with an upgrade.";
-        return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Try again in a few seconds.");
-    }
-    match tokio::time::timeout(UPGRADE_PATIENCE, answer).await {
-        Ok(Ok(Ok(Successor { pid }))) => {
-            Json(serde_json::json!({ "outcome": "upgraded", "pid": pid })).into_response()
-        }
-        Ok(Ok(Err(error))) => {
-            trouble(StatusCode::CONFLICT, "not_upgraded", format!("Not upgraded: {error}."), goes_on)
-        }
-        Ok(Err(_)) => {
-            let what = "The process was told to end before the upgrade was through.";
-            trouble(StatusCode::SERVICE_UNAVAILABLE, "ending", what, "Start it again.")
-        }
-        Err(_) => {
-            let what = "The upgrade takes longer than it may.";
-            trouble(StatusCode::GATEWAY_TIMEOUT, "still_upgrading", what, "Look at the log of the process.")
         }
     }
 }

@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-fn report(outcome: ReloadOutcome) -> ReloadReport {
+fn reported(outcome: ReloadOutcome) -> ReloadReport {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_168_800);
     ReloadReport { trigger: Trigger::Start, at, outcome, loaded_at: at }
 }
@@ -56,8 +56,13 @@ fn start() -> Running {
 }
 
 fn start_with(live: Arc<Snapshot>) -> Running {
+    start_showing(live, false)
+}
+
+/// With reports on the loopback door, or without.
+fn start_showing(live: Arc<Snapshot>, loopback_report: bool) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let (reload, inbox) = handles(report(ReloadOutcome::Applied { generation: Generation(1) }));
+    let (reload, inbox) = handles(reported(ReloadOutcome::Applied { generation: Generation(1) }));
     let readiness = Arc::new(Readiness::default());
     let lineage = Arc::new(Lineage::new(0x2a, Vec::new()));
     let state = AdminState {
@@ -69,11 +74,13 @@ fn start_with(live: Arc<Snapshot>) -> Running {
         levers: crate::levers::handle::handles(Arc::default()).0,
         lineage: Arc::clone(&lineage),
         learned: Arc::new(|| None),
+        report: report::ReportDesk::new(Arc::new(report::tests::Fixed)),
     };
     let settings = AdminSettings {
         loopback: Some(([127, 0, 0, 1], 0).into()),
         allowed_hosts: Vec::new(),
         socket: Some(folder.path().join("admin.sock")),
+        loopback_report,
         ..AdminSettings::default()
     };
     let admin = Admin::start(&settings, state).unwrap();
@@ -122,7 +129,7 @@ fn play(
         while let Some(request) = inbox.requests.blocking_recv() {
             let answer = answer(&request);
             if let Ok(outcome) = &answer {
-                inbox.last.send_replace(Arc::new(report(outcome.clone())));
+                inbox.last.send_replace(Arc::new(reported(outcome.clone())));
             }
             let _ = request.reply.send(answer);
         }
@@ -501,6 +508,7 @@ fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
         levers: crate::levers::handle::handles(Arc::default()).0,
         lineage: Arc::new(Lineage::new(1, Vec::new())),
         learned: Arc::new(|| None),
+        report: report::ReportDesk::new(Arc::new(report::tests::Fixed)),
     };
     let check = |settings: AdminSettings, expect: &str| {
         let error = Admin::start(&settings, state()).unwrap_err().to_string();
@@ -542,4 +550,56 @@ fn certificate(name: &str, not_after: i64) -> ServerCertificate {
         not_after,
         staple: None,
     }
+}
+
+#[test]
+fn reports_are_on_the_socket_and_on_loopback_only_where_that_was_asked_for() {
+    let policy = "content-security-policy: default-src 'none'; script-src 'sha256-x'\r\n";
+    let pages = [
+        (
+            "/report",
+            200,
+            "<body><p class=\"quiet\" id=\"age\">Read from the books 0 seconds ago.</p><h1>fleet</h1>",
+        ),
+        ("/report/accounts/7", 200, "<h1>seven</h1>"),
+        ("/report/accounts/9", 404, "<h1>nobody</h1>"),
+        ("/report/accounts/8", 500, "<h1>There is no report</h1>The books are damaged."),
+        ("/report/accounts/07", 400, "<h1>This is no account id</h1>The account id "),
+    ];
+    let (shown, hidden) = (start_showing(fixture::snapshot(1), true), start());
+    let unix =
+        |running: &Running, path: &str| running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    for (path, status, body) in pages {
+        for answer in [shown.get(path), unix(&shown, path), unix(&hidden, path)] {
+            assert_eq!(answer.status, status, "{path}: {}", answer.body);
+            assert!(answer.body.contains(body), "{path}: {}", answer.body);
+            assert!(
+                answer.head.contains("content-type: text/html") && answer.head.contains(policy),
+                "{}",
+                answer.head
+            );
+            assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
+        }
+    }
+    for answer in [shown.get("/report.json"), unix(&hidden, "/report.json")] {
+        assert_eq!((answer.status, answer.json()), (200, json!({"version": 2})));
+        assert!(answer.head.contains("\r\nage: 0\r\n"), "{}", answer.head);
+    }
+    for path in ["/report", "/report.json", "/report/accounts/7"] {
+        let answer = hidden.get(path);
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (403, &json!("report_on_socket_only")),
+            "{path}"
+        );
+        assert!(
+            !answer.body.contains("seven") && answer.body.contains("admin.loopback_report"),
+            "{}",
+            answer.body
+        );
+    }
+    assert!(
+        shown.get("/").body.contains("href=\"/report\"")
+            && !hidden.get("/").body.contains("href=\"/report\"")
+    );
 }

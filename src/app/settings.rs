@@ -76,6 +76,7 @@ pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {
     AdminSettings {
         loopback: boot.admin.loopback,
         allowed_hosts: boot.admin.allowed_hosts.iter().map(ToString::to_string).collect(),
+        loopback_report: boot.admin.loopback_report,
         socket: Some(boot.admin.unix.clone()),
         socket_mode: SocketMode(boot.admin.unix_mode),
     }

@@ -231,7 +231,7 @@ impl Impact {
             return "No call has to be made again.".to_owned();
         }
         let counts = self.lost.iter().map(|(outcome, many)| format!("{many} {}", outcome.replace('_', " ")));
-        let all: u64 = self.lost.values().sum();
+        let all = self.lost.values().copied().fold(0, u64::saturating_add);
         let counts = counts.collect::<Vec<_>>().join(", ");
         format!("{} may have to be made again ({counts}); `report lost` lists them.", counted(all, "call"))
     }
@@ -281,16 +281,16 @@ fn impact(books: &Shelf, incident: Incident) -> Reading<Impact> {
     {
         let of = minutes.entry(minute).or_default();
         if impact.incident.shared.contains(&key.1) {
-            (of[0], of[1]) = (of[0] + ends.requests, of[1] + ends.failed);
+            (of[0], of[1]) = (of[0].saturating_add(ends.requests), of[1].saturating_add(ends.failed));
         } else if key.0 && key.1 != "none" {
-            of[2] += ends.requests - ends.failed.min(ends.requests);
+            of[2] = of[2].saturating_add(ends.requests.saturating_sub(ends.failed));
         }
         impact.parts.entry(key).or_default().ends.add(&ends);
     }
     let declared = impact.incident.declared_down && !impact.incident.shared.is_empty();
     for [requests, failed, answered] in minutes.values() {
-        if declared || *failed > 0 && failed * DOWN >= *requests {
-            impact.avoided = (impact.avoided.0 + 1, impact.avoided.1 + answered);
+        if declared || *failed > 0 && failed.saturating_mul(DOWN) >= *requests {
+            impact.avoided = (impact.avoided.0 + 1, impact.avoided.1.saturating_add(*answered));
         }
     }
     let query =

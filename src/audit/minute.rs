@@ -80,10 +80,11 @@ impl Ends {
 
     /// Adds others.
     pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.failed += other.failed;
-        self.late[0] += other.late[0];
-        self.late[1] += other.late[1];
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.requests, other.requests);
+        add(&mut self.failed, other.failed);
+        add(&mut self.late[0], other.late[0]);
+        add(&mut self.late[1], other.late[1]);
     }
 
     /// Whether something went wrong.

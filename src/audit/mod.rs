@@ -8,12 +8,14 @@
 //! On its way a request is a number on a thread's sheet (`sheets`), a row of a window (`window`), part of a frame in the spool
 //! (`frame`, `spool`, `outbox`) and then in a file (`store`); reports read the files (`shelf`, `report`, `verdicts`).
 
+pub mod account;
 pub mod books;
 pub mod brownouts;
 mod cell_use;
 pub mod database;
 mod days;
 mod detail;
+pub mod events;
 pub mod fleet;
 mod foreign;
 pub mod forget;
@@ -65,10 +67,14 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::books::{Books, BooksSettings};
+    use super::frame::Minute;
+    use super::frame::tests::{NOON, frame, uses};
+    use super::minute::Ends;
     use super::report::{Question, read};
     use super::shelf::Source;
+    use super::store::Store;
     use super::views::View;
-    use super::{headline, html, impact, json, markdown, outreach, render, survey, views};
+    use super::{account, events, headline, html, impact, json, markdown, outreach, render, survey, views};
     use crate::policy::cell_failure::Silence;
     use crate::policy::credential::Fingerprint;
     use crate::policy::refusal::Refusal;
@@ -133,6 +139,29 @@ pub(crate) mod tests {
         assert!(outputs.iter().any(|output| output.contains("/api/v2/accounts/1/jobs/,req-0001,unknown")));
     }
 
+    #[test]
+    fn sums_of_books_that_were_made_up_stay_at_the_largest_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let most = i64::MAX as u64;
+        let mut frame = frame("a", 1, (1..=3).map(|account| uses(account, "airflow", most)).collect());
+        let ends = Ends { requests: most, failed: most, late: [most, most] };
+        let cell = |cell: &str| Minute {
+            minute: NOON / 60,
+            legacy: true,
+            cell: cell.into(),
+            class: "none".into(),
+            ends,
+        };
+        frame.minutes = ["mt", "us1", "us2"].map(cell).to_vec();
+        Store::new(folder.path()).write(&frame, NOON + 10).unwrap();
+        let outputs = outputs(folder.path(), NOON + 3_600);
+        let largest = u64::MAX.to_string();
+        assert!(outputs[0].contains(&format!("3 accounts, {largest} requests")), "{}", outputs[0]);
+        assert!(
+            outputs.iter().any(|output| output.contains(&format!("{largest} of {largest} requests failed")))
+        );
+    }
+
     /// Everything that is made of the books.
     pub fn outputs<'a>(books: impl Into<Source<'a>>, now: i64) -> Vec<String> {
         let books = &books.into();
@@ -145,16 +174,22 @@ pub(crate) mod tests {
         let mut outputs = vec![
             render::table(&report, now),
             text(render::csv(&report).unwrap()),
-            json::print(&report).unwrap(),
+            json::print(&report, &fleet, usize::MAX).unwrap(),
             headline::lines(&fleet),
             markdown::print(&fleet),
-            html::page(&fleet),
+            html::page(&fleet, html::Place::File),
             text(outreach::csv(&fleet).unwrap()),
             incident.table(),
             incident.json().unwrap(),
             text(lost.csv().unwrap()),
         ];
-        outputs.extend(outreach::letters(&fleet).map(|letter| letter.text));
+        outputs.extend(events::events(&fleet).map(|event| event.body));
+        outputs.extend(outreach::letters(&fleet).flat_map(|letter| [letter.text, letter.page]));
+        for of in &fleet.accounts {
+            let reader = html::Reader::Operator(html::Place::Live);
+            outputs.push(html::account_page(&fleet, of.account, reader));
+            outputs.push(account::markdown(&fleet, of.account));
+        }
         for view in [View::Integrations, View::New, View::Returned, View::Unattributed] {
             outputs.push(views::list(view, &fleet, &report).json().unwrap());
         }

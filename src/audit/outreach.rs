@@ -5,17 +5,14 @@ use std::fmt::Write as _;
 
 use crate::policy::legacy_use::verdict::Verdict;
 
+use super::account::{all_hosts, switched_off, title};
 use super::fleet::{Fleet, FleetAccount};
-use super::foreign::shown;
-use super::headline::{date, from_now, hosts};
+use super::html::{Reader, page_of};
 use super::markdown::Text;
 use super::render::{inert, rfc3339};
 
-/// Integrations on one page and in one line: whoever has more begins with these.
-const INTEGRATIONS: usize = 30;
-
-/// Characters of one field; spreadsheets take 32,767.
-const FIELD: usize = 4_000;
+/// Integrations on one page: more are made up, or nobody's to change by hand.
+pub(super) const INTEGRATIONS: usize = 500;
 
 /// A page for the owner of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +21,8 @@ pub struct Letter {
     pub account: u64,
     /// As Markdown.
     pub text: String,
+    /// As a page for a browser, with the hours of its week.
+    pub page: String,
 }
 
 /// One line an account, with a heading.
@@ -48,11 +47,11 @@ pub fn csv(fleet: &Fleet) -> Result<Vec<u8>, csv::Error> {
     for account in addressees(fleet) {
         writer.write_record([
             account.account.to_string(),
-            field(account.prefix.as_deref().unwrap_or_default()),
-            field(account.address.as_deref().unwrap_or_default()),
+            inert(account.prefix.as_deref().unwrap_or_default()),
+            inert(account.address.as_deref().unwrap_or_default()),
             account.judged.verdict.as_str().to_owned(),
-            field(&clients(account).join("; ")),
-            field(
+            inert(&clients(account).join("; ")),
+            inert(
                 &fixes(account)
                     .map(|(client, how)| format!("{client}: {how}"))
                     .collect::<Vec<_>>()
@@ -69,7 +68,11 @@ pub fn csv(fleet: &Fleet) -> Result<Vec<u8>, csv::Error> {
 
 /// A page for each of them, one at a time: a hundred thousand are not to be in memory together.
 pub fn letters(fleet: &Fleet) -> impl Iterator<Item = Letter> {
-    addressees(fleet).map(|account| Letter { account: account.account, text: letter(fleet, account) })
+    addressees(fleet).map(|account| Letter {
+        account: account.account,
+        text: letter(fleet, account),
+        page: page_of(fleet, account, Reader::Owner),
+    })
 }
 
 /// Who has something to do, those with the most to do first.
@@ -81,27 +84,22 @@ fn addressees(fleet: &Fleet) -> impl Iterator<Item = &FleetAccount> {
 }
 
 fn letter(fleet: &Fleet, account: &FleetAccount) -> String {
-    let (id, hosts) = (account.account, hosts(fleet));
-    let mut text = format!("# Account {id} still uses {}\n\n", Text(&hosts));
+    let mut text = format!("# {}\n\n", Text(&title(fleet, account)));
     let _ = match &account.address {
         Some(address) => write!(text, "Its own address is **{}**. ", Text(address)),
         None => write!(text, "Ask us for its own address. "),
     };
     if let Some(sunset) = fleet.sunset_at {
-        let _ = write!(
-            text,
-            "{} {} on {} ({}). ",
-            Text(&hosts),
-            if sunset <= fleet.generated_at { "was to be switched off" } else { "is to be switched off" },
-            date(sunset),
-            from_now(sunset, fleet.generated_at)
-        );
+        let _ = write!(text, "{} ", Text(&switched_off(fleet, sunset)));
     }
     let _ = writeln!(
         text,
         "These requests came to the old address until {}; all times are UTC.",
         rfc3339(fleet.generated_at)
     );
+    if let Some(all) = all_hosts(fleet, account, |host| Text(host).to_string()) {
+        let _ = writeln!(text, "\nThe old addresses, all of which go: {all}.");
+    }
     text.push_str(&integrations(account));
     let fixes: Vec<_> = fixes(account).collect();
     if !fixes.is_empty() {
@@ -132,13 +130,13 @@ fn integrations(account: &FleetAccount) -> String {
             Text(&integration.client),
             or_dash(&integration.credential),
             or_dash(&integration.network),
-            Text(&integration.endpoints.join(", ")),
+            integration.endpoints.iter().map(|name| Text(name).to_string()).collect::<Vec<_>>().join(", "),
             integration.requests,
             rfc3339(integration.last_seen)
         );
     }
-    if let Some(more @ 1..) = account.integrations.checked_sub(account.details.len().min(INTEGRATIONS)) {
-        let _ = write!(text, "\n{more} more with fewer requests.\n");
+    if let Some(more @ 1..) = account.details.len().checked_sub(INTEGRATIONS) {
+        let _ = write!(text, "\n{more} more with fewer requests; ask us for them.\n");
     }
     text
 }
@@ -146,7 +144,7 @@ fn integrations(account: &FleetAccount) -> String {
 /// Each client once.
 fn clients(account: &FleetAccount) -> Vec<&str> {
     let mut clients: Vec<&str> = Vec::new();
-    let named = account.details.iter().take(INTEGRATIONS).map(|integration| &*integration.client);
+    let named = account.details.iter().map(|integration| &*integration.client);
     for client in named.chain(account.top_client.as_deref().filter(|_| account.details.is_empty())) {
         if !clients.contains(&client) {
             clients.push(client);
@@ -156,20 +154,15 @@ fn clients(account: &FleetAccount) -> Vec<&str> {
 }
 
 /// Client and what to set, each once.
-fn fixes(account: &FleetAccount) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn fixes(account: &FleetAccount) -> impl Iterator<Item = (&str, &str)> {
     let mut fixes: Vec<(&str, &str)> = Vec::new();
-    for integration in account.details.iter().take(INTEGRATIONS) {
+    for integration in &account.details {
         let how = integration.recipe.as_ref().map(|recipe| &*recipe.how);
         fixes.extend(how.map(|how| (&*integration.client, how)));
     }
     fixes.sort_unstable();
     fixes.dedup();
     fixes.into_iter()
-}
-
-/// A field that starts no formula, on one line.
-fn field(text: &str) -> String {
-    inert(&shown(text, FIELD).collect::<String>())
 }
 
 #[cfg(test)]
@@ -211,11 +204,10 @@ mod tests {
     #[test]
     fn a_letter_says_what_to_change_and_until_when() {
         let letters: Vec<Letter> = letters(&one()).collect();
+        assert_eq!(letters.iter().map(|letter| letter.account).collect::<Vec<_>>(), [70_471]);
         assert_eq!(
-            letters,
-            [Letter {
-                account: 70_471,
-                text: "\
+            letters[0].text,
+            "\
 # Account 70471 still uses cloud.getdbt.com
 
 Its own address is **ab123.us1.dbt.com**. cloud.getdbt.com is to be switched off on 2027-01-31 (in 72 days). These requests \
@@ -226,17 +218,34 @@ came to the old address until 2026-11-20T10:00:00Z; all times are UTC.
 | airflow | k1:9f3a1c20be41 | 34.201.7.0/24 | trigger-run, poll-run | 8640 | 2026-11-20T09:56:40Z |
 | my\\|script | - | 34.201.7.0/24 | trigger-run, poll-run | 30 | 2026-11-20T09:56:40Z |
 
-1 more with fewer requests.
-
 ## What to change
 
 - **airflow**: Admin, Connections: Host = ab123.us1.dbt.com
 
 Of the others we know no more than the table says: look for the old address where their settings are.
 "
-                .into()
-            }]
         );
+    }
+
+    #[test]
+    fn a_letter_has_all_addresses_and_all_that_somebody_calls() {
+        let mut fleet = one();
+        fleet.hosts = ["cloud", "metadata.cloud", "semantic-layer.cloud"]
+            .map(|name| format!("{name}.getdbt.com"))
+            .to_vec();
+        let endpoint = |number| format!("an-endpoint-class-with-a-long-name-{number}");
+        fleet.accounts[0].details[0].endpoints = (0..20).map(endpoint).collect();
+        let one = fleet.accounts[0].details[1].clone();
+        fleet.accounts[0].details.extend(vec![one; INTEGRATIONS]);
+        let text = letters(&fleet).next().unwrap().text;
+        assert!(
+            text.contains(
+                "all of which go: cloud.getdbt.com, metadata.cloud.getdbt.com, semantic-layer.cloud.getdbt.com."
+            ),
+            "{text}"
+        );
+        assert!((0..20).all(|number| text.contains(&endpoint(number))), "{text}");
+        assert!(text.contains("\n2 more with fewer requests; ask us for them."), "{text}");
     }
 
     #[test]
@@ -265,12 +274,12 @@ ab123.us1.dbt.com\",8670,2026-11-20T09:56:40Z,2026-02-01T00:00:00Z,2027-01-31T00
         assert_eq!(lines, written.len() + 1);
         // Nothing of another account is in a letter.
         for letter in letters(&fleet) {
-            let others = written.iter().filter(|other| **other != letter.account);
-            assert!(
-                others.into_iter().all(|other| !letter.text.contains(&format!(" {other} "))),
-                "{}",
-                letter.text
-            );
+            let mut others = written.iter().filter(|other| **other != letter.account);
+            let named = |other: &&u64| {
+                [&letter.text, &letter.page].iter().any(|text| text.contains(&format!("Account {other}")))
+            };
+            assert_eq!(others.find(named), None, "{}", letter.text);
+            assert!(letter.page.starts_with("<!doctype html>") && !letter.page.contains("Books complete"));
         }
     }
 }

@@ -148,13 +148,13 @@ fn account_table(report: &Report, now: i64) -> String {
         }
         text.push_str(&aligned(&rows, &[2, 3]));
         text.push_str(&recipes(account));
-        let [informational, ok, redirects, client_errors, server_errors] = account.usage.statuses;
+        let [answered, client_errors, server_errors] = account.usage.ends();
         let _ = writeln!(
             text,
             "\n{total} requests since {}: {} ok, {client_errors} answered 4xx, {server_errors} answered 5xx. \
              First seen {}, last {}.",
             rfc3339(report.since),
-            informational + ok + redirects,
+            answered,
             rfc3339(account.usage.first_seen),
             rfc3339(account.usage.last_seen),
         );
@@ -266,12 +266,9 @@ fn buckets(report: &Report) -> impl Iterator<Item = (&'static str, &Usage)> {
 }
 
 fn usage_row(names: [String; 4], usage: &Usage, now: i64) -> Vec<String> {
-    let [informational, ok, redirects, client_errors, server_errors] = usage.statuses;
+    let [answered, client_errors, server_errors] = usage.ends();
     let mut row = names.to_vec();
-    row.extend(
-        [usage.requests(), informational + ok + redirects, client_errors, server_errors]
-            .map(|n| n.to_string()),
-    );
+    row.extend([usage.requests(), answered, client_errors, server_errors].map(|n| n.to_string()));
     row.push(age(now, usage.last_seen));
     let total = usage.requests();
     let families = usage.families();
@@ -331,15 +328,20 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     match rounded {
         _ if part == whole => "100%".to_owned(),
         0 if part > 0 => "<1%".to_owned(),
-        1 if part * 100 < whole => "<1%".to_owned(),
+        1 if u128::from(part) * 100 < u128::from(whole) => "<1%".to_owned(),
         100 => ">99%".to_owned(),
         rounded => format!("{rounded}%"),
     }
 }
 
-/// Spreadsheets run text that begins with these as a formula; the apostrophe makes it text.
+/// Characters of one field of CSV: as many as a cell of a spreadsheet takes.
+const LONGEST_FIELD: usize = 32_000;
+
+/// A text as a field of CSV, on one line. Spreadsheets run text that begins with these as a formula; the apostrophe makes it
+/// text.
 pub(super) fn inert(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    guard.chars().chain(shown(text, LONGEST_FIELD)).collect()
 }
 
 pub(super) fn rfc3339(seconds: i64) -> String {

@@ -173,6 +173,12 @@ impl Usage {
         total(self.statuses)
     }
 
+    /// Answered without fault, with 4xx, and with 5xx.
+    pub(super) fn ends(&self) -> [u64; 3] {
+        let [informational, ok, redirects, client_errors, server_errors] = self.statuses;
+        [informational.saturating_add(ok).saturating_add(redirects), client_errors, server_errors]
+    }
+
     /// Requests by client family over all surfaces, the most first.
     pub fn families(&self) -> Vec<(&str, u64)> {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();

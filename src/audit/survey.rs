@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::DAY;
 use crate::policy::legacy_use::coverage::Coverage;
 use crate::policy::legacy_use::forecast::{Point, forecast};
 use crate::policy::legacy_use::verdict::{LEAST_COVERAGE, Verdict};
+use crate::policy::snapshot::Snapshot;
 use crate::policy::standings::Standings;
 
 use super::brownouts::effects;
 use super::detail::detail;
 use super::fleet::{BooksCoverage, Count, Fleet, FleetAccount, FleetDay, Mover, Recent};
 use super::known::{Known, KnownAccount, Lately, Name};
+use super::recipes;
 use super::report::{Question, Report, answer, facts, gaps};
 use super::shelf::{Reading, ReportError, Shelf, Source, ask};
 use super::uses::{Asked, Late, Uses};
@@ -54,6 +57,19 @@ impl Host {
     fn judging<'a>(&'a self, coverage: &'a Coverage) -> Judging<'a> {
         Judging { coverage, standings: &self.standings }
     }
+
+    /// The legacy hosts of a configuration, and the dates of the first one that has a schedule.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let legacy = || snapshot.hosts.iter().filter(|rule| rule.role == Role::Legacy);
+        let schedule = legacy().find_map(|rule| rule.schedule).map(|at| snapshot.schedule(at));
+        Self {
+            hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
+            deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
+            sunset_at: schedule.map(|schedule| schedule.sunset_at),
+            standings: Standings::of(snapshot),
+            ..Self::default()
+        }
+    }
 }
 
 /// Reads how a host stands from the books, at `now` (Unix seconds); of one account only where that is asked
@@ -73,6 +89,26 @@ pub fn read<'a>(
         let uses = Uses::read(books, Asked { since: None, only, now })?;
         survey(books, (&known, &coverage, &uses.late), host, only, now)
     })
+}
+
+/// Both, with the dates, addresses and recipes of a configuration where there is one; each integration is told of so many
+/// accounts.
+///
+/// # Errors
+/// As [`read`].
+pub fn configured<'a>(
+    books: impl Into<Source<'a>>,
+    snapshot: Option<&Snapshot>,
+    question: Question,
+    detailed: usize,
+) -> Result<(Report, Fleet), ReportError> {
+    let host = Host { detailed, ..snapshot.map(Host::of).unwrap_or_default() };
+    let (mut report, mut fleet) = read_with_report(books, &host, question)?;
+    if let Some(snapshot) = snapshot {
+        recipes::add(&mut report, snapshot);
+        recipes::add_to_fleet(&mut fleet, snapshot);
+    }
+    Ok((report, fleet))
 }
 
 /// Both, as of one moment and from one reading.

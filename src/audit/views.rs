@@ -70,6 +70,16 @@ pub fn list(view: View, fleet: &Fleet, report: &Report) -> List {
 }
 
 impl List {
+    /// Only the rows of one account, where there is a column that says whose a row is.
+    #[must_use]
+    pub fn of_account(mut self, account: u64) -> Self {
+        if let Some(at) = self.columns.iter().position(|name| *name == "account") {
+            let account = account.to_string();
+            self.rows.retain(|row| row[at].exact() == account);
+        }
+        self
+    }
+
     /// For people; `now` in Unix seconds.
     pub fn table(&self, now: i64) -> String {
         if self.rows.is_empty() {
@@ -226,7 +236,7 @@ mod tests {
         let mut fleet = made_up(40);
         fleet.new_accounts = vec![fleet.accounts[3].account, fleet.accounts[5].account];
         fleet.returned.clear();
-        fleet.integrations[0].name = "=cmd()".into();
+        fleet.integrations[0].name = "=cmd()\r\n\u{1b}[31m\u{202e}".into();
         let how = "set Host to {host}".to_owned();
         fleet.integrations[0].recipe = Some(Recipe { why: None, how });
         let mut report = full();
@@ -241,10 +251,13 @@ mod tests {
             let csv = String::from_utf8(list.csv().unwrap()).unwrap();
             assert_eq!(csv.lines().count(), many + 1, "{csv}");
             assert!(!csv.lines().any(|line| line.starts_with('=')), "{csv}");
+            assert!(!csv.contains(['\r', '\u{1b}', '\u{202e}']), "{csv}");
             let json: Value = serde_json::from_str(&list.json().unwrap()).unwrap();
             assert_eq!(json["rows"].as_array().unwrap().len(), many);
         }
         let integrations = list(View::Integrations, &fleet, &report);
+        let csv = String::from_utf8(integrations.csv().unwrap()).unwrap();
+        assert!(csv.contains("\n'=cmd()\u{fffd}\u{fffd}\u{fffd}[31m\u{fffd},"), "{csv}");
         assert_eq!(integrations.json().unwrap().matches("set Host to {host}").count(), 1);
         let nobody = list(View::Returned, &fleet, &report);
         assert_eq!(nobody.table(NOW), "Nobody came back who could have been cut.\n");

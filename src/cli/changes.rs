@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use super::audit::{people, plain};
-use super::complain;
 use crate::audit::fleet::Change;
 use crate::config::diff::text::{OF_THE_END, is_below};
 use crate::config::time::parse_moment;
@@ -17,15 +16,15 @@ const CANCEL: &str = "brownout cancel";
 /// What became of a change that is not in force any more, as outcomes have it.
 const TAKEN_BACK: [&str; 2] = ["rolled_back", "withdrawn"];
 
-/// All of them, in order; none where the trail cannot be read, which is said.
-pub(super) fn read(state_dir: &Path) -> Vec<Change> {
-    from_trail(state_dir).unwrap_or_else(|error| {
+/// All of them, in order; none where the trail cannot be read. What is wrong with it is told to `complain`.
+pub(crate) fn read(state_dir: &Path, complain: impl Fn(&str)) -> Vec<Change> {
+    from_trail(state_dir, &complain).unwrap_or_else(|error| {
         complain(&format!("What was changed, and by whom, is left out: {error}"));
         Vec::new()
     })
 }
 
-fn from_trail(state_dir: &Path) -> Result<Vec<Change>, TrailError> {
+fn from_trail(state_dir: &Path, complain: &impl Fn(&str)) -> Result<Vec<Change>, TrailError> {
     let mut found: Vec<(Change, Option<String>)> = Vec::new();
     let checked = trail::check(&trail::files::all(state_dir)?, Checker::default(), true, |line| {
         found.extend(change(line));
@@ -139,7 +138,8 @@ mod tests {
         };
         add(6_000, lever("1 brownout cancel bo-1"));
         add(7_000, lever("2 drain us1"));
-        let told: Vec<_> = read(folder.path()).into_iter().map(|c| (c.at, c.who, c.what)).collect();
+        let told: Vec<_> =
+            read(folder.path(), |what| panic!("{what}")).into_iter().map(|c| (c.at, c.who, c.what)).collect();
         let people = told[0].1.clone();
         assert!(people.is_some_and(|who| who.contains("kim")));
         let what: Vec<_> = told.into_iter().map(|(at, _, what)| (at, what)).collect();
@@ -156,6 +156,8 @@ mod tests {
                 (6_000, "1 brownout cancel bo-1 (pulled)".to_owned()),
             ]
         );
-        assert_eq!(read(&folder.path().join("none")), []);
+        let told = std::cell::RefCell::new(String::new());
+        assert_eq!(read(&folder.path().join("none"), |what| told.borrow_mut().push_str(what)), []);
+        assert!(told.borrow().contains("is left out: "), "{}", told.borrow());
     }
 }

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 
 use super::books_source::BooksSource;
 use super::report::{configured, fleet};
-use super::{ConfigFolder, OK, print_line};
+use super::webhook::WebhookArgs;
+use super::{ConfigFolder, OK, USAGE, complain, print_line};
+use crate::audit::fleet::Fleet;
 use crate::audit::outreach::{csv, letters};
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -19,42 +21,72 @@ use crate::telemetry::wall_time::unix_seconds;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// Write what is sent to the owners of accounts: a table for mail merge, and a page for each of them.
+/// Write what is sent to the owners of accounts: a table for mail merge, and a letter and a page for each of them.
 ///
 /// Of each account that still uses a legacy host, or did so lately. Makes the folder, with `accounts.csv` and `letters/` in
-/// it; one that is there already is not touched. Exit codes: 0 written, 1 the books cannot be read or the folder not be made,
-/// 64 wrong arguments.
+/// it; one that is there already is not touched. With --webhook another program is told, in place of the folder or besides:
+/// `account.outreach` of each of these accounts, `account.returned` and `account.ready`; what was told before has the same id.
+/// Exit codes: 0 written and sent, 1 the books cannot be read, the folder not be made, or some of it not be sent, 64 wrong
+/// arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder to make
     #[arg(value_name = "FOLDER")]
-    to: PathBuf,
+    to: Option<PathBuf>,
     /// Where the books stand.
     #[command(flatten)]
     books: BooksSource,
     /// Its accounts have the addresses, and its clients.yaml says what the owners of clients have to change.
     #[command(flatten)]
     config: ConfigFolder,
+    #[command(flatten)]
+    webhook: WebhookArgs,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let order = match args.webhook.order() {
+        Ok(None) if args.to.is_none() => {
+            return wrong(&["name a folder to make, or --webhook URL".to_owned()]);
+        }
+        Ok(Some(order)) if order.is_dry() && args.to.is_some() => {
+            return wrong(&["--dry-run makes no folder: leave FOLDER out".to_owned()]);
+        }
+        Ok(order) => order,
+        Err(reasons) => return wrong(&reasons),
+    };
     let now = unix_seconds(SystemTime::now());
     let snapshot = configured(&args.config, now);
     let fleet = fleet(&args.books, snapshot.as_ref(), now)?;
-    let table = csv(&fleet).context("writing CSV")?;
-    let folder = args.to.display();
-    make(&args.to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;
-    write(&args.to.join("accounts.csv"), &table)?;
-    let pages = args.to.join("letters");
+    if let Some(to) = &args.to {
+        letters_to(to, &fleet)?;
+    }
+    order.map_or(Ok(OK.into()), |order| order.send(&fleet))
+}
+
+fn wrong(reasons: &[String]) -> Result<ExitCode> {
+    reasons.iter().for_each(|reason| complain(&format!("cellgate: {reason}")));
+    Ok(USAGE.into())
+}
+
+/// The table, and a letter and a page for each account.
+fn letters_to(to: &Path, fleet: &Fleet) -> Result<()> {
+    let table = csv(fleet).context("writing CSV")?;
+    let folder = to.display();
+    make(to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;
+    write(&to.join("accounts.csv"), &table)?;
+    let pages = to.join("letters");
     make(&pages)?;
     let mut many = 0;
-    for letter in letters(&fleet) {
+    for letter in letters(fleet) {
         write(&pages.join(format!("{}.md", letter.account)), letter.text.as_bytes())?;
+        write(&pages.join(format!("{}.html", letter.account)), letter.page.as_bytes())?;
         many += 1;
     }
     let s = if many == 1 { "" } else { "s" };
-    print_line(&format!("{folder}: accounts.csv, and {many} page{s} in letters/."))?;
-    Ok(OK.into())
+    print_line(&format!(
+        "{folder}: accounts.csv, and {many} letter{s} in letters/, each as Markdown and as a page."
+    ))?;
+    Ok(())
 }
 
 fn make(folder: &Path) -> io::Result<()> {

@@ -3,24 +3,23 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::books_source::BooksSource;
-use super::{ConfigFolder, OK, changes, complain, print};
+use super::incident::{self, incident, parse_moment};
+use super::{ConfigFolder, OK, USAGE, changes, complain, print};
 use crate::audit::fleet::{Fleet, State};
-use crate::audit::impact::{self, Incident};
+use crate::audit::html::{Place, Reader};
 use crate::audit::report::{Question, Report};
-use crate::audit::survey::{self, Host};
+use crate::audit::survey::{self, DETAILED, Host};
 use crate::audit::views::{self, List, View};
-use crate::audit::{headline, html, json, markdown, recipes, render};
+use crate::audit::{account, headline, html, json, markdown, recipes, render};
 use crate::config;
 use crate::load;
-use crate::policy::hosts::Role;
 use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::verdict::Verdict;
 use crate::policy::snapshot::Snapshot;
-use crate::policy::standings::Standings;
 use crate::telemetry::wall_time::unix_seconds;
 
 /// Who still uses the legacy hosts, from the books in the state folder. Works while the proxy runs.
@@ -39,9 +38,9 @@ pub struct ReportArgs {
     /// Its schedules have the dates, and its clients.yaml says what the owners of clients have to change.
     #[command(flatten)]
     pub config: ConfigFolder,
-    /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole days, in UTC
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_since)]
-    pub since: Duration,
+    /// How far to look back: a number and a unit (30m, 24h, 7d, 4w); counts whole days, in UTC [default: 7d]
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Duration>,
     /// Only this account, with every client and surface
     #[arg(long, value_name = "ID", value_parser = parse_account)]
     pub account: Option<AccountId>,
@@ -97,6 +96,9 @@ pub enum Output {
     Html,
 }
 
+/// How far a report looks back where nobody says it.
+const SINCE: Duration = Duration::from_secs(7 * 86_400);
+
 /// Somebody is left; somebody is and the sunset is past; nobody was seen, but who knows.
 const LEFT: u8 = 2;
 const LATE: u8 = 3;
@@ -108,6 +110,11 @@ const UNSURE: u8 = 4;
 /// The books cannot be read, or standard output not be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let now = unix_seconds(SystemTime::now());
+    let wrong = wrong(args);
+    if !wrong.is_empty() {
+        complain(&wrong.iter().map(|wrong| format!("cellgate: {wrong}")).collect::<Vec<_>>().join("\n"));
+        return Ok(USAGE.into());
+    }
     if let Some(of @ (ListArg::Impact | ListArg::Lost)) = args.view {
         print(&incident(args, of, now)?)?;
         return Ok(OK.into());
@@ -122,6 +129,26 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     Ok(if args.exit_code { code } else { OK }.into())
 }
 
+/// Every reason why there is no such report.
+fn wrong(args: &ReportArgs) -> Vec<String> {
+    if let Some(of @ (ListArg::Impact | ListArg::Lost)) = args.view {
+        return incident::wrong(args, of);
+    }
+    let mut wrong = Vec::new();
+    if args.from.is_some() || args.to.is_some() || args.shared_was_down {
+        wrong.push(
+            "--from, --to and --shared-was-down are of an incident: `report impact` and `report lost`; --since says how \
+             far any other report looks back"
+                .to_owned(),
+        );
+    }
+    if args.view.is_some() && matches!(args.output, Output::Markdown | Output::Html) {
+        wrong
+            .push("a list is printed as table, json or csv; without it, the page has all of them".to_owned());
+    }
+    wrong
+}
+
 /// What was read.
 struct Asked {
     report: Report,
@@ -130,17 +157,13 @@ struct Asked {
 
 impl Asked {
     fn read(args: &ReportArgs, now: i64) -> Result<Self> {
-        let back = i64::try_from(args.since.as_secs()).unwrap_or(i64::MAX);
+        let back = i64::try_from(args.since.unwrap_or(SINCE).as_secs()).unwrap_or(i64::MAX);
         let since = now.saturating_sub(back).max(0);
         let question = Question { since, account: args.account, all: args.all, now };
         let snapshot = configured(&args.config, now);
-        let host = snapshot.as_ref().map(host).unwrap_or_default();
-        let (mut report, mut fleet) = survey::read_with_report(args.books.source(), &host, question)?;
-        fleet.changes = args.books.state_dir().map(changes::read).unwrap_or_default();
-        if let Some(snapshot) = &snapshot {
-            recipes::add(&mut report, snapshot);
-            recipes::add_to_fleet(&mut fleet, snapshot);
-        }
+        let (report, mut fleet) =
+            survey::configured(args.books.source(), snapshot.as_ref(), question, DETAILED)?;
+        fleet.changes = args.books.state_dir().map(|of| changes::read(of, complain)).unwrap_or_default();
         Ok(Self { report, fleet })
     }
 
@@ -167,56 +190,30 @@ impl Asked {
             Output::Table => {
                 Ok(format!("{}\n{}", headline::lines(fleet), render::table(report, now)).into_bytes())
             }
-            Output::Json => Ok(json::print(report).context("writing JSON")?.into_bytes()),
+            Output::Json => Ok(json::print(report, fleet, usize::MAX).context("writing JSON")?.into_bytes()),
             Output::Csv => render::csv(report).context("writing CSV"),
-            Output::Markdown => Ok(markdown::print(fleet).into_bytes()),
-            Output::Html => Ok(html::page(fleet).into_bytes()),
+            Output::Markdown => Ok(match args.account {
+                Some(id) => account::markdown(fleet, id.value()),
+                None => markdown::print(fleet),
+            }
+            .into_bytes()),
+            Output::Html => Ok(match args.account {
+                Some(id) => html::account_page(fleet, id.value(), Reader::Operator(Place::File)),
+                None => html::page(fleet, Place::File),
+            }
+            .into_bytes()),
         }
     }
 }
 
-fn printed(list: &List, output: Output, now: i64) -> Result<Vec<u8>> {
+/// A list, in one of the forms that lists have.
+pub(super) fn printed(list: &List, output: Output, now: i64) -> Result<Vec<u8>> {
     match output {
-        Output::Table => Ok(list.table(now).into_bytes()),
         Output::Json => Ok(list.json().context("writing JSON")?.into_bytes()),
         Output::Csv => list.csv().context("writing CSV"),
-        Output::Markdown | Output::Html => {
-            bail!("a list is printed as table, json or csv; without it, the page has all of them")
-        }
+        // The last two are refused as arguments.
+        Output::Table | Output::Markdown | Output::Html => Ok(list.table(now).into_bytes()),
     }
-}
-
-/// What an incident took, or the calls that it lost.
-fn incident(args: &ReportArgs, of: ListArg, now: i64) -> Result<Vec<u8>> {
-    let (Some(from), Some(to)) = (args.from, args.to) else {
-        bail!("say when it was: --from 2026-04-09T10:04Z --to 2026-04-09T11:13Z")
-    };
-    if to <= from {
-        bail!("--to must be later than --from")
-    }
-    // The books have minutes: those in which the first and the last second lie are counted whole.
-    let (from, to) = (from.div_euclid(60) * 60, to.div_euclid(60) * 60 + if to % 60 == 0 { 0 } else { 60 });
-    if of == ListArg::Lost {
-        return printed(&impact::lost_calls(args.books.source(), from, to)?, args.output, now);
-    }
-    let snapshot = configured(&args.config, now);
-    let cells = snapshot.iter().flat_map(|snapshot| &snapshot.cells);
-    let shared = cells.filter(|cell| cell.shared).map(|cell| cell.name.to_string()).collect();
-    let incident = Incident { from, to, shared, declared_down: args.shared_was_down };
-    let impact = impact::read(args.books.source(), incident)?;
-    match args.output {
-        Output::Table => Ok(impact.table().into_bytes()),
-        Output::Json => Ok(impact.json().context("writing JSON")?.into_bytes()),
-        Output::Csv | Output::Markdown | Output::Html => {
-            bail!("an impact is printed as table or json; `report lost -o csv` lists the calls")
-        }
-    }
-}
-
-fn parse_moment(text: &str) -> Result<i64, String> {
-    let whole = text.strip_suffix('Z').filter(|rest| rest.len() == "2026-04-09T10:04".len());
-    let whole = whole.map_or_else(|| text.to_owned(), |minutes| format!("{minutes}:00Z"));
-    config::time::parse_moment(&whole).ok_or_else(|| "expected a moment in UTC: 2026-04-09T10:04Z".to_owned())
 }
 
 /// What is in force by the files; where it has problems, that is said and the report goes without.
@@ -238,25 +235,12 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
 
 /// How the legacy hosts stand, each account in detail, with addresses and recipes where there is a configuration.
 pub(super) fn fleet(books: &BooksSource, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
-    let host = Host { detailed: usize::MAX, ..snapshot.map(host).unwrap_or_default() };
+    let host = Host { detailed: usize::MAX, ..snapshot.map(Host::of).unwrap_or_default() };
     let mut fleet = survey::read(books.source(), &host, None, now)?;
     if let Some(snapshot) = snapshot {
         recipes::add_to_fleet(&mut fleet, snapshot);
     }
     Ok(fleet)
-}
-
-/// The legacy hosts of a configuration, and the dates of the first one that has a schedule.
-fn host(snapshot: &Snapshot) -> Host {
-    let legacy = || snapshot.hosts.iter().filter(|rule| rule.role == Role::Legacy);
-    let schedule = legacy().find_map(|rule| rule.schedule).map(|at| snapshot.schedule(at));
-    Host {
-        hosts: legacy().map(|rule| rule.pattern.to_string()).collect(),
-        deprecated_since: schedule.map(|schedule| schedule.deprecated_since),
-        sunset_at: schedule.map(|schedule| schedule.sunset_at),
-        standings: Standings::of(snapshot),
-        ..Host::default()
-    }
 }
 
 fn exit_code(fleet: &Fleet) -> u8 {
@@ -296,7 +280,7 @@ fn parse_since(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use clap::Parser;
@@ -312,7 +296,7 @@ mod tests {
         report: ReportArgs,
     }
 
-    fn parse(line: &str) -> Result<ReportArgs, clap::Error> {
+    pub fn parse(line: &str) -> Result<ReportArgs, clap::Error> {
         Command::try_parse_from(line.split(' ')).map(|command| command.report)
     }
 
@@ -320,7 +304,7 @@ mod tests {
     fn times_have_a_number_and_a_unit() {
         for (since, seconds) in [("30m", 1800), ("24h", 86_400), ("7d", 604_800), ("4w", 2_419_200)] {
             let args = parse(&format!("report --since {since}")).unwrap();
-            assert_eq!(args.since, Duration::from_secs(seconds), "{since}");
+            assert_eq!(args.since, Some(Duration::from_secs(seconds)), "{since}");
         }
         for since in ["7", "d", "0d", "-1d", "+1d", "1.5d", "7 d", "7y", "7ü", "99999999999999999999d"] {
             let error = Command::try_parse_from(["report", "--since", since]).unwrap_err();
@@ -329,18 +313,18 @@ mod tests {
     }
 
     #[test]
-    fn an_incident_has_a_beginning_and_a_later_end() {
-        let moments = ["2026-04-09T10:04Z", "2026-04-09T10:04:30Z", "2026-04-09", "10:04Z"]
-            .map(|text| parse_moment(text).ok());
-        assert_eq!(moments, [Some(1_775_729_040), Some(1_775_729_070), None, None]);
+    fn what_a_report_does_not_use_is_refused() {
         for (line, expect) in [
-            ("report impact", "say when it was"),
-            ("report lost --from 2026-04-09T10:04Z", "say when it was"),
-            ("report impact --from 2026-04-09T10:04Z --to 2026-04-09T10:04Z", "must be later"),
+            ("report", None),
+            ("report integrations -o csv", None),
+            ("report integrations -o html", Some("table, json or csv")),
+            ("report --from 2026-04-09T10:04Z", Some("of an incident")),
+            ("report new --shared-was-down", Some("of an incident")),
+            ("report lost", Some("say when it was")),
         ] {
-            let args = parse(line).unwrap();
-            let error = incident(&args, args.view.unwrap(), 0).unwrap_err();
-            assert!(error.to_string().contains(expect), "{line}: {error}");
+            let said = wrong(&parse(line).unwrap());
+            assert_eq!(said.len(), usize::from(expect.is_some()), "{line}: {said:?}");
+            assert!(said.iter().all(|said| said.contains(expect.unwrap_or_default())), "{line}: {said:?}");
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Admin {
     pub loopback: Option<SocketAddr>,
     /// Host names, without port and in lower case, that requests to the loopback address may carry.
     pub allowed_hosts: Vec<Box<str>>,
+    /// Whether the loopback address shows reports.
+    pub loopback_report: bool,
 }
 
 /// Where the access log goes.
@@ -311,7 +313,8 @@ fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: &Path) -> Admin
         default::ADMIN_HOSTS.map(Into::into).to_vec()
     };
     let unix = unix.unwrap_or_else(|| state_dir.join(default::ADMIN_SOCKET));
-    Admin { unix, unix_mode, loopback, allowed_hosts }
+    let loopback_report = raw.loopback_report(at).or(false);
+    Admin { unix, unix_mode, loopback, allowed_hosts, loopback_report }
 }
 
 fn access_log(raw: raw::AccessLog, at: &At<'_>, folder: &Path) -> AccessLog {

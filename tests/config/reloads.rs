@@ -210,6 +210,7 @@ fn changes_that_need_a_restart_are_named_by_field() {
     added("workers: 4", &["workers"]);
     added("admin: { loopback: 127.0.0.1:9900, unix_mode: '0660' }", &["admin.unix_mode", "admin.loopback"]);
     added("admin: { unix: a.sock, allowed_hosts: [a] }", &["admin.unix", "admin.allowed_hosts"]);
+    added("admin: { loopback_report: true }", &["admin.loopback_report"]);
     added("access_log: { path: a.log }", &["access_log.path"]);
     added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
     for (key, value) in [

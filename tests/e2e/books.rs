@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use crate::clients::report_schema;
 use crate::command_line::{cellgate, said};
 use crate::process::Process;
 use crate::raw_http;
@@ -50,17 +51,37 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
     };
     let table = report(&[], 3);
     assert!(table.starts_with("LEGACY HOST ") && table.contains("ACTIVE 1"), "{table}");
+    let json: Vec<_> = [&["-o", "json"][..], &["-o", "json", "--account", "12345"], &["-o", "json", "--all"]]
+        .iter()
+        .zip(["all", "one", "ever"])
+        .map(|(more, name)| {
+            let file = folder.path(&format!("{name}.json"));
+            std::fs::write(&file, report(more, 3)).unwrap();
+            file
+        })
+        .collect();
+    report_schema::is_valid(&json);
     assert!(report(&["integrations"], 3).contains("airflow"));
     assert_eq!(report(&["unattributed"], 3), "All requests name an account of the table.\n");
     assert!(report(&["-o", "markdown"], 3).contains("12345"));
     let page = report(&["-o", "html"], 3);
     assert!(page.starts_with("<!doctype html>") && page.contains("acme.us1.dbt.com"), "{}", page.len());
+    let page = report(&["--account", "12345", "-o", "html"], 3);
+    assert!(page.contains("<h1>Account 12345 still uses ") && page.contains("How to fix it"), "{page}");
+    let text = report(&["--account", "12345", "-o", "markdown"], 3);
+    assert!(text.starts_with("# Account 12345 still uses ") && text.contains("## What to change"), "{text}");
+    assert!(report(&["--account", "7", "-o", "html"], 4).contains("The books know nothing of account 7"));
 
     let letters = folder.path("letters").display().to_string();
     let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 0);
-    assert!(told.contains("accounts.csv, and 1 page in letters/."), "{told}");
+    assert!(
+        told.contains("accounts.csv, and 1 letter in letters/, each as Markdown and as a page."),
+        "{told}"
+    );
     assert!(folder.read("letters/accounts.csv").contains("acme.us1.dbt.com"));
     assert!(folder.read("letters/letters/12345.md").contains("Host (Tenant) = acme.us1.dbt.com"));
+    let page = folder.read("letters/letters/12345.html");
+    assert!(page.contains("Host (Tenant) = acme.us1.dbt.com") && !page.contains("Books complete"), "{page}");
     let told = said(&cellgate(&folder, &["outreach", &letters, "--config", &config]), 1);
     assert!(told.contains("name a folder that is not there yet"), "{told}");
 
@@ -114,11 +135,12 @@ fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
     let answer = raw_http::ask(&mut connection, request.as_bytes()).unwrap();
     assert_eq!(answer.status, 502);
     ask(&mut raw_http::tcp(process.addr("http")));
-    let report = |list: &str| {
+    let ended = |list: &[&str], code| {
         let config = folder.path("config").display().to_string();
         let time = ["--from", "2020-01-01T00:00Z", "--to", "2100-01-01T00:00Z", "--config", config.as_str()];
-        said(&cellgate(&folder, &[&["report", list], &time[..]].concat()), 0)
+        said(&cellgate(&folder, &[&["report"], list, &time[..]].concat()), code)
     };
+    let report = |list: &str| ended(&[list], 0);
     eventually("the window to be written", || {
         report("impact").contains("2 of 2 requests failed (100%)").then_some(())
     });
@@ -131,6 +153,13 @@ fn a_trigger_that_its_cell_never_got_is_listed_until_somebody_makes_it_again() {
     let lost = report("lost");
     let line = lost.lines().find(|line| line.contains("to-be-made-again-1")).unwrap();
     assert!(line.contains(path) && line.contains("not_sent") && line.contains("cell_unreachable"), "{lost}");
+    assert!(ended(&["lost", "--account", "12345"], 0).contains("to-be-made-again-1"));
+    assert!(ended(&["lost", "--account", "12346"], 0).contains("No call of that time"));
+    let wrong = ended(&["impact", "--account", "12345", "--exit-code"], 64);
+    assert!(wrong.contains("cellgate: --exit-code says nothing of an incident"), "{wrong}");
+    assert!(wrong.contains("by cell and endpoint class and not by account"), "{wrong}");
+    let wrong = said(&cellgate(&folder, &["report", "lost"]), 64);
+    assert!(wrong.starts_with("cellgate: say when it was: --from"), "{wrong}");
     for entry in std::fs::read_dir(folder.path("state")).unwrap() {
         let path = entry.unwrap().path();
         let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };

@@ -6,7 +6,9 @@
 mod browser;
 mod devtools;
 mod handshakes;
+mod live_report;
 mod report_page;
+pub mod report_schema;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

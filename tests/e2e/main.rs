@@ -51,4 +51,5 @@ mod state_folder;
 mod steps;
 mod threats;
 mod upgrade;
+mod webhooks;
 mod world;

@@ -192,7 +192,7 @@ fn reports_of_many_accounts_are_small() {
     });
     let fleet = timed("the page", || {
         let fleet = survey::read(folder.path(), &Host::default(), None, now).unwrap();
-        let page = html::page(&fleet).len();
+        let page = html::page(&fleet, html::Place::File).len();
         assert!(page < PAGE_BYTES, "{page} bytes");
         (page, fleet)
     });

@@ -9,7 +9,7 @@ use cellgate::audit::fleet::{
     Recent, WeekHours,
 };
 use cellgate::audit::recipes::Recipe;
-use cellgate::audit::report::GapLine;
+use cellgate::audit::report::{AccountUsage, ClientUsage, GapLine, Report, Usage};
 use cellgate::policy::legacy_use::activity::Cadence;
 use cellgate::policy::legacy_use::forecast::{Point, forecast};
 use cellgate::policy::legacy_use::verdict::{Judgement, Reason, Verdict};
@@ -85,6 +85,52 @@ pub fn made_up(accounts: usize) -> Fleet {
         accounts,
         brownouts: brownouts(),
         changes: changes(),
+    }
+}
+
+/// What a report says of the same accounts, of the last seven days.
+pub fn report_of(fleet: &Fleet) -> Report {
+    let usage = |of: &FleetAccount| Usage {
+        statuses: [0, of.requests.week, 0, 0, 0],
+        first_seen: of.first_seen,
+        last_seen: of.last_seen,
+        clients: of
+            .details
+            .first()
+            .filter(|_| of.requests.week > 0)
+            .map(|one| client_usage(one, of.requests.week))
+            .into_iter()
+            .collect(),
+    };
+    let account = |of: &FleetAccount| AccountUsage {
+        account: of.account,
+        prefix: of.prefix.clone(),
+        cell: of.cell.clone(),
+        usage: usage(of),
+        judged: of.judged.clone(),
+    };
+    let many = |(verdict, count): (&Verdict, &Count)| (*verdict, count.now as usize);
+    Report {
+        since: NOW - 7 * DAY,
+        kept_since: Some(NOW - 196 * DAY),
+        written_at: Some(NOW - 4),
+        only: None,
+        accounts: fleet.accounts.iter().map(account).collect(),
+        verdicts: fleet.verdicts.iter().map(many).collect(),
+        unattributed: Usage { statuses: [0, 0, 0, fleet.unattributed, 0], ..Usage::default() },
+        unmapped: Usage::default(),
+        gaps: fleet.coverage.gaps.clone(),
+    }
+}
+
+fn client_usage(of: &Integration, requests: u64) -> ClientUsage {
+    ClientUsage {
+        client: of.client.clone(),
+        surface: "app".into(),
+        requests,
+        last_seen: of.last_seen,
+        endpoint: "/api/v2/accounts/{account}".into(),
+        recipe: of.recipe.clone(),
     }
 }
 

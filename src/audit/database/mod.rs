@@ -9,17 +9,15 @@ mod write;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
 use postgres::{Client, Config, Transaction};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::authorities::{AuthoritiesError, client_config};
 
 pub use retire::{Retired, retire};
 pub use shipper::Shipping;
@@ -50,7 +48,7 @@ pub struct DatabaseSettings {
 /// Why the database could not be used. None of these holds the connection string.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file with the connection string, or the certificates.
+    /// The file with the connection string.
     #[error("{0} cannot be read: {1}")]
     File(PathBuf, #[source] io::Error),
     /// There may be a password in it. Its group may read it: that is how secrets are mounted.
@@ -61,9 +59,9 @@ pub enum DatabaseError {
         "{0} has no connection string of PostgreSQL in it, such as host=db.example.com dbname=cellgate user=cellgate: {1}"
     )]
     ConnectionString(PathBuf, String),
-    /// No certificate in it.
-    #[error("{0} has no certificate in PEM in it")]
-    NoCertificate(PathBuf),
+    /// Whose certificate to believe.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// A later edition made the tables.
     #[error(
         "the database has schema version {found} of the books and this cellgate knows up to {known}: use the newer cellgate"
@@ -129,7 +127,7 @@ fn connect(settings: &DatabaseSettings) -> Result<Client, DatabaseError> {
     if config.get_ssl_mode() == SslMode::Prefer && !config.get_hosts().iter().all(is_this_machine) {
         config.ssl_mode(SslMode::Require);
     }
-    Ok(config.connect(MakeRustlsConnect::new(tls(settings.ca_file.as_deref())?))?)
+    Ok(config.connect(MakeRustlsConnect::new(client_config(settings.ca_file.as_deref())?))?)
 }
 
 fn is_this_machine(host: &Host) -> bool {
@@ -139,27 +137,6 @@ fn is_this_machine(host: &Host) -> bool {
             name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|at| at.is_loopback())
         }
     }
-}
-
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, DatabaseError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            let pem = fs::read(file).map_err(|error| DatabaseError::File(file.to_owned(), error))?;
-            let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-            if added == 0 {
-                return Err(DatabaseError::NoCertificate(file.to_owned()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions");
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Version of the schema; `None` where there is none yet.

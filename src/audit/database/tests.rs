@@ -1,6 +1,7 @@
 //! Against a real server, which each test starts for itself.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::books::Shared;
 use super::super::frame::tests::{NOON, frame, uses};
@@ -337,7 +338,7 @@ fn the_certificate_of_the_database_is_looked_at() {
     assert!(refused.contains("certificate"), "{refused}");
     let refused = try_with(&key.cert.pem(), "host=127.0.0.1").unwrap_err().to_string();
     assert!(refused.contains("certificate"), "for another name: {refused}");
-    assert!(matches!(try_with("no PEM", "host=localhost"), Err(DatabaseError::NoCertificate(_))));
+    assert!(matches!(try_with("no PEM", "host=localhost"), Err(DatabaseError::Authorities(_))));
 }
 
 /// What the threads of a replica have in common, where nothing serves.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::policy::legacy_use::verdict::Verdict;
 
+use super::super::account::{DAYS, why};
 use super::super::fleet::{FleetAccount, Integration, WeekHours};
 use super::super::headline::date;
 use super::super::recipes::Recipe;
@@ -14,9 +15,15 @@ use super::verdict_mark;
 /// Accounts with a section of their own: a few weeks of letters to write.
 pub(super) const SECTIONS: usize = 150;
 
-/// Integrations of one account, and endpoint classes of one integration. Whoever has more is a case for the CSV.
-const INTEGRATIONS: usize = 10;
-const ENDPOINTS: usize = 5;
+/// Of how many integrations of an account is told, and of how many things that one of them calls.
+#[derive(Clone, Copy)]
+pub(super) struct Most {
+    pub integrations: usize,
+    pub endpoints: usize,
+}
+
+/// Of a section among others. Whoever has more has a page of its own, which has all.
+const OF_A_SECTION: Most = Most { integrations: 10, endpoints: 5 };
 
 /// One hour, in units of the drawing, with the gap to the next.
 const HOUR: usize = 12;
@@ -24,8 +31,6 @@ const HOUR: usize = 12;
 /// Room for the names of days, and below for hours.
 const NAMES: usize = 30;
 const DIGITS: usize = 14;
-
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// Shades of the drawing, each four times as much as the one before: who comes each minute is not to hide who comes once.
 const SHADES: u32 = 4;
@@ -67,30 +72,28 @@ fn section(account: &FleetAccount, now: i64) -> String {
         number(account.requests.week),
         ago(now, account.last_seen),
     );
-    for reason in &account.judged.reasons {
-        let _ = write!(html, "<li>{}</li>", Sentence(&reason.to_string()));
-    }
-    if let Some(at) = account.judged.ready_at {
-        let _ = write!(html, "<li>READY on {} at the earliest, if nobody comes until then</li>", date(at));
+    for line in why(account) {
+        let _ = write!(html, "<li>{}</li>", Sentence(&line));
     }
     let _ = write!(
         html,
         "</ul></div><div><h3>When in the week, UTC</h3>{}</div></div>",
         heat_map(&account.hours())
     );
-    html.push_str(&integrations(account, now));
-    html.push_str(&fixes(&account.details));
+    html.push_str(&integrations(account, now, OF_A_SECTION));
+    html.push_str(&fixes(&account.details, OF_A_SECTION.integrations));
     html.push_str("</div></details>\n");
     html
 }
 
-fn integrations(account: &FleetAccount, now: i64) -> String {
+/// A table of them.
+pub(super) fn integrations(account: &FleetAccount, now: i64, most: Most) -> String {
     let mut html = String::from(
         "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Client</th><th scope=\"col\">Credential</th>\
          <th scope=\"col\">From</th><th scope=\"col\">Calls</th><th scope=\"col\" class=\"n\">30 d</th>\
          <th scope=\"col\">First seen</th><th scope=\"col\" class=\"n\">Seen</th></tr></thead><tbody>",
     );
-    for integration in account.details.iter().take(INTEGRATIONS) {
+    for integration in account.details.iter().take(most.integrations) {
         let _ = write!(
             html,
             "<tr><td>{}</td><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td>\
@@ -98,31 +101,35 @@ fn integrations(account: &FleetAccount, now: i64) -> String {
             Text(&integration.client),
             Text(integration.credential.as_deref().unwrap_or("-")),
             or_dash(integration.network.as_deref()),
-            endpoints(&integration.endpoints),
+            endpoints(&integration.endpoints, most.endpoints),
             number(integration.requests),
             date(integration.first_seen),
             ago(now, integration.last_seen),
         );
     }
     html.push_str("</tbody></table></div>");
-    if let Some(more @ 1..) = account.integrations.checked_sub(account.details.len().min(INTEGRATIONS)) {
-        let _ = write!(html, "<p class=\"quiet\">{more} more with fewer requests.</p>");
+    if let Some(more @ 1..) = account.details.len().checked_sub(most.integrations) {
+        let _ = write!(
+            html,
+            "<p class=\"quiet\">{more} more with fewer requests; <code>cellgate report --account {}</code> has all.</p>",
+            account.account
+        );
     }
     html
 }
 
-fn endpoints(names: &[String]) -> String {
-    let mut html: Vec<String> = names.iter().take(ENDPOINTS).map(|name| Text(name).to_string()).collect();
-    if names.len() > ENDPOINTS {
-        html.push(format!("{} more", names.len() - ENDPOINTS));
+fn endpoints(names: &[String], most: usize) -> String {
+    let mut html: Vec<String> = names.iter().take(most).map(|name| Text(name).to_string()).collect();
+    if names.len() > most {
+        html.push(format!("{} more", names.len() - most));
     }
     html.join(", ")
 }
 
 /// Each thing to change once, whoever of the integrations it is for.
-fn fixes(integrations: &[Integration]) -> String {
+pub(super) fn fixes(integrations: &[Integration], most: usize) -> String {
     let mut told: Vec<(&str, &Recipe)> = Vec::new();
-    for integration in integrations.iter().take(INTEGRATIONS) {
+    for integration in integrations.iter().take(most) {
         let Some(recipe) = &integration.recipe else { continue };
         if !told.contains(&(&*integration.client, recipe)) {
             told.push((&integration.client, recipe));
@@ -140,7 +147,7 @@ fn fixes(integrations: &[Integration]) -> String {
 }
 
 /// Seven days by twenty-four hours, darker where more comes.
-fn heat_map(hours: &WeekHours) -> String {
+pub(super) fn heat_map(hours: &WeekHours) -> String {
     let (width, height) = (NAMES + 24 * HOUR, 7 * HOUR + DIGITS);
     let Some((day, hour, most)) = busiest(hours) else {
         return "<p class=\"quiet\">Not known.</p>".to_owned();

@@ -75,16 +75,21 @@ pub(super) fn burn_down(fleet: &Fleet, size: Size) -> Option<String> {
 
 /// Requests of each day as columns, without letters, so that it fits any width; nothing where there are none.
 pub(super) fn requests(fleet: &Fleet) -> Option<String> {
-    let last = fleet.days.last()?.day;
-    let days: Vec<_> = fleet.days.iter().filter(|day| last - day.day <= PAST_DAYS).collect();
-    let (first, most) = (days.first()?.day, days.iter().max_by_key(|day| day.requests)?);
+    columns(&fleet.days.iter().map(|day| (day.day, day.requests)).collect::<Vec<_>>())
+}
+
+/// The same of any days, in order, with their requests.
+pub(super) fn columns(days: &[(i64, u64)]) -> Option<String> {
+    let last = days.last()?.0;
+    let days: Vec<_> = days.iter().filter(|(day, _)| last - day <= PAST_DAYS).collect();
+    let (first, most) = (days.first()?.0, days.iter().max_by_key(|(_, requests)| *requests)?);
     let mut path = String::new();
-    for day in days.iter().filter(|day| day.requests > 0) {
-        let high = day.requests as f64 / most.requests as f64 * COLUMN_HEIGHT;
-        let _ = write!(path, "M{} {COLUMN_HEIGHT}v-{high:.1}h3V{COLUMN_HEIGHT}z", (day.day - first) * 4);
+    for (day, requests) in days.iter().filter(|(_, requests)| *requests > 0) {
+        let high = *requests as f64 / most.1 as f64 * COLUMN_HEIGHT;
+        let _ = write!(path, "M{} {COLUMN_HEIGHT}v-{high:.1}h3V{COLUMN_HEIGHT}z", (day - first) * 4);
     }
     let width = (last - first + 1) * 4;
-    let most = format!("most on {}: {}", day_date(most.day), number(most.requests));
+    let most = format!("most on {}: {}", day_date(most.0), number(most.1));
     (!path.is_empty()).then(|| {
         format!(
             "<figure><svg class=\"days\" viewBox=\"0 0 {width} {COLUMN_HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \

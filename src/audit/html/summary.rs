@@ -48,11 +48,7 @@ pub(super) fn header(fleet: &Fleet) -> String {
         format!("{} of {} days", exact_percent(fleet.coverage.share), fleet.coverage.days),
     ));
     facts.push(("Made", minute(fleet.generated_at)));
-    html.push_str("<dl class=\"facts\">");
-    for (name, value) in facts {
-        let _ = write!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-    }
-    html.push_str("</dl><p class=\"quiet\">All times are UTC.</p>");
+    html.push_str(&super::facts(&facts));
     html.push_str(NAVIGATION);
     html.push_str("</header>\n");
     html
@@ -294,7 +290,8 @@ pub(super) fn method() -> String {
     html
 }
 
-const fn meaning(verdict: Verdict) -> &'static str {
+/// What a verdict says.
+pub(super) const fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Active => "comes as it always has; its owner has something to change",
         Verdict::Returned => "comes, and had been gone for so long that it was READY",

@@ -1,6 +1,6 @@
 //! The table of accounts: those that matter most, and how many of the others are not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::policy::legacy_use::verdict::Verdict;
@@ -9,10 +9,10 @@ use super::super::fleet::{CURVE_DAYS, Fleet, FleetAccount, VERDICTS};
 use super::super::headline::date;
 use super::super::render::why;
 use super::text::{Sentence, Text, ago, number, or_dash};
-use super::verdict_mark;
+use super::{Place, verdict_mark};
 
 /// Rows of the table: with so many the page stays under two megabytes, and nobody reads more of them.
-pub(super) const ROWS: usize = 1_500;
+pub const ROWS: usize = 1_500;
 
 /// Height of a little curve, and width of one of its days, in units of the drawing.
 const HEIGHT: u64 = 16;
@@ -34,12 +34,13 @@ const COLUMNS: [(&str, bool, &str); 12] = [
     ("Ready on", false, "The earliest day on which it can be READY"),
 ];
 
-/// Heading, filter, table and what is missing in it. Accounts in the order in which they matter; the first `detailed` have a
-/// section of their own where they have details at all.
+/// Heading, filter, table and what is missing in it. Accounts in the order in which they matter; those that are `detailed` have a
+/// section of their own, and the others a page where there is one.
 pub(super) fn accounts(
     fleet: &Fleet,
     by_weight: &[&FleetAccount],
-    is_detailed: impl Fn(&FleetAccount) -> bool,
+    detailed: &BTreeSet<u64>,
+    place: Place,
 ) -> String {
     let listed = &by_weight[..by_weight.len().min(ROWS)];
     let mut html = String::with_capacity(listed.len() * 1_000);
@@ -57,7 +58,12 @@ pub(super) fn accounts(
     }
     html.push_str("</tr></thead><tbody>\n");
     for account in listed {
-        row(&mut html, account, fleet.generated_at, is_detailed(account));
+        let link = match place {
+            _ if detailed.contains(&account.account) => format!("#a{}", account.account),
+            Place::Live => format!("/report/accounts/{}", account.account),
+            Place::File => String::new(),
+        };
+        row(&mut html, account, fleet.generated_at, &link);
     }
     html.push_str("</tbody></table></div></section>\n");
     html
@@ -92,7 +98,7 @@ fn left_out(by_weight: &[&FleetAccount]) -> String {
     )
 }
 
-fn row(html: &mut String, account: &FleetAccount, now: i64, is_detailed: bool) {
+fn row(html: &mut String, account: &FleetAccount, now: i64, link: &str) {
     let id = account.account;
     let _ = write!(
         html,
@@ -102,11 +108,10 @@ fn row(html: &mut String, account: &FleetAccount, now: i64, is_detailed: bool) {
     );
     let own = account.address.as_deref().or(account.prefix.as_deref());
     let own = own.map(|own| format!("<small>{}</small>", Text(own))).unwrap_or_default();
-    if is_detailed {
-        let _ = write!(html, "<td><a href=\"#a{id}\">{id}</a>{own}</td>");
-    } else {
-        let _ = write!(html, "<td>{id}{own}</td>");
-    }
+    let _ = match link {
+        "" => write!(html, "<td>{id}{own}</td>"),
+        link => write!(html, "<td><a href=\"{link}\">{id}</a>{own}</td>"),
+    };
     let recent = &account.requests;
     let [day, week, month] = [recent.day, recent.week, recent.month].map(number);
     let more = match account.integrations.saturating_sub(1) {

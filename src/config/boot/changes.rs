@@ -23,6 +23,7 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(before.admin.unix_mode != after.admin.unix_mode, "admin.unix_mode");
     note(before.admin.loopback != after.admin.loopback, "admin.loopback");
     note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
+    note(before.admin.loopback_report != after.admin.loopback_report, "admin.loopback_report");
     note(place::logs_differ(&before.access_log, &after.access_log), "access_log.path");
     books::note_changes(&before.books, &after.books, &mut note);
     let (b, a) = (&before.limits, &after.limits);

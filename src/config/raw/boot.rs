@@ -76,6 +76,9 @@ mapping! {
         loopback: String = NONE;
         /// Host names that requests to the loopback address may carry, against DNS rebinding.
         allowed_hosts: Vec<Field<String>> = default::ADMIN_HOSTS.join(", ");
+        /// Whether the loopback address shows `/report` too: everybody on the machine can then read which accounts still
+        /// use the legacy hosts, and with what.
+        loopback_report: bool = false;
     }
 }
 

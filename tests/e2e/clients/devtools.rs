@@ -83,8 +83,13 @@ impl Page {
 
     /// Opens a file, and forgets what was before.
     pub fn load(&mut self, file: &Path) {
+        self.visit(&format!("file://{}", file.display()));
+    }
+
+    /// The same of an address.
+    pub fn visit(&mut self, url: &str) {
         self.events.clear();
-        self.tell("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        self.tell("Page.navigate", json!({"url": url}));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let message = self.message("the page to load");
             self.events.push(message);

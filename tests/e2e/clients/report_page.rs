@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cellgate::audit::fleet::Fleet;
-use cellgate::audit::html::page;
+use cellgate::audit::html::{Place, Reader, account_page, page};
 use serde_json::{Value, json};
 
 use super::devtools::Page;
@@ -22,21 +22,26 @@ fn file_of(name: &str, fleet: &Fleet) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join(format!("{name}.html"));
-    fs::write(&file, page(fleet)).unwrap();
+    fs::write(&file, page(fleet, Place::File)).unwrap();
     file
 }
 
-fn keep(name: &str, base64: &str) {
+pub fn keep(name: &str, base64: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
     fs::write(folder.join(name), STANDARD.decode(base64).unwrap()).unwrap();
 }
 
 /// What the browser asked anybody for besides the file itself, and what anybody complained of.
 fn unasked(page: &Page) -> Vec<Value> {
+    unasked_of(page, "file://")
+}
+
+/// The same of a page whose address begins like this.
+pub fn unasked_of(page: &Page, own: &str) -> Vec<Value> {
     let is_unasked = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
         "Network.requestWillBeSent" => {
             let url = event["params"]["request"]["url"].as_str().unwrap_or_default();
-            !url.starts_with("file://") && url != "data:,"
+            !url.starts_with(own) && url != "data:,"
         }
         "Log.entryAdded" | "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" => true,
         _ => false,
@@ -58,7 +63,7 @@ fn numbers(cells: &[String]) -> Vec<u64> {
 }
 
 /// On a phone, a tablet and a desk, with each account's section open.
-fn nothing_is_wider_than_the_window(page: &mut Page) {
+pub fn nothing_is_wider_than_the_window(page: &mut Page) {
     page.ask("document.querySelectorAll('details').forEach(account => account.open = true)");
     for width in [400, 768, 1280] {
         page.resize(width, 800);
@@ -172,4 +177,36 @@ fn the_report_reads_without_its_script_and_on_a_phone() {
         keep(name, &page.picture());
     }
     keep("report.pdf", &page.pdf());
+}
+
+#[test]
+fn the_page_of_one_account_asks_nobody_for_anything_and_fits_everywhere() {
+    let fleet = made_up(40);
+    let account = fleet.accounts.iter().find(|of| of.details.len() > 1).unwrap();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
+    fs::create_dir_all(&folder).unwrap();
+    let mut page = Page::open();
+    for (reader, name) in [(Reader::Operator(Place::File), "account"), (Reader::Owner, "account-owner")] {
+        let file = folder.join(format!("{name}.html"));
+        fs::write(&file, account_page(&fleet, account.account, reader)).unwrap();
+        page.media("screen", "light");
+        page.resize(1280, 900);
+        page.load(&file);
+        assert_eq!(unasked(&page), Vec::<Value>::new());
+        assert_eq!(page.ask("document.querySelectorAll('script').length"), 0);
+        nothing_is_wider_than_the_window(&mut page);
+        for (media, scheme, width, height) in [
+            ("screen", "light", 1280, 1_500),
+            ("screen", "dark", 1280, 1_500),
+            ("screen", "light", 400, 2_600),
+        ] {
+            page.resize(width, height);
+            page.media(media, scheme);
+            keep(&format!("{name}-{scheme}-{width}.png"), &page.picture());
+        }
+        page.resize(1080, 1_500);
+        page.media("print", "dark");
+        keep(&format!("{name}-print.png"), &page.picture());
+        keep(&format!("{name}.pdf"), &page.pdf());
+    }
 }
