@@ -87,7 +87,7 @@ fn ask(connection: &mut std::net::TcpStream) {
 }
 
 /// A series without labels on the metrics page.
-fn metric(process: &Process, name: &str) -> f64 {
+pub fn metric(process: &Process, name: &str) -> f64 {
     let page = raw_http::page(process.admin(), "/metrics").text();
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap())

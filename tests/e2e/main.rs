@@ -25,6 +25,7 @@ mod audit_trail;
 mod books;
 mod brownouts;
 mod bulkheads;
+mod canaries;
 mod checks;
 mod client_certificates;
 mod clients;
