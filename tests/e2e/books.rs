@@ -78,12 +78,12 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
 }
 
 /// One request of account 12345, on a connection that is open.
-fn ask(connection: &mut std::net::TcpStream) {
+pub fn ask(connection: &mut std::net::TcpStream) -> raw_http::RawReply {
     let request = format!(
         "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nUser-Agent: curl/8\r\nAuthorization: Token \
          {TOKEN_12345}\r\n\r\n"
     );
-    raw_http::ask(connection, request.as_bytes()).unwrap();
+    raw_http::ask(connection, request.as_bytes()).unwrap()
 }
 
 /// A series without labels on the metrics page.

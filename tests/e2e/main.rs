@@ -33,6 +33,7 @@ mod cold_replica;
 mod command_line;
 mod credentials;
 mod drill;
+mod full_disk;
 mod holding;
 mod hops;
 mod kill_shared;
