@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::policy::ids::AccountId;
 
 use super::shelf::{ReportError, in_folder};
-use super::store::{StoreError, check_version, damaged};
+use super::store::{StoreError, check_version, damaged, has_table};
 
 /// The proxy writes for milliseconds every ten seconds.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub fn forget(folder: &Path, account: AccountId, delete: bool) -> Result<Known, 
 }
 
 /// What goes, and in this order: days point at integrations.
-const DELETE: [&str; 6] = [
+const DELETE: [&str; 7] = [
     "DELETE FROM use_by_day WHERE integration IN
          (SELECT id FROM integrations WHERE subject = 'account' AND account = ?1)",
     "DELETE FROM integrations WHERE subject = 'account' AND account = ?1",
@@ -56,7 +56,11 @@ const DELETE: [&str; 6] = [
     "DELETE FROM cell_use WHERE account = ?1",
     "DELETE FROM harmed WHERE account = ?1",
     "DELETE FROM lost_calls WHERE account = ?1",
+    FORGET_NAMES,
 ];
+
+/// Of a table that months of earlier editions have not.
+const FORGET_NAMES: &str = "DELETE FROM credential_names WHERE account = ?1";
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -67,7 +71,8 @@ fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, Store
     let transaction = books.transaction_with_behavior(TransactionBehavior::Immediate)?;
     check_version(&transaction, path)?;
     let mut rows = 0;
-    for statement in DELETE {
+    let has_names = has_table(&transaction, "credential_names")?;
+    for statement in DELETE.iter().filter(|statement| has_names || **statement != FORGET_NAMES) {
         rows += transaction.execute(statement, [account.value() as i64])?;
     }
     if !delete {

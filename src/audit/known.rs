@@ -7,6 +7,7 @@ use crate::policy::ids::AccountId;
 use crate::policy::legacy_use::activity::{Activity, Day};
 
 use super::month::Month;
+use super::renamed::NewestNames;
 use super::shelf::{Reading, Row, Shelf};
 
 /// How far a clock may go before that of the reader. What lies further in the future is taken to be of then.
@@ -64,10 +65,11 @@ impl Known {
     /// Reads all accounts, or only one of them, as of `now` (Unix seconds).
     pub fn read(books: &Shelf, only: Option<AccountId>, now: i64) -> Reading<Self> {
         let (mut known, mut names) = (Self::default(), Names::default());
+        let newest = NewestNames::read(books, only)?;
         let only = only.map(|account| account.value() as i64);
         let query = "SELECT subject, account, client, surface, class, credential, first_seen, last_seen, days
              FROM integrations WHERE ?1 IS NULL OR (subject = 'account' AND account = ?1)";
-        books.each(None, query, &[only], |month, row| known.add(row, month, &mut names, now))?;
+        books.each(None, query, &[only], |month, row| known.add(row, month, (&mut names, &newest), now))?;
         for account in known.accounts.values_mut() {
             account.sort();
             account.all = Activity::of_all(&account.habits);
@@ -90,7 +92,13 @@ impl Known {
         Self { accounts: accounts.collect(), requests: BTreeMap::new() }
     }
 
-    fn add(&mut self, row: &Row<'_>, month: Month, names: &mut Names, now: i64) -> Reading<()> {
+    fn add(
+        &mut self,
+        row: &Row<'_>,
+        month: Month,
+        (names, newest): (&mut Names, &NewestNames),
+        now: i64,
+    ) -> Reading<()> {
         let last_day = latest(now).div_euclid(86_400);
         let of_account = row.text(0)? == "account";
         let days = row.days(8)?;
@@ -102,7 +110,8 @@ impl Known {
             return Ok(());
         }
         let mut name = |column| row.text(column).map(|text| names.of(text));
-        let [client, surface, class, credential] = [name(2)?, name(3)?, name(4)?, name(5)?];
+        let [client, surface, class] = [name(2)?, name(3)?, name(4)?];
+        let credential = names.of(newest.newest(row.count(1)?, row.text(5)?));
         let mut lately = Lately::default();
         let mut seen = Vec::new();
         for day in days {

@@ -30,6 +30,7 @@ mod names;
 mod outbox;
 pub mod outreach;
 pub mod recipes;
+mod renamed;
 pub mod render;
 pub mod report;
 mod sheets;

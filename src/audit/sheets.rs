@@ -14,13 +14,14 @@ use thread_local::ThreadLocal;
 use crate::policy::credential::Fingerprint;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
+use crate::policy::ids::AccountId;
 use crate::policy::path::template;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
 
-use super::key::{Credential, Key, Place, Subject};
+use super::key::{Credential, Key, Place, SHOWN, Subject};
 use super::minute::{Ends, Lost, LostCall};
 
 /// Different keys with detail on one sheet, which is one second of one thread; at 130 bytes each, 8 MB.
@@ -68,6 +69,9 @@ pub(super) struct Page {
     pub on_cell_hosts: HashMap<(i64, Place, Place), Ends>,
     /// Those of them to which something went wrong.
     pub harmed: HashMap<Harmed, Ends>,
+    /// What credentials of accounts were called under the key before, while keys rotate. No more than there are keys with
+    /// detail and accounts that were harmed.
+    pub called_before: HashMap<(AccountId, Credential), [u8; SHOWN]>,
 }
 
 /// To whom something went wrong.
@@ -152,6 +156,7 @@ impl Sheet {
             Entry::Vacant(entry) if room => {
                 self.details += 1;
                 entry.insert(Tally::new(event, at)).add(event, decision, at);
+                page.note_name(key.subject, key.detail.credential, decision);
             }
             Entry::Vacant(_) => {
                 self.without_detail += 1;
@@ -172,6 +177,7 @@ impl Sheet {
             let harmed = Harmed { minute, subject, cell, class, credential };
             if page.harmed.len() < MAX_HARMED || page.harmed.contains_key(&harmed) {
                 page.harmed.entry(harmed).or_default().add(&ends);
+                page.note_name(subject, credential, decision);
             }
         }
     }
@@ -196,6 +202,17 @@ impl Sheet {
     }
 }
 
+impl Page {
+    /// Keeps what a credential was called before: a report then knows both names as one.
+    fn note_name(&mut self, subject: Subject, credential: Credential, decision: &Decision) {
+        if let (Subject::Account(account), Credential::Token(_)) = (subject, credential)
+            && let Some(before) = Credential::before(decision)
+        {
+            self.called_before.insert((account, credential), before);
+        }
+    }
+}
+
 /// The page of a generation. There is more than one only while requests end that began before a reload.
 fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page {
     let at = pages.iter().position(|page| Arc::ptr_eq(&page.snapshot, snapshot)).unwrap_or_else(|| {
@@ -204,6 +221,7 @@ fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page 
             counts: HashMap::new(),
             on_cell_hosts: HashMap::new(),
             harmed: HashMap::new(),
+            called_before: HashMap::new(),
         });
         pages.len() - 1
     });

@@ -11,8 +11,8 @@ use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
 use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 
 use super::cell_use::CellUse;
-use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Use};
-use super::key::{Credential, Key, Network, OTHER, Place, Subject};
+use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Renamed, Use};
+use super::key::{Credential, Key, Network, OTHER, Place, Subject, token_name};
 use super::minute::{Ends, LostCall, cell_name, class_name};
 use super::names::{Name, Names};
 use super::sheets::{Page, Sheet, Tally};
@@ -34,6 +34,9 @@ const MAX_HARMED: usize = 64 * 1024;
 
 /// Calls of one window that may have to be made again, below a kilobyte each. What is beyond is told as a gap.
 const MAX_LOST: usize = 16 * 1024;
+
+/// Different credentials of one window while keys rotate, at 40 bytes each: as many as rows with detail.
+const MAX_RENAMED: usize = 64 * 1024;
 
 /// What of an account is told apart, by names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +74,8 @@ pub(super) struct Window {
     harmed: HashMap<HarmKey, Ends>,
     lost: Vec<LostCall>,
     lost_beyond: u64,
+    /// The name of a credential under the key before, by account and newest name.
+    renamed: HashMap<(AccountId, Name), Name>,
     names: Names,
     max_details: usize,
 }
@@ -108,6 +113,7 @@ impl Window {
             harmed: HashMap::new(),
             lost: Vec::new(),
             lost_beyond: 0,
+            renamed: HashMap::new(),
             names: Names::default(),
             max_details,
         }
@@ -123,6 +129,7 @@ impl Window {
         self.lost.extend(lost.into_iter().take(room));
         for page in &sheet.pages {
             self.add_on_cell_hosts(page);
+            self.add_renamed(page);
             for (key, tally) in &page.counts {
                 self.add_tally(page, *key, tally, told);
                 if let Subject::Account(id) = key.subject {
@@ -206,6 +213,13 @@ impl Window {
         frame.harmed.sort_unstable_by(|a, b| {
             (a.of.key(), a.account, &a.credential).cmp(&(b.of.key(), b.account, &b.credential))
         });
+        let renamed = |((account, credential), before): (&(AccountId, Name), &Name)| Renamed {
+            account: account.value(),
+            credential: name(*credential),
+            before: name(*before),
+        };
+        frame.renamed = self.renamed.iter().map(renamed).collect();
+        frame.renamed.sort_unstable();
         frame.lost.clone_from(&self.lost);
         frame.lost.sort_unstable_by(|a, b| (a.at, &a.request_id).cmp(&(b.at, &b.request_id)));
     }
@@ -214,7 +228,8 @@ impl Window {
         let hour = key.minute.div_euclid(60);
         self.add_minute(page, &key, tally);
         let beyond = key.without_detail();
-        let mut told_apart = key == beyond || !told.limit(&mut key, hour.div_euclid(24));
+        let before = called_before(page, &key);
+        let mut told_apart = key == beyond || !told.limit(&mut key, before, hour.div_euclid(24));
         let mut row_key = self.row_key(page, &key);
         if !self.rows.contains_key(&row_key) {
             if self.details < self.max_details {
@@ -240,6 +255,17 @@ impl Window {
         self.minutes.entry(of).or_default().add(&tally.ends);
         if tally.ends.is_harm() {
             self.add_harm(page, of, key.subject, key.detail.credential, &tally.ends);
+        }
+    }
+
+    /// Beyond the bound, a credential has two names in reports.
+    fn add_renamed(&mut self, page: &Page) {
+        for ((account, credential), before) in &page.called_before {
+            if self.renamed.len() < MAX_RENAMED {
+                let name = self.names.position(&credential.name(&page.snapshot));
+                let before = self.names.position(&token_name(&page.snapshot, 1, *before));
+                self.renamed.insert((*account, name), before);
+            }
         }
     }
 
@@ -338,6 +364,12 @@ impl Row {
     }
 }
 
+/// What the credential of a key was called until keys rotated.
+fn called_before(page: &Page, key: &Key) -> Option<Credential> {
+    let Subject::Account(account) = key.subject else { return None };
+    page.called_before.get(&(account, key.detail.credential)).map(|before| Credential::Token(*before))
+}
+
 /// As in the configuration, so that a template of a report can be found there.
 fn written(template: &PathTemplate) -> String {
     template.segments.iter().fold(String::new(), |mut text, segment| {
@@ -360,6 +392,7 @@ pub(super) mod tests {
 
     use super::super::sheets::Sheets;
     use super::*;
+    use crate::policy::credential::FingerprintKey;
     use crate::policy::decide::{Source, Verdict};
     use crate::policy::ids::Generation;
     use crate::policy::refusal::Refusal;
@@ -554,6 +587,37 @@ pub(super) mod tests {
         assert_eq!(different(&|of| &of.credential), 32 + 1 + 1, "and `other`, and that of the next day");
         assert_eq!(different(&|of| &of.network), 16 + 1 + 1);
         assert_eq!(frame.requests(), 43);
+    }
+
+    #[test]
+    fn while_keys_rotate_a_credential_is_noted_with_both_names_and_takes_one_place_of_its_account() {
+        let key = |id: &str| FingerprintKey {
+            id: id.into(),
+            key: Arc::new(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, id.as_bytes())),
+        };
+        let rotating = |keys: &[&str]| {
+            let mut snapshot = Arc::into_inner(snapshot(1)).unwrap();
+            snapshot.identify.credentials.keys = keys.iter().map(|id| key(id)).collect();
+            Arc::new(snapshot)
+        };
+        let of = |snapshot: &Arc<Snapshot>, now: u8, before: Option<u8>| {
+            let mut event = legacy_event(snapshot);
+            let decision = event.decision.as_mut().unwrap();
+            (decision.fingerprint, decision.credential_sent) = (Some(Fingerprint([now; 16])), true);
+            decision.fingerprint_before = before.map(|before| Fingerprint([before; 16]));
+            event
+        };
+        let (mut window, mut told) = (Window::new(0), Told::default());
+        let (before, rotated) = (rotating(&["k1"]), rotating(&["k2", "k1"]));
+        // As many as have a place on a day; each of them comes again under the new key.
+        let first: Vec<_> = (0..32).map(|n| of(&before, n, None)).collect();
+        let again: Vec<_> = (0..32).map(|n| of(&rotated, 100 + n, Some(n))).collect();
+        assert_eq!(add(&mut window, &mut told, &first) + add(&mut window, &mut told, &again), 0);
+        let frame = window.frame("a", 1, 10);
+        assert_eq!(frame.renamed.len(), 32);
+        let [credential, before] = ["k2:646464646464", "k1:000000000000"].map(str::to_owned);
+        assert_eq!(frame.renamed[0], Renamed { account: 1, credential, before });
+        assert_eq!(frame.uses.len(), 64);
     }
 
     #[test]

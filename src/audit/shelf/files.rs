@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::super::month::Month;
-use super::super::store::{StoreError, check_version, months};
+use super::super::store::{StoreError, check_version, has_table, months};
 use super::{Reading, ReportError, Row};
 
 /// The proxy's windows take milliseconds to write; a checkpoint somewhat longer.
@@ -53,14 +53,41 @@ impl Files {
         row: &mut dyn FnMut(Month, &Row<'_>) -> Reading<()>,
     ) -> Reading<()> {
         for (month, file) in self.months.iter().filter(|(month, _)| Some(*month) >= since) {
-            let mut query = file.prepare_cached(query)?;
-            let mut rows = query.query(params_from_iter(params))?;
-            while let Some(of) = rows.next()? {
-                row(*month, &Row::File(of))?;
+            each_in(file, *month, query, params, row)?;
+        }
+        Ok(())
+    }
+
+    /// See [`Shelf::each_of_later`](super::Shelf::each_of_later).
+    pub fn each_of_later(
+        &self,
+        table: &str,
+        query: &str,
+        params: &[Option<i64>],
+        row: &mut dyn FnMut(Month, &Row<'_>) -> Reading<()>,
+    ) -> Reading<()> {
+        for (month, file) in &self.months {
+            if has_table(file, table)? {
+                each_in(file, *month, query, params, row)?;
             }
         }
         Ok(())
     }
+}
+
+fn each_in(
+    file: &Connection,
+    month: Month,
+    query: &str,
+    params: &[Option<i64>],
+    row: &mut dyn FnMut(Month, &Row<'_>) -> Reading<()>,
+) -> Reading<()> {
+    let mut query = file.prepare_cached(query)?;
+    let mut rows = query.query(params_from_iter(params))?;
+    while let Some(of) = rows.next()? {
+        row(month, &Row::File(of))?;
+    }
+    Ok(())
 }
 
 /// The months of which a folder has files.

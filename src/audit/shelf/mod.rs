@@ -111,6 +111,19 @@ impl Shelf {
         }
     }
 
+    /// The same of a table that months of earlier editions have not: those have no rows of it.
+    pub fn each_of_later(
+        &self,
+        table: &str,
+        query: &str,
+        params: &[Option<i64>],
+        mut row: impl FnMut(Month, &Row<'_>) -> Reading<()>,
+    ) -> Reading<()> {
+        match self {
+            Self::Files(files) => files.each_of_later(table, query, params, &mut row),
+        }
+    }
+
     /// Rows of all months, in their order.
     pub fn rows<T>(
         &self,

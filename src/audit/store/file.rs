@@ -16,7 +16,8 @@ use super::super::month::Month;
 use super::minutes;
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -124,6 +125,7 @@ impl MonthFile {
         minutes::write(&transaction, frame, self.month)?;
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
+            write_renamed(&transaction, frame)?;
             for gap in &frame.gaps {
                 write_gap(&transaction, &frame.writer, gap)?;
             }
@@ -156,6 +158,12 @@ pub(in super::super) fn check_version(connection: &Connection, path: &Path) -> R
         Ok(found) if found <= MIGRATIONS.len() => Ok(found),
         _ => Err(StoreError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() }),
     }
+}
+
+/// Whether a file has a table: one of an earlier edition has not all of them until it is written again.
+pub(in super::super) fn has_table(file: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    file.prepare_cached(query)?.query_row([name], |row| row.get(0))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -285,6 +293,17 @@ fn write_accounts(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Res
     )?;
     for account in &frame.accounts {
         upsert.execute(params![to_i64(account.id), account.prefix, account.cell, frame.ended_at])?;
+    }
+    Ok(())
+}
+
+/// In the month in which it was seen, which is kept as long as any with the older name.
+fn write_renamed(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO credential_names (account, credential, before) VALUES (?1, ?2, ?3)",
+    )?;
+    for of in &frame.renamed {
+        insert.execute(params![to_i64(of.account), of.credential, of.before])?;
     }
     Ok(())
 }

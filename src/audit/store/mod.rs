@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::frame::{Frame, Gap};
 use super::month::{FILE_PREFIX, Month};
 
-pub(super) use file::{MonthFile, StoreError, check_version};
+pub(super) use file::{MonthFile, StoreError, check_version, has_table};
 
 /// How long days are kept at least: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
 /// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)). A month goes as a whole.

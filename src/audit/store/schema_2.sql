@@ -1,0 +1,1 @@
+-- Kept free for brownout_use, which comes with another change.
