@@ -48,6 +48,19 @@ pub(super) struct Frame {
     /// What credentials were called before, while keys rotate.
     #[serde(default)]
     pub renamed: Vec<Renamed>,
+    /// The most frequent programs that `clients.yaml` does not know.
+    #[serde(default)]
+    pub unknown_clients: Vec<UnknownClient>,
+}
+
+/// A program that `clients.yaml` does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct UnknownClient {
+    /// What it calls itself; `-` where that is no name.
+    pub product: String,
+    pub requests: u64,
+    /// How many of them may be somebody else's.
+    pub too_many: u64,
 }
 
 /// Two names of one credential.

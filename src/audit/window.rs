@@ -11,7 +11,8 @@ use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
 use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 
 use super::cell_use::CellUse;
-use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Renamed, Use};
+use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Renamed, UnknownClient, Use};
+use super::heavy::{HeavyHitters, Seen};
 use super::key::{Credential, Key, Network, OTHER, Place, Subject, token_name};
 use super::minute::{Ends, LostCall, cell_name, class_name};
 use super::names::{Name, Names};
@@ -37,6 +38,9 @@ const MAX_LOST: usize = 16 * 1024;
 
 /// Different credentials of one window while keys rotate, at 40 bytes each: as many as rows with detail.
 const MAX_RENAMED: usize = 64 * 1024;
+
+/// Programs of one window that `clients.yaml` does not know, as many as of a day; at 100 bytes each, 100 KB.
+const MAX_UNKNOWN_CLIENTS: usize = 1024;
 
 /// What of an account is told apart, by names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +80,7 @@ pub(super) struct Window {
     lost_beyond: u64,
     /// The name of a credential under the key before, by account and newest name.
     renamed: HashMap<(AccountId, Name), Name>,
+    unknown_clients: HeavyHitters,
     names: Names,
     max_details: usize,
 }
@@ -114,6 +119,7 @@ impl Window {
             lost: Vec::new(),
             lost_beyond: 0,
             renamed: HashMap::new(),
+            unknown_clients: HeavyHitters::new(MAX_UNKNOWN_CLIENTS),
             names: Names::default(),
             max_details,
         }
@@ -127,6 +133,7 @@ impl Window {
         let (lost, beyond) = sheet.lost;
         self.lost_beyond += beyond + lost.len().saturating_sub(room) as u64;
         self.lost.extend(lost.into_iter().take(room));
+        sheet.unknown_clients.iter().for_each(|(product, seen)| self.unknown_clients.add(product, seen));
         for page in &sheet.pages {
             self.add_on_cell_hosts(page);
             self.add_renamed(page);
@@ -220,6 +227,8 @@ impl Window {
         };
         frame.renamed = self.renamed.iter().map(renamed).collect();
         frame.renamed.sort_unstable();
+        frame.unknown_clients = self.unknown_clients.iter().map(unknown_client).collect();
+        frame.unknown_clients.sort_unstable();
         frame.lost.clone_from(&self.lost);
         frame.lost.sort_unstable_by(|a, b| (a.at, &a.request_id).cmp(&(b.at, &b.request_id)));
     }
@@ -362,6 +371,10 @@ impl Row {
             Tally { statuses: Default::default(), writes: 0, refused: 0, ends: Ends::default(), ..*tally };
         Self { tally, template, hours: [0; 24] }
     }
+}
+
+fn unknown_client((product, seen): (&str, Seen)) -> UnknownClient {
+    UnknownClient { product: product.to_owned(), requests: seen.count, too_many: seen.too_many }
 }
 
 /// What the credential of a key was called until keys rotated.

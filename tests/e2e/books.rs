@@ -200,6 +200,27 @@ fn what_the_files_could_not_take_is_in_the_spool_when_the_process_is_killed() {
 }
 
 #[test]
+fn a_program_that_clients_yaml_does_not_know_is_listed_by_its_name_alone() {
+    let folder = short_windows();
+    let process = Process::start(&folder);
+    let mut connection = raw_http::tcp(process.addr("http"));
+    for agent in ["acme-sync/2.1 (of-a-customer)", "acme-sync/2.2", TOKEN_12345, "curl/8"] {
+        let head = "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com";
+        let request = format!("{head}\r\nUser-Agent: {agent}\r\nAuthorization: Token {TOKEN_12345}\r\n\r\n");
+        raw_http::ask(&mut connection, request.as_bytes()).unwrap();
+    }
+    eventually("the windows to be written", || (known(&folder, 12345) == 4).then_some(()));
+    let told = said(&cellgate(&folder, &["report", "clients", "-o", "json"]), 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let rows: Vec<_> =
+        told["rows"].as_array().unwrap().iter().map(|row| (&row["client"], &row["requests"])).collect();
+    assert_eq!(rows, [(&"acme-sync".into(), &2.into()), (&"-".into(), &1.into())]);
+    let table = said(&cellgate(&folder, &["report", "clients"]), 0);
+    assert!(table.starts_with("CLIENT ") && !table.contains("customer"), "{table}");
+    drop(process);
+}
+
+#[test]
 fn a_new_fingerprint_key_changes_nothing_in_reports_and_no_name_of_an_account_outlives_it() {
     let folder = short_windows();
     let process = Process::start(&folder);

@@ -13,7 +13,7 @@ use rusqlite::{
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Use};
 use super::super::month::Month;
-use super::minutes;
+use super::{minutes, unknown_clients};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
 const MIGRATIONS: [&str; 3] =
@@ -126,6 +126,7 @@ impl MonthFile {
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
             write_renamed(&transaction, frame)?;
+            unknown_clients::write(&transaction, frame)?;
             for gap in &frame.gaps {
                 write_gap(&transaction, &frame.writer, gap)?;
             }

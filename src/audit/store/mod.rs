@@ -3,6 +3,7 @@
 
 mod file;
 mod minutes;
+mod unknown_clients;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,8 @@ use super::frame::{Frame, Gap};
 use super::month::{FILE_PREFIX, Month};
 
 pub(super) use file::{MonthFile, StoreError, check_version, has_table};
+#[cfg(test)]
+pub(super) use unknown_clients::MAX_UNKNOWN_CLIENTS;
 
 /// How long days are kept at least: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
 /// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)). A month goes as a whole.

@@ -126,7 +126,7 @@ pub fn pages() -> Vec<String> {
 pub fn reports(folder: &Folder) -> Found {
     let config = folder.path("config").display().to_string();
     let mut found = Found::default();
-    let lists = ["", "integrations", "new", "returned", "unattributed", "impact", "lost"];
+    let lists = ["", "integrations", "new", "returned", "unattributed", "clients", "impact", "lost"];
     let mut printed = 0;
     for list in lists {
         for output in ["table", "json", "csv", "markdown", "html"] {

@@ -215,6 +215,13 @@ fn by_hand() -> Vec<Vec<u8>> {
     ] {
         add(&line, &host, &more, "");
     }
+    for agent in
+        [token("agenttoken"), format!("{}:{}", canary("agentuser"), canary("agent")), canary("agentname")]
+    {
+        let request =
+            format!("GET /deploy/12345/ HTTP/1.1\r\nHost: {legacy}\r\nUser-Agent: {agent}\r\n{known}\r\n");
+        all.push(request.into_bytes());
+    }
     let again = fields.replace(&canary("requestid"), &token("idtoken"));
     let request = format!("GET /deploy/12345/ HTTP/1.1\r\nHost: {legacy}\r\n{again}{known}\r\n");
     all.push(request.into_bytes());
