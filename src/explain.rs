@@ -166,7 +166,9 @@ fn decided(
             account: decision.account,
             cell: snapshot.cell(cell).name.as_str(),
             generation: snapshot.generation.0,
-            request_id: &forwarding::request_id(facts.headers, || "(new)".into()),
+            request_id: &forwarding::request_id(facts.headers, &snapshot.identify.credentials, || {
+                "(new)".into()
+            }),
             trace: (1, 1),
             // The client's own cookies are no fields of ours, and may be a secret.
             own_cookie: None,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use cellgate::policy::annotate::{DEPRECATION, SUNSET, annotate};
+use cellgate::policy::credential::CredentialRules;
 use cellgate::policy::facts::{RequestFacts, Upgrade};
 use cellgate::policy::forwarding::{Edits, Told, client_ip, incoming, outgoing, request_id};
 use cellgate::policy::gate::{Asked, check_answer, is_routing_field};
@@ -50,7 +51,7 @@ pub fn merges(data: &[u8]) -> bool {
     let trusted = ["10.0.0.0/8".parse().expect("a network")];
     assert_eq!(client_ip(STRANGER, &headers, &trusted), STRANGER);
     client_ip(BALANCER, &headers, &trusted);
-    let id = request_id(&headers, || "fresh".to_owned());
+    let id = request_id(&headers, &CredentialRules::default(), || "fresh".to_owned());
     assert!(!id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id:?}");
     let request =
         Request { headers: headers.clone(), ..Request::new("GET cloud.getdbt.com/api/v2/accounts/1") };

@@ -270,8 +270,11 @@ mod tests {
             let known: i64 =
                 file.query_row("SELECT count(*) FROM brownout_use", [], |row| row.get(0)).unwrap();
             if known == 0 {
-                file.execute_batch("DROP TABLE brownout_use; DELETE FROM schema_version WHERE version = 2")
-                    .unwrap();
+                file.execute_batch(
+                    "DROP TABLE brownout_use; DROP TABLE credential_names; DROP TABLE unknown_clients;
+                     DELETE FROM schema_version WHERE version > 1",
+                )
+                .unwrap();
             }
         }
         assert_eq!(read(folder.path(), now).unwrap().len(), 2);

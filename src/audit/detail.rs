@@ -7,6 +7,7 @@ use crate::policy::legacy_use::verdict::Verdict;
 
 use super::fleet::{CURVE_DAYS, Fleet, FleetAccount, Integration, WeekHours};
 use super::month::Month;
+use super::renamed::NewestNames;
 use super::shelf::{Reading, Row, Shelf};
 
 /// Days that the week of an integration is added up from: four weeks.
@@ -18,13 +19,14 @@ pub(super) fn detail(books: &Shelf, fleet: &mut Fleet, most: usize, now: i64) ->
     let matters = |of: &&&FleetAccount| !is_done(of) || fleet.accounts.len() == 1;
     let wanted: BTreeSet<u64> =
         fleet.by_weight().iter().filter(matters).take(most).map(|of| of.account).collect();
+    let newest = NewestNames::read(books, None)?;
     for account in fleet.accounts.iter_mut().filter(|of| wanted.contains(&of.account)) {
-        account.details = details_of(books, account.account, now)?;
+        account.details = details_of(books, &newest, account.account, now)?;
     }
     Ok(())
 }
 
-fn details_of(books: &Shelf, account: u64, now: i64) -> Reading<Vec<Integration>> {
+fn details_of(books: &Shelf, newest: &NewestNames, account: u64, now: i64) -> Reading<Vec<Integration>> {
     let since = now.div_euclid(DAY) - (CURVE_DAYS as i64 - 1);
     let mut found = BTreeMap::<[String; 3], Integration>::new();
     let query = "SELECT client, credential, network, class, template, surface, first_seen, last_seen, days
@@ -38,16 +40,18 @@ fn details_of(books: &Shelf, account: u64, now: i64) -> Reading<Vec<Integration>
         }
         let (first_seen, last_seen) = (row.int(6)?, row.int(7)?);
         let integration =
-            found.entry(name(row)?).or_insert_with_key(|[client, credential, network]| Integration {
-                client: client.clone(),
-                credential: told(credential),
-                network: told(network),
-                endpoints: Vec::new(),
-                first_seen,
-                last_seen,
-                requests: 0,
-                hours: WeekHours::default(),
-                recipe: None,
+            found.entry(name(row, account, newest)?).or_insert_with_key(|[client, credential, network]| {
+                Integration {
+                    client: client.clone(),
+                    credential: told(credential),
+                    network: told(network),
+                    endpoints: Vec::new(),
+                    first_seen,
+                    last_seen,
+                    requests: 0,
+                    hours: WeekHours::default(),
+                    recipe: None,
+                }
             });
         integration.first_seen = integration.first_seen.min(first_seen);
         integration.last_seen = integration.last_seen.max(last_seen);
@@ -59,7 +63,7 @@ fn details_of(books: &Shelf, account: u64, now: i64) -> Reading<Vec<Integration>
         }
         Ok(())
     })?;
-    add_hours(books, account, &mut found, now)?;
+    add_hours(books, (newest, account), &mut found, now)?;
     let mut details: Vec<Integration> = found.into_values().collect();
     details.sort_by_key(|of| std::cmp::Reverse(of.requests));
     Ok(details)
@@ -68,7 +72,7 @@ fn details_of(books: &Shelf, account: u64, now: i64) -> Reading<Vec<Integration>
 /// The hours of the week of each integration, from the last four weeks.
 fn add_hours(
     books: &Shelf,
-    account: u64,
+    (newest, account): (&NewestNames, u64),
     integrations: &mut BTreeMap<[String; 3], Integration>,
     now: i64,
 ) -> Reading<()> {
@@ -82,7 +86,7 @@ fn add_hours(
          WHERE subject = 'account' AND account = ?1"
     );
     books.each(Some(Month::of_day(heat)), &query, &[Some(account as i64)], |_, row| {
-        let Some(integration) = integrations.get_mut(&name(row)?) else { return Ok(()) };
+        let Some(integration) = integrations.get_mut(&name(row, account, newest)?) else { return Ok(()) };
         // The Unix epoch was a Thursday, and a week begins with Monday.
         let week_day = usize::try_from((row.int(3)? + 3).rem_euclid(7)).expect("below 7");
         for (hour, place) in integration.hours[week_day].iter_mut().enumerate() {
@@ -96,8 +100,8 @@ fn add_hours(
 const FIRST_HOUR: usize = 4;
 
 /// Client family, credential and network: the first columns.
-fn name(row: &Row<'_>) -> Reading<[String; 3]> {
-    Ok([row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.text(2)?.to_owned()])
+fn name(row: &Row<'_>, account: u64, newest: &NewestNames) -> Reading<[String; 3]> {
+    Ok([row.text(0)?, newest.newest(account, row.text(1)?), row.text(2)?].map(str::to_owned))
 }
 
 /// Nothing where there is nothing to tell.

@@ -64,7 +64,7 @@ fn in_files(folder: &Path, account: AccountId, delete: bool) -> Result<Known, Re
 }
 
 /// What goes, and in this order: days point at integrations.
-const DELETE: [&str; 7] = [
+const DELETE: [&str; 8] = [
     "DELETE FROM use_by_day WHERE integration IN
          (SELECT id FROM integrations WHERE subject = 'account' AND account = ?1)",
     "DELETE FROM integrations WHERE subject = 'account' AND account = ?1",
@@ -73,6 +73,7 @@ const DELETE: [&str; 7] = [
     "DELETE FROM harmed WHERE account = ?1",
     "DELETE FROM lost_calls WHERE account = ?1",
     "DELETE FROM brownout_use WHERE account = ?1",
+    "DELETE FROM credential_names WHERE account = ?1",
 ];
 
 fn in_file(path: &Path, account: AccountId, delete: bool) -> Result<usize, StoreError> {
@@ -116,7 +117,7 @@ fn in_database(
     }
     if delete {
         transaction.commit()?;
-        client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls, cellgate.brownout_use")?;
+        client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls, cellgate.brownout_use, cellgate.credential_names")?;
     }
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }

@@ -55,6 +55,33 @@ pub(super) struct Frame {
     /// Whom brownouts have met. Frames of editions before have none.
     #[serde(default)]
     pub brownouts: Vec<BrownoutUse>,
+    /// What credentials were called before, while keys rotate.
+    #[serde(default)]
+    pub renamed: Vec<Renamed>,
+    /// The most frequent programs that `clients.yaml` does not know.
+    #[serde(default)]
+    pub unknown_clients: Vec<UnknownClient>,
+}
+
+/// A program that `clients.yaml` does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct UnknownClient {
+    /// What it calls itself; `-` where that is no name.
+    pub product: String,
+    pub requests: u64,
+    /// How many of them may be somebody else's.
+    pub too_many: u64,
+}
+
+/// Two names of one credential.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Renamed {
+    /// Whose.
+    pub account: u64,
+    /// As in an integration, under the newest key.
+    pub credential: String,
+    /// Under the key before.
+    pub before: String,
 }
 
 /// How requests of one cell and endpoint class ended in one minute.
@@ -246,6 +273,8 @@ pub(super) mod tests {
         frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }];
         frame.learned = vec![(20_777, "07".repeat(16), 4)];
         frame.on_cell_hosts = vec![(20_777, 5, 6)];
+        let (credential, before) = ("k2:111111111111".into(), "k1:222222222222".into());
+        frame.renamed = vec![Renamed { account: 1, credential, before }];
         let packed = frame.encode().unwrap();
         assert_eq!(Frame::decode(&packed).unwrap(), frame);
         assert_eq!(frame.requests(), 7);

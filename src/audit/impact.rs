@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::json::JSON_VERSION;
 use super::minute::Ends;
+use super::renamed::NewestNames;
 use super::render::{aligned, percent, rfc3339};
 use super::report::{GapLine, gaps};
 use super::shelf::{Reading, ReportError, Row, Shelf, Source, ask};
@@ -81,7 +82,7 @@ pub fn lost_calls<'a>(books: impl Into<Source<'a>>, from: i64, to: i64) -> Resul
          ORDER BY at, account, request_id, method, path, outcome, status";
     let text =
         |row: &Row<'_>, column| row.text_if_any(column).map(|text| Cell::Text(text.map(str::to_owned)));
-    let call = |row: &Row<'_>| {
+    let call = |row: &Row<'_>, newest: &NewestNames| {
         let account = row.count(1)?;
         Ok(vec![
             Cell::Time(row.int(0)?),
@@ -94,10 +95,13 @@ pub fn lost_calls<'a>(books: impl Into<Source<'a>>, from: i64, to: i64) -> Resul
             text(row, 7)?,
             text(row, 8)?,
             text(row, 9)?,
-            text(row, 10)?,
+            Cell::Text(Some(newest.newest(account, row.text(10)?).to_owned())),
         ])
     };
-    let rows = ask(books, |books| books.rows(query, &[Some(from), Some(to)], call))?;
+    let rows = ask(books, |books| {
+        let newest = NewestNames::read(books, None)?;
+        books.rows(query, &[Some(from), Some(to)], |row| call(row, &newest))
+    })?;
     let columns = &[
         "at",
         "account",
@@ -295,8 +299,10 @@ fn impact(books: &Shelf, incident: Incident) -> Reading<Impact> {
     }
     let query =
         "SELECT account, legacy, cell, class, credential FROM harmed WHERE minute >= ?1 AND minute < ?2";
+    let newest = NewestNames::read(books, None)?;
     for (account, key, credential) in books.rows(query, &[Some(first), Some(end)], |row| {
-        Ok((row.count(0)?, key(row)?, row.text(4)?.to_owned()))
+        let account = row.count(0)?;
+        Ok((account, key(row)?, newest.newest(account, row.text(4)?).to_owned()))
     })? {
         // Of requests that name no account nothing can be said of who they were.
         if account > 0 {

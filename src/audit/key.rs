@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::policy::credential::Fingerprint;
 use crate::policy::decide::Decision;
+use crate::policy::hex::hex;
 use crate::policy::ids::AccountId;
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::Snapshot;
@@ -13,7 +14,7 @@ use crate::telemetry::event::RequestEvent;
 use crate::telemetry::wall_time::unix_seconds;
 
 /// Bytes of a fingerprint that are shown: with a million credentials, two are alike once in 500 fleets.
-const SHOWN: usize = 6;
+pub(super) const SHOWN: usize = 6;
 
 /// Stands for whatever was too much to be told apart.
 pub(super) const OTHER: &str = "other";
@@ -196,6 +197,12 @@ impl Credential {
         }
     }
 
+    /// What the same credential was called under the key before, while keys rotate.
+    pub fn before(decision: &Decision) -> Option<[u8; SHOWN]> {
+        let Fingerprint(bytes) = decision.fingerprint_before?;
+        bytes.first_chunk().copied()
+    }
+
     /// Name in the books. Tokens are told by fingerprints under the newest key of a snapshot, which is named first.
     pub fn name(self, snapshot: &Snapshot) -> String {
         let name = match self {
@@ -204,14 +211,16 @@ impl Credential {
             Self::Unknown => "unknown",
             Self::Refused => "refused",
             Self::Other => OTHER,
-            Self::Token(bytes) => {
-                let key = snapshot.identify.credentials.keys.first().map_or("", |key| &key.id);
-                let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-                return format!("{key}:{digits}");
-            }
+            Self::Token(bytes) => return token_name(snapshot, 0, bytes),
         };
         name.to_owned()
     }
+}
+
+/// The name of a token by the beginning of its fingerprint under the key at this position, the newest being the first.
+pub(super) fn token_name(snapshot: &Snapshot, position: usize, bytes: [u8; SHOWN]) -> String {
+    let key = snapshot.identify.credentials.keys.get(position).map_or("", |key| &key.id);
+    format!("{key}:{}", hex(bytes))
 }
 
 impl Network {

@@ -8,6 +8,7 @@ use crate::policy::legacy_use::activity::{Activity, Day};
 use crate::policy::legacy_use::verdict::{Judgement, Verdict};
 
 use super::fleet::CURVE_DAYS;
+use super::renamed::NewestNames;
 use super::seen::{COLUMNS, Seen, SeenInMonth, name};
 use super::shelf::{Reading, Shelf};
 use super::side_by_side;
@@ -66,12 +67,15 @@ pub(super) struct Lately {
 impl Known {
     /// Reads all accounts, or only one of them, as of `now` (Unix seconds).
     pub fn read(books: &Shelf, only: Option<AccountId>, judging: &Judging<'_>, now: i64) -> Reading<Self> {
+        let newest = NewestNames::read(books, only)?;
         let mut query = format!("SELECT {COLUMNS} FROM integrations");
         let only = only.map(|account| Some(account.value() as i64));
         if only.is_some() {
             query += " WHERE subject = 'account' AND account = ?1";
         }
-        let mut months = books.fold(None, &query, only.as_slice(), SeenInMonth::add)?;
+        let mut months = books.fold(None, &query, only.as_slice(), |of: &mut SeenInMonth, month, row| {
+            of.add(month, row, &newest)
+        })?;
         let names = name(&mut months);
         let (mut known, last_day) = (Self { names, ..Self::default() }, last_day(now));
         for (day, (all, of_nobody)) in months.iter().flat_map(SeenInMonth::requests) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::cover::{covered, shown_method};
 use crate::policy::decide::Decision;
-use crate::policy::facts::Upgrade;
+use crate::policy::facts::{Upgrade, path_of};
 use crate::policy::refusal::Refusal;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{End, RequestEvent};
@@ -130,7 +131,7 @@ impl LostCall {
         Self {
             at: unix_seconds(event.started),
             account: decision.account.map_or(0, |account| account.value()),
-            method: event.method.as_str().to_owned(),
+            method: shown_method(&event.method).to_owned(),
             path: path(event),
             request_id: event.request_id.to_string(),
             outcome: lost.as_str().to_owned(),
@@ -172,15 +173,12 @@ fn may_wait(event: &RequestEvent) -> bool {
     event.upgrade != Upgrade::None || event.snapshot.endpoint_classes.of(&event.path).is_long_lived()
 }
 
-/// A part of it that could be a credential is not kept: some programs put theirs into the path.
+/// Without a credential: some programs put theirs into the path.
 fn path(event: &RequestEvent) -> String {
-    let rules = &event.snapshot.identify.credentials;
-    let part =
-        |part: &str| if rules.fits(part.as_bytes()) { "{credential}".to_owned() } else { part.to_owned() };
     // No event has a query; this is the last place at which one could get into a file.
-    let path = event.path.split('?').next().unwrap_or_default();
-    let whole = path.split('/').map(part).collect::<Vec<_>>().join("/");
-    whole[..whole.floor_char_boundary(MAX_PATH)].to_owned()
+    let path = path_of(&event.path);
+    let shown = covered(&event.snapshot.identify.credentials, path, '/');
+    shown[..shown.floor_char_boundary(MAX_PATH)].to_owned()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod foreign;
 pub mod forget;
 mod frame;
 pub mod headline;
+mod heavy;
 pub mod html;
 pub mod impact;
 pub mod json;
@@ -35,6 +36,7 @@ mod names;
 mod outbox;
 pub mod outreach;
 pub mod recipes;
+mod renamed;
 pub mod render;
 pub mod report;
 mod seen;
@@ -45,6 +47,7 @@ mod spool;
 mod store;
 pub mod survey;
 mod told;
+pub mod unknown_clients;
 mod uses;
 mod verdicts;
 pub mod views;
@@ -74,7 +77,10 @@ pub(crate) mod tests {
     use super::shelf::Source;
     use super::store::Store;
     use super::views::View;
-    use super::{account, events, headline, html, impact, json, markdown, outreach, render, survey, views};
+    use super::{
+        account, events, headline, html, impact, json, markdown, outreach, render, survey, unknown_clients,
+        views,
+    };
     use crate::policy::cell_failure::Silence;
     use crate::policy::credential::Fingerprint;
     use crate::policy::refusal::Refusal;
@@ -190,6 +196,7 @@ pub(crate) mod tests {
             outputs.push(html::account_page(&fleet, of.account, reader));
             outputs.push(account::markdown(&fleet, of.account));
         }
+        outputs.push(text(unknown_clients::list(books, 0).unwrap().csv().unwrap()));
         for view in [View::Integrations, View::New, View::Returned, View::Unattributed] {
             outputs.push(views::list(view, &fleet, &report).json().unwrap());
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::key::OTHER;
+use crate::policy::snapshot::{PathTemplate, Segment};
 
 /// Different names of one window. They come from the configuration, where some hundred are many; and credentials, which are
 /// bounded by the keys. The bound is for a window that stays open through very many reloads.
@@ -44,6 +45,20 @@ impl Names {
         self.positions.insert(text, position);
         position
     }
+}
+
+/// As in the configuration, so that a template of a report can be found there.
+pub(super) fn written(template: &PathTemplate) -> String {
+    template.segments.iter().fold(String::new(), |mut text, segment| {
+        text.push('/');
+        text.push_str(match segment {
+            Segment::Literal(literal) => literal,
+            Segment::Account => "{account}",
+            Segment::Entity => "{entity}",
+            Segment::Any => "*",
+        });
+        text
+    })
 }
 
 #[cfg(test)]

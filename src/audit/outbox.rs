@@ -278,7 +278,9 @@ mod tests {
     use std::path::Path;
 
     use super::super::frame::tests::{NOON, frame, uses};
+    use super::super::report::{Question, read};
     use super::super::spool::LEAST_BYTES;
+    use super::super::store::Store;
     use super::*;
 
     fn outbox(folder: &Path) -> Outbox {
@@ -327,6 +329,30 @@ mod tests {
             [("a".into(), 1), ("a".into(), 2)],
             "in order, though one is in memory"
         );
+    }
+
+    #[test]
+    fn what_is_found_damaged_at_the_start_is_a_gap_and_what_stands_behind_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut killed = outbox(folder.path());
+        for number in 1..=3 {
+            assert!(killed.put(frame("a", number, vec![uses(1, "curl", 1)]), NOON));
+        }
+        drop(killed);
+        let path = folder.path().join("spool-1.frames");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = usize::try_from(u32::from_be_bytes(bytes[16..20].try_into().unwrap())).unwrap();
+        bytes[16 + 8 + length + 8 + 5] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (mut outbox, mut store) = (outbox(folder.path()), Store::new(folder.path()));
+        while let Some(frame) = outbox.first(NOON + 40) {
+            store.write(&frame, NOON + 40).unwrap();
+            outbox.taken(&frame);
+        }
+        let report = read(folder.path(), Question { now: NOON + 40, ..Question::default() }).unwrap();
+        assert_eq!(report.requests(), 2, "the first and the third");
+        let gaps: Vec<_> = report.gaps.iter().map(|gap| (&*gap.reason, gap.ended_at)).collect();
+        assert_eq!(gaps, [("spool", NOON + 20)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::policy::legacy_use::activity::Day;
 
 use super::days::DAYS;
 use super::month::Month;
+use super::renamed::NewestNames;
 use super::shelf::{Reading, Row};
 
 /// What is read, in the order that [`SeenInMonth::add`] expects.
@@ -47,8 +48,8 @@ pub(super) struct Seen {
 }
 
 impl SeenInMonth {
-    /// Adds a row.
-    pub fn add(&mut self, month: Month, row: &Row<'_>) -> Reading<()> {
+    /// Adds a row; credentials by their newest names.
+    pub fn add(&mut self, month: Month, row: &Row<'_>, newest: &NewestNames) -> Reading<()> {
         self.first_day = month.first_day();
         let is_account = row.text(0)? == "account";
         let (mut on, first) = (0, self.days.len());
@@ -67,7 +68,7 @@ impl SeenInMonth {
         if is_account {
             let names = [self.name(row.text(2)?), self.name(row.text(3)?), self.name(row.text(4)?)];
             let start = self.credentials.len();
-            self.credentials.push_str(row.text(5)?);
+            self.credentials.push_str(newest.newest(row.count(1)?, row.text(5)?));
             self.rows.push(Seen {
                 account: row.count(1)?,
                 names,

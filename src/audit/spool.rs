@@ -272,9 +272,10 @@ impl Spool {
             let Some(number) = self.segment_number(start)? else { continue };
             self.number = self.number.max(number);
             let mut offset = start + SEGMENT_HEAD;
-            while let Some(place) = self.frame_at(segment, number, offset)? {
+            while let Some((place, is_whole)) = self.frame_at(segment, number, offset)? {
                 offset += FRAME_HEAD + u64::from(place.length);
-                found.push(place);
+                // A damaged one is stepped over by its length: the hole is seen where the windows of its writer are one short.
+                found.extend(is_whole.then_some(place));
             }
         }
         found.sort_by_key(|place| (place.number, place.offset));
@@ -293,8 +294,8 @@ impl Spool {
         Ok((magic == SEGMENT_MAGIC).then_some(number))
     }
 
-    /// The frame that begins here, where one does.
-    fn frame_at(&self, segment: u64, number: u64, offset: u64) -> io::Result<Option<Place>> {
+    /// What may be a frame and begins here, and whether it is whole; `None` where none can be.
+    fn frame_at(&self, segment: u64, number: u64, offset: u64) -> io::Result<Option<(Place, bool)>> {
         let end = (segment + 1) * self.segment_bytes;
         if offset + FRAME_HEAD > end {
             return Ok(None);
@@ -306,7 +307,7 @@ impl Spool {
             return Ok(None);
         }
         match self.read(&place) {
-            Ok(frame) => Ok(frame.map(|_| place)),
+            Ok(frame) => Ok(Some((place, frame.is_some()))),
             Err(SpoolError::Io(error)) => Err(error),
             Err(_) => Ok(None),
         }
@@ -451,6 +452,22 @@ mod tests {
         spool.taken(Reader::Files);
         spool.taken(Reader::Files);
         assert!(matches!(spool.peek(Reader::Files, 0), Err(SpoolError::Damaged)));
+    }
+
+    #[test]
+    fn frames_behind_a_damaged_one_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = take(folder.path()).own;
+        for number in 1..=5 {
+            spool.append(&frame(number, 1_000)).unwrap();
+        }
+        for damaged in [1, 3] {
+            let place = spool.waiting[damaged];
+            spool.file.write_all_at(b"damage", place.offset + FRAME_HEAD + 500).unwrap();
+        }
+        spool = take_again(spool, folder.path());
+        assert_eq!(drain(&mut spool), [frame(1, 1_000), frame(3, 1_000), frame(5, 1_000)]);
+        assert_eq!(take_again(spool, folder.path()).len(Reader::Files), 0);
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Takes from a key what its account has too many of on this day; whether that was something.
-    pub fn limit(&mut self, key: &mut Key, day: i64) -> bool {
+    /// Takes from a key what its account has too many of on this day; whether that was something. `before` is what its
+    /// credential was called until keys rotated: both are one.
+    pub fn limit(&mut self, key: &mut Key, before: Option<Credential>, day: i64) -> bool {
         if day > self.day {
             (self.day, self.of) = (day, HashMap::new());
         }
@@ -35,6 +36,9 @@ impl Told {
             return true;
         };
         let mut limited = false;
+        if let Some(old) = before.and_then(|before| credentials.iter_mut().find(|known| **known == before)) {
+            *old = key.detail.credential;
+        }
         if matches!(key.detail.credential, Credential::Token(_))
             && !fits(credentials, key.detail.credential, CREDENTIALS_A_DAY)
         {

@@ -35,6 +35,8 @@ pub struct List {
 pub(super) enum Cell {
     Text(Option<String>),
     Number(u64),
+    /// So many, and perhaps more.
+    AtLeast(u64),
     /// Unix seconds.
     Time(i64),
 }
@@ -88,7 +90,9 @@ impl List {
         let heading = self.columns.iter().map(|name| name.to_uppercase().replace('_', " ")).collect();
         let shown = |row: &Vec<Cell>| row.iter().map(|cell| cell.shown(now)).collect();
         let rows: Vec<Vec<String>> = std::iter::once(heading).chain(self.rows.iter().map(shown)).collect();
-        let is_number = |column: &usize| self.rows.iter().all(|row| matches!(row[*column], Cell::Number(_)));
+        let is_number = |column: &usize| {
+            self.rows.iter().all(|row| matches!(row[*column], Cell::Number(_) | Cell::AtLeast(_)))
+        };
         aligned(&rows, &(0..self.columns.len()).filter(is_number).collect::<Vec<_>>())
     }
 
@@ -127,6 +131,7 @@ impl Cell {
         match self {
             Self::Text(None) => "-".to_owned(),
             Self::Time(at) => age(now, *at),
+            Self::AtLeast(number) => format!(">= {number}"),
             other => other.exact(),
         }
     }
@@ -134,14 +139,14 @@ impl Cell {
     fn exact(&self) -> String {
         match self {
             Self::Text(text) => text.clone().unwrap_or_default(),
-            Self::Number(number) => number.to_string(),
+            Self::Number(number) | Self::AtLeast(number) => number.to_string(),
             Self::Time(at) => rfc3339(*at),
         }
     }
 
     fn value(&self) -> Value {
         match self {
-            Self::Number(number) => (*number).into(),
+            Self::Number(number) | Self::AtLeast(number) => (*number).into(),
             Self::Text(None) => Value::Null,
             Self::Text(_) | Self::Time(_) => self.exact().into(),
         }

@@ -7,15 +7,16 @@ use std::collections::hash_map::Entry;
 
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::{AccountId, Label};
-use crate::policy::snapshot::{PathTemplate, Segment, Snapshot};
+use crate::policy::snapshot::Snapshot;
 use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 
 use super::cell_use::CellUse;
-use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Use};
-use super::key::{Credential, Key, Network, OTHER, Place, Subject};
+use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Renamed, UnknownClient, Use};
+use super::heavy::{HeavyHitters, Seen};
+use super::key::{Credential, Key, Network, OTHER, Place, Subject, token_name};
 use super::met::{About, Hits};
 use super::minute::{Ends, LostCall, cell_name, class_name};
-use super::names::{Name, Names};
+use super::names::{Name, Names, written};
 use super::sheets::{Page, Sheet, Tally};
 use super::told::Told;
 
@@ -35,6 +36,12 @@ const MAX_HARMED: usize = 64 * 1024;
 
 /// Calls of one window that may have to be made again, below a kilobyte each. What is beyond is told as a gap.
 const MAX_LOST: usize = 16 * 1024;
+
+/// Different credentials of one window while keys rotate, at 40 bytes each: as many as rows with detail.
+const MAX_RENAMED: usize = 64 * 1024;
+
+/// Programs of one window that `clients.yaml` does not know, as many as of a day; at 100 bytes each, 100 KB.
+const MAX_UNKNOWN_CLIENTS: usize = 1024;
 
 /// What of an account is told apart, by names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +81,9 @@ pub(super) struct Window {
     lost_beyond: u64,
     /// As many as there are accounts in the table, for each window of a brownout.
     met: HashMap<About, Hits>,
+    /// The name of a credential under the key before, by account and newest name.
+    renamed: HashMap<(AccountId, Name), Name>,
+    unknown_clients: HeavyHitters,
     names: Names,
     max_details: usize,
 }
@@ -112,6 +122,8 @@ impl Window {
             lost: Vec::new(),
             lost_beyond: 0,
             met: HashMap::new(),
+            renamed: HashMap::new(),
+            unknown_clients: HeavyHitters::new(MAX_UNKNOWN_CLIENTS),
             names: Names::default(),
             max_details,
         }
@@ -125,6 +137,7 @@ impl Window {
         let (lost, beyond) = sheet.lost;
         self.lost_beyond += beyond + lost.len().saturating_sub(room) as u64;
         self.lost.extend(lost.into_iter().take(room));
+        sheet.unknown_clients.iter().for_each(|(product, seen)| self.unknown_clients.add(product, seen));
         for page in &sheet.pages {
             self.add_on_cell_hosts(page);
             for (met, hits) in &page.met {
@@ -132,6 +145,7 @@ impl Window {
                     self.met.entry(about).or_default().add(*hits);
                 }
             }
+            self.add_renamed(page);
             for (key, tally) in &page.counts {
                 self.add_tally(page, *key, tally, told);
                 if let Subject::Account(id) = key.subject {
@@ -217,6 +231,15 @@ impl Window {
         frame.harmed.sort_unstable_by(|a, b| {
             (a.of.key(), a.account, &a.credential).cmp(&(b.of.key(), b.account, &b.credential))
         });
+        let renamed = |((account, credential), before): (&(AccountId, Name), &Name)| Renamed {
+            account: account.value(),
+            credential: name(*credential),
+            before: name(*before),
+        };
+        frame.renamed = self.renamed.iter().map(renamed).collect();
+        frame.renamed.sort_unstable();
+        frame.unknown_clients = self.unknown_clients.iter().map(unknown_client).collect();
+        frame.unknown_clients.sort_unstable();
         frame.lost.clone_from(&self.lost);
         frame.lost.sort_unstable_by(|a, b| (a.at, &a.request_id).cmp(&(b.at, &b.request_id)));
     }
@@ -225,7 +248,8 @@ impl Window {
         let hour = key.minute.div_euclid(60);
         self.add_minute(page, &key, tally);
         let beyond = key.without_detail();
-        let mut told_apart = key == beyond || !told.limit(&mut key, hour.div_euclid(24));
+        let before = called_before(page, &key);
+        let mut told_apart = key == beyond || !told.limit(&mut key, before, hour.div_euclid(24));
         let mut row_key = self.row_key(page, &key);
         if !self.rows.contains_key(&row_key) {
             if self.details < self.max_details {
@@ -251,6 +275,17 @@ impl Window {
         self.minutes.entry(of).or_default().add(&tally.ends);
         if tally.ends.is_harm() {
             self.add_harm(page, of, key.subject, key.detail.credential, &tally.ends);
+        }
+    }
+
+    /// Beyond the bound, a credential has two names in reports.
+    fn add_renamed(&mut self, page: &Page) {
+        for ((account, credential), before) in &page.called_before {
+            if self.renamed.len() < MAX_RENAMED {
+                let name = self.names.position(&credential.name(&page.snapshot));
+                let before = self.names.position(&token_name(&page.snapshot, 1, *before));
+                self.renamed.insert((*account, name), before);
+            }
         }
     }
 
@@ -349,18 +384,14 @@ impl Row {
     }
 }
 
-/// As in the configuration, so that a template of a report can be found there.
-fn written(template: &PathTemplate) -> String {
-    template.segments.iter().fold(String::new(), |mut text, segment| {
-        text.push('/');
-        text.push_str(match segment {
-            Segment::Literal(literal) => literal,
-            Segment::Account => "{account}",
-            Segment::Entity => "{entity}",
-            Segment::Any => "*",
-        });
-        text
-    })
+fn unknown_client((product, seen): (&str, Seen)) -> UnknownClient {
+    UnknownClient { product: product.to_owned(), requests: seen.count, too_many: seen.too_many }
+}
+
+/// What the credential of a key was called until keys rotated.
+fn called_before(page: &Page, key: &Key) -> Option<Credential> {
+    let Subject::Account(account) = key.subject else { return None };
+    page.called_before.get(&(account, key.detail.credential)).map(|before| Credential::Token(*before))
 }
 
 #[cfg(test)]
@@ -371,9 +402,11 @@ pub(super) mod tests {
 
     use super::super::sheets::Sheets;
     use super::*;
+    use crate::policy::credential::FingerprintKey;
     use crate::policy::decide::{Source, Verdict};
     use crate::policy::ids::Generation;
     use crate::policy::refusal::Refusal;
+    use crate::policy::snapshot::{PathTemplate, Segment};
     use crate::telemetry::event::RequestEvent;
     use crate::telemetry::fixture::{legacy_event, snapshot};
     use crate::telemetry::wall_time::unix_seconds;
@@ -565,6 +598,37 @@ pub(super) mod tests {
         assert_eq!(different(&|of| &of.credential), 32 + 1 + 1, "and `other`, and that of the next day");
         assert_eq!(different(&|of| &of.network), 16 + 1 + 1);
         assert_eq!(frame.requests(), 43);
+    }
+
+    #[test]
+    fn while_keys_rotate_a_credential_is_noted_with_both_names_and_takes_one_place_of_its_account() {
+        let key = |id: &str| FingerprintKey {
+            id: id.into(),
+            key: Arc::new(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, id.as_bytes())),
+        };
+        let rotating = |keys: &[&str]| {
+            let mut snapshot = Arc::into_inner(snapshot(1)).unwrap();
+            snapshot.identify.credentials.keys = keys.iter().map(|id| key(id)).collect();
+            Arc::new(snapshot)
+        };
+        let of = |snapshot: &Arc<Snapshot>, now: u8, before: Option<u8>| {
+            let mut event = legacy_event(snapshot);
+            let decision = event.decision.as_mut().unwrap();
+            (decision.fingerprint, decision.credential_sent) = (Some(Fingerprint([now; 16])), true);
+            decision.fingerprint_before = before.map(|before| Fingerprint([before; 16]));
+            event
+        };
+        let (mut window, mut told) = (Window::new(0), Told::default());
+        let (before, rotated) = (rotating(&["k1"]), rotating(&["k2", "k1"]));
+        // As many as have a place on a day; each of them comes again under the new key.
+        let first: Vec<_> = (0..32).map(|n| of(&before, n, None)).collect();
+        let again: Vec<_> = (0..32).map(|n| of(&rotated, 100 + n, Some(n))).collect();
+        assert_eq!(add(&mut window, &mut told, &first) + add(&mut window, &mut told, &again), 0);
+        let frame = window.frame("a", 1, 10);
+        assert_eq!(frame.renamed.len(), 32);
+        let [credential, before] = ["k2:646464646464", "k1:000000000000"].map(str::to_owned);
+        assert_eq!(frame.renamed[0], Renamed { account: 1, credential, before });
+        assert_eq!(frame.uses.len(), 64);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::audit::fleet::{Fleet, State};
 use crate::audit::html::{Place, Reader};
 use crate::audit::report::{Question, Report};
 use crate::audit::survey::{self, DETAILED, Host};
+use crate::audit::unknown_clients;
 use crate::audit::views::{self, List, View};
 use crate::audit::{account, headline, html, json, markdown, recipes, render};
 use crate::config;
@@ -75,6 +76,8 @@ pub enum ListArg {
     Returned,
     /// Requests that name no account, or one without a row
     Unattributed,
+    /// Programs that clients.yaml does not know, by the name that they give themselves
+    Clients,
     /// What an incident (--from, --to) took from whom, on all hosts
     Impact,
     /// Calls of an incident (--from, --to) that may have to be made again
@@ -119,6 +122,10 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         print(&incident(args, of, now)?)?;
         return Ok(OK.into());
     }
+    if args.view == Some(ListArg::Clients) {
+        print(&printed(&unknown_clients::list(args.books.source(), args.since(now))?, args.output, now)?)?;
+        return Ok(OK.into());
+    }
     let asked = Asked::read(args, now)?;
     print(&asked.text(args, now)?)?;
     let code = match args.account {
@@ -149,6 +156,14 @@ fn wrong(args: &ReportArgs) -> Vec<String> {
     wrong
 }
 
+impl ReportArgs {
+    /// Unix seconds.
+    fn since(&self, now: i64) -> i64 {
+        let back = i64::try_from(self.since.unwrap_or(SINCE).as_secs()).unwrap_or(i64::MAX);
+        now.saturating_sub(back).max(0)
+    }
+}
+
 /// What was read.
 struct Asked {
     report: Report,
@@ -157,9 +172,7 @@ struct Asked {
 
 impl Asked {
     fn read(args: &ReportArgs, now: i64) -> Result<Self> {
-        let back = i64::try_from(args.since.unwrap_or(SINCE).as_secs()).unwrap_or(i64::MAX);
-        let since = now.saturating_sub(back).max(0);
-        let question = Question { since, account: args.account, all: args.all, now };
+        let question = Question { since: args.since(now), account: args.account, all: args.all, now };
         let snapshot = configured(&args.config, now);
         let (report, mut fleet) =
             survey::configured(args.books.source(), snapshot.as_ref(), question, DETAILED)?;
@@ -174,8 +187,10 @@ impl Asked {
             Some(ListArg::New) => View::New,
             Some(ListArg::Returned) => View::Returned,
             Some(ListArg::Unattributed) => View::Unattributed,
-            // These two are answered without any of this.
-            Some(ListArg::Impact | ListArg::Lost) | None => return self.accounts(args, now),
+            // These are answered without any of this.
+            Some(ListArg::Clients | ListArg::Impact | ListArg::Lost) | None => {
+                return self.accounts(args, now);
+            }
         };
         printed(&views::list(view, fleet, report), args.output, now)
     }

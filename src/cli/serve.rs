@@ -6,7 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::Runtime;
+use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use super::signals::{Signals, Told, Watcher};
 use super::{ConfigFolder, FAILED, OK, USAGE, complain, print_problems};
@@ -34,6 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Before there are other threads, as it changes the environment.
     let passed = systemd::sockets().context("taking the sockets that systemd passes (LISTEN_FDS)")?;
     start_log();
+    keep_memory_private();
     install_provider().context("installing the TLS provider")?;
     let options = Options {
         config: args.config.folder.clone(),
@@ -145,18 +152,61 @@ fn exit_after(waiting: Runtime, times: u32, mut signal: impl AsyncFnMut() + Send
     });
 }
 
-/// Own log lines on standard error; libraries that log what clients do are kept quiet.
+/// Asks for core dumps, and for debuggers of the same user: `CELLGATE_CORE_DUMPS=1`.
+const CORE_DUMPS: &str = "CELLGATE_CORE_DUMPS";
+
+/// Keys and requests under way are in memory, and would be in the file that a crash leaves. Before anything secret is read.
+/// `RLIMIT_CORE` is none of it: where cores go into a program, as under systemd, that limit does not hold.
+fn keep_memory_private() {
+    if std::env::var_os(CORE_DUMPS).is_some_and(|wanted| wanted == "1") {
+        tracing::warn!(
+            "a crash leaves a core dump, with keys and with requests under way in it ({CORE_DUMPS}=1)"
+        );
+    } else if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a crash may leave a core dump, with keys and with requests under way in it");
+    }
+}
+
+/// Own log lines on standard error. Libraries are heard from warnings on, whatever `CELLGATE_LOG` says: below that they print
+/// the heads of requests, credentials included.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CELLGATE_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("info,rustls=error,pingora=error,pingora_core=error,h2=error")
-    });
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let wanted = EnvFilter::try_from_env("CELLGATE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,rustls=error,pingora=error,pingora_core=error,h2=error"));
+    let safe = filter_fn(|line| is_safe(line.target(), *line.level()));
     // Where nobody reads the log any more, saying so there would be a panic of whoever logs.
-    let lines = lines.log_internal_errors(false);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
+    let log = tracing_subscriber::registry().with(wanted).with(safe);
     if std::io::stderr().is_terminal() {
-        lines.compact().init();
+        log.with(lines.compact()).init();
     } else {
-        lines.json().init();
+        log.with(lines.json()).init();
+    }
+}
+
+/// Whether a line of this origin and level can hold nothing of a request.
+fn is_safe(origin: &str, level: Level) -> bool {
+    let own = origin.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    own || level <= Level::WARN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_heard_from_warnings_on() {
+        for (origin, level, expect) in [
+            ("cellgate::proxy::forward", Level::TRACE, true),
+            ("cellgate", Level::DEBUG, true),
+            ("cellgates::x", Level::INFO, false),
+            ("pingora_core::protocols::http::v1::client", Level::TRACE, false),
+            ("h2::codec", Level::DEBUG, false),
+            // Lines of the `log` crate.
+            ("log", Level::INFO, false),
+            ("rustls::conn", Level::WARN, true),
+            ("log", Level::ERROR, true),
+        ] {
+            assert_eq!(is_safe(origin, level), expect, "{origin} {level}");
+        }
     }
 }

@@ -106,6 +106,8 @@ pub struct Decision {
     pub schedule: Option<ScheduleIndex>,
     /// The fingerprint of the credential under the newest key, where one of a known shape was sent.
     pub fingerprint: Option<Fingerprint>,
+    /// That under the key before it, while keys rotate: what the credential was called until then.
+    pub fingerprint_before: Option<Fingerprint>,
     /// The fingerprint under which the learned table knows the credential: under an older key while
     /// keys rotate. `None` where a configured table knows it, or none does.
     pub learned: Option<Fingerprint>,
@@ -180,6 +182,7 @@ impl Decision {
             misordered_host: false,
             schedule: None,
             fingerprint: None,
+            fingerprint_before: None,
             learned: None,
             credential_known: false,
             credential_sent: false,

@@ -7,6 +7,8 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::cover::holds_credential;
+use super::credential::CredentialRules;
 use super::facts::{RequestFacts, Upgrade, WireVersion};
 use super::gate;
 use super::hex::hex;
@@ -146,12 +148,13 @@ pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
     client
 }
 
-/// The client's request id when it is one that is safe to repeat in logs, else `fresh`.
-pub fn request_id(headers: &HeaderMap, fresh: impl FnOnce() -> String) -> String {
+/// The client's request id when it is one that is safe to repeat in logs, and no credential by these rules; else `fresh`.
+pub fn request_id(headers: &HeaderMap, rules: &CredentialRules, fresh: impl FnOnce() -> String) -> String {
     let well_formed = |value: &&str| {
         // Long enough to be unique, short enough for a log line.
         (8..=128).contains(&value.len())
             && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+            && !holds_credential(rules, value)
     };
     let mut values = headers.get_all(X_REQUEST_ID).iter();
     match (values.next().and_then(|value| value.to_str().ok()).filter(well_formed), values.next()) {
@@ -360,6 +363,7 @@ fn parse_address(hop: &[u8]) -> Option<IpAddr> {
 mod tests {
     use http::Method;
 
+    use super::super::credential::TokenShape;
     use super::super::facts::{ConnectionFacts, Scheme, WireVersion};
     use super::*;
 
@@ -539,13 +543,16 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_only_when_it_is_safe_to_repeat() {
+        let shape = TokenShape { prefix: "dbtc_".into(), min_len: 20, max_len: 40 };
+        let rules = CredentialRules { shapes: vec![shape], ..CredentialRules::default() };
         let check = |given: &[&str], expected: &str| {
             let fields: Vec<_> = given.iter().map(|id| ("x-request-id", *id)).collect();
-            assert_eq!(request_id(&headers(&fields), || "fresh".into()), expected, "{given:?}");
+            assert_eq!(request_id(&headers(&fields), &rules, || "fresh".into()), expected, "{given:?}");
         };
         check(&["0193c1aa-good.id_1"], "0193c1aa-good.id_1");
         check(&[], "fresh");
         check(&["short"], "fresh");
+        check(&["dbtc_0123456789abcdef"], "fresh");
         check(&["with space in it"], "fresh");
         check(&["{\"json\":true}"], "fresh");
         check(&[&"a".repeat(129)], "fresh");

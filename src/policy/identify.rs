@@ -46,6 +46,8 @@ pub struct Cookies<'a> {
 pub struct Known {
     /// Its fingerprint under the newest key.
     pub fingerprint: Option<Fingerprint>,
+    /// That under the key before it, while keys rotate.
+    pub fingerprint_before: Option<Fingerprint>,
     /// The account that it belongs to.
     pub account: Option<AccountId>,
     /// The fingerprint under which it was learned, where it was learned and not configured. May be that
@@ -136,12 +138,15 @@ pub fn has_credential(rules: &IdentifyRules, headers: &HeaderMap, cookies: &Cook
 /// ones. A token that was learned for two accounts is nobody's, also where it was one key's entry for
 /// the one and another key's for the other.
 pub fn known(rules: &CredentialRules, learned: &LearnedTable, token: Option<&[u8]>) -> Known {
-    let mut known = Known { fingerprint: None, account: None, learned: None };
+    let mut known = Known { fingerprint: None, fingerprint_before: None, account: None, learned: None };
     let Some(token) = token else { return known };
+    // There is one while keys rotate, and then it is made for the look-up anyway, but for those in the newest table.
+    known.fingerprint_before = rules.keys.get(1).map(|key| credential::fingerprint(key, token));
     let mut entry: Option<(Fingerprint, AccountId)> = None;
     let mut ambiguous = false;
-    for key in &rules.keys {
-        let fingerprint = credential::fingerprint(key, token);
+    for (position, key) in rules.keys.iter().enumerate() {
+        let made = known.fingerprint_before.filter(|_| position == 1);
+        let fingerprint = made.unwrap_or_else(|| credential::fingerprint(key, token));
         known.fingerprint.get_or_insert(fingerprint);
         if let Some(account) = rules.table.find(fingerprint) {
             return Known { account: Some(account), ..known };

@@ -19,6 +19,7 @@ pub mod client;
 pub mod client_certificate;
 pub mod columns;
 pub mod cors;
+pub mod cover;
 pub mod credential;
 pub mod decide;
 pub mod endpoint_class;

@@ -112,7 +112,7 @@ pub(super) fn read(
     }
     let snapshot = moved.unwrap_or(snapshot);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
-    let request_id = forwarding::request_id(facts.headers, fresh_id);
+    let request_id = forwarding::request_id(facts.headers, &snapshot.identify.credentials, fresh_id);
     let edits = match &decision.verdict {
         Verdict::Forward { cell, .. } => {
             let told = Told {
@@ -220,7 +220,7 @@ fn refused(
         upgrade: Upgrade::None,
         grpc: is_grpc(&head.headers),
         client: peer.facts.client(),
-        request_id: forwarding::request_id(&head.headers, fresh_id),
+        request_id: forwarding::request_id(&head.headers, &snapshot.identify.credentials, fresh_id),
         user_agent: user_agent(&head.headers),
         edits: None,
         navigation: false,

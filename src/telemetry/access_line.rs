@@ -2,12 +2,14 @@
 //! listed here, client-made text is cut, and everything outside printable ASCII is escaped, so that
 //! no path can end a line, colour a terminal or turn the reading direction.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::policy::cover::{covered, shown_method};
 use crate::policy::decide::{Conflict, Decision, Verdict, Why};
 use crate::policy::facts::path_of;
 
@@ -18,9 +20,6 @@ use super::wall_time::{Millis, text_of};
 
 /// Longest request id that is printed; ids that we accept or make are below it.
 const MAX_REQUEST_ID: usize = 128;
-
-/// Longest method that is printed; registered methods have at most 17 bytes.
-const MAX_METHOD: usize = 32;
 
 /// The fields, in the order of the line. Nothing else can get in.
 #[derive(Serialize)]
@@ -33,8 +32,8 @@ struct Line<'a> {
     scheme: &'static str,
     version: &'static str,
     method: &'a str,
-    host: &'a str,
-    path: &'a str,
+    host: Cow<'a, str>,
+    path: Cow<'a, str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'static str>,
@@ -111,10 +110,10 @@ fn line(event: &RequestEvent) -> Line<'_> {
         client_ip: event.client_ip,
         scheme: event.scheme.as_str(),
         version: version_label(event.version),
-        method: cut(event.method.as_str(), MAX_METHOD),
-        host: &event.host,
+        method: shown_method(&event.method),
+        host: covered(&snapshot.identify.credentials, &event.host, '.'),
         // The event's path has no query; should one ever get there, it stops here.
-        path: path_of(cut(&event.path, MAX_PATH)),
+        path: covered(&snapshot.identify.credentials, path_of(cut(&event.path, MAX_PATH)), '/'),
         status: event.status,
         refusal: event.refusal.map(|refusal| refusal.label()),
         cell_error: event.refusal.and_then(|refusal| refusal.cell_error()),
@@ -204,7 +203,7 @@ impl serde_json::ser::Formatter for Printable {
 mod tests {
     use super::*;
     use crate::policy::brownout::{BrownoutIndex, BrownoutMode, Planned};
-    use crate::policy::credential::Fingerprint;
+    use crate::policy::credential::{Fingerprint, TokenShape};
     use crate::policy::decide::Source;
     use crate::policy::refusal::Refusal;
     use crate::telemetry::fixture::{legacy_event, snapshot};
@@ -293,16 +292,37 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_credential_is_in_no_path_and_no_host() {
+        let mut live = std::sync::Arc::into_inner(snapshot(1)).unwrap();
+        let shape = TokenShape { prefix: "dbtc_".into(), min_len: 40, max_len: 128 };
+        live.identify.credentials.shapes = vec![shape];
+        let mut event = legacy_event(&live.into());
+        let token = format!("dbtc_{}", "x".repeat(60));
+        event.method = http::Method::from_bytes(b"canary").unwrap();
+        event.host = format!("{token}.cloud.getdbt.com").into();
+        // In the second, only the beginning of it is before the cut.
+        for before in [1, MAX_PATH - 20] {
+            let before = "p".repeat(before);
+            event.path = format!("/{before}/{token}/y").into();
+            event.cut_to_size();
+            let read: serde_json::Value = serde_json::from_str(&line_of(&event)).unwrap();
+            assert_eq!(read["path"], format!("/{before}/{{credential}}/y"));
+            assert_eq!(
+                (&read["host"], &read["method"]),
+                (&"{credential}.cloud.getdbt.com".into(), &"other".into())
+            );
+        }
+    }
+
+    #[test]
     fn long_text_is_cut() {
         let mut event = event();
         event.path = format!("/{}", "ü".repeat(5_000)).into();
-        event.method = http::Method::from_bytes(&[b'M'; 1_000]).unwrap();
         event.request_id = "r".repeat(1_000).into();
         event.cut_to_size();
         assert!(event.path.len() <= 2_048);
         let read: serde_json::Value = serde_json::from_str(&line_of(&event)).unwrap();
         assert_eq!(read["path"].as_str().unwrap().len(), 2_047);
-        assert_eq!(read["method"].as_str().unwrap().len(), 32);
         assert_eq!(read["request_id"].as_str().unwrap().len(), 128);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::policy::brownout::Planned;
 use crate::policy::canary::{Ending, Sample};
+use crate::policy::cover::covered;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::facts::{Scheme, Upgrade, WireVersion};
 use crate::policy::hosts::Role;
@@ -165,6 +166,10 @@ impl RequestEvent {
     /// Cuts what a client may have made long, so that a full queue of events has a known size: 8,192
     /// of them stay below 30 MiB.
     pub(super) fn cut_to_size(&mut self) {
+        if self.path.len() > MAX_PATH {
+            // The first half of a credential would not be known as one any more.
+            self.path = covered(&self.snapshot.identify.credentials, &self.path, '/').into();
+        }
         for (text, most) in [(&mut self.path, MAX_PATH), (&mut self.host, MAX_HOST)] {
             if text.len() > most {
                 *text = text[..text.floor_char_boundary(most)].into();

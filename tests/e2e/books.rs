@@ -99,12 +99,12 @@ fn an_account_has_a_verdict_and_a_recipe_and_is_forgotten_while_the_proxy_runs()
 }
 
 /// One request of account 12345, on a connection that is open.
-pub fn ask(connection: &mut std::net::TcpStream) {
+pub fn ask(connection: &mut std::net::TcpStream) -> raw_http::RawReply {
     let request = format!(
         "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com\r\nUser-Agent: curl/8\r\nAuthorization: Token \
          {TOKEN_12345}\r\n\r\n"
     );
-    raw_http::ask(connection, request.as_bytes()).unwrap();
+    raw_http::ask(connection, request.as_bytes()).unwrap()
 }
 
 /// A series without labels on the metrics page.
@@ -226,4 +226,74 @@ fn what_the_files_could_not_take_is_in_the_spool_when_the_process_is_killed() {
     eventually("it to be empty", || {
         (metric(&process, "cellgate_books_waiting_windows") == 0.0).then_some(())
     });
+}
+
+#[test]
+fn a_program_that_clients_yaml_does_not_know_is_listed_by_its_name_alone() {
+    let folder = short_windows();
+    let process = Process::start(&folder);
+    let mut connection = raw_http::tcp(process.addr("http"));
+    for agent in ["acme-sync/2.1 (of-a-customer)", "acme-sync/2.2", TOKEN_12345, "curl/8"] {
+        let head = "GET /api/v2/accounts/12345/ HTTP/1.1\r\nHost: cloud.getdbt.com";
+        let request = format!("{head}\r\nUser-Agent: {agent}\r\nAuthorization: Token {TOKEN_12345}\r\n\r\n");
+        raw_http::ask(&mut connection, request.as_bytes()).unwrap();
+    }
+    eventually("the windows to be written", || (known(&folder, 12345) == 4).then_some(()));
+    let told = said(&cellgate(&folder, &["report", "clients", "-o", "json"]), 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let rows: Vec<_> =
+        told["rows"].as_array().unwrap().iter().map(|row| (&row["client"], &row["requests"])).collect();
+    assert_eq!(rows, [(&"acme-sync".into(), &2.into()), (&"-".into(), &1.into())]);
+    let table = said(&cellgate(&folder, &["report", "clients"]), 0);
+    assert!(table.starts_with("CLIENT ") && !table.contains("customer"), "{table}");
+    drop(process);
+}
+
+#[test]
+fn a_new_fingerprint_key_changes_nothing_in_reports_and_no_name_of_an_account_outlives_it() {
+    let folder = short_windows();
+    let process = Process::start(&folder);
+    let mut connection = raw_http::tcp(process.addr("http"));
+    ask(&mut connection);
+    let config = folder.path("config").display().to_string();
+    let integrations = || {
+        let told = said(&cellgate(&folder, &["report", "--account", "12345", "--config", &config]), 0);
+        let (_, table) = told.split_once("Integrations, by credential and network:\n").unwrap_or_default();
+        let rows = table.lines().skip(1).take_while(|line| !line.trim().is_empty());
+        let row = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        rows.map(row).collect::<Vec<_>>()
+    };
+    eventually("the window to be written", || (known(&folder, 12345) == 1).then_some(()));
+    let before = integrations();
+    assert_eq!(before.len(), 1, "{before:?}");
+    let name = before[0].iter().find(|word| word.starts_with("demo:")).unwrap().clone();
+
+    // The new key first, and the old one behind it.
+    folder.write_secret("config/keys/new.key", &"5a".repeat(32));
+    let old = "      - { id: demo, file: keys/demo-fingerprint.key, allow_readable: true }\n";
+    let keys = format!("      - {{ id: new, file: keys/new.key }}\n{old}");
+    folder.edit("config/cellgate.yaml", old, &keys);
+    let reply = raw_http::admin(&folder.path("state/admin.sock"), "POST", "/reload");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    ask(&mut connection);
+    eventually("the window to be written", || (known(&folder, 12345) == 2).then_some(()));
+    let after = integrations();
+    assert_eq!(after.len(), 1, "{after:?}");
+    assert!(after[0].iter().any(|word| word.starts_with("new:")) && !after[0].contains(&name), "{after:?}");
+
+    // Gone, and what it was called before as well.
+    let names = || -> u32 {
+        let files = std::fs::read_dir(folder.path("state")).unwrap().map(|entry| entry.unwrap().path());
+        let months = files.filter(|path| path.extension().is_some_and(|end| end == "sqlite"));
+        let rows = |path| {
+            Connection::open(path)
+                .unwrap()
+                .query_row("SELECT count(*) FROM credential_names", [], |row| row.get(0))
+        };
+        months.map(|path| rows(path).unwrap_or(0)).sum()
+    };
+    assert_eq!(names(), 1);
+    said(&cellgate(&folder, &["books", "forget", "12345", "--yes"]), 0);
+    assert_eq!(names(), 0);
+    drop(process);
 }

@@ -43,7 +43,7 @@ fn replicas_add_up_in_the_database_through_its_absence_and_a_kill() {
     let (mut one, mut other) = (Process::start(&first), Process::start(&second));
     let send = |process: &Process, times: usize| {
         let mut connection = raw_http::tcp(process.addr("http"));
-        (0..times).for_each(|_| ask(&mut connection));
+        (0..times).for_each(|_| _ = ask(&mut connection));
     };
     send(&one, 10);
     send(&other, 5);

@@ -489,6 +489,7 @@ fn older_keys_still_find_their_rows() {
     let decision = request.decide(&snapshot, &learned);
     assert_eq!(line(&snapshot, &decision), "us1-c2 credential 70437463654557");
     assert_eq!(decision.fingerprint, Some(fingerprint(&fingerprint_key("k2"), b"dbtc_old")));
+    assert_eq!(decision.fingerprint_before, Some(old));
     learned.teach(fingerprint(&fingerprint_key("k1"), b"dbtc_seen"), "k1", account(26228), &BOUNDS, 0);
     let request = get("cloud.getdbt.com/").with(&["Authorization: Token dbtc_seen"]);
     assert_eq!(line(&snapshot, &request.decide(&snapshot, &learned)), "mt credential 26228");

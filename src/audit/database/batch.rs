@@ -1,10 +1,11 @@
 //! What one transaction adds to the database: windows of one run of a process, added up by month. Plain values.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::days::Days;
-use super::super::frame::{Frame, Gap, Integration, Minute, Use};
+use super::super::frame::{Frame, Gap, Integration, Minute, Renamed, Use};
+use super::super::heavy::Seen as Frequency;
 use super::super::met::BrownoutUse;
 use super::super::minute::{Ends, LostCall};
 use super::super::month::Month;
@@ -42,6 +43,9 @@ pub(super) struct Rows {
     pub lost: Vec<LostCall>,
     /// Requests and writes by all else of a line.
     pub brownouts: BTreeMap<BrownoutUse, (u64, u64)>,
+    pub renamed: BTreeSet<Renamed>,
+    /// By day and name.
+    pub unknown_clients: BTreeMap<(i64, String), Frequency>,
 }
 
 /// Minute, whether on legacy hosts, cell, class.
@@ -104,6 +108,12 @@ impl Batch {
         }
         let last = self.months.entry(Month::of(frame.ended_at)).or_default();
         last.gaps.extend(frame.gaps.iter().cloned());
+        last.renamed.extend(frame.renamed.iter().cloned());
+        for of in &frame.unknown_clients {
+            let key = (frame.ended_at.div_euclid(86_400), of.product.clone());
+            let sum = last.unknown_clients.entry(key).or_default();
+            (sum.count, sum.too_many) = (sum.count + of.requests, sum.too_many + of.too_many);
+        }
         for account in &frame.accounts {
             let seen = (frame.ended_at, account.cell.clone(), account.prefix.clone());
             let known = last.accounts.entry(account.id).or_insert_with(|| seen.clone());

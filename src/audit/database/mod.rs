@@ -2,6 +2,7 @@
 //! `batch`'s and `write`'s matter, when it is written `shipper`'s; reports read it through the shelf.
 
 mod batch;
+mod copy;
 mod retire;
 pub(super) mod shipper;
 mod write;

@@ -131,6 +131,23 @@ CREATE TABLE cellgate.brownout_use (
     writes     int8 NOT NULL
 ) PARTITION BY LIST (month);
 
+-- What credentials were called under the key before.
+CREATE TABLE cellgate.credential_names (
+    month      text NOT NULL,
+    account    int8 NOT NULL,
+    credential text NOT NULL COLLATE "C",
+    before     text NOT NULL COLLATE "C"
+) PARTITION BY LIST (month);
+
+-- The most frequent programs that clients.yaml does not know.
+CREATE TABLE cellgate.unknown_clients (
+    month    text NOT NULL,
+    day      int8 NOT NULL,
+    product  text NOT NULL COLLATE "C",
+    requests int8 NOT NULL,
+    too_many int8 NOT NULL  -- how many of them may be somebody else's
+) PARTITION BY LIST (month);
+
 CREATE TABLE cellgate.lost_calls (
     month      text NOT NULL,
     at         int8 NOT NULL,
@@ -167,6 +184,8 @@ DECLARE
         ['minutes', 'PRIMARY KEY (minute, legacy, cell, class)'],
         ['harmed', 'PRIMARY KEY (minute, legacy, cell, class, account, credential)'],
         ['brownout_use', 'PRIMARY KEY (brownout, started_at, ended_at, mode, day, account)'],
+        ['credential_names', 'PRIMARY KEY (account, credential, before)'],
+        ['unknown_clients', 'PRIMARY KEY (day, product)'],
         ['lost_calls', 'CHECK (true)']];
     one text[];
 BEGIN
@@ -178,8 +197,11 @@ BEGIN
     INSERT INTO cellgate.months VALUES (begun);
     EXECUTE format('CREATE SCHEMA %I', place);
     FOREACH one SLICE 1 IN ARRAY keys LOOP
-        EXECUTE format('CREATE TABLE %I.%I PARTITION OF cellgate.%I (month DEFAULT %L, %s) FOR VALUES IN (%L)',
-            place, one[1], one[1], begun, one[2], begun);
+        -- Attached and not made as a partition: that would wait for everybody who writes, and they for it.
+        EXECUTE format('CREATE TABLE %I.%I (LIKE cellgate.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS, %s)',
+            place, one[1], one[1], one[2]);
+        EXECUTE format('ALTER TABLE %I.%I ALTER month SET DEFAULT %L', place, one[1], begun);
+        EXECUTE format('ALTER TABLE cellgate.%I ATTACH PARTITION %I.%I FOR VALUES IN (%L)', one[1], place, one[1], begun);
     END LOOP;
     EXECUTE format('CREATE INDEX ON %I.use_by_day (day)', place);
     EXECUTE format('CREATE INDEX ON %I.lost_calls (at, account)', place);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::books::Shared;
 use super::super::frame::tests::{NOON, frame, uses};
-use super::super::frame::{Account, Frame, Gap, Harm, Minute, Use};
+use super::super::frame::{Account, Frame, Gap, Harm, Minute, Renamed, UnknownClient, Use};
 use super::super::met::BrownoutUse;
 use super::super::minute::{Ends, LostCall};
 use super::super::outbox::Outbox;
@@ -82,6 +82,13 @@ fn windows(rng: &mut fastrand::Rng, writer: &str, replica: &str) -> Vec<Frame> {
             let (requests, writes) = (rng.u64(1..9), 1);
             let line = BrownoutUse { day, brownout, mode, started_at, ended_at, account, requests, writes };
             frame.brownouts.push(line);
+        }
+        if rng.u8(0..9) == 0 {
+            let product = ["acme-sync", "-", "other-tool"][rng.usize(0..3)].to_owned();
+            frame.unknown_clients.push(UnknownClient { product, requests: rng.u64(1..9), too_many: 0 });
+            let names = |number: u64| (format!("k1:{number:012x}"), format!("k2:{number:012x}"));
+            let (before, credential) = names(rng.u64(0..4));
+            frame.renamed.push(Renamed { account: rng.u64(1..12), credential, before });
         }
         if rng.u8(0..20) == 0 {
             frame.lost.push(lost(rng, at));

@@ -1,20 +1,24 @@
 //! One transaction of a shipment: which windows are not in yet, and adding them up with what is there.
 
-use bytes::BytesMut;
-use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use std::collections::BTreeSet;
+
 use postgres::{Client, Transaction};
 
 use super::super::frame::{Frame, Integration};
+use super::super::heavy::{HeavyHitters, Seen};
 use super::super::month::Month;
-use super::super::store::{KEEP_CELL_USE_DAYS, KEEP_DAYS, KEEP_LEARNED_DAYS, to_i64};
+use super::super::store::{
+    KEEP_CELL_USE_DAYS, KEEP_DAYS, KEEP_LEARNED_DAYS, MAX_UNKNOWN_CLIENTS, months_of, to_i64,
+};
 use super::DatabaseError;
 use super::batch::{Batch, Counts, MinuteKey, Rows};
+use super::copy::{Value, added, append, count, merge, stage, sum};
 
 /// Adds windows of one writer, those only that are not in; how many these were.
 pub(in super::super) fn write(client: &mut Client, frames: &[Frame]) -> Result<usize, DatabaseError> {
     let Some(writer) = frames.first().map(|frame| frame.writer.clone()) else { return Ok(0) };
     debug_assert!(frames.iter().all(|frame| frame.writer == writer));
+    begin_months(client, frames)?;
     let mut transaction = client.transaction()?;
     let numbers: Vec<i64> = frames.iter().map(|frame| frame.number).collect();
     // The row is locked until the commit: of two that ship the same windows the second finds them there.
@@ -34,7 +38,13 @@ pub(in super::super) fn write(client: &mut Client, frames: &[Frame]) -> Result<u
     }
     let batch = Batch::of(&new);
     for (month, rows) in &batch.months {
-        add_month(&mut transaction, *month, rows, &writer, &batch.replica)?;
+        use_month(&mut transaction, *month)?;
+        add_rows(&mut transaction, rows, &writer, &batch.replica)?;
+    }
+    // Last, since it is for one replica at a time: whoever has come to it waits for nobody any more.
+    for (month, rows) in batch.months.iter().filter(|(_, rows)| !rows.unknown_clients.is_empty()) {
+        use_month(&mut transaction, *month)?;
+        add_unknown_clients(&mut transaction, rows)?;
     }
     let new_numbers: Vec<i64> = new.iter().map(|frame| frame.number).collect();
     transaction.execute(
@@ -77,24 +87,36 @@ pub(in super::super) fn schema(month: Month) -> String {
     format!("cellgate_{}", month.to_string().replace('-', "_"))
 }
 
-fn add_month(
+/// Makes the tables of months that are new, each in a transaction of its own: who makes tables must hold nothing that others wait
+/// for.
+fn begin_months(client: &mut Client, frames: &[Frame]) -> Result<(), DatabaseError> {
+    let months: BTreeSet<Month> = frames.iter().flat_map(months_of).collect();
+    for month in months {
+        let name = month.to_string();
+        if client.query("SELECT FROM cellgate.months WHERE month = $1", &[&name])?.is_empty() {
+            client.execute("SELECT cellgate.add_month($1)", &[&name])?;
+        }
+    }
+    Ok(())
+}
+
+fn use_month(transaction: &mut Transaction<'_>, month: Month) -> Result<(), DatabaseError> {
+    Ok(transaction.batch_execute(&format!("SET LOCAL search_path TO {}", schema(month)))?)
+}
+
+fn add_rows(
     transaction: &mut Transaction<'_>,
-    month: Month,
     rows: &Rows,
     writer: &str,
     replica: &str,
 ) -> Result<(), DatabaseError> {
-    let name = month.to_string();
-    if transaction.query("SELECT FROM cellgate.months WHERE month = $1", &[&name])?.is_empty() {
-        transaction.execute("SELECT cellgate.add_month($1)", &[&name])?;
-    }
-    transaction.batch_execute(&format!("SET LOCAL search_path TO {}", schema(month)))?;
     add_coverage(transaction, rows, writer, replica)?;
     add_integrations(transaction, rows)?;
     add_uses(transaction, rows)?;
     add_days(transaction, rows)?;
     add_minutes(transaction, rows)?;
     add_brownouts(transaction, rows)?;
+    add_names(transaction, rows)?;
     add_facts(transaction, rows, writer)
 }
 
@@ -232,6 +254,43 @@ fn add_brownouts(transaction: &mut Transaction<'_>, rows: &Rows) -> Result<(), D
     sum(transaction, "brownout_use", &keys, &["requests", "writes"], values)
 }
 
+fn add_names(transaction: &mut Transaction<'_>, rows: &Rows) -> Result<(), DatabaseError> {
+    let values = rows.renamed.iter();
+    let values =
+        values.map(|of| vec![count(of.account), Value::Text(&of.credential), Value::Text(&of.before)]);
+    let key = ["account", "credential", "before"];
+    merge(transaction, "credential_names", &key, &key, "before = excluded.before", values)
+}
+
+/// A day has so many programs and no more, as in a file: those that are there and those that come are counted anew in as many
+/// places. One replica at a time does that.
+fn add_unknown_clients(transaction: &mut Transaction<'_>, rows: &Rows) -> Result<(), DatabaseError> {
+    let days: BTreeSet<i64> = rows.unknown_clients.keys().map(|(day, _)| *day).collect();
+    transaction.batch_execute("SELECT pg_advisory_xact_lock(hashtext('cellgate.unknown_clients'))")?;
+    for day in days {
+        let mut places = HeavyHitters::new(MAX_UNKNOWN_CLIENTS as usize);
+        let query = "DELETE FROM unknown_clients WHERE day = $1 RETURNING product, requests, too_many";
+        let mut known: Vec<(String, i64, i64)> = transaction
+            .query(query, &[&day])?
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect();
+        // The most frequent first: they have their places before others look for one.
+        known.sort_by_key(|(product, requests, _)| (std::cmp::Reverse(*requests), product.clone()));
+        for (product, requests, too_many) in &known {
+            let seen = Seen { count: requests.unsigned_abs(), too_many: too_many.unsigned_abs() };
+            places.add(product, seen);
+        }
+        let new = rows.unknown_clients.iter().filter(|((of, _), _)| *of == day);
+        new.for_each(|((_, product), seen)| places.add(product, *seen));
+        let values = places.iter().map(|(product, seen)| {
+            vec![Value::Int(day), Value::Text(product), count(seen.count), count(seen.too_many)]
+        });
+        append(transaction, "unknown_clients", &["day", "product", "requests", "too_many"], values)?;
+    }
+    Ok(())
+}
+
 /// What is not added up.
 fn add_facts(transaction: &mut Transaction<'_>, rows: &Rows, writer: &str) -> Result<(), DatabaseError> {
     let values = rows.accounts.iter().map(|(account, (seen_at, cell, prefix))| {
@@ -282,132 +341,4 @@ fn add_facts(transaction: &mut Transaction<'_>, rows: &Rows, writer: &str) -> Re
         ]
     });
     append(transaction, "lost_calls", &columns, values)
-}
-
-/// Adds numbers up by a key.
-fn sum<'a>(
-    transaction: &mut Transaction<'_>,
-    table: &str,
-    key: &[&str],
-    sums: &[&str],
-    rows: impl Iterator<Item = Vec<Value<'a>>>,
-) -> Result<(), DatabaseError> {
-    merge(transaction, table, &[key, sums].concat(), key, &added(sums), rows)
-}
-
-fn added(sums: &[&str]) -> String {
-    sums.iter().map(|sum| format!("{sum} = of.{sum} + excluded.{sum}")).collect::<Vec<_>>().join(", ")
-}
-
-/// Inserts rows, and where one of this key is there, does what `on_conflict` says. In the order of the key: whoever writes
-/// the same rows at the same time waits for the same one first.
-fn merge<'a>(
-    transaction: &mut Transaction<'_>,
-    table: &str,
-    columns: &[&str],
-    key: &[&str],
-    on_conflict: &str,
-    rows: impl Iterator<Item = Vec<Value<'a>>>,
-) -> Result<(), DatabaseError> {
-    if !stage(transaction, table, columns, rows)? {
-        return Ok(());
-    }
-    let (columns, key) = (columns.join(", "), key.join(", "));
-    transaction.batch_execute(&format!(
-        "INSERT INTO {table} AS of ({columns}) SELECT {columns} FROM pg_temp.staged ORDER BY {key}
-         ON CONFLICT ({key}) DO UPDATE SET {on_conflict};
-         DROP TABLE pg_temp.staged"
-    ))?;
-    Ok(())
-}
-
-/// Copies rows into a temporary table with columns of these tables; false where there are none.
-fn stage<'a>(
-    transaction: &mut Transaction<'_>,
-    tables: &str,
-    columns: &[&str],
-    rows: impl Iterator<Item = Vec<Value<'a>>>,
-) -> Result<bool, DatabaseError> {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        return Ok(false);
-    }
-    let columns = columns.join(", ");
-    transaction.batch_execute(&format!(
-        "CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT {columns} FROM {tables} WITH NO DATA"
-    ))?;
-    copy(transaction, &format!("pg_temp.staged ({columns})"), rows)?;
-    Ok(true)
-}
-
-fn append<'a>(
-    transaction: &mut Transaction<'_>,
-    table: &str,
-    columns: &[&str],
-    rows: impl Iterator<Item = Vec<Value<'a>>>,
-) -> Result<(), DatabaseError> {
-    copy(transaction, &format!("{table} ({})", columns.join(", ")), rows)
-}
-
-fn copy<'a>(
-    transaction: &mut Transaction<'_>,
-    into: &str,
-    rows: impl Iterator<Item = Vec<Value<'a>>>,
-) -> Result<(), DatabaseError> {
-    let mut rows = rows.peekable();
-    let Some(first) = rows.peek() else { return Ok(()) };
-    let types: Vec<Type> = first.iter().map(Value::kind).collect();
-    let writer = transaction.copy_in(&format!("COPY {into} FROM STDIN BINARY"))?;
-    let mut writer = BinaryCopyInWriter::new(writer, &types);
-    for row in rows {
-        writer.write_raw(row.iter())?;
-    }
-    writer.finish()?;
-    Ok(())
-}
-
-/// One value of a row.
-#[derive(Clone, Debug)]
-enum Value<'a> {
-    Int(i64),
-    IntIfAny(Option<i64>),
-    Text(&'a str),
-    TextIfAny(Option<&'a str>),
-    Days(Vec<i64>),
-}
-
-impl Value<'_> {
-    const fn kind(&self) -> Type {
-        match self {
-            Self::Int(_) | Self::IntIfAny(_) => Type::INT8,
-            Self::Text(_) | Self::TextIfAny(_) => Type::TEXT,
-            Self::Days(_) => Type::INT8_ARRAY,
-        }
-    }
-}
-
-impl ToSql for Value<'_> {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self {
-            Self::Int(value) => value.to_sql(kind, out),
-            Self::IntIfAny(value) => value.to_sql(kind, out),
-            Self::Text(value) => value.to_sql(kind, out),
-            Self::TextIfAny(value) => value.to_sql(kind, out),
-            Self::Days(value) => value.to_sql(kind, out),
-        }
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        [Type::INT8, Type::TEXT, Type::INT8_ARRAY].contains(kind)
-    }
-
-    to_sql_checked!();
-}
-
-fn count(many: u64) -> Value<'static> {
-    Value::Int(to_i64(many))
 }

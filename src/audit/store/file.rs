@@ -13,16 +13,19 @@ use rusqlite::{
 use super::super::days::Days;
 use super::super::frame::{Frame, Gap, Use};
 use super::super::month::Month;
-use super::{brownouts, minutes};
+use super::{brownouts, minutes, unknown_clients};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// For each migration after the first: what makes a file that nobody has migrated, because its month was over, look to a reader
-/// as if somebody had. Tables and views of the connection's own.
-const AS_IF_MIGRATED: [&str; MIGRATIONS.len() - 1] =
-    ["CREATE TEMPORARY TABLE brownout_use (brownout, started_at,
-    ended_at, mode, day, account, requests, writes)"];
+/// as if somebody had. Tables of the connection's own.
+const AS_IF_MIGRATED: [&str; MIGRATIONS.len() - 1] = [
+    "CREATE TEMPORARY TABLE brownout_use (brownout, started_at, ended_at, mode, day, account, requests, writes)",
+    "CREATE TEMPORARY TABLE credential_names (account, credential, before);
+     CREATE TEMPORARY TABLE unknown_clients (day, product, requests, too_many)",
+];
 
 /// A report reads for a moment; a second writer (the predecessor of a restart) writes for less.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -131,6 +134,8 @@ impl MonthFile {
         brownouts::write(&transaction, frame, self.month)?;
         if Month::of(frame.ended_at) == self.month {
             write_accounts(&transaction, frame)?;
+            write_renamed(&transaction, frame)?;
+            unknown_clients::write(&transaction, frame)?;
             for gap in &frame.gaps {
                 write_gap(&transaction, &frame.writer, gap)?;
             }
@@ -297,6 +302,17 @@ fn write_accounts(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Res
     )?;
     for account in &frame.accounts {
         upsert.execute(params![to_i64(account.id), account.prefix, account.cell, frame.ended_at])?;
+    }
+    Ok(())
+}
+
+/// In the month in which it was seen, which is kept as long as any with the older name.
+fn write_renamed(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO credential_names (account, credential, before) VALUES (?1, ?2, ?3)",
+    )?;
+    for of in &frame.renamed {
+        insert.execute(params![to_i64(of.account), of.credential, of.before])?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod brownouts;
 mod file;
 mod minutes;
+mod unknown_clients;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,6 +17,7 @@ use super::month::{FILE_PREFIX, Month};
 pub(super) use file::{
     KEEP_CELL_USE_DAYS, KEEP_LEARNED_DAYS, MonthFile, StoreError, as_if_migrated, check_version, to_i64,
 };
+pub(super) use unknown_clients::MAX_UNKNOWN_CLIENTS;
 
 /// How long days are kept at least: who came a quarter ago and comes again is known to do so for the 100 days that a verdict
 /// waits at most ([`LONGEST_WINDOW`](crate::policy::legacy_use::verdict::LONGEST_WINDOW)). A month goes as a whole.
@@ -170,13 +172,14 @@ fn lost(month: Month, reason: &str, note: Option<String>, now: i64) -> Gap {
 }
 
 /// The months that a frame has something of, or that it says were watched.
-fn months_of(frame: &Frame) -> Vec<Month> {
+pub(super) fn months_of(frame: &Frame) -> Vec<Month> {
     let days = frame.uses.iter().map(|row| row.day);
     let days = days.chain(frame.learned.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.on_cell_hosts.iter().map(|(day, ..)| *day));
     let days = days.chain(frame.minutes.iter().map(|of| of.minute.div_euclid(24 * 60)));
     let days = days.chain(frame.brownouts.iter().map(|line| line.day));
     let days = days.chain(frame.lost.iter().map(|call| call.at.div_euclid(86_400)));
+    let days = days.chain(frame.harmed.iter().map(|harm| harm.of.minute.div_euclid(24 * 60)));
     let mut months: Vec<_> =
         days.map(Month::of_day).chain([frame.started_at, frame.ended_at].map(Month::of)).collect();
     months.sort_unstable();

@@ -142,7 +142,7 @@ fn the_schema_is_made_once_and_a_later_one_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let file = MonthFile::open(folder.path(), Month::of(NOON)).unwrap();
-        assert_eq!(check_version(&file.connection, &november(folder.path())).unwrap(), 2);
+        assert_eq!(check_version(&file.connection, &november(folder.path())).unwrap(), 3);
     }
     let later = Connection::open(november(folder.path())).unwrap();
     later.execute("INSERT INTO schema_version (version) VALUES (99)", []).unwrap();

@@ -38,6 +38,7 @@ pub(super) fn weigh(
     let known = identify::known(&rules.credentials, learned, token.or(cookies.token));
     decision.by_cookie = token.is_none() && cookies.present && !facts.headers.contains_key(AUTHORIZATION);
     decision.fingerprint = known.fingerprint;
+    decision.fingerprint_before = known.fingerprint_before;
     decision.learned = known.learned;
     let ours = snapshot.routing_cookie(decision.role);
     let held = ours
