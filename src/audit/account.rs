@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use crate::policy::legacy_use::verdict::Verdict;
 
 use super::fleet::{Fleet, FleetAccount, WeekHours};
-use super::headline::{date, exact_percent, from_now, hosts, sparkline};
-use super::markdown::Text;
+use super::headline::{date, from_now, hosts, sparkline};
+use super::markdown::{Text, made};
 use super::outreach::{INTEGRATIONS, fixes};
 use super::render::{age, rfc3339};
 
@@ -111,13 +111,7 @@ pub fn markdown(fleet: &Fleet, id: u64) -> String {
     );
     text.push_str(&week(&account.hours()));
     text.push_str(&integrations(account, fleet.generated_at));
-    let _ = write!(
-        text,
-        "\nThe books are complete for {} of {} days. Made {}; all times are UTC.\n",
-        exact_percent(fleet.coverage.share),
-        fleet.coverage.days,
-        rfc3339(fleet.generated_at)
-    );
+    text.push_str(&made(fleet));
     text
 }
 

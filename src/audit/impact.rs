@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::json::JSON_VERSION;
-use super::minute::Ends;
+use super::minute::{Ends, LOST_CALL_COLUMNS};
 use super::renamed::NewestNames;
 use super::render::{aligned, percent, rfc3339};
 use super::report::{GapLine, gaps};
@@ -102,22 +102,9 @@ pub fn lost_calls<'a>(books: impl Into<Source<'a>>, from: i64, to: i64) -> Resul
         let newest = NewestNames::read(books, None)?;
         books.rows(query, &[Some(from), Some(to)], |row| call(row, &newest))
     })?;
-    let columns = &[
-        "at",
-        "account",
-        "method",
-        "path",
-        "request_id",
-        "outcome",
-        "status",
-        "refusal",
-        "cell",
-        "class",
-        "credential",
-    ];
     Ok(List {
         name: "lost",
-        columns,
+        columns: &LOST_CALL_COLUMNS,
         rows,
         nothing: "No call of that time that may have to be made again is in the books; `report impact` says whether they were kept.",
     })

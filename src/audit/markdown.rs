@@ -40,14 +40,18 @@ pub fn print(fleet: &Fleet) -> String {
     text.push_str(&brownouts(fleet));
     text.push_str(&named("New this week", &fleet.new_accounts));
     text.push_str(&named("Came back after READY", &fleet.returned));
-    let _ = write!(
-        text,
+    text.push_str(&made(fleet));
+    text
+}
+
+/// What a report is made of, and when: its last line.
+pub(super) fn made(fleet: &Fleet) -> String {
+    format!(
         "\nThe books are complete for {} of {} days. Made {}; all times are UTC.\n",
         exact_percent(fleet.coverage.share),
         fleet.coverage.days,
         rfc3339(fleet.generated_at)
-    );
-    text
+    )
 }
 
 /// Text in Markdown, also in a table: nothing in it is markup, a link, a mention of somebody, or of an issue.

@@ -67,6 +67,21 @@ pub(super) struct LostCall {
     pub credential: String,
 }
 
+/// Its parts as tables and lists have them.
+pub(super) const LOST_CALL_COLUMNS: [&str; 11] = [
+    "at",
+    "account",
+    "method",
+    "path",
+    "request_id",
+    "outcome",
+    "status",
+    "refusal",
+    "cell",
+    "class",
+    "credential",
+];
+
 impl Ends {
     /// Of one request.
     pub fn of(event: &RequestEvent) -> Self {

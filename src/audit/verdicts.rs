@@ -107,8 +107,12 @@ fn runs(books: &Shelf, now: i64) -> Reading<Vec<Run>> {
 /// Runs that ended without saying so, and until when nobody knows what they have served: until a run of the same replica goes
 /// on, or until now.
 fn silent(runs: &[Run], now: i64) -> Vec<(&Run, (i64, i64))> {
+    let mut by_replica = BTreeMap::<&str, Vec<&Run>>::new();
+    for run in runs {
+        by_replica.entry(&run.replica).or_default().push(run);
+    }
     let goes_on = |of: &Run| {
-        let others = runs.iter().filter(|other| other.replica == of.replica && other.ended_at > of.ended_at);
+        let others = by_replica[of.replica.as_str()].iter().filter(|other| other.ended_at > of.ended_at);
         others.map(|other| other.started_at.max(of.ended_at)).min().unwrap_or(now)
     };
     let open = runs.iter().filter(|run| !run.closed);

@@ -6,6 +6,7 @@ use postgres::{Client, Transaction};
 
 use super::super::frame::{Frame, Integration};
 use super::super::heavy::{HeavyHitters, Seen};
+use super::super::minute::LOST_CALL_COLUMNS;
 use super::super::month::Month;
 use super::super::store::{
     KEEP_CELL_USE_DAYS, KEEP_DAYS, KEEP_LEARNED_DAYS, MAX_UNKNOWN_CLIENTS, months_of, to_i64,
@@ -312,19 +313,6 @@ fn add_facts(transaction: &mut Transaction<'_>, rows: &Rows, writer: &str) -> Re
     });
     let columns = ["writer", "started_at", "ended_at", "reason", "requests", "note"];
     append(transaction, "recorded_gaps", &columns, values)?;
-    let columns = [
-        "at",
-        "account",
-        "method",
-        "path",
-        "request_id",
-        "outcome",
-        "status",
-        "refusal",
-        "cell",
-        "class",
-        "credential",
-    ];
     let values = rows.lost.iter().map(|call| {
         vec![
             Value::Int(call.at),
@@ -340,5 +328,5 @@ fn add_facts(transaction: &mut Transaction<'_>, rows: &Rows, writer: &str) -> Re
             Value::Text(&call.credential),
         ]
     });
-    append(transaction, "lost_calls", &columns, values)
+    append(transaction, "lost_calls", &LOST_CALL_COLUMNS, values)
 }

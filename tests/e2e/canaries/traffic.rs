@@ -48,7 +48,8 @@ pub fn begin_brownout(folder: &Folder) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let start = show_moment(i64::try_from(now).unwrap() - 60);
     let windows = format!("windows: [{{ start: \"{start}\", lasts: 20h }}]");
-    folder.append(ROUTING, &format!("brownouts:\n  - {{ id: bo-1, mode: hard, everybody: true, {windows} }}"));
+    folder
+        .append(ROUTING, &format!("brownouts:\n  - {{ id: bo-1, mode: hard, everybody: true, {windows} }}"));
 }
 
 /// Sends all of it; the statuses that were seen.
