@@ -20,6 +20,7 @@ use crate::reload::BreakGlass;
 use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
+use crate::state_file;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -139,6 +140,21 @@ pub(super) fn replica(boot: &Boot) -> String {
     let configured = boot.apply.as_ref().and_then(|apply| apply.replica.as_deref());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
     configured.map_or_else(|| host().unwrap_or_default(), str::to_owned)
+}
+
+/// Some digits that tell this state folder from any other, also from that of a machine of the same name. They are kept in it:
+/// what was counted here goes on here, whatever the replica is called.
+pub(super) fn folder_digits(state_dir: &Path) -> String {
+    const FILE: &str = "replica.id";
+    let is_whole = |text: &String| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(known) = std::fs::read_to_string(state_dir.join(FILE)).ok().filter(is_whole) {
+        return known;
+    }
+    let digits = format!("{:08x}", fastrand::u32(..));
+    if let Err(error) = state_file::replace(state_dir, FILE, digits.as_bytes()) {
+        tracing::warn!(%error, "the digits of this state folder cannot be kept: after a restart its books are another replica's");
+    }
+    digits
 }
 
 /// Makes the state folder where it is not there, and refuses one that others can write.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::beginning::replica;
+use super::beginning::{folder_digits, replica};
 use crate::admin::{AdminSettings, SocketMode};
 use crate::audit::books::BooksSettings;
 use crate::audit::database::{DatabaseSettings, Shipping};
@@ -62,8 +62,10 @@ pub(super) fn books_settings(boot: &Boot, writer: String) -> BooksSettings {
         every: database.every,
         phase: database.every.mul_f64(fastrand::f64()),
     });
-    let named = boot.books.database.as_ref().and_then(|database| database.replica.as_deref());
-    let replica = named.map_or_else(|| replica(boot), str::to_owned);
+    let replica = boot.books.database.as_ref().map_or_else(String::new, |database| {
+        let name = database.replica.as_deref().map_or_else(|| replica(boot), str::to_owned);
+        format!("{name}.{}", folder_digits(&boot.state_dir))
+    });
     BooksSettings { folder: boot.state_dir.clone(), window, spool_bytes, writer, replica, shipping }
 }
 

@@ -38,7 +38,8 @@ pub fn forget<'a>(
     match books.into() {
         Source::Folder(folder) => in_files(&folder, account, delete),
         Source::Database(settings) => {
-            Ok(Known { rows: in_database(&settings, account, delete)?, aside: Vec::new() })
+            let rows = in_database(&settings, account, delete).map_err(|error| settings.failed(&error))?;
+            Ok(Known { rows, aside: Vec::new() })
         }
     }
 }
@@ -116,6 +117,12 @@ fn in_database(
         }
     }
     if delete {
+        // What waits in the spool of a replica comes later.
+        transaction.execute(
+            "INSERT INTO cellgate.forgotten VALUES ($1, extract(epoch FROM now())::int8)
+             ON CONFLICT (account) DO UPDATE SET forgotten_at = excluded.forgotten_at",
+            &[&(account.value() as i64)],
+        )?;
         transaction.commit()?;
         client.batch_execute("VACUUM cellgate.use_by_day, cellgate.integrations, cellgate.accounts, cellgate.cell_use, cellgate.harmed, cellgate.lost_calls, cellgate.brownout_use, cellgate.credential_names")?;
     }

@@ -201,6 +201,17 @@ impl Frame {
         self.uses.iter().map(Use::requests).sum()
     }
 
+    /// Leaves out what names an account.
+    pub fn forget(&mut self, account: u64) {
+        self.uses.retain(|of| of.integration.account != account);
+        self.accounts.retain(|of| of.id != account);
+        self.on_cell_hosts.retain(|(_, of, _)| *of != account);
+        self.harmed.retain(|of| of.account != account);
+        self.lost.retain(|of| of.account != account);
+        self.brownouts.retain(|of| of.account != account);
+        self.renamed.retain(|of| of.account != account);
+    }
+
     /// As bytes.
     ///
     /// # Errors

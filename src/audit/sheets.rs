@@ -214,8 +214,9 @@ impl Sheet {
     }
 
     fn add_unknown_client(&mut self, event: &RequestEvent, decision: &Decision) {
-        if let (None, Some(agent)) = (decision.client, &event.user_agent) {
-            let product = product(&event.snapshot.identify.credentials, agent);
+        if decision.client.is_none() {
+            let rules = &event.snapshot.identify.credentials;
+            let product = event.user_agent.as_ref().and_then(|agent| product(rules, agent));
             self.unknown_clients.add(product.unwrap_or(NO_NAME), Seen { count: 1, too_many: 0 });
         }
     }

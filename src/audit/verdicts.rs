@@ -69,8 +69,8 @@ pub(super) fn not_heard_of(books: &Shelf, now: i64) -> Reading<Vec<(String, i64)
     Ok(silent.map(|(run, (since, _))| (run.replica.clone(), since)).collect())
 }
 
-/// Seconds: longer than windows and shipments are, so that who is only a little behind is not told of.
-const QUIET_FOR: i64 = 15 * 60;
+/// Seconds: twice the longest time between two shipments, so that who is only a little behind is not told of.
+pub(super) const QUIET_FOR: i64 = 2 * 3_600;
 
 /// A run of a process, over all months.
 #[derive(Debug, Default)]
@@ -107,12 +107,15 @@ fn runs(books: &Shelf, now: i64) -> Reading<Vec<Run>> {
 /// Runs that ended without saying so, and until when nobody knows what they have served: until a run of the same replica goes
 /// on, or until now.
 fn silent(runs: &[Run], now: i64) -> Vec<(&Run, (i64, i64))> {
-    let mut by_replica = BTreeMap::<&str, Vec<&Run>>::new();
+    // The digits behind a name are of its state folder. A replica that was renamed goes on; another one of that name does not.
+    let folder =
+        |run: &Run| run.replica.rsplit_once('.').map_or_else(|| run.replica.clone(), |(_, of)| of.to_owned());
+    let mut by_folder = BTreeMap::<String, Vec<&Run>>::new();
     for run in runs {
-        by_replica.entry(&run.replica).or_default().push(run);
+        by_folder.entry(folder(run)).or_default().push(run);
     }
     let goes_on = |of: &Run| {
-        let others = by_replica[of.replica.as_str()].iter().filter(|other| other.ended_at > of.ended_at);
+        let others = by_folder[&folder(of)].iter().filter(|other| other.ended_at > of.ended_at);
         others.map(|other| other.started_at.max(of.ended_at)).min().unwrap_or(now)
     };
     let open = runs.iter().filter(|run| !run.closed);
@@ -140,6 +143,9 @@ mod tests {
         assert_eq!(holes(&[run("a", 0, 40, false), run("a", 50, 100, true)]), [(40, 50)]);
         // Killed while its successor had begun.
         assert_eq!(holes(&[run("a", 0, 40, false), run("a", 30, 100, true)]), []);
+        // Under another name in the same folder; and another machine of the same name.
+        assert_eq!(holes(&[run("a.01", 0, 40, false), run("b.01", 50, 100, true)]), [(40, 50)]);
+        assert_eq!(holes(&[run("a.01", 0, 40, false), run("a.02", 0, 100, true)]), [(40, 100)]);
         // Twice, and the second time for good.
         let twice = [run("a", 0, 40, false), run("a", 50, 60, false), run("a", 10, 20, true)];
         assert_eq!(holes(&twice), [(40, 50), (60, 100)]);

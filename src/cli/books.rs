@@ -16,7 +16,7 @@ use crate::telemetry::wall_time::unix_seconds;
 /// Something is known, and was not deleted.
 const KNOWN: u8 = 2;
 
-/// Delete what the books know of an account
+/// Delete what the books know of an account, or say that a replica of a fleet is gone
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -50,7 +50,7 @@ struct Forget {
 /// Say of a replica of a fleet that it is gone for good: a machine that was lost with its disk.
 ///
 /// Until then the books of the fleet are not complete since it was heard of last, and no account can be READY. Exit codes: 0
-/// done, 1 the database cannot be written, 2 no such replica or it was heard of in the last hour, 64 wrong arguments.
+/// done, 1 the database cannot be written, 2 no such replica or it was heard of in the last two hours, 64 wrong arguments.
 #[derive(Debug, clap::Args)]
 struct Retire {
     /// Its name, as reports have it
@@ -81,7 +81,7 @@ fn retire_replica(args: &Retire) -> anyhow::Result<ExitCode> {
         Retired::Runs(runs) => (format!("{replica} has ended with its last books: {runs} runs."), OK),
         Retired::HeardOf(at) => {
             let at = show_moment(at);
-            (format!("{replica} was heard of at {at}, less than an hour ago: nothing is changed."), KNOWN)
+            (format!("{replica} was heard of at {at}, less than two hours ago: nothing is changed."), KNOWN)
         }
         Retired::Unknown => (format!("No run of a replica named {replica} is open."), KNOWN),
     };

@@ -55,8 +55,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Err(reasons) => return wrong(&reasons),
     };
     let now = unix_seconds(SystemTime::now());
-    let snapshot = configured(&args.config, now);
-    let fleet = fleet(&args.books, snapshot.as_ref(), now)?;
+    let Some(snapshot) = configured(&args.config, now) else {
+        anyhow::bail!(
+            "nobody is written to without addresses, and without who is cut or has no cell of its own yet"
+        )
+    };
+    let fleet = fleet(&args.books, Some(&snapshot), now)?;
     if let Some(to) = &args.to {
         letters_to(to, &fleet)?;
     }

@@ -149,6 +149,12 @@ fn wrong(args: &ReportArgs) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if args.view == Some(ListArg::Clients) && (args.account.is_some() || args.exit_code) {
+        wrong.push(
+            "`report clients` is of all accounts, and says nothing of how the host stands: leave --account and --exit-code out"
+                .to_owned(),
+        );
+    }
     if args.view.is_some() && matches!(args.output, Output::Markdown | Output::Html) {
         wrong
             .push("a list is printed as table, json or csv; without it, the page has all of them".to_owned());
@@ -237,7 +243,7 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
         Ok((_, routing)) => Some(config::compile(routing, None)),
         Err(problems) => {
             complain(&format!(
-                "Dates, addresses and what the owners of clients have to change are left out: the configuration in {} \
+                "Dates, addresses, who is cut or has no cell of its own, and what the owners of clients have to change are left out: the configuration in {} \
                  has problems. The first of {}: {}. --config names another folder",
                 config.folder.display(),
                 problems.len(),

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::super::verdicts::QUIET_FOR;
 use super::{DatabaseError, DatabaseSettings, connect_to_write};
-
-/// Seconds: who has shipped within the longest interval is not gone.
-const GONE_AFTER: i64 = 3_600;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retired {
     /// So many of its runs are taken to have ended where their books do.
     Runs(usize),
-    /// It was heard of at this moment (Unix seconds), which is less than an hour ago: nothing was changed.
+    /// It was heard of at this moment (Unix seconds), which is less than two hours ago: nothing was changed.
     HeardOf(i64),
     /// No run of this name is open.
     Unknown,
@@ -29,7 +27,7 @@ pub fn retire(settings: &DatabaseSettings, replica: &str, now: i64) -> Result<Re
     let Some(last) = transaction.query_one(query, &[&replica])?.get::<_, Option<i64>>(0) else {
         return Ok(Retired::Unknown);
     };
-    if now - last < GONE_AFTER {
+    if now - last < QUIET_FOR {
         return Ok(Retired::HeardOf(last));
     }
     // A run has a row in each of its months.

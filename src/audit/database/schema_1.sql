@@ -12,6 +12,12 @@ CREATE TABLE cellgate.writers (
     ended_at int8           NOT NULL  -- Unix seconds: where the last of them ended
 );
 
+-- Accounts that were forgotten: what was counted of them before then and comes later is left out.
+CREATE TABLE cellgate.forgotten (
+    account      int8 PRIMARY KEY,
+    forgotten_at int8 NOT NULL  -- Unix seconds
+);
+
 CREATE SEQUENCE cellgate.integration_ids;
 
 -- For which time of the month which run of which replica has kept them.

@@ -20,6 +20,9 @@ const MOST_FRAMES: usize = 64;
 /// Shortest pause after a failure; doubles up to the interval of shipments.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A run is known to the database within so long after its start, since one that dies before would be missed by nobody.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often old months are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -52,8 +55,9 @@ impl Shipper {
     /// Ships until the books end, and what waits then once more.
     pub fn run(mut self) {
         let Shipping { every, phase, .. } = self.shipping;
-        let mut wait = phase;
-        let mut pause = FIRST_PAUSE;
+        let mut wait = phase.min(ANNOUNCED_WITHIN.mul_f64(phase.as_secs_f64() / every.as_secs_f64()));
+        // After that first shipment, the replicas of a fleet that begin together ship at different moments.
+        let (mut pause, mut next) = (FIRST_PAUSE, phase);
         loop {
             let due = Instant::now() + wait;
             while !self.shared.ending.load(Ordering::Acquire)
@@ -65,7 +69,7 @@ impl Shipper {
             wait = match self.ship() {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
-                    every
+                    std::mem::replace(&mut next, every)
                 }
                 Err(error) => {
                     self.failed(&error);

@@ -33,11 +33,16 @@ pub(in super::super) fn write(client: &mut Client, frames: &[Frame]) -> Result<u
         &[&writer, &numbers],
     )?;
     let known: Vec<i64> = known.iter().map(|row| row.get(0)).collect();
-    let new: Vec<&Frame> = frames.iter().filter(|frame| !known.contains(&frame.number)).collect();
+    let mut new: Vec<Frame> = frames.iter().filter(|frame| !known.contains(&frame.number)).cloned().collect();
     if new.is_empty() {
         return Ok(0);
     }
-    let batch = Batch::of(&new);
+    for row in transaction.query("SELECT account, forgotten_at FROM cellgate.forgotten", &[])? {
+        let (account, at): (i64, i64) = (row.get(0), row.get(1));
+        let before = new.iter_mut().filter(|frame| frame.started_at < at);
+        before.for_each(|frame| frame.forget(account.unsigned_abs()));
+    }
+    let batch = Batch::of(&new.iter().collect::<Vec<_>>());
     for (month, rows) in &batch.months {
         use_month(&mut transaction, *month)?;
         add_rows(&mut transaction, rows, &writer, &batch.replica)?;
@@ -76,6 +81,7 @@ pub(in super::super) fn prune(client: &mut Client, now: i64) -> Result<(), Datab
     }
     let before = now - KEEP_DAYS * 86_400;
     transaction.execute("DELETE FROM cellgate.writers WHERE ended_at < $1", &[&before])?;
+    transaction.execute("DELETE FROM cellgate.forgotten WHERE forgotten_at < $1", &[&before])?;
     transaction
         .execute("DELETE FROM cellgate.learned_use WHERE day < $1", &[&(today - KEEP_LEARNED_DAYS)])?;
     transaction.execute("DELETE FROM cellgate.cell_use WHERE day < $1", &[&(today - KEEP_CELL_USE_DAYS)])?;

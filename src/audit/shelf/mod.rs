@@ -68,8 +68,8 @@ pub enum ReportError {
     #[error("the books at {0} were written by a newer cellgate: use that one for the report ({1})")]
     Newer(PathBuf, String),
     /// Of a fleet.
-    #[error("the books of the fleet cannot be read: {0}")]
-    Database(#[from] DatabaseError),
+    #[error("the books of the fleet that {0} leads to cannot be read: {1}")]
+    Database(PathBuf, String),
 }
 
 /// Why a question has no answer.
@@ -104,16 +104,32 @@ pub(super) fn ask<'a, T>(
     let source = source.into();
     let shelf = match &source {
         Source::Folder(folder) => Shelf::Files(Files::open(folder)?),
-        Source::Database(settings) => Shelf::Database(Box::new(Database::open(settings)?)),
+        Source::Database(of) => {
+            Shelf::Database(Box::new(Database::open(of).map_err(|error| of.failed(&error))?))
+        }
     };
     answer(&shelf).map_err(|error| match error {
-        ReadError::Database(error) => ReportError::Database(error.into()),
+        ReadError::Database(error) => source.failed(&error.into()),
         // Which of the files it was is in no error of SQLite's; the newest is the one that is written.
         ReadError::File(error) => ReportError::Unreadable(source.newest(&shelf), error),
     })
 }
 
+impl DatabaseSettings {
+    /// As a report says it. What lies below is in the text of the error already.
+    pub(super) fn failed(&self, error: &DatabaseError) -> ReportError {
+        ReportError::Database(self.connection_file.clone(), error.to_string())
+    }
+}
+
 impl Source<'_> {
+    fn failed(&self, error: &DatabaseError) -> ReportError {
+        match self {
+            Self::Database(settings) => settings.failed(error),
+            Self::Folder(folder) => ReportError::Database(folder.to_path_buf(), error.to_string()),
+        }
+    }
+
     fn newest(&self, shelf: &Shelf) -> PathBuf {
         match (self, shelf) {
             (Source::Folder(folder), Shelf::Files(files)) => {
