@@ -67,7 +67,9 @@ pub(super) struct Sheet {
     /// Calls that may have to be made again, and how many more there were.
     pub lost: (Vec<LostCall>, u64),
     /// Programs on legacy hosts that `clients.yaml` does not know.
-    pub unknown_clients: HeavyHitters,
+    unknown_clients: HeavyHitters,
+    /// Requests of programs that give themselves no name: they are many, and need no place to be counted in.
+    nameless: u64,
     details: usize,
 }
 
@@ -79,6 +81,7 @@ impl Default for Sheet {
             without_detail: 0,
             lost: (Vec::new(), 0),
             unknown_clients: HeavyHitters::new(MAX_UNKNOWN_CLIENTS),
+            nameless: 0,
             details: 0,
         }
     }
@@ -176,6 +179,12 @@ impl Sheets {
 }
 
 impl Sheet {
+    /// Programs on legacy hosts that `clients.yaml` does not know, by the names that they give themselves.
+    pub fn unknown_clients(&self) -> impl Iterator<Item = (&str, Seen)> {
+        let nameless = (NO_NAME, Seen { count: self.nameless, too_many: 0 });
+        self.unknown_clients.iter().chain((self.nameless > 0).then_some(nameless))
+    }
+
     fn add(&mut self, event: &RequestEvent, decision: &Decision, key: Key, max_details: usize) {
         let at = unix_seconds(event.started);
         self.add_learned(decision, key.subject, at);
@@ -217,7 +226,10 @@ impl Sheet {
         if decision.client.is_none() {
             let rules = &event.snapshot.identify.credentials;
             let product = event.user_agent.as_ref().and_then(|agent| product(rules, agent));
-            self.unknown_clients.add(product.unwrap_or(NO_NAME), Seen { count: 1, too_many: 0 });
+            match product {
+                Some(product) => self.unknown_clients.add(product, Seen { count: 1, too_many: 0 }),
+                None => self.nameless += 1,
+            }
         }
     }
 
@@ -449,9 +461,9 @@ mod tests {
         }
         let mut found = Vec::new();
         sheets.collect(|sheet| {
-            found.extend(sheet.unknown_clients.iter().map(|(name, seen)| (name.to_owned(), seen)))
+            found.extend(sheet.unknown_clients().map(|(name, seen)| (name.to_owned(), seen)));
         });
-        assert_eq!(found.len(), MAX_UNKNOWN_CLIENTS);
+        assert_eq!(found.len(), MAX_UNKNOWN_CLIENTS + 1);
         for name in ["acme-sync", NO_NAME] {
             let (_, seen) = found.iter().find(|(found, _)| found == name).unwrap();
             assert!(seen.count >= 2_000 && seen.count - seen.too_many <= 2_000, "{seen:?}");

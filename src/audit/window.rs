@@ -134,10 +134,10 @@ impl Window {
         let before = self.without_detail;
         self.without_detail += sheet.without_detail;
         let room = MAX_LOST.saturating_sub(self.lost.len());
+        sheet.unknown_clients().for_each(|(product, seen)| self.unknown_clients.add(product, seen));
         let (lost, beyond) = sheet.lost;
         self.lost_beyond += beyond + lost.len().saturating_sub(room) as u64;
         self.lost.extend(lost.into_iter().take(room));
-        sheet.unknown_clients.iter().for_each(|(product, seen)| self.unknown_clients.add(product, seen));
         for page in &sheet.pages {
             self.add_on_cell_hosts(page);
             for (met, hits) in &page.met {
