@@ -33,7 +33,8 @@ pub struct Shipping {
     pub to: DatabaseSettings,
     /// How often.
     pub every: Duration,
-    /// How long after the start for the first time: another time for each replica, so that not all of a fleet ship together.
+    /// How long after the first shipment, which is soon after the start, for the second: another time for each replica, so that
+    /// not all of a fleet ship together.
     pub phase: Duration,
 }
 
