@@ -14,8 +14,6 @@ use super::super::month::Month;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub replica: String,
-    /// Unix seconds: where the last of the windows ends.
-    pub ended_at: i64,
     pub months: BTreeMap<Month, Rows>,
 }
 
@@ -80,7 +78,6 @@ impl Batch {
 
     fn add(&mut self, frame: &Frame) {
         self.replica.clone_from(&frame.replica);
-        self.ended_at = self.ended_at.max(frame.ended_at);
         self.cover(frame);
         for row in &frame.uses {
             self.month(row.day).add_use(row);
@@ -218,7 +215,6 @@ mod tests {
             assert_eq!(seen.days.seen(0).map(|day| day.requests).sum::<u64>(), 7);
             let account = &months[0].accounts[&1];
             assert_eq!((account.1.as_str(), account.2.as_deref()), ("us2", Some("ab123")));
-            assert_eq!(batch.ended_at, december + 5);
         }
     }
 }
