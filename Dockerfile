@@ -1,8 +1,12 @@
 # A small image that runs cellgate as nobody in particular.
 #
 #   docker build -t cellgate .
-#   docker run --rm -v "$PWD/my-config:/etc/cellgate:ro" -v cellgate-state:/var/lib/cellgate \
-#       -p 8080:8080 -p 8443:8443 cellgate
+#   set -- --name edge -v "$PWD/my-config:/etc/cellgate:ro" -v cellgate-state:/var/lib/cellgate -p 8080:8080 -p 8443:8443
+#
+# The first start of the volume, when the files have been reviewed; without --bootstrap it ends with 64. Then all others:
+#
+#   docker run --rm "$@" cellgate serve --config /etc/cellgate --state-dir /var/lib/cellgate --bootstrap
+#   docker run --rm "$@" cellgate
 #
 # Mount a configuration whose listeners are on 0.0.0.0 or [::] and whose boot.yaml says
 # `state_dir: /var/lib/cellgate`. There is none in the image: an edge with somebody else's accounts serves nobody.

@@ -8,7 +8,11 @@
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
 #   make recovery    a cell comes back before a crowd, behind each proxy in turn: 23 minutes (docs/recovery.md)
+#   make bench       what a request costs cellgate, HAProxy, nginx and Envoy, side by side: 40 minutes
+#                    (docs/performance.md)
+#   make book        docs/ as a book in target/book; installs mdbook if missing
 #   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
+#   make deb         the Debian package, into target/debian; installs cargo-deb if missing (docs/deploy.md)
 #   make fuzz        each fuzz target for FUZZ_SECONDS (60) or FUZZ_RUNS inputs; installs cargo-fuzz if missing
 
 # Cargo.lock is what was tested; a build that would change it is an error.
@@ -21,7 +25,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help run test test-long check certs demo-check recovery deny fuzz
+.PHONY: help run test test-long check certs demo-check recovery bench book deny deb fuzz
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.
 .NOTPARALLEL:
@@ -43,6 +47,8 @@ test:
 	@# One profile and one set of features for programs and tests, so that nothing is built twice.
 	$(CARGO) build $(TESTS) --all-targets
 	$(MAKE) --no-print-directory demo-check
+	@# What a request costs, against what it did when somebody last kept that; a figure, and no test (docs/performance.md).
+	target/debug/bench --count 1000 --against loadtest/instructions.json
 	$(CARGO) test $(TESTS)
 
 # Tests read CELLGATE_TEST_LONG where they can do more of the same.
@@ -68,9 +74,23 @@ recovery:
 	@$(CARGO) build $(LOCKED) --release --workspace --bins
 	target/release/recovery $(RECOVERY)
 
+# BENCH takes options: make bench BENCH='--scenarios h1,tls --accounts 100000'. The machine should do nothing else.
+bench:
+	@scripts/setup bench
+	@$(CARGO) build $(LOCKED) --release --workspace --bins
+	target/release/bench --json target/bench-report.json --svg target/bench-report.svg $(BENCH)
+
+book:
+	@scripts/setup build
+	@scripts/book
+
 deny:
 	@scripts/setup build
 	@scripts/deny
+
+deb:
+	@scripts/setup build
+	@scripts/deb
 
 fuzz:
 	@scripts/setup build

@@ -3,13 +3,17 @@
 
 mod admin_plane;
 mod beginning;
+mod console;
 mod keep;
+mod known;
 mod observe;
 mod running;
 mod settings;
 mod sockets;
+mod status;
 mod successor;
 mod tasks;
+mod telemetry;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -23,9 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
-use crate::audit::books::{Books, new_writer};
 use crate::clock::Clock;
-use crate::config::boot::AccessLog as AccessLogTarget;
 use crate::config::{self, Boot};
 use crate::handover::lineage::Lineage;
 use crate::handover::{QUEUED_REQUESTS, UpgradeRequest};
@@ -49,16 +51,18 @@ use crate::reload::{FellBack, QUEUED_SIGNALS, Reloader, Staging, Watch, note_obj
 use crate::start::{self, Started};
 use crate::state_file::Ownership;
 use crate::state_lock::StateLock;
+use crate::status::desk::StatusDesk;
+use crate::status::{Keeper, policy as status_policy};
 use crate::telemetry::Telemetry;
-use crate::telemetry::access_log::{AccessLog, Target};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 use crate::{history, learned_file, levers};
 use beginning::{
-    approvers, broken_glass, count_panics, prepare_state_dir, reason_of, replica, start_report,
-    watched_folders,
+    approvers, broken_glass, count_panics, prepare_state_dir, reason_of, replica, say_whether_state_lasts,
+    start_report, watched_folders,
 };
 use keep::{Begins, Begun};
+use known::Known;
 use sockets::{lock_to_offer, to_offer};
 
 pub use beginning::requests_of;
@@ -91,6 +95,7 @@ struct Shared {
     state: Arc<Ownership>,
     lineage: Arc<Lineage>,
     levers: Arc<LeverBoard>,
+    status: Arc<StatusDesk>,
     clock: Clock,
 }
 
@@ -126,7 +131,9 @@ pub struct Prepared {
     reload: watch::Receiver<Arc<ReloadReport>>,
     inbox: ReloadInbox,
     levers: (LeverHandle, LeverInbox),
+    known: Known,
     upgrades: mpsc::Receiver<UpgradeRequest>,
+    status: Keeper,
     state_lock: StateLock,
     took: Vec<String>,
     /// The files differ from what serves, and come in force in steps.
@@ -152,6 +159,7 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     let lineage = Lineage::new(fastrand::u64(..), sockets.predecessors()?);
     let shared = Shared::new(boot, &snapshot, lineage)?;
     note_objections(&shared.metrics, &observed);
+    say_whether_state_lasts(&shared.boot.state_dir, &shared.metrics);
     warn_of(&shared.boot.guards.remarks(&snapshot));
     let bootstrapped = bootstrapped.then(|| shared.readiness.note(Reason::Bootstrapped));
     let starting = shared.readiness.block(Reason::Starting);
@@ -161,8 +169,10 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
     let (upgrade, upgrades) = mpsc::channel(QUEUED_REQUESTS);
     let settings = settings::admin_settings(&shared.boot);
     let levers = levers::handle::handles(Arc::clone(&shared.levers));
-    let admin_state = shared.admin_state(reload, upgrade, levers.0.clone());
+    let known = Known::begin(&shared.boot);
+    let admin_state = shared.admin_state(reload, upgrade, levers.0.clone(), known.for_admin());
     let admin = Admin::prepare(&settings, sockets.admin(&settings), admin_state)?;
+    let status = shared.status_keeper()?;
     Ok(Prepared {
         options: options.clone(),
         started: now,
@@ -176,7 +186,9 @@ pub fn prepare(options: &Options, mut sockets: Sockets) -> anyhow::Result<Prepar
         reload: last,
         inbox,
         levers,
+        known,
         upgrades,
+        status,
         state_lock,
         took: sockets.took(),
         in_steps,
@@ -214,6 +226,7 @@ impl Prepared {
         self.reload.mark_unchanged();
         let levers = shared.keeper(journal.clone(), now).start(self.levers.0, self.levers.1);
         let levers = levers.context("starting the thread of the levers")?;
+        let knowing = self.known.start(journal.clone(), &shared.state)?;
         let reloader = Reloader { unsaved, ..shared.reloader(&options, fallback.as_ref(), journal) };
         let control = control_thread(reloader, self.inbox, signal_inbox, watched, look_at_once)?;
         learned_file::load(&shared.boot.state_dir, &shared.learned, &snapshot, now);
@@ -221,6 +234,7 @@ impl Prepared {
         let mut listening = to_offer(&data.bound)?;
         listening.push(lock_to_offer(&shared.boot.state_dir, &state_lock)?);
         let (runtime, drain) = data.serve(&shared);
+        let status = self.status.start().context("starting the thread of the status")?;
         drop(self.starting);
         // Not before: a successor's admin pages must not say "starting" where its predecessor said "ready".
         admin.open();
@@ -228,6 +242,8 @@ impl Prepared {
             listeners,
             admin_loopback: admin.loopback(),
             admin_socket: admin.socket().map(Path::to_owned),
+            admin_tls: admin.tls(),
+            status_address: admin.status(),
             fallback,
             _bootstrapped: self.bootstrapped,
             shared,
@@ -241,6 +257,8 @@ impl Prepared {
             control: Some(control),
             keeping,
             levers: Some(levers),
+            knowing: Some(knowing),
+            status: Some(status),
             _state_lock: state_lock,
         })
     }
@@ -252,12 +270,13 @@ impl Shared {
         count_panics(&metrics);
         metrics.prepare(snapshot);
         metrics.guards.in_force(|guard| boot.guards.mode(guard), boot.guards.table_size.rows);
-        let telemetry = Arc::new(telemetry(&boot, &metrics)?);
+        let telemetry = Arc::new(telemetry::start(&boot, &metrics)?);
         let live = Arc::new(Live::new(Arc::clone(snapshot)));
         let (readiness, learned, state) = (Arc::default(), Arc::default(), Arc::default());
         let (lineage, levers, clock) = (Arc::new(lineage), Arc::<LeverBoard>::default(), Clock::begin());
         metrics.brownouts.heed(Arc::clone(&levers));
-        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers, clock })
+        let status = StatusDesk::new(status_policy());
+        Ok(Self { boot, live, metrics, readiness, telemetry, learned, state, lineage, levers, status, clock })
     }
 
     fn reloader(&self, options: &Options, fallback: Option<&start::Fallback>, journal: Journal) -> Reloader {
@@ -278,10 +297,11 @@ impl Shared {
             state: Arc::clone(&self.state),
             fallback: fallback.map(fell_back),
             unsaved: None,
-            refused: None,
+            kept_out: None,
             break_glass: broken_glass(self),
             staging: Staging::new(&self.boot.state_dir, replica(&self.boot), Arc::clone(&self.readiness)),
             not_followed: None,
+            caller: None,
         }
     }
 }
@@ -337,18 +357,6 @@ impl DataPlane {
         ));
         (runtime, drain)
     }
-}
-
-fn telemetry(boot: &Boot, metrics: &Arc<Metrics>) -> anyhow::Result<Telemetry> {
-    let target = match &boot.access_log {
-        AccessLogTarget::Stdout => Target::Stdout,
-        AccessLogTarget::File(path) => Target::File(path.clone()),
-    };
-    let log = AccessLog::start(target, metrics.access_log()).context("starting the access log")?;
-    let writer = new_writer(SystemTime::now(), fastrand::u64(..));
-    let books = settings::books_settings(boot, writer);
-    let books = Books::start(books, metrics).context("starting the books")?;
-    Telemetry::start(Arc::clone(metrics), vec![Box::new(log), Box::new(books)]).context("starting telemetry")
 }
 
 fn data_runtime(boot: &Boot) -> anyhow::Result<Runtime> {

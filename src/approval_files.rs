@@ -17,6 +17,8 @@ use crate::config::guard::Approvals;
 use crate::config::plan::Plan;
 use crate::config::{FileText, Problem, Unreadable};
 use crate::load;
+use crate::policy::code::Code;
+use crate::policy::line::is_deceptive;
 use crate::state_file;
 
 /// Name of the file of used approvals in the state folder.
@@ -59,10 +61,10 @@ fn read_one(path: &Path) -> FileText {
     load::bounded(path, MAX_FILE_BYTES)
 }
 
-/// Without control characters: it is shown.
+/// Without characters that deceive: it is shown.
 fn name(path: &Path) -> Box<str> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>().into()
+    name.chars().map(|c| if is_deceptive(c) { '?' } else { c }).collect::<String>().into()
 }
 
 fn unreadable(error: &io::Error) -> Unreadable {
@@ -78,7 +80,12 @@ pub fn read_signers(path: &Path) -> (AllowedSigners, Vec<Problem>) {
     match load::bounded(path, MAX_SIGNERS_BYTES) {
         Ok(bytes) => AllowedSigners::parse(&file, &bytes),
         Err(Unreadable { what, expected }) => {
-            let problem = Problem::in_file(&file, format!("the file of allowed signers {what}"), expected);
+            let problem = Problem::in_file(
+                Code::FileNotRead,
+                &file,
+                format!("the file of allowed signers {what}"),
+                expected,
+            );
             (AllowedSigners::default(), vec![problem])
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use crate::approval::break_glass::{Aim, LONGEST, Override};
+use crate::policy::code::Code;
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -25,7 +26,7 @@ pub fn load(state_dir: &Path) -> Option<Override> {
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
     let damaged = |reason: &str| {
-        tracing::error!(path = %path.display(), reason, "the override in the state folder is not believed");
+        tracing::error!(code = %Code::OverrideDamaged, path = %path.display(), reason, "the override in the state folder is not believed");
         let written = fs::metadata(&path).and_then(|about| about.modified()).ok()?;
         let ends = (written + LONGEST).duration_since(UNIX_EPOCH).ok()?;
         let reason = format!("{FILE_NAME} is damaged ({reason}), and may have kept what serves");

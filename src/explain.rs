@@ -20,6 +20,7 @@ use crate::policy::gate::{self, ParsedHead};
 use crate::policy::hosts::Role;
 use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
+use crate::policy::request_id::RequestId;
 use crate::policy::snapshot::Snapshot;
 
 /// Documentation address (RFC 5737) that stands for the client.
@@ -161,15 +162,15 @@ fn decided(
 ) -> Explanation {
     let mut explanation = from_decision(snapshot, &decision);
     if let Verdict::Forward { cell, .. } = decision.verdict {
+        let new_id = HeaderValue::from_static("(new)");
+        let own_id = RequestId::said(facts.headers, &snapshot.identify.credentials);
         let told = Told {
             client: forwarding::client_ip(CLIENT, facts.headers, &snapshot.trusted_proxies),
             account: decision.account,
             cell: snapshot.cell(cell).name.as_str(),
             generation: snapshot.generation.0,
-            request_id: &forwarding::request_id(facts.headers, &snapshot.identify.credentials, || {
-                "(new)".into()
-            }),
-            trace: (1, 1),
+            request_id: own_id.as_ref().map_or(&new_id, RequestId::value),
+            trace: forwarding::Trace::Passed(1, 1),
             // The client's own cookies are no fields of ours, and may be a secret.
             own_cookie: None,
             client_certificate: certificate,

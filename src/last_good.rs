@@ -14,6 +14,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::config::boot::MAX_CONFIG_BYTES;
+use crate::policy::code::Code;
 use crate::policy::hex::hex;
 use crate::state_file;
 
@@ -113,7 +114,7 @@ pub fn load(state_dir: &Path) -> Result<LastGood, LastGoodError> {
     read(&state_dir.join(FILE_NAME)).or_else(|error| {
         let before = read(&state_dir.join(PREVIOUS_FILE_NAME)).map_err(|_| ());
         let Ok(before) = before else { return Err(error) };
-        tracing::error!(%error, hash = before.hash, "the one before it is used");
+        tracing::error!(code = %Code::LastGoodDamaged, %error, hash = before.hash, "the one before it is used");
         Ok(before)
     })
 }

@@ -18,6 +18,7 @@ pub mod listen;
 pub mod proxy;
 pub mod standing;
 pub mod standing_file;
+pub mod status_file;
 
 pub mod prober;
 
@@ -25,6 +26,7 @@ pub mod handover;
 pub mod quiet;
 pub mod state_file;
 pub mod state_lock;
+pub mod state_volume;
 pub mod systemd;
 
 pub mod compiled_file;
@@ -37,20 +39,28 @@ pub mod trail;
 pub mod history;
 pub mod load;
 
+pub mod access_files;
 pub mod approval_files;
+pub mod attempts;
 pub mod break_glass_file;
 pub mod levers;
 pub mod reload;
 pub mod start;
 
-pub mod admin;
-pub mod audit;
 mod authorities;
-pub mod explain;
-pub mod replay;
-
+pub mod status;
 pub mod webhooks;
 
+pub mod admin;
+pub mod audit;
+pub mod explain;
+pub mod import;
+pub mod init;
+pub mod replay;
+
+pub mod traces;
+
+pub mod descriptors;
 pub mod drill;
 
 pub mod app;

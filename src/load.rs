@@ -1,6 +1,8 @@
 //! Reading a configuration folder. The one place that touches files for `config`, and it decides
 //! nothing but whether a file may be read: every reason not to becomes a problem where the file is named.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -8,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
+
+use kept::Configured;
 
 use crate::config::files::stays_inside;
 use crate::config::scan::MAX_YAML_BYTES;
@@ -105,8 +109,8 @@ fn read(place: &Place) -> (Sources, Seen) {
 struct Seen(Vec<(PathBuf, Option<Mark>)>);
 
 /// What tells a file from another one under its name, and from itself with other bytes.
-#[derive(PartialEq, Eq)]
-struct Mark {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
     device_and_inode: (u64, u64),
     bytes: u64,
     /// Changes with content, mode and owner, and nobody can set it back.
@@ -126,7 +130,7 @@ impl Seen {
 
 impl Mark {
     /// Of what the name leads to now; `None` where that is nothing.
-    fn of(path: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let metadata = path.metadata().ok()?;
         Some(Self {
             device_and_inode: (metadata.dev(), metadata.ino()),
@@ -165,7 +169,13 @@ fn referenced(folder: &Path, path: &str, kind: FileKind, left: u64) -> FileText 
             Err(refused("is outside", "a file in the configuration folder"))
         }
         FileKind::Table => guarded(&inside(folder, path)?, &Bound::Left(left), kind),
-        FileKind::Certificate | FileKind::Secret { .. } => guarded(&folder.join(path), &Bound::Pem, kind),
+        FileKind::Certificate => guarded(&folder.join(path), &Bound::Pem, kind),
+        FileKind::Secret { allow_readable } => {
+            let configured = folder.metadata().ok();
+            let configured =
+                configured.map(|metadata| Configured { by: metadata.uid(), is_shared: allow_readable });
+            own(&folder.join(path), &Bound::Pem, kind, configured.as_ref())
+        }
     }
 }
 
@@ -214,19 +224,45 @@ const READABLE: &str = "a file that cellgate can read";
 /// Largest file of one secret that a command is given.
 const MOST_SECRET_BYTES: u64 = 4_096;
 
+/// A file with certificates of the admin plane: its own, or of those whom it lets in; wherever it lies.
+pub fn certificates(path: &Path) -> FileText {
+    own(path, &Bound::Pem, FileKind::Certificate, None)
+}
+
+/// A file with secrets, under the rules of those that the configuration names; wherever it lies.
+pub fn secrets(path: &Path, allow_readable: bool) -> FileText {
+    own(path, &Bound::Pem, FileKind::Secret { allow_readable }, None)
+}
+
 /// Reads the file of a secret that a command is given, under the rules of those that the configuration names.
 ///
 /// # Errors
 /// Why it is not read, and what is expected.
 pub fn secret(path: &Path) -> Result<Vec<u8>, String> {
-    let read = guarded(path, &Bound::Most(MOST_SECRET_BYTES), FileKind::Secret { allow_readable: false });
+    let read = own(path, &Bound::Most(MOST_SECRET_BYTES), FileKind::Secret { allow_readable: false }, None);
     read.map_err(|error| {
-        format!("{}; expected a file that only you can read (mode 0600 or 0400)", error.what)
+        let expected =
+            "a file that only you can read (mode 0600 or 0400), in a folder where only you can write";
+        format!("{}; expected {expected}", error.what)
     })
 }
 
-/// Reads a file that nobody else may change and, if it is secret, nobody else may read.
+/// Reads a file that not everybody may change and, if it is secret, nobody else may read.
 fn guarded(path: &Path, most: &Bound, kind: FileKind) -> FileText {
+    opened(path, most, kind, |_| Ok(None))
+}
+
+/// The same of one that nobody else may have written at all.
+fn own(path: &Path, most: &Bound, kind: FileKind, configured: Option<&Configured>) -> FileText {
+    opened(path, most, kind, |metadata| kept::objection(path, metadata, configured))
+}
+
+fn opened(
+    path: &Path,
+    most: &Bound,
+    kind: FileKind,
+    objection: impl FnOnce(&Metadata) -> io::Result<Option<Unreadable>>,
+) -> FileText {
     let failed = |error: io::Error| unreadable(&error, READABLE);
     // Before it is opened: to open a pipe is to wait for its other end.
     if !path.metadata().map_err(failed)?.is_file() {
@@ -241,6 +277,9 @@ fn guarded(path: &Path, most: &Bound, kind: FileKind) -> FileText {
     {
         let what = format!("has mode {:04o}, so that others can read the key", metadata.mode() & 0o7777);
         return Err(refused(&what, "mode 0600 or 0400 (or allow_readable: true beside it)"));
+    }
+    if let Some(unreadable) = objection(&metadata).map_err(failed)? {
+        return Err(unreadable);
     }
     if metadata.len() > most.bytes() {
         return Err(refused(&format!("has {} bytes", metadata.len()), &most.expected()));

@@ -68,10 +68,28 @@ pub enum Reason {
         /// Who objected, by name, each once.
         guards: String,
     },
+    /// The files had problems when they were read last; what served before serves.
+    Rejected {
+        /// When they were.
+        at: SystemTime,
+        /// The first of the problems, cut short, and how many more there are.
+        cause: String,
+        /// Where that is and of which kind, without a word of the files.
+        place: String,
+    },
     /// The state folder does not take what belongs in it.
     Unwritten {
         /// What, and the system's reason.
         what: String,
+    },
+    /// Where as many clients come as may, no file is left to be opened.
+    FewDescriptors {
+        /// Files that this process may have open.
+        most: u64,
+        /// Those that may be needed.
+        needed: u64,
+        /// For so many connections of clients.
+        connections: u32,
     },
     /// The last good configuration is older than the operator allows. Follows from
     /// [`LastGood`](Self::LastGood) and the clock; nobody brings it about.
@@ -147,7 +165,9 @@ impl Reason {
             Self::RolledBack { .. } => "rolled_back",
             Self::Kept { .. } => "kept",
             Self::Refused { .. } => "refused",
+            Self::Rejected { .. } => "reload_rejected",
             Self::Unwritten { .. } => "unwritten",
+            Self::FewDescriptors { .. } => "few_descriptors",
         }
     }
 
@@ -168,7 +188,9 @@ impl Reason {
             | Self::RolledBack { .. }
             | Self::Kept { .. }
             | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::Unwritten { .. }
+            | Self::FewDescriptors { .. }
             | Self::LastGoodTooOld { .. } => None,
         }
     }
@@ -218,11 +240,12 @@ impl Drop for Guard {
 
 /// The first of many lines, and how many more there are: a cause for whoever reads in a hurry.
 pub fn first(lines: &[String]) -> String {
-    let more = lines.len().saturating_sub(1);
-    lines.first().map_or_else(String::new, |line| match more {
-        0 => line.clone(),
-        _ => format!("{line} (and {more} more)"),
-    })
+    lines.first().map_or_else(String::new, |line| and_more(line, lines.len() - 1))
+}
+
+/// A line, and how many more there are.
+pub fn and_more(line: &str, more: usize) -> String {
+    if more == 0 { line.to_owned() } else { format!("{line} (and {more} more)") }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::code::Code;
 use crate::state_file;
 
 /// Name of the file in the state folder.
@@ -58,7 +59,7 @@ impl Memory {
         };
         known.unwrap_or_else(|reason| {
             let path = path.display();
-            tracing::error!(%path, reason, "which configurations were rolled back is not known any more");
+            tracing::error!(code = %Code::RolledBackForgotten, %path, reason, "which configurations were rolled back is not known any more");
             Self::default()
         })
     }

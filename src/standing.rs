@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::clock::Clock;
 use crate::config::time::show_moment;
 use crate::live::Live;
+use crate::policy::code::Code;
 use crate::policy::moment::Moment;
 use crate::policy::protection::judge::{Judge, LOOK_EVERY, Look, Report};
 use crate::policy::protection::levers::board::LeverBoard;
@@ -141,7 +142,7 @@ impl Judging {
         if lines.is_empty() {
             self.note = None;
         } else if self.note.as_ref().is_none_or(|(before, _)| *before != told) {
-            tracing::warn!("protections that only watch: {told}");
+            tracing::warn!(code = %Code::ObservingOnly, "protections that only watch: {told}");
             let note = self.given.readiness.note(Reason::Observing { told: told.clone() });
             self.note = Some((told, note));
         }

@@ -14,6 +14,7 @@ const RULES: &str = "monitoring/cellgate.rules.yaml";
 const RULE_TESTS: [&str; 2] = ["monitoring/cellgate.rules.test.yaml", "monitoring/cellgate.days.test.yaml"];
 const DASHBOARD: &str = "monitoring/grafana/cellgate.json";
 const GUIDE: &str = "docs/monitoring.md";
+const RUNBOOKS: &str = "docs/runbooks";
 
 type Complaints = Vec<String>;
 
@@ -101,6 +102,17 @@ fn the_guide_has_no_alert_that_is_gone() {
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| `Cellgate")?.split('`').next());
     let rows: BTreeSet<String> = rows.map(|rest| format!("Cellgate{rest}")).collect();
     assert_eq!(rows, alerts);
+}
+
+#[test]
+fn each_runbook_is_led_to_by_an_alert_that_it_names() {
+    let rules = read(RULES);
+    assert_eq!(strayed(&rules), Complaints::new());
+    let elsewhere = "runbook: docs/standing.md#see-why";
+    let wrong = rules.replace("runbook: docs/runbooks/recovery.md", elsewhere);
+    assert_eq!(strayed(&wrong), ["docs/runbooks/recovery.md: no alert leads to it"]);
+    let wrong = rules.replacen(elsewhere, "runbook: docs/runbooks/recovery.md", 1);
+    assert_eq!(strayed(&wrong).len(), 1, "an alert that the page does not know");
 }
 
 #[test]
@@ -194,6 +206,31 @@ fn careless(rules_text: &str, guide: &str) -> Complaints {
         must(guide.contains(&format!("| `{name}` | {severity} |")), "give it a row in docs/monitoring.md");
     }
     complaints
+}
+
+/// Runbooks that no alert leads to, and alerts that lead to one whose "You notice" has no word of them.
+fn strayed(rules_text: &str) -> Complaints {
+    let pages: Vec<String> =
+        below(RUNBOOKS).into_iter().filter(|page| !page.ends_with("README.md")).collect();
+    assert!(pages.len() > 5, "there are pages to look at: {pages:?}");
+    let alerts = alerts(rules_text);
+    let mut strayed = Complaints::new();
+    for page in pages {
+        let text = read(&page);
+        let noticed = text.split("**You notice:**").nth(1).unwrap_or_default();
+        let noticed = noticed.split("\n\n").next().unwrap_or_default();
+        let leads = |alert: &&Alert| {
+            let runbook = self::text(&alert.rule["annotations"], "runbook");
+            runbook.split('#').next() == Some(&page)
+        };
+        let leading: Vec<&Alert> = alerts.iter().filter(leads).collect();
+        if leading.is_empty() {
+            strayed.push(format!("{page}: no alert leads to it"));
+        }
+        let unknown = leading.iter().filter(|alert| !noticed.contains(&format!("`{}`", alert.name)));
+        strayed.extend(unknown.map(|alert| format!("{page} does not say that one notices {}", alert.name)));
+    }
+    strayed
 }
 
 /// `docs/standing.md#see-why` leads to a heading "See why".

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["policy"]),
     ("proxy", &["policy", "live", "telemetry", "listen", "clock"]),
     ("standing_file", &["policy", "state_file"]),
+    ("status_file", &["policy", "state_file"]),
     (
         "standing",
         &["policy", "config", "live", "readiness", "telemetry", "clock", "standing_file", "state_file"],
@@ -37,16 +38,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("systemd", &[]),
     ("state_file", &["policy"]),
     ("state_lock", &[]),
+    ("state_volume", &[]),
+    ("descriptors", &[]),
     ("compiled_file", &["policy", "config", "state_file"]),
     ("last_good", &["policy", "config", "state_file"]),
     ("learned_file", &["policy", "config", "state_file"]),
     ("levers_file", &["policy", "state_file"]),
-    ("rolled_back", &["state_file"]),
+    ("rolled_back", &["policy::code", "state_file"]),
     ("trail", &["policy", "config"]),
     ("history", &["last_good", "trail"]),
     ("load", &["policy", "config"]),
+    ("access_files", &["policy", "config", "load"]),
     ("approval_files", &["policy", "config", "approval", "state_file", "load"]),
-    ("break_glass_file", &["approval", "state_file"]),
+    ("break_glass_file", &["policy::code", "approval", "state_file"]),
     (
         "start",
         &[
@@ -89,19 +93,39 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["policy", "config", "readiness", "telemetry", "state_file", "levers_file", "reload::journal"],
     ),
     ("levers/handle", &["policy"]),
+    ("attempts", &["policy", "telemetry", "state_file", "reload::journal"]),
+    ("attempts/handle", &["policy"]),
     // The vocabulary that the admin plane shares with the reload task; nothing here can reload.
     ("reload/outcome", &["policy", "telemetry"]),
     // Can look and ask. Without `live` and the rest of `reload` it cannot swap.
     (
         "admin",
-        &["policy", "readiness", "telemetry", "reload::outcome", "levers::handle", "handover", "quiet"],
+        &[
+            "policy",
+            "readiness",
+            "telemetry",
+            "reload::outcome",
+            "levers::handle",
+            "attempts::handle",
+            "handover",
+            "quiet",
+            "explain",
+            "status::desk",
+        ],
     ),
     // Whom to trust, of who calls out.
     ("authorities", &[]),
     ("audit", &["policy", "telemetry", "authorities"]),
+    ("traces", &["policy", "telemetry", "authorities"]),
     // Posts what it is given; what there is to say is known elsewhere.
     ("webhooks", &[]),
+    ("status", &["policy", "telemetry", "authorities", "load", "webhooks", "state_file", "status_file"]),
+    // Where the admin plane finds it, printed.
+    ("status/desk", &[]),
     ("explain", &["policy"]),
+    // Maps of other proxies; whoever calls reads the files.
+    ("import", &["policy", "config"]),
+    ("init", &["policy", "config", "import"]),
     ("replay", &["policy", "explain"]),
     ("drill", &["policy", "config"]),
     // The root lists the modules.

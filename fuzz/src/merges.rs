@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use cellgate::policy::annotate::{DEPRECATION, SUNSET, annotate};
 use cellgate::policy::credential::CredentialRules;
 use cellgate::policy::facts::{RequestFacts, Upgrade};
-use cellgate::policy::forwarding::{Edits, Told, client_ip, incoming, outgoing, request_id};
+use cellgate::policy::forwarding::{Edits, Told, Trace, client_ip, incoming, outgoing};
 use cellgate::policy::gate::{Asked, check_answer, is_routing_field};
 use cellgate::policy::ids::Label;
+use cellgate::policy::request_id::RequestId;
 use cellgate::policy::snapshot::{Merge, Schedule};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONNECTION,
@@ -51,8 +52,12 @@ pub fn merges(data: &[u8]) -> bool {
     let trusted = ["10.0.0.0/8".parse().expect("a network")];
     assert_eq!(client_ip(STRANGER, &headers, &trusted), STRANGER);
     client_ip(BALANCER, &headers, &trusted);
-    let id = request_id(&headers, &CredentialRules::default(), || "fresh".to_owned());
-    assert!(!id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id:?}");
+    if let Some(id) = RequestId::said(&headers, &CredentialRules::default()) {
+        assert!(
+            !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{id:?}"
+        );
+    }
     let request =
         Request { headers: headers.clone(), ..Request::new("GET cloud.getdbt.com/api/v2/accounts/1") };
     // What the gate refuses goes to no cell.
@@ -172,8 +177,8 @@ fn told_by_us_alone(facts: &RequestFacts<'_>) {
         account: Some(account(12345)),
         cell: "us1-c1",
         generation: 7,
-        request_id: "fresh-one",
-        trace: (1, 2),
+        request_id: &HeaderValue::from_static("fresh-one"),
+        trace: Trace::Passed(1, 2),
         own_cookie: SNAPSHOT.identify.routing_cookie.as_ref(),
         client_certificate: None,
     };

@@ -9,7 +9,8 @@
 //! - [`fleet`]: many WebSockets or gRPC streams held open;
 //! - [`ask`], [`body`], [`failure`], [`frame`], [`tls`]: what they share.
 //! - [`recovery`]: a cell that comes back before a crowd, behind one proxy after the other;
-//! - [`usage`], [`tied`]: command lines of the programs, and programs that they start.
+//! - [`bench`]: what a request costs cellgate and other proxies, side by side;
+//! - [`usage`], [`tied`], [`place`]: command lines of the programs, programs that they start, and where these may be.
 //!
 //! ```no_run
 //! # use std::{net::SocketAddr, time::Duration};
@@ -39,6 +40,7 @@
 //! ```
 
 pub mod ask;
+pub mod bench;
 pub mod body;
 pub mod call;
 pub mod cell;
@@ -47,6 +49,7 @@ pub mod failure;
 pub mod fleet;
 pub mod frame;
 pub mod load;
+pub mod place;
 pub mod raw;
 pub mod recovery;
 pub mod socket;

@@ -108,7 +108,8 @@ fn key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|source| TlsError::Pem { what: "private key", source })
 }
 
-fn roots(pem: &str) -> Result<RootCertStore, TlsError> {
+/// The authorities of a PEM text.
+pub(crate) fn roots(pem: &str) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for cert in chain(pem)? {
         store.add(cert)?;

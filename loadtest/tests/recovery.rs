@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use loadtest::cell::CellOptions;
+use loadtest::place::private_folder;
 use loadtest::recovery::curve::{Plan, Second};
-use loadtest::recovery::peer::{Arm, Kind, PeerError, RunningPeer, Site, check, private_folder};
+use loadtest::recovery::peer::{Arm, Kind, PeerError, RunningPeer, Site, check};
 use loadtest::recovery::run::Scenario;
 
 /// A folder that goes with the test.

@@ -32,8 +32,9 @@ struct BrownoutView {
     next: Option<WindowView>,
 }
 
-#[derive(Serialize)]
-struct WindowView {
+/// From when until when.
+#[derive(Debug, Serialize)]
+pub(super) struct WindowView {
     start: String,
     end: String,
 }

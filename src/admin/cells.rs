@@ -22,8 +22,9 @@ pub(super) struct CellsView {
     verdict_would_act_s: Option<u64>,
 }
 
+/// One cell.
 #[derive(Debug, Serialize)]
-struct CellView {
+pub(super) struct CellView {
     name: String,
     shared: bool,
     domain: String,
@@ -49,12 +50,10 @@ struct GroupView {
 impl CellsView {
     /// Every cell of the snapshot with its live load, and how it stands.
     pub fn new(live: &Snapshot, report: &Report) -> Self {
-        let standing = |cell: &Cell| report.cells.iter().find(|seen| seen.cell == cell.name);
-        let cells = live.cells.iter().map(|cell| CellView::new(cell, standing(cell)));
         let verdicts = report.verdicts.iter().map(VerdictView::new).collect();
         Self {
             generation: live.generation.0,
-            cells: cells.collect(),
+            cells: CellView::all(live, report),
             verdicts,
             verdict_observe_alarm: report.alarm.map(Alarm::as_str),
             verdict_would_act_s: report.would_act.map(|acted| acted.as_secs()),
@@ -63,6 +62,17 @@ impl CellsView {
 }
 
 impl CellView {
+    /// Each with its live load, and how it stands.
+    pub fn all(live: &Snapshot, report: &Report) -> Vec<Self> {
+        let standing = |cell: &Cell| report.cells.iter().find(|seen| seen.cell == cell.name);
+        live.cells.iter().map(|cell| Self::new(cell, standing(cell))).collect()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn new(cell: &Cell, standing: Option<&CellReport>) -> Self {
         let groups = cell.groups.iter().map(|group| GroupView {
             zone: group.zone.to_string(),

@@ -1,4 +1,4 @@
-//! Under which names the loopback door may be called.
+//! Under which names the doors of this machine may be called.
 //!
 //! A web page can make its own host name resolve to 127.0.0.1 and then read what answers there (DNS
 //! rebinding). What it cannot do is to call under a name that is not its own.
@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::HOST;
 use http::uri::{Authority, Uri};
+
+/// The name of the unix socket in a URL. Without a port: it has none.
+const SOCKET_NAME: &str = "admin";
 
 /// The names that are answered.
 #[derive(Clone, Debug)]
@@ -28,6 +31,18 @@ impl AllowedHosts {
         self.allow_authority(&host) && uri.authority().is_none_or(|authority| self.allow_authority(authority))
     }
 
+    /// Whether a call of the unix socket may be answered: where it names no host, as a browser always does, or is under an
+    /// allowed name or `admin`, which commands and guides write for it. A page that has come through a tunnel has a name of its
+    /// own, and that may be of one word: somebody's search domain, or a line in a file of hosts.
+    pub fn allow_on_socket(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let fits = |authority: &Authority| {
+            authority.as_str().eq_ignore_ascii_case(SOCKET_NAME) || self.allow_authority(authority)
+        };
+        let hosts = headers.get_all(HOST).iter().filter(|host| !host.is_empty());
+        let mut hosts = hosts.map(|host| Authority::try_from(host.as_bytes()));
+        hosts.all(|host| host.is_ok_and(|host| fits(&host))) && uri.authority().is_none_or(fits)
+    }
+
     fn allow_authority(&self, authority: &Authority) -> bool {
         // `user@host` is no Host header of an honest client.
         if authority.as_str().contains('@') {
@@ -45,6 +60,32 @@ impl AllowedHosts {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_the_socket_no_name_of_somebody_is_answered() {
+        for (host, expect) in [
+            ("admin", true),
+            ("Admin", true),
+            ("admin:8000", false),
+            ("x", false),
+            ("evil:8000", false),
+            ("evil", false),
+            ("admin.", false),
+            ("localhost", true),
+            ("[::1]:8000", true),
+            ("localhost:8000", true),
+            ("127.0.0.1:8000", true),
+            ("admin.internal", true),
+            ("", true),
+            ("evil.example:8000", false),
+            ("a@evil", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(HOST, host.parse().unwrap());
+            let allowed = AllowedHosts::new(&["admin.internal".to_owned()]);
+            assert_eq!(allowed.allow_on_socket(&Uri::from_static("/"), &headers), expect, "{host}");
+        }
+    }
 
     #[test]
     fn only_names_that_no_stranger_can_own_are_allowed() {

@@ -1,22 +1,38 @@
-//! `/levers`: what an operator has pulled, pulling and releasing. On the unix socket alone: who may open that is an operator.
+//! `/levers`: what an operator has pulled, pulling and releasing.
 
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
-use super::routes::{json_body, trouble};
+use super::access::{Asking, Tried};
+use super::routes::{json_body, json_body_or_none, object, trouble};
 use crate::levers::handle::{Done, NotDone, Wish};
-use crate::policy::protection::levers::{LeverId, Levers, Pulled, PulledOrReplaced};
+use crate::policy::protection::levers::{Lever, LeverId, Levers, Pulled, PulledOrReplaced};
 use crate::telemetry::wall_time::{Seconds, from_unix_seconds, unix_seconds};
 
 /// How long a caller waits. A lever takes milliseconds; a disk that hangs must not leave the caller hanging, too.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Largest body that is looked at of somebody who is refused: words, a reason and a name at their longest.
+const TRIED_BYTES: usize = 4 * 1024;
+
+/// How long it is waited for: it comes with its head, from any client that is not up to something.
+const TRIED_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most characters that are told of what are no words of a lever: those of most levers are shorter.
+const MAX_TRIED: usize = 120;
+
+/// What is looked at in it.
+#[derive(Deserialize)]
+struct Wanted {
+    lever: String,
+}
 
 /// What `POST /levers` is told.
 #[derive(Deserialize)]
@@ -24,16 +40,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Pull {
     lever: String,
     reason: String,
-    by: String,
+    #[serde(default)]
+    by: Option<String>,
     #[serde(default)]
     seconds: Option<u64>,
 }
 
 /// What `DELETE /levers/{id}` is told.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Release {
-    by: String,
+    #[serde(default)]
+    by: Option<String>,
     #[serde(default)]
     reason: Option<String>,
 }
@@ -44,8 +62,9 @@ struct LeversView {
     levers: Vec<LeverView>,
 }
 
-#[derive(Serialize)]
-struct LeverView {
+/// One that is pulled.
+#[derive(Debug, Serialize)]
+pub(super) struct LeverView {
     id: u32,
     kind: &'static str,
     lever: String,
@@ -72,12 +91,19 @@ pub(super) async fn list(State(state): State<AdminState>) -> Response {
     .into_response()
 }
 
-pub(super) async fn pull(State(state): State<AdminState>, body: Body) -> Response {
+pub(super) async fn pull(
+    State(state): State<AdminState>,
+    Extension(asking): Extension<Asking>,
+    body: Body,
+) -> Response {
     let expected = r#"Send {"lever": "shed 50% cell us1", "reason": "...", "by": "...", "seconds": 1800}."#;
     match json_body::<Pull>(body, expected).await {
         Ok(Pull { lever, reason, by, seconds }) => {
-            let lasts = seconds.map(Duration::from_secs);
-            ask(&state, Wish::Pull { words: lever, by, reason, lasts }).await
+            let (by, lasts) = (asking.asker(by.as_deref()), seconds.map(Duration::from_secs));
+            let tried = Tried(told(&lever));
+            let mut response = ask(&state, Wish::Pull { words: lever, by, reason, lasts }).await;
+            response.extensions_mut().insert(tried);
+            response
         }
         Err(trouble) => trouble,
     }
@@ -85,6 +111,7 @@ pub(super) async fn pull(State(state): State<AdminState>, body: Body) -> Respons
 
 pub(super) async fn release(
     State(state): State<AdminState>,
+    Extension(asking): Extension<Asking>,
     extract::Path(id): extract::Path<String>,
     body: Body,
 ) -> Response {
@@ -92,9 +119,30 @@ pub(super) async fn release(
         let what = "This is no number of a lever.";
         return trouble(StatusCode::BAD_REQUEST, "bad_lever", what, "GET /levers has the numbers.");
     };
-    match json_body::<Release>(body, r#"Send {"by": "...", "reason": "..."}."#).await {
-        Ok(Release { by, reason }) => ask(&state, Wish::Release { id: LeverId(id), by, reason }).await,
+    match json_body_or_none::<Release>(body, r#"Send {"by": "...", "reason": "..."}."#).await {
+        Ok(Release { by, reason }) => {
+            let by = asking.asker(by.as_deref());
+            ask(&state, Wish::Release { id: LeverId(id), by, reason }).await
+        }
         Err(trouble) => trouble,
+    }
+}
+
+/// Which lever somebody wanted who may not, or not now; nothing where the body does not say or does not come.
+pub(super) async fn tried(body: Body) -> String {
+    let bytes = tokio::time::timeout(TRIED_PATIENCE, to_bytes(body, TRIED_BYTES)).await;
+    let wanted = bytes.ok().and_then(Result::ok).and_then(|bytes| object::<Wanted>(&bytes).ok());
+    wanted.map_or_else(String::new, |Wanted { lever }| told(&lever))
+}
+
+/// The words of a lever, which begin with its kind, for a line of the trail: in quotes and cut where they are none.
+fn told(words: &str) -> String {
+    match Lever::parse(words) {
+        Ok(lever) => format!(": {lever}"),
+        Err(_) => {
+            let cut: String = words.chars().take(MAX_TRIED).collect();
+            format!(": {cut:?}")
+        }
     }
 }
 
@@ -147,6 +195,18 @@ impl LeverView {
             requests: None,
             replaced: None,
             bare: Vec::new(),
+        }
+    }
+
+    /// For whoever may call any door: with its words, but for the account.
+    pub fn without_accounts(levers: &Levers, pulled: &Pulled, now: i64) -> Self {
+        let view = Self::counted(levers, pulled, now);
+        match pulled.lever.account() {
+            Some(id) => {
+                let lever = view.lever.replace(&format!("account {id}"), "account (see /levers)");
+                Self { lever, ..view }
+            }
+            None => view,
         }
     }
 

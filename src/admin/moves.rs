@@ -11,7 +11,7 @@ use crate::reload::outcome::StagedReport;
 
 /// Most moves of one answer: as many as anybody has on their way at once, some hundred bytes each. Who finds an account
 /// missing must take it as not reported.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -25,12 +25,20 @@ pub(super) struct MovesView {
     /// What comes in force in steps: its moves are in force already, for everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<String>,
-    moves: Vec<MoveView>,
+    moves: Vec<AccountMoveView>,
 }
 
+/// One, with whose it is.
 #[derive(Debug, Serialize)]
-struct MoveView {
+struct AccountMoveView {
     account: String,
+    #[serde(flatten)]
+    of: MoveView,
+}
+
+/// One, where it is said elsewhere whose it is.
+#[derive(Debug, Serialize)]
+pub(super) struct MoveView {
     from: Option<String>,
     to: Option<String>,
     state: &'static str,
@@ -45,7 +53,7 @@ impl MovesView {
     pub fn new(live: &Snapshot, staged: Option<&StagedReport>, lineage: &Lineage) -> Option<Self> {
         let beside = staged.filter(|staged| staged.beside == live.generation);
         let candidate = beside.map(|staged| staged.hash.to_string());
-        let moves = reported(live, MOST).into_iter().map(|one| MoveView::new(live, one)).collect();
+        let moves = reported(live, MOST).into_iter().map(|one| AccountMoveView::new(live, one)).collect();
         let (process, predecessors) = (lineage.process().to_owned(), lineage.draining());
         // Last: see `handover::lineage`.
         let speaks = !lineage.gives_way();
@@ -54,17 +62,27 @@ impl MovesView {
     }
 }
 
-impl MoveView {
+impl AccountMoveView {
     fn new(live: &Snapshot, one: ReportedMove) -> Self {
-        let name = |cell: Option<CellIndex>| cell.map(|cell| live.cell(cell).name.to_string());
+        Self { account: one.account.to_string(), of: MoveView::new(live, one) }
+    }
+}
+
+impl MoveView {
+    /// As the snapshot has it, with what is under way now.
+    pub fn new(live: &Snapshot, one: ReportedMove) -> Self {
         Self {
-            account: one.account.to_string(),
-            from: name(one.of.from),
-            to: name(one.of.to),
+            from: cell_name(live, one.of.from),
+            to: cell_name(live, one.of.to),
             state: one.of.state.as_str(),
             epoch: one.of.epoch,
             writes_at_old_cell: one.writes_at_old_cell,
             waiting: one.waiting,
         }
     }
+}
+
+/// Of a cell that moves come from or go to; `None` where that is nowhere.
+pub(super) fn cell_name(live: &Snapshot, cell: Option<CellIndex>) -> Option<String> {
+    cell.map(|cell| live.cell(cell).name.to_string())
 }

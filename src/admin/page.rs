@@ -40,7 +40,8 @@ mod tests {
         for banned in ["src=", "http-equiv", "<script", "@import", "url(", "{{"] {
             assert!(!page.contains(banned), "{banned}");
         }
-        for path in ["/healthz", "/readyz", "/metrics", "/config", "/cells", "/moves", "/brownouts"] {
+        for path in ["/healthz", "/readyz", "/metrics", "/config", "/live", "/cells", "/moves", "/brownouts"]
+        {
             assert!(page.contains(&format!("href=\"{path}\"")), "{path}");
         }
         for path in ["POST /reload", "POST /upgrade", "POST /break-glass", "/levers", "/accounts/{id}"] {

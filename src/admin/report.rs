@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::AdminState;
-use super::routes::trouble;
+use super::routes::{Rows, trouble};
 use crate::policy::ids::AccountId;
 use crate::quiet;
 
@@ -54,8 +53,8 @@ pub struct MadeReport {
     pub before: Bytes,
     /// HTML from there on.
     pub after: Bytes,
-    /// For programs; only of the fleet.
-    pub json: Option<Bytes>,
+    /// For programs.
+    pub json: Bytes,
     /// Whether the books know what was asked for.
     pub is_known: bool,
 }
@@ -241,18 +240,13 @@ impl Kept {
 const BUSY: &str = "The books are being read, one report at a time, beside everything else. That takes some seconds for a \
                     large fleet: ask again in three.";
 
-/// Pages of the books.
-const PATHS: [&str; 3] = ["/report", "/report.json", "/report/accounts/{id}"];
-
-/// A door with these pages.
-pub(super) fn shown(routes: Router<AdminState>) -> Router<AdminState> {
-    let [all, for_programs, one] = PATHS;
-    routes.route(all, get(fleet)).route(for_programs, get(json)).route(one, get(account))
-}
-
-/// A door that says where they are.
-pub(super) fn hidden(routes: Router<AdminState>) -> Router<AdminState> {
-    PATHS.into_iter().fold(routes, |routes, path| routes.route(path, get(not_here)))
+/// The pages of a door.
+pub(super) fn rows(rows: Rows) -> Rows {
+    rows.row("GET", "/report", get(fleet)).row("GET", "/report.json", get(json)).row(
+        "GET",
+        "/report/accounts/{id}",
+        get(account),
+    )
 }
 
 /// `GET /report`.
@@ -260,9 +254,11 @@ async fn fleet(State(state): State<AdminState>) -> Response {
     state.report.html(ReportSubject::Fleet).await
 }
 
-/// `GET /report/accounts/{id}`.
+/// `GET /report/accounts/{id}`, and `/report/accounts/{id}.json`.
 async fn account(State(state): State<AdminState>, extract::Path(id): extract::Path<String>) -> Response {
+    let (id, is_json) = id.strip_suffix(".json").map_or((&*id, false), |id| (id, true));
     match AccountId::parse(id.as_bytes()) {
+        Ok(id) if is_json => json_of(&state, ReportSubject::Account(id)).await,
         Ok(id) => state.report.html(ReportSubject::Account(id)).await,
         Err(error) => {
             let text = format!("The account id {error}. Write it as it stands in a URL.");
@@ -273,10 +269,13 @@ async fn account(State(state): State<AdminState>, extract::Path(id): extract::Pa
 
 /// `GET /report.json`.
 async fn json(State(state): State<AdminState>) -> Response {
-    match state.report.ask(ReportSubject::Fleet).await {
+    json_of(&state, ReportSubject::Fleet).await
+}
+
+async fn json_of(state: &AdminState, subject: ReportSubject) -> Response {
+    match state.report.ask(subject).await {
         Answer::Is { made, age } => {
-            let text = made.json.unwrap_or_default();
-            let response = ([(CONTENT_TYPE, "application/json")], text).into_response();
+            let response = ([(CONTENT_TYPE, "application/json")], made.json).into_response();
             with(response, AGE, &age.as_secs().to_string())
         }
         Answer::Failed(error) => {
@@ -290,13 +289,6 @@ async fn json(State(state): State<AdminState>) -> Response {
             with(response, RETRY_AFTER, RETRY_SECONDS)
         }
     }
-}
-
-/// Where the loopback address does not show reports.
-async fn not_here() -> Response {
-    let what = "Reports name accounts, and everybody on this machine can call this port.";
-    let next = "Call the admin socket, or set admin.loopback_report in boot.yaml and restart.";
-    trouble(StatusCode::FORBIDDEN, "report_on_socket_only", what, next)
 }
 
 /// How old what follows is.
@@ -335,12 +327,12 @@ pub(super) mod tests {
     impl ReportSource for Fixed {
         fn make(&self, subject: ReportSubject) -> Result<MadeReport, String> {
             let (text, json, is_known) = match subject {
-                ReportSubject::Fleet => ("<h1>fleet</h1>", Some("{\"version\": 2}".into()), true),
-                _ if subject == number(7) => ("<h1>seven</h1>", None, true),
+                ReportSubject::Fleet => ("<h1>fleet</h1>", "{\"version\": 2}", true),
+                _ if subject == number(7) => ("<h1>seven</h1>", "{\"accounts\": [7]}", true),
                 _ if subject == number(8) => return Err("the books are damaged".into()),
-                _ => ("<h1>nobody</h1>", None, false),
+                _ => ("<h1>nobody</h1>", "{}", false),
             };
-            Ok(MadeReport { before: "<body>".into(), after: text.into(), json, is_known })
+            Ok(MadeReport { before: "<body>".into(), after: text.into(), json: json.into(), is_known })
         }
 
         fn notice(&self, title: &str, text: &str) -> String {
@@ -386,7 +378,7 @@ pub(super) mod tests {
     }
 
     fn made(text: &'static str) -> MadeReport {
-        MadeReport { before: text.into(), after: "".into(), json: None, is_known: true }
+        MadeReport { before: text.into(), after: "".into(), json: Bytes::new(), is_known: true }
     }
 
     fn told(answer: &Answer) -> String {

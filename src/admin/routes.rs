@@ -1,34 +1,39 @@
-//! What each door answers. Reading is the same on both; whatever changes something exists on the unix
-//! socket alone.
+//! What each door answers. Who may have which of it stands in [`policy::access::routes`](crate::policy::access::routes).
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{self, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{self, State};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Extension, Json, Router};
+use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_MATCH, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::attempts::handle::Ended;
+use crate::policy::access::Denied;
+use crate::policy::access::routes::route;
 use crate::policy::ids::{AccountId, Generation};
-use crate::reload::outcome::{Asked, OverrideRequest, ReloadOutcome, ReloadRequest, Taken, Trigger};
+use crate::reload::outcome::{ReloadOutcome, ReloadRequest, Trigger};
 
+use super::access::{Asking, Keeper, NotDone, refused};
 use super::cells::CellsView;
-use super::host::AllowedHosts;
 use super::moves::MovesView;
-use super::views::{AccountView, ConfigView, OutcomeView, ReadyView, TakenView, Trouble};
-use super::{AdminState, brownouts, levers, page, report, upgrade};
+use super::views::{AccountView, ConfigView, OutcomeView, ReadyView, Trouble};
+use super::{
+    AdminState, access, break_glass, brownouts, console, levers, live, page, report, status, upgrade,
+};
 
 /// How long a caller waits for its reload: 100,000 accounts take a second or two, a network file
 /// system its time. The reload goes on when the caller has gone.
@@ -42,61 +47,61 @@ const MAX_BODY: usize = 1024 * 1024;
 const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                    frame-ancestors 'none'";
 
-/// The unix socket's routes.
-pub(super) fn everything(state: AdminState, socket: Option<&Path>) -> Router {
-    report::shown(reading(socket, true))
-        .route("/accounts/{id}", get(account))
-        .route("/credentials", get(credentials))
-        .route("/reload", post(reload))
-        .route("/upgrade", post(upgrade::upgrade))
-        .route("/break-glass", post(break_glass).delete(mend_glass))
-        .route("/levers", get(levers::list).post(levers::pull))
-        .route("/levers/{id}", delete(levers::release))
+/// What a door answers: the rows of [`policy::access::routes`](crate::policy::access::routes), each behind its guard.
+pub(super) fn routes(state: AdminState, keeper: Arc<Keeper>, socket: Option<&Path>) -> Router {
+    let shows = keeper.shows_report();
+    let index = page::index(socket, shows);
+    let rows = Rows { router: Router::new(), keeper: Arc::clone(&keeper) };
+    let rows = rows
+        .row("GET", "/", get(|| async { axum::response::Html(index) }))
+        .row("GET", "/whoami", get(access::whoami))
+        .row("GET", "/healthz", get(|| async { "ok\n" }))
+        .row("GET", "/readyz", get(readyz))
+        .row("GET", "/metrics", get(metrics))
+        .row("GET", "/config", get(config))
+        .row("GET", "/cells", get(cells))
+        .row("GET", "/moves", get(moves))
+        .row("GET", "/brownouts", get(brownouts::list))
+        .row("GET", "/accounts/{id}", get(account))
+        .row("GET", "/credentials", get(credentials))
+        .row("POST", "/reload", post(reload))
+        .row("POST", "/upgrade", post(upgrade::upgrade))
+        .row("POST", "/break-glass", post(break_glass::begin))
+        .row("DELETE", "/break-glass", delete(break_glass::end))
+        .row("GET", "/levers", get(levers::list))
+        .row("POST", "/levers", post(levers::pull))
+        .row("DELETE", "/levers/{id}", delete(levers::release));
+    let rows = status::rows(report::rows(live::rows(console::rows(rows, shows))), &state.status);
+    rows.router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(keeper, access::strangers))
         .layer(middleware::map_response(harden))
         .with_state(state)
 }
 
-/// The loopback port's routes: reading, under an allowed name; reports only where that was asked for.
-pub(super) fn read_only(
-    state: AdminState,
-    socket: Option<&Path>,
-    hosts: AllowedHosts,
-    reports: bool,
-) -> Router {
-    let routes = if reports { report::shown } else { report::hidden };
-    routes(reading(socket, reports))
-        .fallback(not_found)
-        .layer(middleware::from_fn_with_state(Arc::new(hosts), guard))
-        .layer(middleware::map_response(harden))
-        .with_state(state)
+/// Routes that are being put together.
+pub(super) struct Rows {
+    router: Router<AdminState>,
+    keeper: Arc<Keeper>,
 }
 
-fn reading(socket: Option<&Path>, reports: bool) -> Router<AdminState> {
-    let index = page::index(socket, reports);
-    Router::new()
-        .route("/", get(|| async { axum::response::Html(index) }))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/config", get(config))
-        .route("/cells", get(cells))
-        .route("/moves", get(moves))
-        .route("/brownouts", get(brownouts::list))
-}
-
-async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    if !hosts.allow(request.uri(), request.headers()) {
-        let what = "This port answers only under the names localhost, 127.0.0.1 and [::1].";
-        let next = "Call it under one of them, or add the name to admin.allowed_hosts.";
-        return trouble(StatusCode::FORBIDDEN, "host_not_allowed", what, next);
+impl Rows {
+    /// Answers a row of the table, where this door has it.
+    pub(super) fn row(
+        self,
+        method: &'static str,
+        path: &'static str,
+        answer: MethodRouter<AdminState>,
+    ) -> Self {
+        let row =
+            route(method, path, None).expect("a route that is answered has a row in policy::access::routes");
+        if !self.keeper.has(row) {
+            return self;
+        }
+        let guard = middleware::from_fn_with_state(self.keeper.guarded(row), access::guard);
+        Self { router: self.router.route(path, answer.route_layer(guard)), ..self }
     }
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let what = "This port is read-only: nothing here can be changed.";
-        return trouble(StatusCode::NOT_FOUND, "read_only", what, "Use the admin socket (see /).");
-    }
-    next.run(request).await
 }
 
 async fn harden(mut response: Response) -> Response {
@@ -194,23 +199,32 @@ async fn credentials(State(state): State<AdminState>) -> Response {
     }
 }
 
-async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body) -> Response {
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        let what = "The body is larger than 1 MiB or broke off.";
-        return trouble(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", what, "Send no body.");
+async fn reload(
+    State(state): State<AdminState>,
+    Extension(asking): Extension<Asking>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let body = match whole(body, "Send no body.").await {
+        Ok(body) => body,
+        Err(trouble) => return trouble,
     };
     let Some(ReloadWish { again, at_once }) = wish(&body) else {
         let what = "The body is not what a reload can be told.";
         let next = "Send none, or {\"again\": true} to try once more what was rolled back, {\"at_once\": true} to skip the steps.";
         return trouble(StatusCode::BAD_REQUEST, "bad_body", what, next);
     };
+    if let Err(denied) = may_wish(&asking, again, at_once) {
+        return refused(denied);
+    }
     let Ok(expected) = expected(&headers) else {
         let what = "If-Match is not a generation number.";
         let next = "Send the number that /config shows, or no If-Match.";
         return trouble(StatusCode::BAD_REQUEST, "bad_if_match", what, next);
     };
     let (trigger, (reply, answer)) = (Trigger::admin(again, at_once), oneshot::channel());
-    if let Err(error) = state.reload.requests.try_send(ReloadRequest { expected, trigger, reply }) {
+    let request = ReloadRequest { expected, trigger, caller: asking.name(), reply };
+    if let Err(error) = state.reload.requests.try_send(request) {
         return not_taken(&error);
     }
     match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
@@ -233,71 +247,47 @@ async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body)
     }
 }
 
-/// What `POST /break-glass` is told.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BreakGlass {
-    aim: String,
-    reason: String,
-    by: String,
-    seconds: u64,
+/// What a trial would have kept out takes more than a reload does.
+fn may_wish(asking: &Asking, again: bool, at_once: bool) -> Result<(), Denied> {
+    let wishes = [("again", again), ("at_once", at_once)];
+    let mut wished = wishes.into_iter().filter(|(_, is_wished)| *is_wished);
+    wished.try_for_each(|(with, _)| asking.may("POST", "/reload", with))
 }
 
-/// What `DELETE /break-glass` is told.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MendGlass {
-    by: String,
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-async fn break_glass(State(state): State<AdminState>, body: Body) -> Response {
-    let expected = r#"Send {"aim": "keep" or "restore", "reason": "...", "by": "...", "seconds": 3600}."#;
-    match json_body::<BreakGlass>(body, expected).await {
-        Ok(BreakGlass { aim, reason, by, seconds }) => {
-            let lasts = Duration::from_secs(seconds);
-            override_with(&state, Asked::Begin { aim, reason, by, lasts }).await
-        }
-        Err(trouble) => trouble,
-    }
-}
-
-async fn mend_glass(State(state): State<AdminState>, body: Body) -> Response {
-    match json_body::<MendGlass>(body, r#"Send {"by": "...", "reason": "..."}."#).await {
-        Ok(MendGlass { by, reason }) => override_with(&state, Asked::End { by, reason }).await,
-        Err(trouble) => trouble,
-    }
-}
-
+/// What a body says.
 pub(super) async fn json_body<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, Response> {
-    let bytes = to_bytes(body, MAX_BODY).await.unwrap_or_default();
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let what = format!("The body is not what is asked for: {error}.");
-        trouble(StatusCode::BAD_REQUEST, "bad_body", what, expected)
+    object(&whole(body, expected).await?).map_err(bad_body(expected))
+}
+
+/// The same where there may be none, for nothing in it has to be said.
+pub(super) async fn json_body_or_none<T: DeserializeOwned + Default>(
+    body: Body,
+    expected: &str,
+) -> Result<T, Response> {
+    let bytes = whole(body, expected).await?;
+    if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { object(&bytes).map_err(bad_body(expected)) }
+}
+
+async fn whole(body: Body, expected: &str) -> Result<Bytes, Response> {
+    to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let what = format!("The body is larger than {} MiB, or broke off.", MAX_BODY >> 20);
+        trouble(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", what, expected)
     })
 }
 
-async fn override_with(state: &AdminState, asked: Asked) -> Response {
-    let (reply, answer) = oneshot::channel();
-    if state.reload.overrides.try_send(OverrideRequest { asked, reply }).is_err() {
-        let what = "The process is ending, or somebody else is breaking the glass right now.";
-        return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Look at /readyz, and ask again.");
+fn bad_body(expected: &str) -> impl FnOnce(serde_json::Error) -> Response {
+    move |error| {
+        let what = format!("The body is not what is asked for: {error}.");
+        trouble(StatusCode::BAD_REQUEST, "bad_body", what, expected)
     }
-    match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
-        Ok(Ok(Ok((Taken { told, replaced }, outcome)))) => {
-            Json(TakenView { told, replaced, files: OutcomeView::new(&outcome) }).into_response()
-        }
-        Ok(Ok(Err(objection))) => {
-            let next = objection.hint.unwrap_or_default();
-            trouble(StatusCode::CONFLICT, "not_overridden", format!("{}.", objection.what), &next)
-        }
-        Ok(Err(_)) | Err(_) => {
-            let what = "The files could not be looked at anew within a minute, or the process is ending.";
-            let next = "Look at /readyz whether the override is in force.";
-            trouble(StatusCode::GATEWAY_TIMEOUT, "still_reloading", what, next)
-        }
+}
+
+/// A JSON object, whose names say what is what: a list of values would be taken for one, by their places.
+pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    if bytes.trim_ascii().starts_with(b"[") {
+        return Err(serde::de::Error::custom("it is a list; expected an object"));
     }
+    serde_json::from_slice(bytes)
 }
 
 fn answered(outcome: &ReloadOutcome) -> Response {
@@ -342,7 +332,7 @@ fn wish(body: &[u8]) -> Option<ReloadWish> {
     if body.trim_ascii().is_empty() {
         return Some(ReloadWish::default());
     }
-    serde_json::from_slice(body).ok()
+    object(body).ok()
 }
 
 /// The generation of `If-Match`: plain, or quoted like the ETag of `/config`; none and `*` are any.
@@ -373,5 +363,8 @@ pub(super) fn trouble(
     what: impl Into<String>,
     next: &str,
 ) -> Response {
-    (status, Json(Trouble { error, what: what.into(), next: next.to_owned() })).into_response()
+    let mut response =
+        (status, Json(Trouble { error, what: what.into(), next: next.to_owned() })).into_response();
+    response.extensions_mut().insert(NotDone { why: error, ended: Ended::Failed });
+    response
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::policy::protection::judge::{CellReport, EndpointReport, GroupReport, VerdictReport};
 use crate::policy::protection::priority::Priority;
 use crate::policy::protection::shed::Shed;
+use crate::policy::protection::verdict::Evidence;
 
 /// One cell.
 #[derive(Debug, Serialize)]
@@ -105,7 +106,31 @@ pub(super) struct VerdictView {
     verdict: String,
     kind: &'static str,
     stands_for_s: u64,
+    found_s_ago: u64,
+    held_for_s: u64,
     evidence: String,
+    /// What is there now, where it is not that any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<String>,
+    numbers: NumbersView,
+}
+
+/// What a verdict was made from: [`Evidence`] as numbers.
+#[derive(Debug, Serialize)]
+struct NumbersView {
+    sick: u32,
+    likely_sick: u32,
+    heard: u32,
+    cells: u32,
+    others_sick: u32,
+    others_heard: u32,
+    chance: f64,
+    round_trip_times: f64,
+    first_byte_times: f64,
+    retransmitted: f64,
+    unreachable: f64,
+    failed: f64,
+    late_ms: u64,
 }
 
 impl StandingView {
@@ -197,7 +222,34 @@ impl VerdictView {
             verdict: held.verdict.to_string(),
             kind: held.verdict.as_str(),
             stands_for_s: held.stands_for.as_secs(),
+            found_s_ago: held.found_before.as_secs(),
+            held_for_s: held.left.as_secs(),
             evidence: held.evidence.to_string(),
+            present: held.present.as_ref().map(ToString::to_string),
+            numbers: NumbersView::new(&held.evidence),
+        }
+    }
+}
+
+impl NumbersView {
+    fn new(evidence: &Evidence) -> Self {
+        let [round_trip_times, first_byte_times] = evidence.times.map(round);
+        let [retransmitted, unreachable, failed] = evidence.shares.map(round);
+        Self {
+            sick: evidence.sick.0,
+            likely_sick: evidence.sick.1,
+            heard: evidence.heard,
+            cells: evidence.cells,
+            others_sick: evidence.others.0,
+            others_heard: evidence.others.1,
+            // As small as it is: it may be one in ten millions.
+            chance: evidence.chance,
+            round_trip_times,
+            first_byte_times,
+            retransmitted,
+            unreachable,
+            failed,
+            late_ms: evidence.late_ms,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The admin plane over real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod bodies;
+mod live;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -15,12 +18,14 @@ use super::*;
 use crate::policy::certificates::{CertificateTable, ServerCertificate};
 use crate::policy::facts::CertificateNames;
 use crate::policy::ids::Generation;
+use crate::policy::protection::levers::board::LeverBoard;
 use crate::readiness::Reason;
 use crate::reload::journal::Said;
 use crate::reload::outcome::{
     Objection, ProblemView, Pushed, ReloadInbox, ReloadOutcome, ReloadReport, ReloadRequest, StaleGeneration,
     Trigger, handles,
 };
+use crate::status::desk::StatusDesk;
 use crate::telemetry::fixture;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 struct Running {
     admin: Admin,
     readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
     reload: ReloadHandle,
     inbox: Option<ReloadInbox>,
     lineage: Arc<Lineage>,
@@ -59,23 +65,44 @@ fn start_with(live: Arc<Snapshot>) -> Running {
     start_showing(live, false)
 }
 
+/// What an admin plane is given of a process that serves this and does nothing else.
+pub(super) fn state(live: Arc<Snapshot>) -> AdminState {
+    AdminState {
+        live: Arc::new(move || Arc::clone(&live)),
+        metrics: Arc::new(Metrics::new()),
+        readiness: Arc::new(Readiness::default()),
+        reload: handles(reported(ReloadOutcome::Applied { generation: Generation(1) })).0,
+        upgrade: tokio::sync::mpsc::channel(1).0,
+        levers: crate::levers::handle::handles(Arc::default()).0,
+        lineage: Arc::new(Lineage::new(1, Vec::new())),
+        learned: Arc::new(|| None),
+        report: report::ReportDesk::new(Arc::new(report::tests::Fixed)),
+        console: console::Console::default(),
+        status: StatusDesk::new(String::new()),
+        access: watch::channel(Arc::default()).1,
+        attempts: crate::attempts::handle::handles().0,
+    }
+}
+
 /// With reports on the loopback door, or without.
 fn start_showing(live: Arc<Snapshot>, loopback_report: bool) -> Running {
+    start_pulled(live, loopback_report, Arc::default())
+}
+
+/// With the levers of this board.
+fn start_pulled(live: Arc<Snapshot>, loopback_report: bool, levers: Arc<LeverBoard>) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let (reload, inbox) = handles(reported(ReloadOutcome::Applied { generation: Generation(1) }));
     let readiness = Arc::new(Readiness::default());
     let lineage = Arc::new(Lineage::new(0x2a, Vec::new()));
     let state = AdminState {
-        live: Arc::new(move || Arc::clone(&live)),
-        metrics: Arc::new(Metrics::new()),
         readiness: Arc::clone(&readiness),
         reload: reload.clone(),
-        upgrade: tokio::sync::mpsc::channel(1).0,
-        levers: crate::levers::handle::handles(Arc::default()).0,
+        levers: crate::levers::handle::handles(levers).0,
         lineage: Arc::clone(&lineage),
-        learned: Arc::new(|| None),
-        report: report::ReportDesk::new(Arc::new(report::tests::Fixed)),
+        ..state(live)
     };
+    let metrics = Arc::clone(&state.metrics);
     let settings = AdminSettings {
         loopback: Some(([127, 0, 0, 1], 0).into()),
         allowed_hosts: Vec::new(),
@@ -84,7 +111,7 @@ fn start_showing(live: Arc<Snapshot>, loopback_report: bool) -> Running {
         ..AdminSettings::default()
     };
     let admin = Admin::start(&settings, state).unwrap();
-    Running { admin, readiness, reload, inbox: Some(inbox), lineage, _folder: folder }
+    Running { admin, readiness, metrics, reload, inbox: Some(inbox), lineage, _folder: folder }
 }
 
 impl Running {
@@ -129,7 +156,7 @@ fn play(
         while let Some(request) = inbox.requests.blocking_recv() {
             let answer = answer(&request);
             if let Ok(outcome) = &answer {
-                inbox.last.send_replace(Arc::new(reported(outcome.clone())));
+                inbox.tell(reported(outcome.clone()));
             }
             let _ = request.reply.send(answer);
         }
@@ -140,7 +167,9 @@ fn play(
 fn every_page_is_on_both_doors() {
     let running = start();
     for path in ["/", "/healthz", "/readyz", "/metrics", "/config", "/cells"] {
-        for answer in [running.get(path), running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))] {
+        for answer in
+            [running.get(path), running.unix(&format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n"))]
+        {
             assert_eq!(answer.status, 200, "{path}");
             assert!(!answer.body.is_empty(), "{path}");
             for header in
@@ -152,7 +181,7 @@ fn every_page_is_on_both_doors() {
     }
     assert_eq!(running.get("/nothing").json()["error"], "not_found");
     for path in ["/reload", "/upgrade"] {
-        let answer = running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let answer = running.unix(&format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n"));
         assert_eq!((answer.status, &answer.json()["error"]), (405, &json!("method_not_allowed")), "{path}");
         assert!(answer.head.contains("allow: post"), "{path}: {}", answer.head);
     }
@@ -242,6 +271,17 @@ fn strangers_names_and_changing_methods_get_nothing_on_loopback() {
     check("GET /reload HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
     check("GET /accounts/1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
     check("GET /credentials HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
+    let page = running.metrics.render(&fixture::snapshot(1), SystemTime::now());
+    for (door, reason, count) in [
+        ("loopback", "host_not_allowed", 10),
+        ("loopback", "read_only", 12),
+        // Of pages that nobody has there is none: `GET /reload` is such a one.
+        ("loopback", "not_found", 2),
+        ("socket", "host_not_allowed", 0),
+    ] {
+        let series = format!("cellgate_admin_refused_total{{door=\"{door}\",reason=\"{reason}\"}} {count}\n");
+        assert!(page.contains(&series), "{series} in {page}");
+    }
     let queued = running.inbox.unwrap().requests.try_recv();
     assert!(queued.is_err(), "nothing has reached the reload task");
 }
@@ -434,7 +474,12 @@ fn a_full_queue_and_an_ending_process_are_told_apart() {
         && running
             .reload
             .requests
-            .try_send(ReloadRequest { expected: None, trigger: Trigger::Admin, reply })
+            .try_send(ReloadRequest {
+                expected: None,
+                trigger: Trigger::Admin,
+                caller: "unix:root".into(),
+                reply,
+            })
             .is_ok()
     {
         answers.push(answer);
@@ -499,19 +544,8 @@ fn silent_callers_hold_their_places_for_five_seconds_and_only_those_of_their_doo
 #[test]
 fn a_door_that_cannot_be_opened_is_an_error_that_says_what_to_do() {
     let running = start();
-    let state = || AdminState {
-        live: Arc::new(|| fixture::snapshot(1)),
-        metrics: Arc::new(Metrics::new()),
-        readiness: Arc::new(Readiness::default()),
-        reload: running.reload.clone(),
-        upgrade: tokio::sync::mpsc::channel(1).0,
-        levers: crate::levers::handle::handles(Arc::default()).0,
-        lineage: Arc::new(Lineage::new(1, Vec::new())),
-        learned: Arc::new(|| None),
-        report: report::ReportDesk::new(Arc::new(report::tests::Fixed)),
-    };
     let check = |settings: AdminSettings, expect: &str| {
-        let error = Admin::start(&settings, state()).unwrap_err().to_string();
+        let error = Admin::start(&settings, state(fixture::snapshot(1))).unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
     };
     let loopback = |address| AdminSettings { loopback: Some(address), ..AdminSettings::default() };
@@ -568,7 +602,7 @@ fn reports_are_on_the_socket_and_on_loopback_only_where_that_was_asked_for() {
     ];
     let (shown, hidden) = (start_showing(fixture::snapshot(1), true), start());
     let unix =
-        |running: &Running, path: &str| running.unix(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        |running: &Running, path: &str| running.unix(&format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n"));
     for (path, status, body) in pages {
         for answer in [shown.get(path), unix(&shown, path), unix(&hidden, path)] {
             assert_eq!(answer.status, status, "{path}: {}", answer.body);

@@ -30,6 +30,8 @@ pub(super) struct ReadyView {
     pub ready: bool,
     generation: u64,
     reasons: Vec<ReasonView>,
+    /// Who says so: for a moment of an upgrade both processes answer at one door.
+    pid: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,6 +41,9 @@ struct ReasonView {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     age_seconds: Option<u64>,
+    /// The detail for whoever may call any door, where its own may name an account.
+    #[serde(skip)]
+    for_everybody: Option<String>,
 }
 
 /// `/config`.
@@ -109,6 +114,8 @@ struct ProblemLine {
     expected: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,6 +124,8 @@ struct ObjectionLine {
     what: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 /// `/accounts/{id}`.
@@ -141,6 +150,7 @@ impl ReadyView {
                 blocks: one.blocks,
                 detail,
                 age_seconds: written.map(|since| age(now, since)),
+                for_everybody: for_everybody(&one.reason),
             });
         }
         let unix = unix_seconds(now);
@@ -152,16 +162,50 @@ impl ReadyView {
                 blocks: false,
                 detail: format!("{} (Its time ends at {}.)", ending.said(stage), Seconds(end)),
                 age_seconds: (stage == Stage::Over).then(|| age(now, end)),
+                for_everybody: None,
             });
         }
         for detail in status::notes(live, unix, |id| levers.cancels(id).is_some()) {
-            reasons.push(ReasonView { reason: "brownout", blocks: false, detail, age_seconds: None });
+            let (reason, blocks, age_seconds, for_everybody) = ("brownout", false, None, None);
+            reasons.push(ReasonView { reason, blocks, detail, age_seconds, for_everybody });
         }
         // From the same look: an answer must not say ready and give a blocking reason.
         let ready = !standing.iter().any(|one| one.blocks);
-        Self { ready, generation: live.generation.0, reasons }
+        Self { ready, generation: live.generation.0, reasons, pid: std::process::id() }
     }
 }
+
+impl ReadyView {
+    /// For whoever may call any door: what may name an account is told without words of the operator or of the files.
+    pub fn without_accounts(mut self) -> Self {
+        for reason in &mut self.reasons {
+            if let Some(detail) = reason.for_everybody.take() {
+                reason.detail = detail;
+            }
+        }
+        self
+    }
+}
+
+fn for_everybody(reason: &Reason) -> Option<String> {
+    match reason {
+        Reason::Levers { .. } => Some("Levers are pulled; they are listed under levers.".to_owned()),
+        Reason::Rejected { at, place, .. } => Some(rejected(*at, place)),
+        _ => None,
+    }
+}
+
+fn rejected(at: SystemTime, cause: &str) -> String {
+    format!(
+        "The reload at {} was rejected: {cause}. What served before serves. `cellgate check` lists every problem: correct them and \
+         reload.",
+        Seconds(at)
+    )
+}
+
+/// What is said of a start that nothing could be compared with.
+const BOOTSTRAPPED: &str = "This process was started with --bootstrap: no last good configuration showed what its \
+                            configuration may have lost. The next start compares with this one.";
 
 /// What is said of a protection that is left in observe.
 const ONLY_WATCHED: &str = "What should protect cells only watches";
@@ -178,11 +222,7 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             );
             (detail, Some(*written))
         }
-        Reason::Bootstrapped => {
-            let detail = "This process was started with --bootstrap: no last good configuration showed what its \
-                          configuration may have lost. The next start compares with this one.";
-            (detail.into(), None)
-        }
+        Reason::Bootstrapped => (BOOTSTRAPPED.into(), None),
         Reason::BreakGlass { told } => (format!("An operator has broken the glass: {told}."), None),
         Reason::Observing { told } => (format!("{ONLY_WATCHED}: {told}. Set the mode to enforce."), None),
         Reason::Levers { told } => (format!("Levers are pulled: {told}. `cellgate levers` says why."), None),
@@ -219,12 +259,10 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             );
             (detail, None)
         }
-        Reason::Unwritten { what } => {
-            let detail = format!(
-                "The state folder cannot be written: {what}. Make it writable again (df, mount and ls -l say why it is not) \
-                 and reload."
-            );
-            (detail, None)
+        Reason::Rejected { at, cause, .. } => (rejected(*at, cause), Some(*at)),
+        Reason::Unwritten { what } => (unwritten(what), None),
+        Reason::FewDescriptors { most, needed, connections } => {
+            (few_descriptors(*most, *needed, *connections), None)
         }
         Reason::LastGoodTooOld { written, max_age } => {
             let (at, age, most) = (Seconds(*written), Span(age(now, *written)), Span(max_age.as_secs()));
@@ -235,6 +273,21 @@ fn explain(reason: &Reason, now: SystemTime) -> (String, Option<SystemTime>) {
             (detail, Some(*written))
         }
     }
+}
+
+fn unwritten(what: &str) -> String {
+    format!(
+        "The state folder is not written: {what}. Make it writable again (df, mount and ls -l say why it is not), or where too \
+         many files are open, raise LimitNOFILE and restart; then reload."
+    )
+}
+
+fn few_descriptors(most: u64, needed: u64, connections: u32) -> String {
+    format!(
+        "This process may have {most} files open, and {connections} connections (limits.connections) may need {needed}: where \
+         all are taken, nobody is answered. Raise the hard limit (LimitNOFILE of the unit, nofile of the container), or lower \
+         limits.connections, and restart."
+    )
 }
 
 /// Seconds in the two largest units that say anything: `8d 3h`, `3h 20m`, `45s`.
@@ -315,15 +368,16 @@ impl OutcomeView {
 
 impl ProblemLine {
     fn new(problem: &ProblemView) -> Self {
-        let ProblemView { file, line, column, path, what, expected, hint } = problem.clone();
-        Self { file, line, column, path, what, expected, hint }
+        let ProblemView { file, line, column, path, what, expected, hint, code } = problem.clone();
+        Self { file, line, column, path, what, expected, hint, code }
     }
 }
 
 impl ObjectionLine {
     fn new(objection: &Objection) -> Self {
+        let code = objection.code().map(|code| code.to_string());
         let Objection { guard, what, hint } = objection.clone();
-        Self { guard, what, hint }
+        Self { guard, what, hint, code }
     }
 }
 

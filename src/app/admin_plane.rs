@@ -6,9 +6,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::console::Trailed;
 use super::{Shared, source};
 use crate::admin::AdminState;
+use crate::admin::access::AccessView;
+use crate::admin::console::Console;
 use crate::admin::report::{MadeReport, ReportDesk, ReportSource, ReportSubject};
+use crate::attempts::handle::AttemptHandle;
 use crate::audit::html::{self, Place, Reader};
 use crate::audit::json;
 use crate::audit::report::Question;
@@ -33,6 +37,7 @@ impl Shared {
         reload: ReloadHandle,
         upgrade: UpgradeHandle,
         levers: LeverHandle,
+        (access, attempts): (AccessView, AttemptHandle),
     ) -> AdminState {
         let (learned, live) = (Arc::clone(&self.learned), Arc::clone(&self.live));
         let books = Books { folder: self.boot.state_dir.clone(), live: Arc::clone(&self.live) };
@@ -46,6 +51,10 @@ impl Shared {
             levers,
             lineage: Arc::clone(&self.lineage),
             report: ReportDesk::new(Arc::new(books)),
+            access,
+            attempts,
+            console: Console::new(Arc::new(Trailed { folder: self.boot.state_dir.clone() })),
+            status: Arc::clone(&self.status),
         }
     }
 }
@@ -72,16 +81,13 @@ impl ReportSource for Books {
             Some(id) => html::account_page(&fleet, id, Reader::Operator(Place::Live)),
             None => html::page(&fleet, Place::Live),
         };
-        let json = match subject {
-            ReportSubject::Fleet => json::print(&report, &fleet, html::ROWS),
-            ReportSubject::Account(_) => Ok(String::new()),
-        };
+        let json = json::print(&report, &fleet, html::ROWS);
         let json = json.map_err(|error| format!("writing JSON: {error}"))?;
         let (before, after) = page.split_once(html::AGE).unwrap_or((&page, ""));
         Ok(MadeReport {
             before: Bytes::copy_from_slice(before.as_bytes()),
             after: Bytes::copy_from_slice(after.as_bytes()),
-            json: (!json.is_empty()).then(|| json.into()),
+            json: json.into(),
             is_known: account.is_none() || !fleet.accounts.is_empty(),
         })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use rustix::system::uname;
 
 use super::{Options, Shared};
 use crate::approval_files::Approvers;
@@ -13,6 +14,7 @@ use crate::audit::report::{self, ReportError};
 use crate::config::{self, Boot};
 use crate::levers::Keeper;
 use crate::load::Place;
+use crate::policy::code::Code;
 use crate::policy::ids::AccountId;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{Reason, first};
@@ -21,6 +23,7 @@ use crate::reload::journal::Journal;
 use crate::reload::outcome::{ReloadOutcome, ReloadReport, Trigger};
 use crate::start::{self, Given, Why};
 use crate::state_file;
+use crate::state_volume;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -129,7 +132,7 @@ pub(super) fn count_panics(metrics: &Arc<Metrics>) {
         if let Some(metrics) = metrics.upgrade() {
             metrics.panicked();
         }
-        tracing::error!(%panic, "a task of cellgate has panicked; report this");
+        tracing::error!(code = %Code::Panicked, %panic, "a task of cellgate has panicked; report this");
         report(panic);
     }));
 }
@@ -138,8 +141,8 @@ pub(super) fn count_panics(metrics: &Arc<Metrics>) {
 /// the database of a fleet, where they have no other.
 pub(super) fn replica(boot: &Boot) -> String {
     let configured = boot.apply.as_ref().and_then(|apply| apply.replica.as_deref());
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
-    configured.map_or_else(|| host().unwrap_or_default(), str::to_owned)
+    // Not from /proc, of which a sandboxed service sees processes alone (`ProcSubset=pid` of systemd).
+    configured.map_or_else(|| uname().nodename().to_string_lossy().into_owned(), str::to_owned)
 }
 
 /// Some digits that tell this state folder from any other, also from that of a machine of the same name. They are kept in it:
@@ -172,6 +175,21 @@ pub(super) fn prepare_state_dir(state_dir: &Path) -> anyhow::Result<()> {
         mode & 0o777,
     );
     Ok(())
+}
+
+/// Says in the log and on the page of metrics where what is kept there will be lost. The replica serves all the same: one
+/// that forgets is better than none.
+pub(super) fn say_whether_state_lasts(state_dir: &Path, metrics: &Metrics) {
+    let found = state_volume::look(state_dir);
+    metrics.state_ephemeral(matches!(found, Ok(Some(_))));
+    let folder = state_dir.display();
+    match found {
+        Ok(None) => {}
+        Ok(Some(ephemeral)) => {
+            tracing::warn!(code = %Code::StateDoesNotLast, %folder, "the state folder does not last: {ephemeral}; {}", state_volume::WAY_OUT);
+        }
+        Err(error) => tracing::warn!(%folder, %error, "whether the state folder lasts is not known"),
+    }
 }
 
 /// The configuration folder, and the folders of certificates outside it.

@@ -10,6 +10,7 @@ use super::{Options, Shared};
 use crate::approval_files::Approved;
 use crate::config::{self, Sources};
 use crate::last_good::{self, LastGoodError};
+use crate::policy::code::Code;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::NoteReady;
 use crate::reload::journal::{Journal, Said, Start, WAY_OUT, version};
@@ -71,7 +72,7 @@ impl Shared {
             written => written,
         };
         if let Err(reason) = &written {
-            tracing::error!(reason, "this start is not in the audit trail");
+            tracing::error!(code = %Code::TrailGap, reason, "this start is not in the audit trail");
         }
         let mut begun = Begun { fallback, journal, unsaved: None, keeping: None };
         if begun.fallback.is_none() {

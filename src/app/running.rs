@@ -11,9 +11,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::Shared;
+use super::known::Knowing;
 use super::upgrade::Heir;
 use crate::admin::{Admin, AdminSockets};
 use crate::config::Boot;
+use crate::descriptors;
 use crate::handover::UpgradeRequest;
 use crate::handover::lineage::Lineage;
 use crate::handover::message::Offered;
@@ -21,6 +23,7 @@ use crate::learned_file;
 use crate::levers::LeverThread;
 use crate::listen::drain::{Drain, Drained};
 use crate::live::Live;
+use crate::policy::code::Code;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{BlockReady, NoteReady, Reason};
@@ -28,6 +31,7 @@ use crate::reload::outcome::ReloadReport;
 use crate::start;
 use crate::state_file::Ownership;
 use crate::state_lock::StateLock;
+use crate::status::{Resting, StatusThread};
 use crate::telemetry::metrics::Metrics;
 
 /// How long the last lines of the access log and the books may take to be written.
@@ -41,6 +45,10 @@ pub struct Running {
     pub admin_loopback: Option<SocketAddr>,
     /// The admin door with everything.
     pub admin_socket: Option<PathBuf>,
+    /// Real address of the admin door for other machines.
+    pub admin_tls: Option<SocketAddr>,
+    /// Real address of the public door of the status.
+    pub status_address: Option<SocketAddr>,
     /// Why the last good configuration serves, where it does.
     pub fallback: Option<start::Fallback>,
     pub(super) _bootstrapped: Option<NoteReady>,
@@ -58,6 +66,10 @@ pub struct Running {
     pub(super) keeping: Option<JoinHandle<()>>,
     /// Ends after the admin plane: what that has asked for is answered.
     pub(super) levers: Option<LeverThread>,
+    /// As the levers'.
+    pub(super) knowing: Option<Knowing>,
+    /// Looks how the service stands.
+    pub(super) status: Option<StatusThread>,
     /// Last, so that everything that writes in the state folder has ended before another may.
     pub(super) _state_lock: StateLock,
 }
@@ -73,9 +85,26 @@ impl Running {
         self.shared.live.pin_both().candidate.map(|candidate| Arc::clone(&candidate.snapshot))
     }
 
+    /// Whether the loopback admin door changes things.
+    pub fn admin_changes_on_loopback(&self) -> bool {
+        self.shared.boot.admin.loopback_operate
+    }
+
     /// Whether readiness is given.
     pub fn is_ready(&self) -> bool {
         self.shared.readiness.is_ready(SystemTime::now())
+    }
+
+    /// Says in the log, and beside readiness until what it gives is dropped, where this process may have fewer files open
+    /// than the connections that it takes may need.
+    pub fn note_few_descriptors(&self, most: descriptors::Most) -> Option<NoteReady> {
+        let connections = self.shared.boot.limits.connections.get();
+        let (needed, most) = (descriptors::needed(connections), descriptors::too_few(most, connections)?);
+        tracing::warn!(code = %Code::FewDescriptors, most, needed, connections,
+            "where all connections of limits.connections are taken, no file can be opened any more: raise the hard limit of \
+             open files, or lower limits.connections"
+        );
+        Some(self.shared.readiness.note(Reason::FewDescriptors { most, needed, connections }))
     }
 
     /// As SIGHUP: reads the configuration again and opens log files anew.
@@ -104,6 +133,8 @@ impl Running {
     /// now, lets requests in flight finish within `drain.deadline`, and tells it what was learned meanwhile.
     pub fn hand_over(mut self, heir: &Heir) -> Drained {
         let Some(data) = self.data.take() else { return Drained::Clean };
+        // The successor looks, publishes and tells now.
+        drop(self.status.take());
         match self.admin.take() {
             Some(admin) if heir.admin_socket => admin.hand_over(),
             Some(admin) => drop(admin),
@@ -163,6 +194,11 @@ impl Running {
         (Arc::clone(&self.shared.learned), Arc::clone(&self.shared.live))
     }
 
+    /// Has the status say nothing more, and keeps what it has said.
+    pub(super) fn status_rests(&self) -> Option<Resting<'_>> {
+        self.status.as_ref().map(StatusThread::rest)
+    }
+
     /// Unless the state folder is a successor's.
     pub(super) fn save_learned(&self) {
         let Shared { boot, learned, live, state, .. } = &self.shared;
@@ -177,6 +213,7 @@ impl Running {
         if !self.shared.telemetry.close(CLOSE_WITHIN) {
             tracing::warn!(within = ?CLOSE_WITHIN, "the last log lines or counts were not written in time");
         }
+        drop(self.status.take());
         drop(self.admin.take());
         data.shutdown_timeout(Duration::from_secs(1));
     }
@@ -194,13 +231,14 @@ impl Drop for Running {
         if let Some(control) = self.control.take()
             && control.join().is_err()
         {
-            tracing::error!("the control thread ended with a panic; report it with the log of before");
+            tracing::error!(code = %Code::Panicked, "the control thread ended with a panic; report it with the log of before");
         }
         drop(self.levers.take());
+        drop(self.knowing.take());
         if let Some(keeping) = self.keeping.take()
             && keeping.join().is_err()
         {
-            tracing::error!(
+            tracing::error!(code = %Code::Panicked,
                 "the configuration was not kept for later starts; report this with the log of before"
             );
         }

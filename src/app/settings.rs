@@ -8,9 +8,11 @@ use crate::audit::books::BooksSettings;
 use crate::audit::database::{DatabaseSettings, Shipping};
 use crate::config::Boot;
 use crate::config::boot::books::BooksDatabase;
+use crate::config::boot::traces::Traces;
 use crate::config::boot::{Listener, ListenerProtocol};
 use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
 use crate::proxy::service::ClientLimits;
+use crate::traces::TracesSettings;
 
 pub(super) fn listener_spec(listener: &Listener, boot: &Boot) -> ListenerSpec {
     let protocol = match listener.protocol {
@@ -74,12 +76,27 @@ pub(super) fn database_settings(database: &BooksDatabase) -> DatabaseSettings {
     DatabaseSettings { connection_file, ca_file }
 }
 
+pub(super) fn traces_settings(traces: &Traces, boot: &Boot) -> TracesSettings {
+    TracesSettings {
+        endpoint: traces.endpoint.clone(),
+        headers_file: traces.headers_file.clone(),
+        ca_file: traces.ca_file.clone(),
+        timeout: traces.timeout,
+        service_name: traces.service_name.to_string(),
+        replica: replica(boot),
+        failures: traces.rules.failures,
+    }
+}
+
 pub(super) fn admin_settings(boot: &Boot) -> AdminSettings {
     AdminSettings {
         loopback: boot.admin.loopback,
         allowed_hosts: boot.admin.allowed_hosts.iter().map(ToString::to_string).collect(),
         loopback_report: boot.admin.loopback_report,
+        loopback_operate: boot.admin.loopback_operate,
+        tls: boot.admin.tls.as_ref().map(|tls| tls.address),
         socket: Some(boot.admin.unix.clone()),
         socket_mode: SocketMode(boot.admin.unix_mode),
+        status: boot.status.address,
     }
 }

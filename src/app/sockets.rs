@@ -17,6 +17,9 @@ use crate::listen::bind::{Bound, adopt, bind};
 use crate::listen::spec::ListenerSpec;
 use crate::state_lock::StateLock;
 
+/// The name of the public door of the status among sockets.
+const STATUS_DOOR: &str = "status page";
+
 /// Sockets to be taken.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -56,13 +59,20 @@ impl Sockets {
 
     /// The doors of the admin plane, as far as a predecessor offers them.
     pub(super) fn admin(&mut self, settings: &AdminSettings) -> AdminSockets {
-        let mut take = |kind, configured: Option<String>| {
+        let mut take = |kind, is_status, configured: Option<String>| {
             let configured = configured?;
-            self.take(|offered, _| offered.kind == kind && offered.configured == configured)
+            self.take(|offered, _| {
+                let is_it = (offered.name == STATUS_DOOR) == is_status;
+                is_it && offered.kind == kind && offered.configured == configured
+            })
         };
-        let loopback = take(Kind::AdminLoopback, settings.loopback.map(|address| address.to_string()));
-        let unix = take(Kind::AdminSocket, settings.socket.as_deref().map(shown));
-        AdminSockets { loopback: loopback.map(TcpListener::from), unix: unix.map(UnixListener::from) }
+        let address = |address: SocketAddr| address.to_string();
+        let loopback = take(Kind::AdminLoopback, false, settings.loopback.map(address));
+        let tls = take(Kind::AdminTls, false, settings.tls.map(address));
+        let status = take(Kind::AdminLoopback, true, settings.status.map(address));
+        let unix = take(Kind::AdminSocket, false, settings.socket.as_deref().map(shown));
+        let [loopback, tls, status] = [loopback, tls, status].map(|door| door.map(TcpListener::from));
+        AdminSockets { loopback, tls, status, unix: unix.map(UnixListener::from) }
     }
 
     /// The lock of the state folder: the predecessor's, if it has the same one.
@@ -149,7 +159,14 @@ pub(super) fn admin_to_offer(boot: &Boot, sockets: AdminSockets) -> Vec<(Offered
     let unix = sockets.unix.map(|listener| {
         (offered(Kind::AdminSocket, "admin socket", shown(&boot.admin.unix)), listener.into())
     });
-    loopback.into_iter().chain(unix).collect()
+    let tls = boot.admin.tls.as_ref().zip(sockets.tls).map(|(tls, listener)| {
+        (offered(Kind::AdminTls, "admin tls", tls.address.to_string()), listener.into())
+    });
+    // Of the same kind, which every version knows; its name tells it from the other one.
+    let status = boot.status.address.zip(sockets.status).map(|(address, listener)| {
+        (offered(Kind::AdminLoopback, STATUS_DOOR, address.to_string()), listener.into())
+    });
+    loopback.into_iter().chain(tls).chain(status).chain(unix).collect()
 }
 
 fn shown(path: &Path) -> String {

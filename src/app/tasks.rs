@@ -10,6 +10,7 @@ use super::Shared;
 use crate::learned_file;
 use crate::listen::drain::{Phase, Shutdown};
 use crate::live::Live;
+use crate::policy::code::Code;
 use crate::policy::learned::LearnedTable;
 use crate::policy::snapshot::EndpointKey;
 use crate::policy::validity::{Ending, Stage, endings};
@@ -69,7 +70,7 @@ pub(super) async fn warn_of_endings(live: Arc<Live>) {
                 continue;
             }
             let until = Seconds(from_unix_seconds(ending.until));
-            tracing::warn!(reason = ending.reason(stage), %until, "{}", ending.said(stage));
+            tracing::warn!(code = %Code::TimeIsEnding, reason = ending.reason(stage), %until, "{}", ending.said(stage));
             said.insert(ending, (stage, Instant::now()));
         }
     }

@@ -67,6 +67,8 @@ impl Running {
             Ok(Ok(Some(Message::Prepared { took }))) => took,
             Ok(heard) => return Err(started.failure(heard).await),
         };
+        // What the status page says from here on, only one of both says.
+        let resting = self.status_rests();
         // The new process reads what was learned, and no file is replaced by both.
         self.save_learned();
         let since = u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0);
@@ -81,6 +83,9 @@ impl Running {
             Ok(Ok(Some(Message::Serving))) => {
                 given_up.for_good();
                 giving_way.for_good();
+                if let Some(resting) = resting {
+                    resting.for_good();
+                }
             }
             Ok(heard) => return Err(started.failure(heard).await),
         }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::plan::Plan;
 use crate::config::problem::quoted;
 use crate::config::time::{show_duration, show_moment};
+use crate::policy::cover::holds_admin_token;
 use crate::policy::guard::Guard;
+use crate::policy::line::is_line;
 
 /// Longest time: half a working day. What takes longer finds two people awake.
 pub const LONGEST: Duration = Duration::from_secs(4 * 3_600);
@@ -66,8 +68,15 @@ pub enum OverrideError {
         /// The most.
         most: usize,
     },
-    /// More than a line.
-    #[error("the {which} {found} has a line break or another control character; expected one line of text")]
+    /// It would stand in the trail, where who reads it could use it.
+    #[error(
+        "the {0} has a token of cellgate in it; say it without, and take that token out of the file of tokens: it has been shown"
+    )]
+    Token(&'static str),
+    /// More than a line, or one that looks like another.
+    #[error(
+        "the {which} {found} has a line break, a control character or one that turns the direction of reading; expected one line of text"
+    )]
     NotALine {
         /// `reason` or `name`.
         which: &'static str,
@@ -191,8 +200,11 @@ fn one_line<'t>(which: &'static str, text: &'t str, most: usize) -> Result<&'t s
     if text.len() > most {
         return Err(OverrideError::TooLong { which, found: text.len(), most });
     }
-    if text.contains(char::is_control) {
+    if !is_line(text) {
         return Err(OverrideError::NotALine { which, found: quoted(text) });
+    }
+    if holds_admin_token(text) {
+        return Err(OverrideError::Token(which));
     }
     Ok(text)
 }
@@ -256,6 +268,12 @@ mod tests {
         check("fire", &"a".repeat(321), HOUR, "the name has 321 bytes; expected at most 320");
         check("fire\nall is well", "alice", HOUR, "the reason \"fire\\nall is well\" has a line break");
         check("fire", "a\u{1b}[2J", HOUR, "the name");
+        check("fire\u{202e}llew si lla", "alice", HOUR, "one that turns the direction of reading");
+        let token = crate::policy::access::token::minted([7; 32]);
+        for (reason, by) in [(&*token, "alice"), ("fire", &*token)] {
+            check(reason, by, HOUR, "has a token of cellgate in it");
+            assert!(!new(reason, by, HOUR).unwrap_err().to_string().contains(&token[..12]));
+        }
         check("fire", "alice", Duration::ZERO, "it would last 0s; expected 1m to 4h");
         check("fire", "alice", LONGEST + SHORTEST, "it would last 241m; expected 1m to 4h");
     }

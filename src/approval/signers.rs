@@ -11,6 +11,7 @@ use super::signature::{KINDS, fingerprint, supported};
 use super::statement::NAMESPACE;
 use crate::config::Problem;
 use crate::config::problem::{MAX_PROBLEMS, quoted};
+use crate::policy::code::Code;
 
 /// Largest file: room for a thousand signers with ordinary keys, which is more than approve anything.
 pub const MAX_SIGNERS_BYTES: u64 = 256 * 1024;
@@ -44,7 +45,12 @@ impl AllowedSigners {
         let (mut signers, mut problems) = (Self::default(), Vec::new());
         if bytes.len() as u64 > MAX_SIGNERS_BYTES {
             let what = format!("the file has {} bytes", bytes.len());
-            problems.push(Problem::in_file(file, what, format!("at most {MAX_SIGNERS_BYTES}")));
+            problems.push(Problem::in_file(
+                Code::LargeFile,
+                file,
+                what,
+                format!("at most {MAX_SIGNERS_BYTES}"),
+            ));
             return (signers, problems);
         }
         for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -52,7 +58,7 @@ impl AllowedSigners {
                 Ok(signer) => signers.signers.extend(signer),
                 Err(_) if problems.len() == MAX_PROBLEMS => {}
                 Err((what, expected)) => {
-                    problems.push(Problem::in_file(file, what, expected).at_line(number));
+                    problems.push(Problem::in_file(Code::SignerLine, file, what, expected).at_line(number));
                 }
             }
         }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::policy::code::Code;
 use crate::policy::hosts::Role;
 use crate::telemetry::EventSink;
 use crate::telemetry::event::RequestEvent;
@@ -23,30 +24,20 @@ use crate::telemetry::wall_time::unix_seconds;
 use super::cell_use::{CellUse, account_of};
 use super::database::Shipping;
 use super::database::shipper::Shipper;
-use super::frame::Frame;
 use super::outbox::Outbox;
 use super::sheets::Sheets;
 use super::spool::Reader;
-use super::store::{Store, StoreError};
 use super::told::Told;
 use super::window::Window;
+use super::writer::Writer;
 
 pub use super::spool::LEAST_BYTES as LEAST_SPOOL_BYTES;
 
 /// How often sheets are collected, where a window is not shorter: bounds what a sheet has to hold.
 const TURN: Duration = Duration::from_secs(1);
 
-/// First pause after a failed write; doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Longest pause: a disk that has room again is noticed within half a minute.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// How long the end of the process waits for the last shipment. What was not shipped is in the spool.
 const LAST_SHIPMENT: Duration = Duration::from_secs(5);
-
-/// How often a frame is tried when the process ends. The second try follows a move of a damaged file.
-const LAST_TRIES: u32 = 2;
 
 /// Where and how the books are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +87,7 @@ impl Books {
         let outbox = Outbox::new(settings.folder.clone(), settings.spool_bytes, settings.shipping.is_some());
         let shared = Arc::new(Shared::new(outbox, metrics.books()));
         let lost = shared.meters.lost.clone();
-        let writer =
-            Writer { store: Store::new(&settings.folder), failing: false, shared: Arc::clone(&shared) };
+        let writer = Writer::new(&settings.folder, Arc::clone(&shared));
         let writer = std::thread::Builder::new().name("books-writer".into()).spawn(move || writer.run())?;
         let shipper = settings.shipping.clone().map(|shipping| {
             let shipper = Shipper::new(shipping, Arc::clone(&shared), metrics.shipments());
@@ -139,7 +129,7 @@ fn warn_of_earlier(folder: &Path) {
 }
 
 impl EventSink for Books {
-    fn offer(&self, event: &Arc<RequestEvent>) {
+    fn offer(&self, event: &RequestEvent) {
         let role = event.role();
         if !self.closed.load(Ordering::Relaxed) {
             self.sheets.count(event);
@@ -169,7 +159,7 @@ pub(super) struct Shared {
     outbox: Mutex<Outbox>,
     /// Nothing more will come.
     pub ending: AtomicBool,
-    meters: BooksMeters,
+    pub meters: BooksMeters,
 }
 
 /// The thread that ships, which ends when `end` is disconnected.
@@ -206,11 +196,12 @@ struct Collector {
 impl Collector {
     fn run(mut self, stopped: &Receiver<()>, writer: JoinHandle<()>) {
         // The first window is sealed at once: a report then knows since when there are books.
-        let mut due = Instant::now();
+        let (mut due, mut is_stuck) = (Instant::now(), false);
         loop {
             self.collect();
-            if Instant::now() >= due {
-                self.seal(false);
+            // One that could be kept nowhere is not made again at every turn.
+            if Instant::now() >= due || self.window.is_full() && !is_stuck {
+                is_stuck = self.seal(false).is_some();
                 due = Instant::now() + self.settings.window;
             }
             let turn = due.saturating_duration_since(Instant::now()).min(TURN);
@@ -224,7 +215,7 @@ impl Collector {
         let last = self.seal(true);
         if let Some(requests) = last {
             self.shared.meters.lost.increment(requests);
-            tracing::error!(
+            tracing::error!(code = %Code::BooksIncomplete,
                 requests,
                 "legacy requests are missing in the books: the process ends and the disk is full"
             );
@@ -235,7 +226,7 @@ impl Collector {
             shipper.thread.unpark();
         }
         if writer.join().is_err() {
-            tracing::error!("the writer of the books ended with a panic; report it");
+            tracing::error!(code = %Code::Panicked, "the writer of the books ended with a panic; report it");
         }
         if let Some(shipper) = &self.shipper {
             let _ = shipper.end.recv_timeout(LAST_SHIPMENT);
@@ -269,98 +260,9 @@ impl Collector {
             return Some(requests);
         }
         self.number += 1;
-        self.window = Window::new(now);
+        self.window = self.window.next(now);
         self.writer.unpark();
         None
-    }
-}
-
-/// The writing thread.
-struct Writer {
-    store: Store,
-    /// Whether the last attempt failed, so that the process log hears of changes only.
-    failing: bool,
-    shared: Arc<Shared>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let (mut pause, mut last_tries) = (FIRST_PAUSE, 0);
-        loop {
-            // Before the outbox is looked at: what is put in afterwards unparks.
-            let ending = self.shared.ending.load(Ordering::Acquire);
-            let now = unix_seconds(SystemTime::now());
-            let next = self.shared.outbox().first(now);
-            let Some(frame) = next else {
-                if ending {
-                    return;
-                }
-                // Whoever puts a frame in wakes this thread.
-                std::thread::park();
-                continue;
-            };
-            match self.store.write(&frame, now) {
-                Ok(()) => {
-                    self.written(&frame, now);
-                    (pause, last_tries) = (FIRST_PAUSE, 0);
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    last_tries += u32::from(ending);
-                    if last_tries >= LAST_TRIES {
-                        return self.given_up();
-                    }
-                    if !ending {
-                        std::thread::park_timeout(pause);
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
-                }
-            }
-        }
-    }
-
-    fn written(&mut self, frame: &Frame, now: i64) {
-        let meters = &self.shared.meters;
-        let mut outbox = self.shared.outbox();
-        outbox.taken(frame);
-        meters.waiting.set(outbox.len(Reader::Files) as f64);
-        drop(outbox);
-        meters.flushed.increment(1);
-        meters.last_flush.set(frame.ended_at as f64);
-        if std::mem::replace(&mut self.failing, false) {
-            tracing::info!("the books are written again; nothing is missing");
-        }
-        if let Err(error) = self.store.prune(now) {
-            tracing::warn!(%error, "old days cannot be deleted from the books");
-        }
-    }
-
-    fn failed(&mut self, error: &StoreError) {
-        self.shared.meters.failed.increment(1);
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::error!(
-                folder = %self.store.folder().display(), %error,
-                "the books cannot be written; they are kept in the spool and tried again. Check the \
-                 folder, its permissions and the space on its disk"
-            );
-        }
-    }
-
-    /// The process ends.
-    fn given_up(&self) {
-        let outbox = self.shared.outbox();
-        let requests = outbox.in_memory().map_or(0, Frame::requests);
-        if requests > 0 {
-            self.shared.meters.lost.increment(requests);
-            tracing::error!(
-                requests,
-                "legacy requests are missing in the books: the process ends and nothing can be written"
-            );
-        }
-        tracing::warn!(
-            windows = outbox.len(Reader::Files),
-            "windows of the books stay in the spool until a process in this folder writes them"
-        );
     }
 }
 

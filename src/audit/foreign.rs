@@ -1,16 +1,13 @@
 //! Texts that traffic or other people made up, before they are printed: what is invisible in them is made visible, and they
 //! are cut. What else makes them harmless depends on what they are printed into.
 
+use crate::policy::line::is_deceptive;
+
 /// The characters of a text as they are shown: at most so many, with a sign where more follows, and a replacement character for
 /// what is invisible or turns the direction of reading.
 pub(super) fn shown(text: &str, longest: usize) -> impl Iterator<Item = char> {
     let more = text.chars().nth(longest).map(|_| '…');
     text.chars().take(longest).map(|char| if is_deceptive(char) { '\u{fffd}' } else { char }).chain(more)
-}
-
-/// Control characters, line ends of Unicode, and whatever turns the direction of reading (UAX 9).
-fn is_deceptive(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

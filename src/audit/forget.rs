@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::policy::ids::AccountId;
 
+use super::bell;
 use super::database::{DatabaseError, DatabaseSettings, connect_to_write, schema};
 use super::month::Month;
 use super::shelf::{ReportError, Source, in_folder, translated};
@@ -45,6 +46,8 @@ pub fn forget<'a>(
 }
 
 fn in_files(folder: &Path, account: AccountId, delete: bool) -> Result<Known, ReportError> {
+    // Else it would come back.
+    bell::ring(folder);
     let months = in_folder(folder)?;
     if months.is_empty() {
         return Err(ReportError::Missing(folder.to_owned()));

@@ -5,23 +5,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::labels::CLASSES;
 
+use super::accounts::Accounts;
 use super::met::BrownoutUse;
 use super::minute::{Ends, LostCall};
+use super::packed::{put, put_bytes, put_signed, take, take_bytes, take_signed};
+use super::rows::Rows;
 
-/// Counts up when an older edition could not read a frame any more.
-const VERSION: u32 = 1;
+/// Counts up when an older edition could not read a frame any more. It is the first byte of one.
+const VERSION: u8 = 2;
 
-/// Level of compression: the fastest makes a tenth of the text, and it runs beside requests.
+/// What a frame of the first version begins with, which is JSON that was packed by zstd: the first byte of its magic number.
+const PACKED_JSON: u8 = 0x28;
+
+/// Level of compression: the fastest one, for it runs beside requests.
 const COMPRESSION: i32 = 1;
 
-/// Longest text that a frame is unpacked to. A full window has 64 k rows of some 300 bytes and as many accounts; what
-/// claims more is no frame of ours.
-const MAX_TEXT: usize = 256 * 1024 * 1024;
+/// Longest that a frame is when it is unpacked. A full window has 64 k rows of some 300 bytes of JSON and as many accounts;
+/// what claims more is no frame of ours.
+const MAX_UNPACKED: usize = 256 * 1024 * 1024;
 
 /// One window of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Frame {
-    version: u32,
     /// Names the run of a process; see [`new_writer`](super::books::new_writer).
     pub writer: String,
     /// Counts up by one with every window of a writer.
@@ -31,12 +36,15 @@ pub(super) struct Frame {
     /// Unix seconds: where the next window begins.
     pub ended_at: i64,
     /// Legacy requests.
-    pub uses: Vec<Use>,
+    #[serde(default, skip_serializing)]
+    pub uses: Rows,
     /// What the account table says of the accounts among them.
-    pub accounts: Vec<Account>,
+    #[serde(default, skip_serializing)]
+    pub accounts: Accounts,
     /// Requests that a learned credential placed: day, fingerprint (empty where it is not told), how many.
     pub learned: Vec<(i64, String, u64)>,
-    /// Requests on cell hosts: day, account, how many.
+    /// Requests on cell hosts: day, account, how many; in this order.
+    #[serde(default, skip_serializing)]
     pub on_cell_hosts: Vec<(i64, u64, u64)>,
     /// What is missing or not told apart.
     pub gaps: Vec<Gap>,
@@ -185,26 +193,30 @@ pub(super) enum FrameError {
     Packed(#[from] std::io::Error),
     #[error("reading: {0}")]
     Text(#[from] serde_json::Error),
+    #[error("its columns are damaged")]
+    Columns,
+    #[error("there is nothing")]
+    Empty,
     #[error("a frame of version {0}, and this cellgate knows {VERSION}")]
-    Version(u32),
+    Version(u8),
 }
 
 impl Frame {
     /// An empty one.
     pub fn new(writer: &str, number: i64, started_at: i64, ended_at: i64) -> Self {
         let writer = writer.to_owned();
-        Self { version: VERSION, writer, number, started_at, ended_at, ..Self::default() }
+        Self { writer, number, started_at, ended_at, ..Self::default() }
     }
 
     /// Legacy requests in it.
-    pub fn requests(&self) -> u64 {
-        self.uses.iter().map(Use::requests).sum()
+    pub const fn requests(&self) -> u64 {
+        self.uses.requests()
     }
 
     /// Leaves out what names an account.
     pub fn forget(&mut self, account: u64) {
-        self.uses.retain(|of| of.integration.account != account);
-        self.accounts.retain(|of| of.id != account);
+        self.uses.forget(account);
+        self.accounts.forget(account);
         self.on_cell_hosts.retain(|(_, of, _)| *of != account);
         self.harmed.retain(|of| of.account != account);
         self.lost.retain(|of| of.account != account);
@@ -212,33 +224,72 @@ impl Frame {
         self.renamed.retain(|of| of.account != account);
     }
 
-    /// As bytes.
+    /// As bytes: what there is much of packed by itself, the rest as JSON.
     ///
     /// # Errors
     /// Never for a frame; the type is that of the libraries.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        Ok(zstd::bulk::compress(&serde_json::to_vec(self)?, COMPRESSION)?)
+        let mut bytes = Vec::new();
+        put_bytes(&mut bytes, &serde_json::to_vec(self)?);
+        self.uses.pack(&mut bytes);
+        self.accounts.pack(&mut bytes);
+        pack_days(&self.on_cell_hosts, &mut bytes);
+        let mut packed = vec![VERSION];
+        packed.extend(zstd::bulk::compress(&bytes, COMPRESSION)?);
+        Ok(packed)
     }
 
-    /// Of bytes that [`encode`](Self::encode) made.
+    /// Of bytes that [`encode`](Self::encode) made, or that of an edition before.
     ///
     /// # Errors
     /// It did not, or it was one of a later edition.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let text = zstd::bulk::decompress(bytes, MAX_TEXT)?;
-        let frame: Self = serde_json::from_slice(&text)?;
-        if frame.version > VERSION {
-            return Err(FrameError::Version(frame.version));
+        match bytes.split_first() {
+            Some((&PACKED_JSON, _)) => {
+                Ok(serde_json::from_slice(&zstd::bulk::decompress(bytes, MAX_UNPACKED)?)?)
+            }
+            Some((&VERSION, packed)) => {
+                let bytes = zstd::bulk::decompress(packed, MAX_UNPACKED)?;
+                let mut bytes = bytes.as_slice();
+                let rest = take_bytes(&mut bytes).ok_or(FrameError::Columns)?;
+                let mut frame: Self = serde_json::from_slice(rest)?;
+                frame.take_columns(&mut bytes).ok_or(FrameError::Columns)?;
+                Ok(frame)
+            }
+            Some((version, _)) => Err(FrameError::Version(*version)),
+            None => Err(FrameError::Empty),
         }
-        Ok(frame)
+    }
+
+    fn take_columns(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        self.uses = Rows::unpack(bytes)?;
+        self.accounts = Accounts::unpack(bytes)?;
+        self.on_cell_hosts = unpack_days(bytes)?;
+        Some(())
     }
 }
 
-impl Use {
-    /// All of them.
-    pub fn requests(&self) -> u64 {
-        self.statuses.iter().sum()
+/// Day, account and how many, in the order of days and accounts.
+fn pack_days(days: &[(i64, u64, u64)], out: &mut Vec<u8>) {
+    put(out, days.len() as u64);
+    let mut before = (0, 0);
+    for (day, account, requests) in days {
+        put_signed(out, day.wrapping_sub(before.0));
+        put_signed(out, account.wrapping_sub(before.1).cast_signed());
+        put(out, *requests);
+        before = (*day, *account);
     }
+}
+
+fn unpack_days(bytes: &mut &[u8]) -> Option<Vec<(i64, u64, u64)>> {
+    let (mut day, mut account) = (0i64, 0u64);
+    let many = take(bytes)?;
+    let line = |_| {
+        day = day.wrapping_add(take_signed(bytes)?);
+        account = account.wrapping_add(take_signed(bytes)?.cast_unsigned());
+        Some((day, account, take(bytes)?))
+    };
+    (0..many).map(line).collect()
 }
 
 #[cfg(test)]
@@ -275,13 +326,13 @@ pub(super) mod tests {
     /// A window of ten seconds from [`NOON`] on, `number - 1` windows later.
     pub fn frame(writer: &str, number: i64, uses: Vec<Use>) -> Frame {
         let started_at = NOON + (number - 1) * 10;
-        Frame { uses, ..Frame::new(writer, number, started_at, started_at + 10) }
+        Frame { uses: uses.into(), ..Frame::new(writer, number, started_at, started_at + 10) }
     }
 
     #[test]
     fn a_frame_is_the_same_after_packing_and_half_of_one_is_none() {
         let mut frame = frame("a", 7, vec![uses(1, "curl", 3), uses(2, "airflow", 4)]);
-        frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }];
+        frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }].into();
         frame.learned = vec![(20_777, "07".repeat(16), 4)];
         frame.on_cell_hosts = vec![(20_777, 5, 6)];
         let (credential, before) = ("k2:111111111111".into(), "k1:222222222222".into());
@@ -291,16 +342,54 @@ pub(super) mod tests {
         assert_eq!(frame.requests(), 7);
         assert!(Frame::decode(&packed[..packed.len() / 2]).is_err());
         assert!(Frame::decode(b"").is_err());
-        frame.version = VERSION + 1;
-        let later = Frame::decode(&frame.encode().unwrap()).unwrap_err();
-        assert!(matches!(later, FrameError::Version(2)), "{later}");
+        let later = Frame::decode(&[&[VERSION + 1], &packed[1..]].concat()).unwrap_err();
+        assert!(matches!(later, FrameError::Version(3)), "{later}");
+    }
+
+    #[test]
+    fn a_frame_of_the_first_version_is_read() {
+        let text = serde_json::json!({
+            "version": 1, "writer": "a", "number": 7, "started_at": NOON + 60, "ended_at": NOON + 70,
+            "uses": [uses(2, "curl", 3), Use { template: "/x".into(), ..uses(1, "airflow", 4) }],
+            "accounts": [{ "id": 1, "prefix": "ab123", "cell": "us1" }, { "id": 2, "prefix": null, "cell": "mt" }],
+            "learned": [], "on_cell_hosts": [[20_777, 5, 6]], "gaps": [], "minutes": [], "harmed": [], "lost": [],
+        });
+        let old = zstd::bulk::compress(text.to_string().as_bytes(), COMPRESSION).unwrap();
+        let read = Frame::decode(&old).unwrap();
+        let in_order = [Use { template: "/x".into(), ..uses(1, "airflow", 4) }, uses(2, "curl", 3)];
+        assert_eq!(read.uses.uses().collect::<Vec<_>>(), in_order);
+        let accounts: Vec<_> = read.accounts.iter().collect();
+        assert_eq!(accounts, [(1, ("us1", Some("ab123"))), (2, ("mt", None))]);
+        let mut same = frame("a", 7, in_order.to_vec());
+        (same.accounts, same.on_cell_hosts) = (read.accounts.clone(), vec![(20_777, 5, 6)]);
+        assert_eq!(read, same);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_whatever_it_is() {
+        let whole = frame("a", 7, (1..40).map(|id| uses(id, "curl", id)).collect()).encode().unwrap();
+        let mut bytes = zstd::bulk::decompress(&whole[1..], MAX_UNPACKED).unwrap();
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut refused = 0;
+        for _ in 0..20_000 {
+            let at = rng.usize(..bytes.len());
+            let was = std::mem::replace(&mut bytes[at], rng.u8(..));
+            let packed = zstd::bulk::compress(&bytes, COMPRESSION).unwrap();
+            // What is read is whole: nobody who looks at it can fail.
+            match Frame::decode(&[&[VERSION], &*packed].concat()) {
+                Ok(read) => drop((read.uses.uses().count(), read.accounts.iter().count())),
+                Err(_) => refused += 1,
+            }
+            bytes[at] = was;
+        }
+        assert!(refused > 1_000, "{refused}");
     }
 
     #[test]
     fn a_full_window_is_packed_small() {
         let frame = frame("a", 1, (0..10_000).map(|id| uses(id, "airflow", id)).collect());
         let packed = frame.encode().unwrap().len();
-        assert!(packed < 10_000 * 40, "{packed} bytes");
+        assert!(packed < 10_000 * 8, "{packed} bytes");
         assert_eq!(Frame::decode(&frame.encode().unwrap()).unwrap(), frame);
     }
 }

@@ -2,7 +2,7 @@
 //! the one with the fewest counts, and takes those over as what may be too many. Whoever makes up more than one of
 //! `places` of all counts has a place, and none was seen less often than is said, taken what may be too many away.
 
-use std::collections::HashMap;
+use super::map::Map;
 
 /// How often somebody was seen, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Seen {
 pub(super) struct HeavyHitters {
     places: usize,
     /// The position of each name in both lists.
-    positions: HashMap<Box<str>, usize>,
+    positions: Map<Box<str>, usize>,
     names: Vec<Box<str>>,
     seen: Vec<Seen>,
 }
@@ -25,7 +25,7 @@ pub(super) struct HeavyHitters {
 impl HeavyHitters {
     /// With so many places; each new name beyond them looks at all of them.
     pub fn new(places: usize) -> Self {
-        Self { places, positions: HashMap::new(), names: Vec::new(), seen: Vec::new() }
+        Self { places, positions: Map::default(), names: Vec::new(), seen: Vec::new() }
     }
 
     /// Counts.

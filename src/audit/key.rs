@@ -124,15 +124,6 @@ impl Subject {
         }
     }
 
-    /// Name in the books.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Account(_) => "account",
-            Self::Unattributed => "unattributed",
-            Self::Unmapped => "unmapped",
-        }
-    }
-
     /// The id of an account; 0 for all others.
     pub fn account(self) -> u64 {
         match self {
@@ -219,12 +210,17 @@ impl Credential {
 
 /// The name of a token by the beginning of its fingerprint under the key at this position, the newest being the first.
 pub(super) fn token_name(snapshot: &Snapshot, position: usize, bytes: [u8; SHOWN]) -> String {
-    let key = snapshot.identify.credentials.keys.get(position).map_or("", |key| &key.id);
-    format!("{key}:{}", hex(bytes))
+    format!("{}:{}", key_name(snapshot, position), hex(bytes))
+}
+
+/// The name of the key of fingerprints at this position.
+pub(super) fn key_name(snapshot: &Snapshot, position: usize) -> &str {
+    snapshot.identify.credentials.keys.get(position).map_or("", |key| &key.id)
 }
 
 impl Network {
-    fn of(address: IpAddr) -> Self {
+    /// Of an address.
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let [first, second, third, _] = address.octets();

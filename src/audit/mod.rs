@@ -6,9 +6,12 @@
 //! serving is [`RequestEvent`](crate::telemetry::event::RequestEvent) and nothing else.
 //!
 //! On its way a request is a number on a thread's sheet (`sheets`), a row of a window (`window`), part of a frame in the spool
-//! (`frame`, `spool`, `outbox`) and then in a file (`store`); reports read the files (`shelf`, `report`, `verdicts`).
+//! (`frame`, `spool`, `outbox`), with those of other windows a row of a file (`writer`, `store`); reports read the files (`shelf`, `report`, `verdicts`).
 
 pub mod account;
+mod accounts;
+mod agents;
+mod bell;
 pub mod books;
 pub mod brownouts;
 mod cell_use;
@@ -28,17 +31,22 @@ pub mod json;
 mod key;
 mod known;
 pub mod learned_use;
+mod map;
 pub mod markdown;
+mod merged;
 mod met;
 mod minute;
 mod month;
 mod names;
 mod outbox;
 pub mod outreach;
+mod packed;
+mod places;
 pub mod recipes;
 mod renamed;
 pub mod render;
 pub mod report;
+mod rows;
 mod seen;
 mod sheets;
 pub mod shelf;
@@ -53,6 +61,7 @@ mod verdicts;
 pub mod views;
 pub mod week;
 mod window;
+mod writer;
 
 // A fleet that is made up, which the tests of the whole crate use, too.
 #[cfg(test)]
@@ -104,7 +113,10 @@ pub(crate) mod tests {
             shipping: None,
         };
         let sinks: Vec<Box<dyn EventSink>> = vec![
-            Box::new(AccessLog::start(Target::File(log.clone()), metrics.access_log()).unwrap()),
+            Box::new(
+                AccessLog::start(Target::File(log.clone()), Default::default(), metrics.access_log())
+                    .unwrap(),
+            ),
             Box::new(Books::start(settings, &metrics).unwrap()),
         ];
         let telemetry = Telemetry::start(metrics, sinks).unwrap();

@@ -1,9 +1,9 @@
 //! Names of a window, each kept once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::key::OTHER;
+use super::map::Map;
 use crate::policy::snapshot::{PathTemplate, Segment};
 
 /// Different names of one window. They come from the configuration, where some hundred are many; and credentials, which are
@@ -17,10 +17,15 @@ pub(super) type Name = u32;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     texts: Vec<Arc<str>>,
-    positions: HashMap<Arc<str>, Name>,
+    positions: Map<Arc<str>, Name>,
 }
 
 impl Names {
+    /// All of them, by their positions.
+    pub fn all(&self) -> &[Arc<str>] {
+        &self.texts
+    }
+
     /// The text of a name.
     pub fn text(&self, name: Name) -> &str {
         &self.texts[name as usize]

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use super::frame::{Frame, Gap};
 use super::spool::{READERS, Reader, Spool, SpoolError, Spools};
+use crate::policy::code::Code;
+
+/// Bytes of frames, as they lie in the spool, that are read together: unpacked and with what was learned and lost, some ten
+/// times as many are in memory.
+const MOST_PACKED: usize = 4 << 20;
 
 /// How long a spool that could not be had is not asked for again (seconds): a disk that has room again is noticed within
 /// half a minute.
@@ -84,7 +89,7 @@ impl Outbox {
             Ok(()) => return true,
             Err(SpoolError::Full) if self.spools.is_some() => return false,
             Err(SpoolError::Io(error)) => {
-                tracing::error!(folder = %self.folder.display(), %error, "the spool of the books cannot be written");
+                tracing::error!(code = %Code::SpoolUnwritable, folder = %self.folder.display(), %error, "the spool of the books cannot be written");
             }
             Err(_) => {}
         }
@@ -98,6 +103,7 @@ impl Outbox {
     }
 
     /// The oldest frame that waits for the files, to be told of with [`taken`](Self::taken) once it is in them.
+    #[cfg(test)]
     pub fn first(&mut self, now: i64) -> Option<Frame> {
         self.some(Reader::Files, 1, now).pop()
     }
@@ -114,11 +120,15 @@ impl Outbox {
             Lies::Own => spools.map(|spools| &spools.own),
             Lies::Memory => None,
         };
+        let mut packed = 0;
         while let Some(spool) = spool.filter(|_| frames.len() < most) {
             // One that cannot be read is found again when it is the oldest.
-            let next = spool.peek(reader, frames.len()).ok().flatten();
-            match next.and_then(|bytes| Frame::decode(&bytes).ok()) {
-                Some(next) if next.writer == frames[0].writer => frames.push(next),
+            let Some(bytes) = spool.peek(reader, frames.len()).ok().flatten() else { break };
+            packed += bytes.len();
+            match Frame::decode(&bytes) {
+                Ok(next) if self.follows(&next, &frames[0], reader) && packed <= MOST_PACKED => {
+                    frames.push(next)
+                }
                 _ => break,
             }
         }
@@ -127,6 +137,7 @@ impl Outbox {
     }
 
     /// The frame that the files asked for is in them.
+    #[cfg(test)]
     pub fn taken(&mut self, frame: &Frame) {
         self.all_taken(Reader::Files, std::slice::from_ref(frame));
     }
@@ -158,6 +169,11 @@ impl Outbox {
         spools.map(|spool| spool.len(reader)).sum::<usize>() + usize::from(in_memory)
     }
 
+    /// Whether half of the room for what waits for the files is used, and there should be no more of it than need be.
+    pub fn is_filling(&self) -> bool {
+        self.in_memory().is_some() || self.spools.as_ref().is_none_or(|spools| spools.own.is_filling())
+    }
+
     /// What the files would lose if the process ended now.
     pub fn in_memory(&self) -> Option<&Frame> {
         let memory = self.memory.as_ref().filter(|memory| !memory.taken[Reader::Files as usize]);
@@ -167,6 +183,15 @@ impl Outbox {
     /// How many frames the database will never get since this was asked last.
     pub fn given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)
+    }
+
+    /// Whether a frame of a spool goes with those of a writer that come before it: not where one stands between them in
+    /// memory, for the files know a writer's windows by the last one.
+    fn follows(&self, next: &Frame, first: &Frame, reader: Reader) -> bool {
+        let between = self.memory.as_ref().is_some_and(|Memory { frame, taken }| {
+            !taken[reader as usize] && frame.writer == next.writer && frame.number < next.number
+        });
+        next.writer == first.writer && !between
     }
 
     fn oldest(&mut self, reader: Reader, now: i64) -> Option<(Frame, Lies)> {
@@ -215,7 +240,7 @@ impl Outbox {
                 Err(error) => {
                     self.look_at = now.saturating_add(TRY_AGAIN);
                     if !std::mem::replace(&mut self.without, true) {
-                        tracing::warn!(
+                        tracing::warn!(code = %Code::SpoolUnwritable,
                             folder = %self.folder.display(), %error,
                             "the books have no spool: what is counted while their files cannot be written is kept \
                              in memory only. Tried again"
@@ -265,7 +290,7 @@ fn readable(spool: &mut Spool, reader: Reader, progress: &mut Progress, now: i64
             },
             Err(error) => error.to_string(),
         };
-        tracing::error!(why, "a window of the books in the spool cannot be read any more; a gap says so");
+        tracing::error!(code = %Code::SpoolUnreadable, why, "a window of the books in the spool cannot be read any more; a gap says so");
         let (reason, started_at) = ("spool".to_owned(), progress.taken_until);
         progress.unreadable.push(Gap { reason, started_at, ended_at: now, requests: None, note: Some(why) });
         spool.taken(reader);
@@ -329,6 +354,26 @@ mod tests {
             [("a".into(), 1), ("a".into(), 2)],
             "in order, though one is in memory"
         );
+    }
+
+    #[test]
+    fn a_frame_in_memory_keeps_its_place_among_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = outbox(folder.path());
+        assert!(outbox.put(frame("a", 1, vec![]), NOON));
+        // As one that fits no segment of the spool.
+        outbox.memory = Some(Memory { frame: frame("a", 2, vec![]), taken: [false, true] });
+        assert!(outbox.put(frame("a", 3, vec![]), NOON) && outbox.put(frame("a", 4, vec![]), NOON));
+        let mut together = Vec::new();
+        loop {
+            let frames = outbox.some(Reader::Files, 64, NOON);
+            if frames.is_empty() {
+                break;
+            }
+            outbox.all_taken(Reader::Files, &frames);
+            together.push(frames.iter().map(|frame| frame.number).collect::<Vec<_>>());
+        }
+        assert_eq!(together, [vec![1], vec![2], vec![3, 4]]);
     }
 
     #[test]

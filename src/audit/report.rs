@@ -11,7 +11,7 @@ use crate::telemetry::labels::CLASSES;
 
 use super::known::Known;
 use super::recipes::Recipe;
-use super::shelf::{Reading, Shelf, Source, ask};
+use super::shelf::{Reading, Shelf, Source, ask, ask_at_once};
 use super::uses::{Asked, Uses};
 use super::verdicts::{Judging, coverage, not_heard_of};
 
@@ -145,7 +145,7 @@ pub fn requests_by_account<'a>(
     since: i64,
 ) -> Result<Vec<(AccountId, u64)>, ReportError> {
     let day = since.div_euclid(86_400);
-    ask(books, |books| {
+    ask_at_once(books, |books| {
         let mut sums = BTreeMap::new();
         let legacy = "SELECT account,
                  CAST(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx) AS BIGINT)

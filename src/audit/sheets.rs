@@ -5,13 +5,11 @@
 //! Whose a request is, is counted exactly, however many there are: there are no more such keys than rows in the account
 //! table. What else is told of it has so much room on a sheet; beyond it, only whose it is is told, and that is counted.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thread_local::ThreadLocal;
 
-use crate::policy::client::product;
 use crate::policy::credential::Fingerprint;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
@@ -22,8 +20,10 @@ use crate::telemetry::event::RequestEvent;
 use crate::telemetry::labels::{CLASSES, class_slot};
 use crate::telemetry::wall_time::unix_seconds;
 
+use super::agents::Agents;
 use super::heavy::{HeavyHitters, Seen};
 use super::key::{Credential, Key, Place, SHOWN, Subject};
+use super::map::Map;
 use super::met::{Hits, Met};
 use super::minute::{Ends, Lost, LostCall};
 
@@ -61,7 +61,7 @@ pub(super) struct Sheet {
     pub pages: Vec<Page>,
     /// Requests that a learned credential placed, by day (since the Unix epoch) and credential; `None` counts those
     /// of a day that did not fit.
-    pub learned: HashMap<(i64, Option<Fingerprint>), u64>,
+    pub learned: Map<(i64, Option<Fingerprint>), u64>,
     /// Requests that are counted without detail.
     pub without_detail: u64,
     /// Calls that may have to be made again, and how many more there were.
@@ -70,6 +70,10 @@ pub(super) struct Sheet {
     unknown_clients: HeavyHitters,
     /// Requests of programs that give themselves no name: they are many, and need no place to be counted in.
     nameless: u64,
+    /// Stays when the rest is collected.
+    agents: Agents,
+    /// Keys that it had when it was collected the last time: as many will come again.
+    expected: usize,
     details: usize,
 }
 
@@ -77,11 +81,13 @@ impl Default for Sheet {
     fn default() -> Self {
         Self {
             pages: Vec::new(),
-            learned: HashMap::new(),
+            learned: Map::default(),
             without_detail: 0,
             lost: (Vec::new(), 0),
             unknown_clients: HeavyHitters::new(MAX_UNKNOWN_CLIENTS),
             nameless: 0,
+            agents: Agents::default(),
+            expected: 0,
             details: 0,
         }
     }
@@ -92,16 +98,16 @@ impl Default for Sheet {
 pub(super) struct Page {
     pub snapshot: Arc<Snapshot>,
     /// Requests on legacy hosts.
-    pub counts: HashMap<Key, Tally>,
+    pub counts: Map<Key, Tally>,
     /// Requests on cell hosts: how a minute went for a cell and an endpoint class.
-    pub on_cell_hosts: HashMap<(i64, Place, Place), Ends>,
+    pub on_cell_hosts: Map<(i64, Place, Place), Ends>,
     /// Those of them to which something went wrong.
-    pub harmed: HashMap<Harmed, Ends>,
+    pub harmed: Map<Harmed, Ends>,
     /// Requests for which a brownout was planned.
-    pub met: HashMap<Met, Hits>,
+    pub met: Map<Met, Hits>,
     /// What credentials of accounts were called under the key before, while keys rotate. No more than there are keys with
     /// detail and accounts that were harmed.
-    pub called_before: HashMap<(AccountId, Credential), [u8; SHOWN]>,
+    pub called_before: Map<(AccountId, Credential), [u8; SHOWN]>,
 }
 
 /// To whom something went wrong.
@@ -154,13 +160,13 @@ impl Sheets {
         };
         let sheet = self.sheets.get_or_default();
         // Counting cannot panic half way; and a panicked thread's counts are as good as any.
-        let mut sheet = sheet.lock().unwrap_or_else(PoisonError::into_inner);
+        let sheet = &mut *sheet.lock().unwrap_or_else(PoisonError::into_inner);
         match role {
             Role::Legacy => sheet.add(event, decision, Key::of(event, decision), self.max_details),
             Role::Cell => sheet.add_on_cell_host(event, decision),
         }
         if let Some((met, hits)) = Met::of(event, decision) {
-            page(&mut sheet.pages, &event.snapshot).met.entry(met).or_default().add(hits);
+            page(&mut sheet.pages, &event.snapshot, sheet.expected).met.entry(met).or_default().add(hits);
         }
         if let Some(lost) = Lost::of(event, decision) {
             sheet.add_lost(LostCall::new(event, decision, lost));
@@ -170,7 +176,11 @@ impl Sheets {
     /// Takes what all threads have counted.
     pub fn collect(&self, mut each: impl FnMut(Sheet)) {
         for sheet in &self.sheets {
-            let taken = std::mem::take(&mut *sheet.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut sheet = sheet.lock().unwrap_or_else(PoisonError::into_inner);
+            let agents = std::mem::take(&mut sheet.agents);
+            let expected = sheet.pages.last().map_or(0, |page| page.counts.len());
+            let taken = std::mem::replace(&mut *sheet, Sheet { agents, expected, ..Sheet::default() });
+            drop(sheet);
             if !taken.pages.is_empty() {
                 each(taken);
             }
@@ -190,7 +200,7 @@ impl Sheet {
         self.add_learned(decision, key.subject, at);
         self.add_unknown_client(event, decision);
         let room = self.details < max_details;
-        let page = page(&mut self.pages, &event.snapshot);
+        let page = page(&mut self.pages, &event.snapshot, self.expected);
         match page.counts.entry(key) {
             Entry::Occupied(entry) => entry.into_mut().add(event, decision, at),
             Entry::Vacant(entry) if room => {
@@ -209,7 +219,7 @@ impl Sheet {
     fn add_on_cell_host(&mut self, event: &RequestEvent, decision: &Decision) {
         let (minute, ends) = (unix_seconds(event.started).div_euclid(60), Ends::of(event));
         let (cell, class) = (Place::of_cell(event), Place::of_class(event));
-        let page = page(&mut self.pages, &event.snapshot);
+        let page = page(&mut self.pages, &event.snapshot, self.expected);
         page.on_cell_hosts.entry((minute, cell, class)).or_default().add(&ends);
         if ends.is_harm() {
             let (subject, credential) =
@@ -224,9 +234,8 @@ impl Sheet {
 
     fn add_unknown_client(&mut self, event: &RequestEvent, decision: &Decision) {
         if decision.client.is_none() {
-            let rules = &event.snapshot.identify.credentials;
-            let product = event.user_agent.as_ref().and_then(|agent| product(rules, agent));
-            match product {
+            let agent = event.user_agent.as_deref();
+            match agent.and_then(|agent| self.agents.product(&event.snapshot, agent)) {
                 Some(product) => self.unknown_clients.add(product, Seen { count: 1, too_many: 0 }),
                 None => self.nameless += 1,
             }
@@ -265,15 +274,15 @@ impl Page {
 }
 
 /// The page of a generation. There is more than one only while requests end that began before a reload.
-fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>) -> &'a mut Page {
+fn page<'a>(pages: &'a mut Vec<Page>, snapshot: &Arc<Snapshot>, expected: usize) -> &'a mut Page {
     let at = pages.iter().position(|page| Arc::ptr_eq(&page.snapshot, snapshot)).unwrap_or_else(|| {
         pages.push(Page {
             snapshot: Arc::clone(snapshot),
-            counts: HashMap::new(),
-            on_cell_hosts: HashMap::new(),
-            harmed: HashMap::new(),
-            met: HashMap::new(),
-            called_before: HashMap::new(),
+            counts: Map::with_capacity_and_hasher(expected, Default::default()),
+            on_cell_hosts: Map::default(),
+            harmed: Map::default(),
+            met: Map::default(),
+            called_before: Map::default(),
         });
         pages.len() - 1
     });
@@ -303,18 +312,6 @@ impl Tally {
         self.ends.add(&Ends::of(event));
         self.first_seen = self.first_seen.min(at);
         self.last_seen = self.last_seen.max(at);
-    }
-
-    /// Adds another one.
-    pub fn merge(&mut self, other: &Self) {
-        for (sum, count) in self.statuses.iter_mut().zip(other.statuses) {
-            *sum += count;
-        }
-        self.writes += other.writes;
-        self.refused += other.refused;
-        self.ends.add(&other.ends);
-        self.first_seen = self.first_seen.min(other.first_seen);
-        self.last_seen = self.last_seen.max(other.last_seen);
     }
 
     /// All of them.

@@ -232,6 +232,14 @@ impl Spool {
         self.waiting.len() - self.taken[reader as usize].min(self.waiting.len())
     }
 
+    /// Whether what waits for the files is in half of the segments, or more.
+    pub fn is_filling(&self) -> bool {
+        let mut segments: Vec<u64> =
+            self.waiting.iter().skip(self.taken[Reader::Files as usize]).map(|place| place.segment).collect();
+        segments.dedup();
+        segments.len() as u64 >= SEGMENTS / 2
+    }
+
     /// Whether nothing waits for anybody.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

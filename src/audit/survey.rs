@@ -349,7 +349,7 @@ mod tests {
         let now = NOON + HOUR;
         let mut frame = frame("a", 1, all);
         (frame.started_at, frame.ended_at) = (NOON - 70 * DAY, now);
-        frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }];
+        frame.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }].into();
         Store::new(folder).write(&frame, now).unwrap();
         now
     }

@@ -1,9 +1,10 @@
 //! How many credentials and networks of an account have rows of their own on one day. Clients can make up as many as they
 //! like, and whoever works off a list does not read thousands.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::key::{Credential, Key, Network, Subject};
+use super::map::Map;
 
 /// Credentials of one account that have rows of their own on one day: who has more of them has no list to work off, but
 /// something that makes tokens.
@@ -20,7 +21,7 @@ const MAX_TOLD: usize = 128 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     day: i64,
-    of: HashMap<Subject, (Vec<Credential>, Vec<Network>)>,
+    of: Map<Subject, (Vec<Credential>, Vec<Network>)>,
 }
 
 impl Told {
@@ -28,12 +29,16 @@ impl Told {
     /// credential was called until keys rotated: both are one.
     pub fn limit(&mut self, key: &mut Key, before: Option<Credential>, day: i64) -> bool {
         if day > self.day {
-            (self.day, self.of) = (day, HashMap::new());
+            (self.day, self.of) = (day, Map::default());
         }
-        let known = self.of.contains_key(&key.subject) || self.of.len() < MAX_TOLD;
-        let Some((credentials, networks)) = known.then(|| self.of.entry(key.subject).or_default()) else {
-            (key.detail.credential, key.detail.network) = (Credential::Other, Network::Other);
-            return true;
+        let room = self.of.len() < MAX_TOLD;
+        let (credentials, networks) = match self.of.entry(key.subject) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) if room => place.insert(Default::default()),
+            Entry::Vacant(_) => {
+                (key.detail.credential, key.detail.network) = (Credential::Other, Network::Other);
+                return true;
+            }
         };
         let mut limited = false;
         if let Some(old) = before.and_then(|before| credentials.iter_mut().find(|known| **known == before)) {

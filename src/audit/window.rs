@@ -2,26 +2,28 @@
 //! in keys and names, and in how many credentials and networks of an account have rows of their own; what is beyond is
 //! counted for its account all the same. Sealed, it is a [`Frame`]. Requests on cell hosts come in as sums by account.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::{AccountId, Label};
 use crate::policy::snapshot::Snapshot;
-use crate::telemetry::labels::{NONE, UNKNOWN_CLIENT};
 
+use super::accounts::Accounts;
 use super::cell_use::CellUse;
-use super::frame::{Account, Frame, Gap, Harm, Integration, Minute, Renamed, UnknownClient, Use};
+use super::frame::{Frame, Gap, Harm, Minute, Renamed, UnknownClient};
 use super::heavy::{HeavyHitters, Seen};
-use super::key::{Credential, Key, Network, OTHER, Place, Subject, token_name};
+use super::key::{Credential, Key, Subject, token_name};
+use super::map::Map;
 use super::met::{About, Hits};
-use super::minute::{Ends, LostCall, cell_name, class_name};
-use super::names::{Name, Names, written};
+use super::minute::{Ends, LostCall};
+use super::names::{Name, Names};
+use super::places::Places;
+use super::rows::{Counts, Hours, RowKey, Rows};
 use super::sheets::{Page, Sheet, Tally};
 use super::told::Told;
 
-/// Different keys with detail of one window: 10,000 accounts with six integrations each. At 300 bytes a key, 20 MB.
-const MAX_DETAILS: usize = 64 * 1024;
+/// Different keys with detail of one window: 20,000 accounts with six integrations each. At 200 bytes a key, 26 MB.
+const MAX_DETAILS: usize = 128 * 1024;
 
 /// Different learned credentials of one window; at 32 bytes each, 4 MB. More are counted without telling which.
 const MAX_LEARNED: usize = 128 * 1024;
@@ -43,48 +45,29 @@ const MAX_RENAMED: usize = 64 * 1024;
 /// Programs of one window that `clients.yaml` does not know, as many as of a day; at 100 bytes each, 100 KB.
 const MAX_UNKNOWN_CLIENTS: usize = 1024;
 
-/// What of an account is told apart, by names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct RowKey {
-    /// Days since the Unix epoch.
-    day: i64,
-    subject: Subject,
-    client: Name,
-    surface: Name,
-    class: Name,
-    credential: Name,
-    network: Network,
-}
-
-/// Of one day.
-#[derive(Debug)]
-struct Row {
-    tally: Tally,
-    template: Name,
-    hours: [u64; 24],
-}
-
 /// Legacy requests of some seconds.
 #[derive(Debug)]
 pub(super) struct Window {
     /// Unix seconds.
     pub started_at: i64,
-    rows: HashMap<RowKey, Row>,
+    rows: Map<RowKey, Counts>,
     details: usize,
-    accounts: HashMap<AccountId, AccountFacts>,
-    learned: HashMap<(i64, Option<Fingerprint>), u64>,
-    on_cell_hosts: HashMap<(i64, AccountId), u64>,
+    accounts: Map<AccountId, AccountFacts>,
+    learned: Map<(i64, Option<Fingerprint>), u64>,
+    on_cell_hosts: Map<(i64, AccountId), u64>,
     without_detail: u64,
-    minutes: HashMap<MinuteKey, Ends>,
-    harmed: HashMap<HarmKey, Ends>,
+    minutes: Map<MinuteKey, Ends>,
+    harmed: Map<HarmKey, Ends>,
     lost: Vec<LostCall>,
     lost_beyond: u64,
     /// As many as there are accounts in the table, for each window of a brownout.
-    met: HashMap<About, Hits>,
+    met: Map<About, Hits>,
     /// The name of a credential under the key before, by account and newest name.
-    renamed: HashMap<(AccountId, Name), Name>,
+    renamed: Map<(AccountId, Name), Name>,
     unknown_clients: HeavyHitters,
     names: Names,
+    /// Names of credentials to which something went wrong, and of those whose key rotates.
+    credentials: Names,
     max_details: usize,
 }
 
@@ -98,7 +81,7 @@ type HarmKey = (MinuteKey, Subject, Name);
 #[derive(Debug)]
 struct AccountFacts {
     generation: u64,
-    prefix: Option<Label>,
+    prefix: Option<Box<str>>,
     cell: Label,
 }
 
@@ -111,21 +94,31 @@ impl Window {
     fn with_room(started_at: i64, max_details: usize) -> Self {
         Self {
             started_at,
-            rows: HashMap::new(),
+            rows: Map::default(),
             details: 0,
-            accounts: HashMap::new(),
-            learned: HashMap::new(),
-            on_cell_hosts: HashMap::new(),
+            accounts: Map::default(),
+            learned: Map::default(),
+            on_cell_hosts: Map::default(),
             without_detail: 0,
-            minutes: HashMap::new(),
-            harmed: HashMap::new(),
+            minutes: Map::default(),
+            harmed: Map::default(),
             lost: Vec::new(),
             lost_beyond: 0,
-            met: HashMap::new(),
-            renamed: HashMap::new(),
+            met: Map::default(),
+            renamed: Map::default(),
             unknown_clients: HeavyHitters::new(MAX_UNKNOWN_CLIENTS),
             names: Names::default(),
+            credentials: Names::default(),
             max_details,
+        }
+    }
+
+    /// An empty one after this one, with room for as many rows: most have as many as the one before.
+    pub fn next(&self, started_at: i64) -> Self {
+        Self {
+            rows: Map::with_capacity_and_hasher(self.rows.len(), Default::default()),
+            accounts: Map::with_capacity_and_hasher(self.accounts.len(), Default::default()),
+            ..Self::new(started_at)
         }
     }
 
@@ -139,7 +132,8 @@ impl Window {
         self.lost_beyond += beyond + lost.len().saturating_sub(room) as u64;
         self.lost.extend(lost.into_iter().take(room));
         for page in &sheet.pages {
-            self.add_on_cell_hosts(page);
+            let mut places = Places::default();
+            self.add_on_cell_hosts(page, &mut places);
             for (met, hits) in &page.met {
                 if let Some(about) = met.about(&page.snapshot) {
                     self.met.entry(about).or_default().add(*hits);
@@ -147,7 +141,7 @@ impl Window {
             }
             self.add_renamed(page);
             for (key, tally) in &page.counts {
-                self.add_tally(page, *key, tally, told);
+                self.add_tally(page, &mut places, *key, tally, told);
                 if let Subject::Account(id) = key.subject {
                     self.note(id, &page.snapshot);
                 }
@@ -177,19 +171,18 @@ impl Window {
         left_out + beyond
     }
 
+    /// Whether it should end before its time: of those that come in the next second half find a place.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= self.max_details / 2
+    }
+
     /// All of it as a frame of a writer.
     pub fn frame(&self, writer: &str, number: i64, ended_at: i64) -> Frame {
         let mut frame = Frame::new(writer, number, self.started_at, ended_at);
-        frame.uses = self.rows.iter().map(|(key, row)| self.use_of(key, row)).collect();
-        // In the order of the tables, so that neighbours share a page, and so that two stores agree byte for byte.
-        frame.uses.sort_unstable_by(|a, b| (a.day, &a.integration).cmp(&(b.day, &b.integration)));
-        let account = |(id, facts): (&AccountId, &AccountFacts)| Account {
-            id: id.value(),
-            prefix: facts.prefix.as_ref().map(ToString::to_string),
-            cell: facts.cell.to_string(),
-        };
-        frame.accounts = self.accounts.iter().map(account).collect();
-        frame.accounts.sort_unstable_by_key(|account| account.id);
+        frame.uses = Rows::of(self.names.all(), self.rows.iter().map(|(key, counts)| (*key, counts)));
+        let mut accounts: Vec<_> = self.accounts.iter().collect();
+        accounts.sort_unstable_by_key(|(id, _)| **id);
+        frame.accounts = Accounts::of(accounts.into_iter().map(|(id, facts)| (id.value(), facts.told())));
         let learned = |((day, fingerprint), requests): (&(i64, Option<Fingerprint>), &u64)| {
             (*day, fingerprint.map_or_else(String::new, |fingerprint| fingerprint.to_string()), *requests)
         };
@@ -213,6 +206,7 @@ impl Window {
 
     fn frame_minutes(&self, frame: &mut Frame) {
         let name = |name: Name| self.names.text(name).to_owned();
+        let credential_name = |name: Name| self.credentials.text(name).to_owned();
         let minute = |((minute, legacy, cell, class), ends): (&MinuteKey, &Ends)| Minute {
             minute: *minute,
             legacy: *legacy,
@@ -225,7 +219,7 @@ impl Window {
         let harm = |((of, subject, credential), ends): (&HarmKey, &Ends)| Harm {
             of: minute((of, ends)),
             account: subject.account(),
-            credential: name(*credential),
+            credential: credential_name(*credential),
         };
         frame.harmed = self.harmed.iter().map(harm).collect();
         frame.harmed.sort_unstable_by(|a, b| {
@@ -233,8 +227,8 @@ impl Window {
         });
         let renamed = |((account, credential), before): (&(AccountId, Name), &Name)| Renamed {
             account: account.value(),
-            credential: name(*credential),
-            before: name(*before),
+            credential: credential_name(*credential),
+            before: credential_name(*before),
         };
         frame.renamed = self.renamed.iter().map(renamed).collect();
         frame.renamed.sort_unstable();
@@ -244,34 +238,38 @@ impl Window {
         frame.lost.sort_unstable_by(|a, b| (a.at, &a.request_id).cmp(&(b.at, &b.request_id)));
     }
 
-    fn add_tally(&mut self, page: &Page, mut key: Key, tally: &Tally, told: &mut Told) {
+    fn add_tally(&mut self, page: &Page, places: &mut Places, mut key: Key, tally: &Tally, told: &mut Told) {
         let hour = key.minute.div_euclid(60);
-        self.add_minute(page, &key, tally);
+        self.add_minute(page, places, &key, tally);
         let beyond = key.without_detail();
         let before = called_before(page, &key);
         let mut told_apart = key == beyond || !told.limit(&mut key, before, hour.div_euclid(24));
-        let mut row_key = self.row_key(page, &key);
-        if !self.rows.contains_key(&row_key) {
-            if self.details < self.max_details {
-                self.details += 1;
-            } else if key != beyond {
-                told_apart = false;
-                row_key = self.row_key(page, &beyond);
-            }
+        let (names, snapshot) = (&mut self.names, &page.snapshot);
+        let mut row_key = places.row_key(names, snapshot, &key);
+        let template = places.template(names, snapshot, tally.template);
+        let room = self.details < self.max_details;
+        if !room && key != beyond && !self.rows.contains_key(&row_key) {
+            told_apart = false;
+            row_key = places.row_key(names, snapshot, &beyond);
         }
         if !told_apart {
             self.without_detail += tally.requests();
         }
-        let template = tally.template.and_then(|at| page.snapshot.identify.paths.get(at));
-        let template = self.names.position(&template.map_or_else(|| OTHER.to_owned(), written));
-        let row = self.rows.entry(row_key).or_insert_with(|| Row::new(tally, template));
-        row.tally.merge(tally);
-        row.hours[usize::try_from(hour.rem_euclid(24)).expect("below 24")] += tally.requests();
+        let hour = u8::try_from(hour.rem_euclid(24)).expect("below 24");
+        match self.rows.entry(row_key) {
+            Entry::Occupied(row) => add(row.into_mut(), tally, hour),
+            Entry::Vacant(place) => {
+                self.details += usize::from(room);
+                add(place.insert(no_counts(template, tally)), tally, hour);
+            }
+        }
     }
 
     /// How a minute went, for requests on legacy hosts.
-    fn add_minute(&mut self, page: &Page, key: &Key, tally: &Tally) {
-        let of = self.minute_key(page, key.minute, true, key.cell, key.detail.class);
+    fn add_minute(&mut self, page: &Page, places: &mut Places, key: &Key, tally: &Tally) {
+        let (cell, class) =
+            places.cell_and_class(&mut self.names, &page.snapshot, key.cell, key.detail.class);
+        let of = (key.minute, true, cell, class);
         self.minutes.entry(of).or_default().add(&tally.ends);
         if tally.ends.is_harm() {
             self.add_harm(page, of, key.subject, key.detail.credential, &tally.ends);
@@ -282,28 +280,24 @@ impl Window {
     fn add_renamed(&mut self, page: &Page) {
         for ((account, credential), before) in &page.called_before {
             if self.renamed.len() < MAX_RENAMED {
-                let name = self.names.position(&credential.name(&page.snapshot));
-                let before = self.names.position(&token_name(&page.snapshot, 1, *before));
+                let name = self.credentials.position(&credential.name(&page.snapshot));
+                let before = self.credentials.position(&token_name(&page.snapshot, 1, *before));
                 self.renamed.insert((*account, name), before);
             }
         }
     }
 
-    fn add_on_cell_hosts(&mut self, page: &Page) {
+    fn add_on_cell_hosts(&mut self, page: &Page, places: &mut Places) {
+        let (names, snapshot) = (&mut self.names, &page.snapshot);
         for ((minute, cell, class), ends) in &page.on_cell_hosts {
-            let of = self.minute_key(page, *minute, false, *cell, *class);
-            self.minutes.entry(of).or_default().add(ends);
+            let (cell, class) = places.cell_and_class(names, snapshot, *cell, *class);
+            self.minutes.entry((*minute, false, cell, class)).or_default().add(ends);
         }
         for (harmed, ends) in &page.harmed {
-            let of = self.minute_key(page, harmed.minute, false, harmed.cell, harmed.class);
+            let (cell, class) = places.cell_and_class(&mut self.names, snapshot, harmed.cell, harmed.class);
+            let of = (harmed.minute, false, cell, class);
             self.add_harm(page, of, harmed.subject, harmed.credential, ends);
         }
-    }
-
-    fn minute_key(&mut self, page: &Page, minute: i64, legacy: bool, cell: Place, class: Place) -> MinuteKey {
-        let snapshot = &page.snapshot;
-        let cell = self.names.position(cell.name(NONE, |at| cell_name(snapshot, at)));
-        (minute, legacy, cell, self.names.position(class.name(NONE, |at| class_name(snapshot, at))))
     }
 
     fn add_harm(
@@ -314,51 +308,11 @@ impl Window {
         credential: Credential,
         ends: &Ends,
     ) {
-        let harmed = (of, subject, self.names.position(&credential.name(&page.snapshot)));
+        let harmed = (of, subject, self.credentials.position(&credential.name(&page.snapshot)));
         if self.harmed.len() < MAX_HARMED || self.harmed.contains_key(&harmed) {
             // Only what went wrong: how many went well stands in the minute.
             let wrong = Ends { requests: 0, ..*ends };
             self.harmed.entry(harmed).or_default().add(&wrong);
-        }
-    }
-
-    fn row_key(&mut self, page: &Page, key: &Key) -> RowKey {
-        let (snapshot, detail) = (&page.snapshot, &key.detail);
-        let names = &mut self.names;
-        let client = |at: usize| snapshot.clients.get(at).map(|family| &*family.name);
-        let surface = |at: usize| snapshot.surfaces.get(at).map(|surface| surface.name.as_str());
-        RowKey {
-            day: key.minute.div_euclid(24 * 60),
-            subject: key.subject,
-            client: names.position(detail.client.name(UNKNOWN_CLIENT, client)),
-            surface: names.position(detail.surface.name(NONE, surface)),
-            class: names.position(detail.class.name(NONE, |at| class_name(snapshot, at))),
-            credential: names.position(&detail.credential.name(snapshot)),
-            network: detail.network,
-        }
-    }
-
-    fn use_of(&self, key: &RowKey, row: &Row) -> Use {
-        let name = |name: Name| self.names.text(name).to_owned();
-        let hours = (0u8..).zip(row.hours).filter(|(_, requests)| *requests > 0);
-        Use {
-            day: key.day,
-            integration: Integration {
-                subject: key.subject.as_str().to_owned(),
-                account: key.subject.account(),
-                client: name(key.client),
-                surface: name(key.surface),
-                class: name(key.class),
-                credential: name(key.credential),
-                network: key.network.to_string(),
-            },
-            template: name(row.template),
-            statuses: row.tally.statuses,
-            writes: row.tally.writes,
-            refused: row.tally.refused,
-            hours: hours.collect(),
-            first_seen: row.tally.first_seen,
-            last_seen: row.tally.last_seen,
         }
     }
 
@@ -369,19 +323,33 @@ impl Window {
             return;
         }
         if let Some(row) = snapshot.accounts.by_id(id) {
-            let prefix = row.prefixes.first().and_then(|prefix| Label::parse(prefix).ok());
+            let prefix = row.prefixes.first().map(Into::into);
             let cell = snapshot.cell(row.cell).name.clone();
             self.accounts.insert(id, AccountFacts { generation, prefix, cell });
         }
     }
 }
 
-impl Row {
-    fn new(tally: &Tally, template: Name) -> Self {
-        let tally =
-            Tally { statuses: Default::default(), writes: 0, refused: 0, ends: Ends::default(), ..*tally };
-        Self { tally, template, hours: [0; 24] }
+impl AccountFacts {
+    fn told(&self) -> (&str, Option<&str>) {
+        (self.cell.as_str(), self.prefix.as_deref())
     }
+}
+
+/// Of nobody yet.
+fn no_counts(template: Name, tally: &Tally) -> Counts {
+    let Tally { first_seen, last_seen, .. } = *tally;
+    let (statuses, hours) = (Default::default(), Hours::One(0, 0));
+    Counts { template, statuses, writes: 0, refused: 0, hours, first_seen, last_seen }
+}
+
+fn add(row: &mut Counts, tally: &Tally, hour: u8) {
+    row.statuses.iter_mut().zip(tally.statuses).for_each(|(sum, more)| *sum += more);
+    row.writes += tally.writes;
+    row.refused += tally.refused;
+    row.hours.add(hour, tally.requests());
+    row.first_seen = row.first_seen.min(tally.first_seen);
+    row.last_seen = row.last_seen.max(tally.last_seen);
 }
 
 fn unknown_client((product, seen): (&str, Seen)) -> UnknownClient {
@@ -391,6 +359,10 @@ fn unknown_client((product, seen): (&str, Seen)) -> UnknownClient {
 /// What the credential of a key was called until keys rotated.
 fn called_before(page: &Page, key: &Key) -> Option<Credential> {
     let Subject::Account(account) = key.subject else { return None };
+    // Keys rotate now and then.
+    if page.called_before.is_empty() {
+        return None;
+    }
     page.called_before.get(&(account, key.detail.credential)).map(|before| Credential::Token(*before))
 }
 
@@ -400,6 +372,8 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::frame::{Integration, Use};
+    use super::super::names::written;
     use super::super::sheets::Sheets;
     use super::*;
     use crate::policy::credential::FingerprintKey;
@@ -459,7 +433,7 @@ pub(super) mod tests {
                 row.statuses
             )
         };
-        window.frame("a", 1, window.started_at + 10).uses.iter().map(row).collect()
+        window.frame("a", 1, window.started_at + 10).uses.uses().map(|of| row(&of)).collect()
     }
 
     #[test]
@@ -504,8 +478,9 @@ pub(super) mod tests {
             ]
         );
         let frame = window.frame("a", 1, 10);
-        let known = Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() };
-        assert_eq!((frame.requests(), frame.accounts, frame.gaps), (10, vec![known], vec![]));
+        let accounts: Vec<_> = frame.accounts.iter().collect();
+        assert_eq!((frame.requests(), accounts), (10, vec![(1, ("us1", Some("ab123")))]));
+        assert_eq!(frame.gaps, []);
     }
 
     #[test]
@@ -531,11 +506,8 @@ pub(super) mod tests {
         let at = |seconds| move |event: &mut RequestEvent| event.started += Duration::from_secs(seconds);
         let all = events(&[(1, &at(30)), (2, &at(5)), (1, &at(3_600)), (1, &at(86_400))]);
         let frame = window(start, &all).frame("a", 1, start + 10);
-        let seen: Vec<_> = frame
-            .uses
-            .iter()
-            .map(|row| (row.day, row.hours.clone(), row.first_seen, row.last_seen))
-            .collect();
+        let seen: Vec<_> =
+            frame.uses.uses().map(|row| (row.day, row.hours, row.first_seen, row.last_seen)).collect();
         let day = start / 86_400;
         assert_eq!(
             seen,
@@ -590,7 +562,7 @@ pub(super) mod tests {
         assert_eq!((add(3), add(39), add(100)), (0, 1, 0));
         let frame = window.frame("a", 1, 10);
         let different = |of: &dyn Fn(&Integration) -> &str| {
-            let mut found: Vec<_> = frame.uses.iter().map(|row| of(&row.integration).to_owned()).collect();
+            let mut found: Vec<_> = frame.uses.uses().map(|row| of(&row.integration).to_owned()).collect();
             found.sort();
             found.dedup();
             found.len()
@@ -628,7 +600,7 @@ pub(super) mod tests {
         assert_eq!(frame.renamed.len(), 32);
         let [credential, before] = ["k2:646464646464", "k1:000000000000"].map(str::to_owned);
         assert_eq!(frame.renamed[0], Renamed { account: 1, credential, before });
-        assert_eq!(frame.uses.len(), 64);
+        assert_eq!(frame.uses.uses().count(), 64);
     }
 
     #[test]

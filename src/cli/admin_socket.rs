@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::admin_door::Remote;
+use super::codes::Unanswered;
 
 /// Most of an answer of the process on this machine; the longest has every learned credential, at 80 bytes each.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
@@ -32,6 +36,8 @@ pub(super) enum Door {
     Unix(PathBuf),
     /// The loopback port, or the near end of a tunnel to one.
     Http(SocketAddr),
+    /// The port for other machines, with a token.
+    Remote(Remote),
 }
 
 impl fmt::Display for Door {
@@ -39,6 +45,7 @@ impl fmt::Display for Door {
         match self {
             Self::Unix(path) => write!(f, "{}", path.display()),
             Self::Http(address) => write!(f, "http://{address}"),
+            Self::Remote(remote) => write!(f, "https://{}", remote.place()),
         }
     }
 }
@@ -54,13 +61,13 @@ pub(super) struct Bounds {
 
 /// Asks the process on this machine `GET /path` or `POST /path`. The answer must be there within this time in all.
 pub(super) fn ask(socket: &Path, what: &str, within: Duration) -> anyhow::Result<Answer> {
-    ask_with(socket, what, "", within)
+    ask_door(&Door::Unix(socket.into()), what, "", within)
 }
 
-/// The same with a body.
-pub(super) fn ask_with(socket: &Path, what: &str, body: &str, within: Duration) -> anyhow::Result<Answer> {
-    exchange(&Door::Unix(socket.into()), what, body, Bounds { within, most: MAX_ANSWER })
-        .with_context(|| format!("asking {}: is cellgate running, and as this user?", socket.display()))
+/// The same at any door, with a body.
+pub(super) fn ask_door(door: &Door, what: &str, body: &str, within: Duration) -> anyhow::Result<Answer> {
+    exchange(door, what, body, Bounds { within, most: MAX_ANSWER })
+        .with_context(|| Unanswered { door: door.to_string(), is_here: matches!(door, Door::Unix(_)) })
 }
 
 /// The page that `GET path` of a process gives, which may be anything.
@@ -88,9 +95,13 @@ fn exchange(door: &Door, what: &str, body: &str, bounds: Bounds) -> io::Result<A
     let until = Instant::now() + bounds.within;
     let answer = match door {
         Door::Unix(socket) => connect(socket, bounds.within)
-            .and_then(|stream| whole(stream, ("localhost", what, body), until, bounds.most)),
+            .and_then(|stream| whole(stream, ("localhost", "", what, body), until, bounds.most)),
         Door::Http(address) => TcpStream::connect_timeout(address, bounds.within)
-            .and_then(|stream| whole(stream, (&address.to_string(), what, body), until, bounds.most)),
+            .and_then(|stream| whole(stream, (&address.to_string(), "", what, body), until, bounds.most)),
+        Door::Remote(remote) => remote.connect(bounds.within).and_then(|stream| {
+            let said = (remote.place(), &*remote.authorization(), what, body);
+            whole(stream, said, until, bounds.most)
+        }),
     };
     let answer = answer.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
@@ -127,10 +138,16 @@ impl Patient for TcpStream {
     }
 }
 
+impl Patient for StreamOwned<ClientConnection, TcpStream> {
+    fn patience(&self, left: Duration) -> io::Result<()> {
+        self.sock.patience(left)
+    }
+}
+
 /// Writes a request and reads all that comes.
 fn whole(
     mut stream: impl Patient,
-    (host, what, body): (&str, &str, &str),
+    (host, fields, what, body): (&str, &str, &str, &str),
     until: Instant,
     most: u64,
 ) -> io::Result<Vec<u8>> {
@@ -138,13 +155,19 @@ fn whole(
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
     };
-    let head = format!("Host: {host}\r\nContent-Length: {}\r\nConnection: close", body.len());
+    let kind = "Content-Type: application/json";
+    let length = body.len();
+    let head = format!("Host: {host}\r\n{fields}{kind}\r\nContent-Length: {length}\r\nConnection: close");
     stream.patience(left()?)?;
     stream.write_all(format!("{what} HTTP/1.1\r\n{head}\r\n\r\n{body}").as_bytes())?;
     let (mut answer, mut piece) = (Vec::new(), [0; 16 * 1024]);
     loop {
         stream.patience(left()?)?;
-        let read = stream.read(&mut piece)?;
+        let read = match stream.read(&mut piece) {
+            // Of TLS: an end that was not announced. Whether the answer is whole, its length says.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
         if read == 0 {
             return Ok(answer);
         }

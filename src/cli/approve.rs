@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::ArgGroup;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::audit::plain;
+use super::form::Form;
 use super::{OK, complain, now, print, print_line, span};
 use crate::approval::file::{EXTENSION, FOLDER};
 use crate::approval::statement::{DIGEST, FLEET, parse_base, show_base};
@@ -55,6 +56,8 @@ pub struct Args {
     /// Put together a statement and the signature that was made of it elsewhere
     #[arg(long, num_args = 2, value_names = ["STATEMENT", "SIGNATURE"], conflicts_with = "key")]
     join: Option<Vec<PathBuf>>,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Longest file that is read here: a plan that lists a change of a million accounts has its counts, not its rows.
@@ -72,7 +75,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("{} is no statement of cellgate approve", statement.display()))?;
         complain(&in_words(&statement, now));
         complain(NOT_SHOWN);
-        return finish(&text, &signature, OutFile::create(&statement, args.out.as_deref())?);
+        let told = as_value(&statement, None);
+        return finish(
+            (&text, &signature),
+            OutFile::create(&statement, args.out.as_deref())?,
+            args.form,
+            told,
+        );
     }
     let (statement, plan) = args.statement(now)?;
     complain(&in_words(&statement, now));
@@ -80,8 +89,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => complain(NOT_SHOWN),
         Some(plan) => show(plan),
     }
-    let text = statement.text();
+    let (text, told) = (statement.text(), as_value(&statement, plan.as_ref()));
     match &args.key {
+        None if args.form.is_json() => {
+            print_line(&told.to_string())?;
+            Ok(OK.into())
+        }
         None => {
             complain(&format!(
                 "\nSign exactly the text that follows where the key is, and put both together here:\n  \
@@ -94,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(key) => {
             complain(&format!("\nSigning with {} (a hardware key waits to be touched).", key.display()));
             let file = OutFile::create(&statement, args.out.as_deref())?;
-            finish(&text, &sign(key, &text)?, file)
+            finish((&text, &sign(key, &text)?), file, args.form, told)
         }
     }
 }
@@ -145,7 +158,7 @@ struct Plan {
 }
 
 /// What a guard has against it: why it needs somebody's word.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Objection {
     guard: String,
     mode: String,
@@ -203,6 +216,12 @@ fn read_plan(path: &Path) -> anyhow::Result<Plan> {
     let no_plan =
         || format!("{} is no plan; expected what cellgate plan has written as JSON", path.display());
     let content: Value = serde_json::from_str(&read(path)?).with_context(no_plan)?;
+    ensure!(
+        content.get("fleet").is_none_or(|fleet| !fleet.is_null()),
+        "{} was made without a fleet, for which approvals are given: add approvals (fleet, allowed_signers) to guards in boot.yaml, and \
+         make the plan anew",
+        path.display()
+    );
     let mut plan = Plan::deserialize(&content).with_context(no_plan)?;
     ensure!(
         plan.version == PLAN_VERSION,
@@ -261,6 +280,18 @@ fn in_words(statement: &Statement, now: i64) -> String {
     )
 }
 
+/// The same for programs, and the text that is signed. What it changes, and what guards have against it, is there where a plan
+/// was read.
+fn as_value(statement: &Statement, plan: Option<&Plan>) -> Value {
+    let Statement { fleet, plan: digest, candidate, base, nonce, expires } = statement;
+    json!({
+        "fleet": fleet.to_string(), "plan": digest.to_string(), "base": show_base(*base),
+        "candidate": candidate.to_string(), "nonce": nonce.to_string(), "expires": show_moment(*expires),
+        "changes": plan.map(|plan| &plan.covered), "objections": plan.map(|plan| &plan.objections),
+        "namespace": NAMESPACE, "statement": statement.text(), "signed_by": null, "approval": null,
+    })
+}
+
 /// What `ssh-keygen` prints for a text. It asks for a passphrase on the terminal, if it must.
 fn sign(key: &Path, text: &str) -> anyhow::Result<String> {
     let mut command = Command::new("ssh-keygen");
@@ -279,11 +310,22 @@ fn sign(key: &Path, text: &str) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).context("reading the signature of ssh-keygen")
 }
 
-fn finish(text: &str, signature: &str, out: OutFile) -> anyhow::Result<ExitCode> {
+/// Puts text and signature together, in a file. `told` is what programs are told of it.
+fn finish(
+    (text, signature): (&str, &str),
+    out: OutFile,
+    form: Form,
+    mut told: Value,
+) -> anyhow::Result<ExitCode> {
     let approval =
         Approval::join(text, signature).map_err(|refusal| anyhow!("no replica would count it: {refusal}"))?;
     let key = Approval::parse(approval.as_bytes())?.fingerprint();
     let path = out.write(approval.as_bytes())?;
+    if form.is_json() {
+        (told["signed_by"], told["approval"]) = (key.into(), path.display().to_string().into());
+        print_line(&told.to_string())?;
+        return Ok(OK.into());
+    }
     complain(&format!("Signed by {key}. Put the file into {FOLDER}/ of the configuration folder."));
     print_line(&path.display().to_string())?;
     Ok(OK.into())

@@ -8,9 +8,10 @@ use anyhow::ensure;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{FAILED, OK, Output, complain, print, print_line};
+use super::form::Form;
+use super::{FAILED, OK, complain, print, print_line};
 use crate::approval::Digest;
-use crate::config::problem::is_deceptive;
+use crate::policy::line::is_deceptive;
 use crate::trail::check::{Break, Checked, Checker};
 use crate::trail::{self, Head, Line, Record, Version, files};
 
@@ -67,23 +68,6 @@ pub(super) struct Source {
     /// The proxy's state folder
     #[arg(long, value_name = "DIR", default_value = "state")]
     pub(super) state_dir: PathBuf,
-}
-
-/// For whom an answer is.
-#[derive(Debug, clap::Args)]
-pub(super) struct Form {
-    /// How to print it
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Output,
-    /// The same as --output json
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
-}
-
-impl Form {
-    pub(super) fn is_json(&self) -> bool {
-        self.json || self.output == Output::Json
-    }
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -253,6 +237,7 @@ fn one_line(line: &Line) -> String {
 /// reads like an approval.
 pub(super) fn people(record: &Record) -> Vec<String> {
     let mut people = Vec::new();
+    people.extend(record.caller.as_ref().map(|caller| format!("asked by {caller}")));
     if !record.approved_by.is_empty() {
         people.push(format!("approved by {}", record.approved_by.join(", ")));
     }

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use serde_json::json;
+
 use super::books_source::BooksSource;
+use super::form::Form;
 use super::report::parse_account;
 use super::{OK, complain, print_line};
 use crate::audit::database::{DatabaseSettings, Retired, retire};
@@ -45,6 +48,8 @@ struct Forget {
     /// Delete it
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Say of a replica of a fleet that it is gone for good: a machine that was lost with its disk.
@@ -62,6 +67,8 @@ struct Retire {
     /// Certificates in PEM that sign the database's; those that this machine trusts where nothing is said
     #[arg(long, value_name = "FILE")]
     database_ca: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -76,7 +83,9 @@ fn retire_replica(args: &Retire) -> anyhow::Result<ExitCode> {
         DatabaseSettings { connection_file: args.database.clone(), ca_file: args.database_ca.clone() };
     let now = unix_seconds(SystemTime::now());
     let replica = &args.replica;
-    let (said, code) = match retire(&settings, replica, now)? {
+    let retired = retire(&settings, replica, now)?;
+    let runs = if let Retired::Runs(runs) = &retired { i64::try_from(*runs).unwrap_or(i64::MAX) } else { 0 };
+    let (said, code) = match retired {
         Retired::Runs(1) => (format!("{replica} has ended with its last books: 1 run."), OK),
         Retired::Runs(runs) => (format!("{replica} has ended with its last books: {runs} runs."), OK),
         Retired::HeardOf(at) => {
@@ -85,14 +94,26 @@ fn retire_replica(args: &Retire) -> anyhow::Result<ExitCode> {
         }
         Retired::Unknown => (format!("No run of a replica named {replica} is open."), KNOWN),
     };
-    print_line(&said)?;
+    print_line(&match args.form.is_json() {
+        true => {
+            json!({ "replica": replica, "is_retired": code == OK, "runs": runs, "told": said }).to_string()
+        }
+        false => said,
+    })?;
     Ok(code.into())
 }
 
 fn forget_account(args: &Forget) -> anyhow::Result<ExitCode> {
-    let Forget { account, books, yes } = args;
+    let Forget { account, books, yes, form } = args;
     let Known { rows, aside } = forget(books.source(), *account, *yes)?;
     let id = account.value();
+    if form.is_json() {
+        let aside: Vec<String> = aside.iter().map(|path| path.display().to_string()).collect();
+        let told =
+            json!({ "account": id, "rows": rows, "deleted": rows > 0 && *yes, "damaged_files": aside });
+        print_line(&told.to_string())?;
+        return Ok(if rows > 0 && !yes { KNOWN } else { OK }.into());
+    }
     print_line(&match (rows, yes) {
         (0, _) => format!("The books know nothing of account {id}."),
         (rows, true) => format!("Account {id} is forgotten: {rows} rows are deleted."),

@@ -1,6 +1,5 @@
 //! `cellgate break-glass`: what one operator on the machine decides alone, for a limited time and with a reason.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +7,9 @@ use crate::approval::break_glass::{LONGEST, SHORTEST};
 use crate::config::time::show_duration;
 use crate::reload::outcome::ProblemView;
 
-use super::admin_socket::{Answer, ask_with};
+use super::admin_door::AdminDoor;
+use super::admin_socket::{Answer, ask_door};
+use super::form::Form;
 use super::levers::{Traffic, traffic};
 use super::{FAILED, OK, complain, print_line, span};
 
@@ -63,12 +64,13 @@ struct End {
 /// Who says so, and to which process.
 #[derive(Debug, clap::Args)]
 pub(super) struct Who {
-    /// Your name; the user that runs this, or runs sudo, where it is not given
+    /// On whose behalf; the user that runs this, or runs sudo, where it is not given. cellgate knows by itself who asks
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The admin socket
-    #[arg(long, value_name = "PATH", default_value = "state/admin.sock")]
-    pub(super) socket: PathBuf,
+    #[command(flatten)]
+    pub(super) admin: AdminDoor,
+    #[command(flatten)]
+    pub(super) form: Form,
 }
 
 /// What one may decide alone.
@@ -89,14 +91,10 @@ fn length(text: &str) -> Result<Duration, String> {
 const REFUSED: u8 = 3;
 
 impl Who {
-    /// Never empty: somebody must be named. In a container nobody says more than a number.
-    pub(super) fn name(&self) -> String {
+    /// A claim beside what the process knows: behind sudo, or a user that several people share, it says more.
+    pub(super) fn name(&self) -> Option<String> {
         let user = |variable| std::env::var(variable).ok().filter(|user| !user.is_empty());
-        self.name
-            .clone()
-            .or_else(|| user("SUDO_USER"))
-            .or_else(|| user("USER"))
-            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+        self.name.clone().or_else(|| user("SUDO_USER")).or_else(|| user("USER"))
     }
 }
 
@@ -106,20 +104,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Restore(begin) => (begin, "restore"),
         What::End(End { reason, who }) => {
             let body = serde_json::json!({ "by": who.name(), "reason": reason }).to_string();
-            let answer = ask_with(&who.socket, "DELETE /break-glass", &body, WITHIN)?;
-            return told(&answer, "the override is over", false);
+            let answer = ask_door(&who.admin.door()?, "DELETE /break-glass", &body, WITHIN)?;
+            return told(&answer, "the override is over", (false, who.form.is_json()));
         }
         What::Traffic(args) => return traffic(args),
     };
     let Begin { reason, lasts, who } = begin;
     let body =
         serde_json::json!({ "aim": aim, "reason": reason, "by": who.name(), "seconds": lasts.as_secs() });
-    let answer = ask_with(&who.socket, "POST /break-glass", &body.to_string(), WITHIN)?;
-    told(&answer, &format!("the override to {aim} is in force"), aim == "keep")
+    let answer = ask_door(&who.admin.door()?, "POST /break-glass", &body.to_string(), WITHIN)?;
+    told(&answer, &format!("the override to {aim} is in force"), (aim == "keep", who.form.is_json()))
 }
 
 /// `keeps`: that the files are refused is what was asked for.
-fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
+fn told(answer: &Answer, done: &str, (keeps, as_json): (bool, bool)) -> anyhow::Result<ExitCode> {
     let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     if !answer.is_ok {
@@ -127,8 +125,13 @@ fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
         return Ok(FAILED.into());
     }
     let outcome = text(&said["outcome"]);
-    print_line(&format!("{done}; the files: {outcome}"))?;
     let refused = !keeps && !["unchanged", "applied", "staged"].contains(&&*outcome);
+    let code = if refused { REFUSED } else { OK };
+    if as_json {
+        print_line(answer.body.trim())?;
+        return Ok(code.into());
+    }
+    print_line(&format!("{done}; the files: {outcome}"))?;
     if let Some(replaced) = said["replaced"].as_str() {
         print_line(&format!("it stands in place of: {replaced}"))?;
     }
@@ -146,5 +149,5 @@ fn told(answer: &Answer, done: &str, keeps: bool) -> anyhow::Result<ExitCode> {
     if let Some(hint) = said["hint"].as_str() {
         print_line(&format!("  next: {hint}"))?;
     }
-    Ok(if refused { REFUSED } else { OK }.into())
+    Ok(code.into())
 }

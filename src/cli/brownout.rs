@@ -9,8 +9,9 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin_socket::ask;
-use super::audit::{Form, plain};
+use super::audit::plain;
 use super::books_source::BooksSource;
+use super::form::Form;
 use super::levers::{Why, ask_for};
 use super::{
     ConfigFolder, OK, USAGE, brownout_members, brownout_plan, complain, deciding, now, print, print_line,
@@ -130,8 +131,8 @@ fn effect(args: &Effect) -> anyhow::Result<ExitCode> {
 /// Whom one is about.
 fn accounts(args: &List, id: &str) -> anyhow::Result<ExitCode> {
     let other = args.against.clone().map(|folder| ConfigFolder { folder, boot: None });
-    let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
-    let before = match other.as_ref().map(deciding) {
+    let Some(snapshot) = deciding(&args.config, args.form)? else { return Ok(USAGE.into()) };
+    let before = match other.as_ref().map(|other| deciding(other, args.form)).transpose()? {
         Some(None) => return Ok(USAGE.into()),
         before => before.flatten(),
     };
@@ -168,7 +169,7 @@ fn list(args: &List) -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("{} does not answer as cellgate does", socket.display()))?
         }
         None => {
-            let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
+            let Some(snapshot) = deciding(&args.config, args.form)? else { return Ok(USAGE.into()) };
             let statuses = statuses(&snapshot, args.at.unwrap_or_else(now), |_| false);
             json!({ "brownouts": statuses.iter().map(as_value).collect::<Vec<_>>() })
         }

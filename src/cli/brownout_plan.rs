@@ -1,15 +1,17 @@
 //! `cellgate brownout plan`: when a brownout would reach whom, and what it would hit.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde_json::{Value, json};
 
 use super::books_source::BooksSource;
 use super::brownout::moment;
-use super::{OK, now, print, span};
+use super::form::Form;
+use super::{OK, now, print, print_line, span};
 use crate::audit::week::{self, WEEKS};
 use crate::config::time::show_moment;
 use crate::policy::brownout::LONGEST_WINDOW_S;
@@ -42,6 +44,8 @@ pub struct Args {
     /// Where the books stand.
     #[command(flatten)]
     books: BooksSource,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// A longer one could not be written: see [`LONGEST_WINDOW_S`].
@@ -65,54 +69,105 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("no window of that length fits between --from and --to")
     }
     let activities = week::read(args.books.source(), now)?;
-    print(text(&activities, &wanted).as_bytes())?;
+    let found = Found::new(&activities, &wanted);
+    match args.form.is_json() {
+        true => print_line(&found.to_json().to_string())?,
+        false => print(found.to_string().as_bytes())?,
+    }
     Ok(OK.into())
 }
 
-fn text(activities: &[Activity], wanted: &Wanted) -> String {
-    if activities.is_empty() {
-        return format!("Nobody came in the last {WEEKS} whole weeks, as far as the books know.\n");
-    }
-    let windows = rank(activities, wanted);
-    let Some(best) = windows.first() else {
-        return "Each window would hit more writes than that; look at more days, or allow more.\n".to_owned();
-    };
-    let all = activities.len();
-    let mut text = format!("Of {all} accounts of the last {WEEKS} weeks, a window reaches (UTC):\n\n");
-    let _ = writeln!(
-        text,
-        "{:<20}   {:<20}   {:>8}   {:>8}   {:>6}",
-        "FROM", "TO", "ACCOUNTS", "REQUESTS", "WRITES"
-    );
-    for Candidate { start, end, reached, requests, writes } in windows.iter().take(SHOWN) {
-        let (start, end) = (show_moment(*start), show_moment(*end));
-        let _ = writeln!(text, "{start:<20}   {end:<20}   {reached:>8}   {requests:>8}   {writes:>6}");
-    }
-    let missed = unnoticed(activities, std::slice::from_ref(best));
-    if missed.is_empty() {
-        text.push_str("\nThe first one reaches everybody.\n");
-        return text;
-    }
-    let mut habits = BTreeMap::<&str, usize>::new();
-    for one in &missed {
-        *habits.entry(habit(one.habit)).or_default() += 1;
-    }
-    let habits: Vec<String> = habits.iter().map(|(habit, many)| format!("{many} {habit}")).collect();
-    let _ = writeln!(text, "\nThe first one is not noticed by {}: {}.", missed.len(), habits.join(", "));
-    if let Some(second) = next_to(activities, &[*best], wanted) {
-        let more = missed.len() - unnoticed(activities, &[*best, second]).len();
-        let _ = writeln!(text, "A second one from {} reaches {more} of them.", show_moment(second.start));
-    }
-    text
+/// Windows, the best first, and whom the first of them does not reach.
+struct Found {
+    /// Accounts that came in these weeks.
+    accounts: usize,
+    windows: Vec<Candidate>,
+    /// Accounts that do not notice the first window, by when they come: in words, and as a name.
+    missed: BTreeMap<(&'static str, &'static str), usize>,
+    /// A window to add, and how many of those it reaches.
+    second: Option<(Candidate, usize)>,
 }
 
-const fn habit(of: Habit) -> &'static str {
+impl Found {
+    fn new(activities: &[Activity], wanted: &Wanted) -> Self {
+        // Where nobody came, no window is better than another.
+        let windows = if activities.is_empty() { Vec::new() } else { rank(activities, wanted) };
+        let missed = |windows: &[Candidate]| unnoticed(activities, windows);
+        let mut found = Self { accounts: activities.len(), windows, missed: BTreeMap::new(), second: None };
+        let Some(&best) = found.windows.first() else { return found };
+        let of_best = missed(&[best]);
+        for one in &of_best {
+            *found.missed.entry(habit(one.habit)).or_default() += 1;
+        }
+        if !of_best.is_empty() {
+            let second = next_to(activities, &[best], wanted);
+            found.second = second.map(|second| (second, of_best.len() - missed(&[best, second]).len()));
+        }
+        found
+    }
+
+    /// For programs, with every window.
+    fn to_json(&self) -> Value {
+        let window = |of: &Candidate| {
+            json!({
+                "start": show_moment(of.start), "end": show_moment(of.end), "accounts": of.reached,
+                "requests": of.requests, "writes": of.writes,
+            })
+        };
+        let missed =
+            |((_, habit), accounts): (&(&str, &str), &usize)| json!({ "habit": habit, "accounts": accounts });
+        let second = self.second.as_ref().map(|(of, more)| {
+            let mut second = window(of);
+            second["more_accounts"] = json!(more);
+            second
+        });
+        json!({
+            "accounts": self.accounts, "weeks": WEEKS, "windows": self.windows.iter().map(window).collect::<Vec<_>>(),
+            "missed_by_first": self.missed.iter().map(missed).collect::<Vec<_>>(), "second": second,
+        })
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { accounts, windows, missed, second } = self;
+        if *accounts == 0 {
+            return writeln!(f, "Nobody came in the last {WEEKS} whole weeks, as far as the books know.");
+        }
+        if windows.is_empty() {
+            return f.write_str(
+                "Each window would hit more writes than that; look at more days, or allow more.\n",
+            );
+        }
+        writeln!(f, "Of {accounts} accounts of the last {WEEKS} weeks, a window reaches (UTC):\n")?;
+        let heads = ["FROM", "TO", "ACCOUNTS", "REQUESTS", "WRITES"];
+        let [from, to, reached, requests, writes] = heads;
+        writeln!(f, "{from:<20}   {to:<20}   {reached:>8}   {requests:>8}   {writes:>6}")?;
+        for Candidate { start, end, reached, requests, writes } in windows.iter().take(SHOWN) {
+            let (start, end) = (show_moment(*start), show_moment(*end));
+            writeln!(f, "{start:<20}   {end:<20}   {reached:>8}   {requests:>8}   {writes:>6}")?;
+        }
+        if missed.is_empty() {
+            return f.write_str("\nThe first one reaches everybody.\n");
+        }
+        let habits: Vec<String> = missed.iter().map(|((words, _), many)| format!("{many} {words}")).collect();
+        let all: usize = missed.values().sum();
+        writeln!(f, "\nThe first one is not noticed by {all}: {}.", habits.join(", "))?;
+        if let Some((second, more)) = second {
+            writeln!(f, "A second one from {} reaches {more} of them.", show_moment(second.start))?;
+        }
+        Ok(())
+    }
+}
+
+/// In words, and as a name for programs.
+const fn habit(of: Habit) -> (&'static str, &'static str) {
     match of {
-        Habit::Nights => "come at night only",
-        Habit::Weekends => "come on weekends only",
-        Habit::Rarely { .. } => "come in one or two hours of the week",
-        Habit::Otherwise { .. } => "come at other times",
-        Habit::Never => "have not come lately",
+        Habit::Nights => ("come at night only", "nights"),
+        Habit::Weekends => ("come on weekends only", "weekends"),
+        Habit::Rarely { .. } => ("come in one or two hours of the week", "rarely"),
+        Habit::Otherwise { .. } => ("come at other times", "otherwise"),
+        Habit::Never => ("have not come lately", "never"),
     }
 }
 
@@ -122,6 +177,10 @@ mod tests {
     use super::*;
     use crate::policy::brownout_plan::{HOURS, hour_of_week};
     use crate::policy::ids::AccountId;
+
+    fn text(activities: &[Activity], wanted: &Wanted) -> String {
+        Found::new(activities, wanted).to_string()
+    }
 
     #[test]
     fn a_window_of_more_than_a_day_is_refused_and_told_why() {
@@ -153,6 +212,13 @@ mod tests {
             told.contains(&format!("A second one from {} reaches 1 of them.", show_moment(from + 7_200))),
             "{told}"
         );
+        let told = Found::new(&activities, &wanted).to_json();
+        assert_eq!((&told["accounts"], told["windows"].as_array().unwrap().len()), (&json!(3), 24));
+        assert_eq!((&told["windows"][0]["accounts"], &told["windows"][0]["writes"]), (&json!(2), &json!(4)));
+        assert_eq!(told["missed_by_first"], json!([{ "habit": "rarely", "accounts": 1 }]));
+        let second = show_moment(from + 7_200);
+        assert_eq!((&told["second"]["start"], &told["second"]["more_accounts"]), (&json!(second), &json!(1)));
+        assert_eq!(Found::new(&[], &wanted).to_json()["windows"], json!([]));
         assert!(text(&activities[..1], &wanted).contains("reaches everybody"));
         assert!(text(&[], &wanted).starts_with("Nobody came"));
         let none = Wanted { most_writes: Some(0), ..wanted };

@@ -9,9 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde::Serialize;
 
 use super::admin_socket::ask;
-use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems};
+use super::form::Form;
+use super::{ConfigFolder, OK, USAGE, complain, now, print, print_line};
 use crate::config::credential_table::{self, Input, LeftOut, Merged, Reason, Scope};
 use crate::{learned_file, load};
 
@@ -48,6 +50,8 @@ struct Export {
     /// The admin socket of the replica, which knows the last 30 seconds too
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Merge exports of many replicas into the table of the configuration.
@@ -69,9 +73,8 @@ struct Merge {
     out: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFolder,
-    /// How to report
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -93,16 +96,54 @@ fn export(args: &Export) -> anyhow::Result<ExitCode> {
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("learned credentials of {} cannot be used", place.display()))?;
     let export = credential_table::export(&learned, u64::try_from(now()).unwrap_or(0));
+    if args.form.is_json() {
+        print_line(&serde_json::to_string(&Exported::from(&export)).context("writing JSON")?)?;
+        return Ok(OK.into());
+    }
     print(export.text.as_bytes())?;
     let of_key = |(key, entries): (&String, &usize)| format!("{entries} credentials of key {key}");
     let rows: Vec<String> = export.by_key.iter().map(of_key).collect();
     complain(&format!(
         "{}; left out: {} ambiguous (as comments), {} that nothing has confirmed for too long.",
         if rows.is_empty() { "no credentials".to_owned() } else { rows.join(", ") },
-        export.ambiguous,
+        export.ambiguous.len(),
         export.expired
     ));
     Ok(OK.into())
+}
+
+/// An export for programs. `merge` reads the table.
+#[derive(Serialize)]
+struct Exported<'a> {
+    credentials: Vec<Credential<'a>>,
+    /// Kept out of what it is merged into.
+    ambiguous: Vec<Credential<'a>>,
+    /// How many nothing has confirmed for too long; they are left out.
+    expired: usize,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    key_id: &'a str,
+    fingerprint: String,
+    /// Nobody's, of one that is ambiguous.
+    account: Option<u64>,
+}
+
+impl<'a> From<&'a credential_table::Export> for Exported<'a> {
+    fn from(export: &'a credential_table::Export) -> Self {
+        let known = export.rows.iter().map(|row| Credential {
+            key_id: &row.key_id,
+            fingerprint: row.fingerprint.to_string(),
+            account: Some(row.account.value()),
+        });
+        let ambiguous = export.ambiguous.iter().map(|(fingerprint, key_id)| Credential {
+            key_id,
+            fingerprint: fingerprint.to_string(),
+            account: None,
+        });
+        Self { credentials: known.collect(), ambiguous: ambiguous.collect(), expired: export.expired }
+    }
 }
 
 fn of_process(socket: &Path) -> anyhow::Result<Vec<u8>> {
@@ -119,7 +160,7 @@ fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
     let scope = match Scope::read(load::load(args.config.place()), now()) {
         Ok(scope) => scope,
         Err(problems) => {
-            print_problems(&problems);
+            args.form.tell(&problems)?;
             return Ok(USAGE.into());
         }
     };
@@ -132,7 +173,7 @@ fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
     let merged = match credential_table::merge(present.as_ref().map(input), &inputs, &scope) {
         Ok(merged) => merged,
         Err(problems) => {
-            print_problems(&problems);
+            args.form.tell(&problems)?;
             return Ok(USAGE.into());
         }
     };
@@ -141,14 +182,14 @@ fn merge(args: &Merge) -> anyhow::Result<ExitCode> {
     if changes {
         write(target, &merged.text).with_context(|| format!("writing {}", target.display()))?;
     }
-    report(args.output, target, &merged, changes)?;
+    report(args.form, target, &merged, changes)?;
     Ok(OK.into())
 }
 
-fn report(output: Output, target: &Path, merged: &Merged, changes: bool) -> anyhow::Result<()> {
+fn report(form: Form, target: &Path, merged: &Merged, changes: bool) -> anyhow::Result<()> {
     let count = |reason| merged.left_out.iter().filter(|out| out.reason == reason).count();
     let reasons = [Reason::Ambiguous, Reason::NoAccount, Reason::UnknownKey];
-    if output == Output::Json {
+    if form.is_json() {
         let view = |out: &LeftOut| {
             serde_json::json!({
                 "key_id": out.key_id, "fingerprint": out.fingerprint.to_string(),

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{ConfigFolder, OK, Output, USAGE, complain, now, print, print_line, print_problems, span};
+use super::form::Form;
+use super::progress::{self, Busy};
+use super::{ConfigFolder, OK, USAGE, complain, now, print, print_line, span};
 use crate::config::Sources;
 use crate::drill::demand::Demand;
 use crate::drill::plan::{self, Alike, Batch};
@@ -65,9 +67,8 @@ pub struct Args {
     /// How long its caches are cold
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
     cold_for: Duration,
-    /// How to report
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Which scenarios.
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (boot, config) = match config::parse_all(&sources, now()) {
         Ok(read) => read,
         Err(problems) => {
-            print_problems(&problems);
+            args.form.tell(&problems)?;
             return Ok(USAGE.into());
         }
     };
@@ -138,21 +139,23 @@ struct Drill<'a> {
 
 impl Drill<'_> {
     fn print_all(&self, rehearsals: &[Rehearsal]) -> anyhow::Result<ExitCode> {
-        let reports = self.rehearse_all(rehearsals);
+        let busy = progress::counted("rehearsing", rehearsals.len());
+        let reports = self.rehearse_all(rehearsals, &busy);
+        drop(busy);
         let holds = reports.iter().all(Report::holds) && self.demand.unknown.is_empty();
-        match self.args.output {
-            Output::Text => {
+        match self.args.form.is_json() {
+            false => {
                 print(self.head(rehearsals).as_bytes())?;
                 reports.iter().try_for_each(|report| print(format!("\n{report}").as_bytes()))?;
                 print(self.result(&reports, holds).as_bytes())?;
             }
-            Output::Json => print_line(&self.to_json(rehearsals, &reports, holds).to_string())?,
+            true => print_line(&self.to_json(rehearsals, &reports, holds).to_string())?,
         }
         Ok(if holds { OK.into() } else { DOES_NOT_HOLD.into() })
     }
 
     /// On as many threads as there are cores: a rehearsal knows nothing of another. Those of one scenario are one report.
-    fn rehearse_all(&self, rehearsals: &[Rehearsal]) -> Vec<Report> {
+    fn rehearse_all(&self, rehearsals: &[Rehearsal], busy: &Busy) -> Vec<Report> {
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(usize, Report)>> = Mutex::default();
         let work = || {
@@ -160,6 +163,7 @@ impl Drill<'_> {
                 && let Some(rehearsal) = rehearsals.get(at)
             {
                 let report = self.rehearse(rehearsal);
+                busy.one_more();
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((at, report));
             }
         };

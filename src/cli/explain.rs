@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{ConfigFolder, OK, Output, USAGE, complain, deciding, now, print, print_line};
+use super::form::Form;
+use super::{ConfigFolder, OK, USAGE, complain, deciding, now, print, print_line};
 use crate::explain::{self, Question, Shown};
 use crate::learned_file;
 use crate::policy::client_certificate::ClientCertificate;
@@ -54,9 +55,8 @@ pub struct Args {
     /// end of the process); without it, a learned credential counts as unknown
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// How to report
-    #[arg(long, short, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(USAGE.into());
         }
     };
-    let Some(snapshot) = deciding(&args.config) else { return Ok(USAGE.into()) };
+    let Some(snapshot) = deciding(&args.config, args.form)? else { return Ok(USAGE.into()) };
     let learned = args.state_dir.as_deref().map(|folder| learned(folder, &snapshot));
     let at = u64::try_from(now()).unwrap_or(0);
     let explanation = explain::explain(&snapshot, learned.as_ref(), &question, at);
@@ -78,9 +78,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         return Ok(USAGE.into());
     }
-    match args.output {
-        Output::Text => print(explanation.to_string().as_bytes())?,
-        Output::Json => print_line(&explanation.to_json().to_string())?,
+    match args.form.is_json() {
+        false => print(explanation.to_string().as_bytes())?,
+        true => print_line(&explanation.to_json().to_string())?,
     }
     // A refusal is an answer too: the command failed only where there is none.
     Ok(OK.into())

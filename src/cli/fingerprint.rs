@@ -5,8 +5,10 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde_json::json;
 
-use super::{ConfigFolder, OK, USAGE, complain, now, print_line, print_problems};
+use super::form::Form;
+use super::{ConfigFolder, OK, USAGE, complain, now, print_line};
 use crate::policy::credential;
 use crate::{config, load};
 
@@ -21,6 +23,8 @@ pub struct Args {
     /// Key to use; the newest when not given
     #[arg(long, value_name = "ID")]
     key: Option<String>,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -28,7 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = match config::parse_all(&sources, now()) {
         Ok((_, config)) => config,
         Err(problems) => {
-            print_problems(&problems);
+            args.form.tell(&problems)?;
             return Ok(USAGE.into());
         }
     };
@@ -64,6 +68,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         return Ok(USAGE.into());
     }
-    print_line(&format!("{},{}", key.id, credential::fingerprint(key, token.as_bytes())))?;
+    let fingerprint = credential::fingerprint(key, token.as_bytes());
+    print_line(&match args.form.is_json() {
+        true => json!({ "key_id": key.id, "fingerprint": fingerprint.to_string() }).to_string(),
+        false => format!("{},{fingerprint}", key.id),
+    })?;
     Ok(OK.into())
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::audit::{Form, Source, people, plain};
+use super::audit::{Source, people, plain};
+use super::form::Form;
 use super::{OK, complain, print, print_line};
 use crate::config::time::show_moment;
 use crate::config::{self, Config, Sources};

@@ -8,18 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::admin_socket::{Answer, ask, ask_with};
-use super::audit::{Form, plain};
+use super::admin_door::AdminDoor;
+use super::admin_socket::{Answer, Door, ask_door};
+use super::audit::plain;
 use super::break_glass::Who;
+use super::form::Form;
 use super::steps::span as left;
 use super::{FAILED, OK, USAGE, complain, print, print_line, span};
 use crate::config::time::show_duration;
 use crate::policy::hex::hex;
-use crate::policy::protection::levers::{LONGEST, Lever, LeverKind, OperatorPass, SHORTEST, in_quotes, pass};
+use crate::policy::protection::levers::{
+    LONGEST, Lever, LeverKind, OperatorPass, SHORTEST, WordsError, in_quotes, pass,
+};
 
 /// Longer than the admin plane lets a caller wait.
 const WITHIN: Duration = Duration::from_secs(12);
@@ -56,9 +60,8 @@ pub(super) struct Why {
 /// Exit codes: 0 none is pulled, 1 nobody answers, 2 some are.
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// The admin socket
-    #[arg(long, value_name = "PATH", default_value = "state/admin.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    admin: AdminDoor,
     #[command(flatten)]
     form: Form,
 }
@@ -68,9 +71,10 @@ pub struct List {
 /// Exit codes: 0 it is released, 1 it is not.
 #[derive(Debug, clap::Args)]
 pub struct Release {
-    /// Its number, as `cellgate levers` has it
-    #[arg(value_name = "NUMBER")]
-    id: u32,
+    /// Its number, or what it does in the words it was pulled with; both stand in `cellgate levers`. The pass of a lever for
+    /// operators may be left out
+    #[arg(value_name = "NUMBER|WORDS", required = true)]
+    words: Vec<String>,
     /// Why, for those who read the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -109,8 +113,7 @@ fn length(text: &str) -> Result<Duration, String> {
 }
 
 pub fn pull(kind: LeverKind, args: &Pull) -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = args.words.iter().map(|word| in_quotes(word)).collect();
-    let words = format!("{} {}", kind.as_str(), words.join(" "));
+    let words = format!("{} {}", kind.as_str(), one_line(&args.words));
     match Lever::parse(&words) {
         Ok(lever) => ask_for(&lever, &args.why),
         Err(error) => {
@@ -126,7 +129,7 @@ pub(super) fn traffic(args: &Traffic) -> anyhow::Result<ExitCode> {
     let words = format!("operators permits {} pass {pass}{cell}", args.permits);
     let lever = Lever::parse(&words).map_err(|error| anyhow!("{error}"))?;
     let code = ask_for(&lever, &args.why)?;
-    if code == ExitCode::from(OK) {
+    if code == ExitCode::from(OK) && !args.why.who.form.is_json() {
         print_line(&format!("  requests with the pass: curl -H @{} https://...", args.pass.display()))?;
     }
     Ok(code)
@@ -136,8 +139,12 @@ pub(super) fn ask_for(lever: &Lever, why: &Why) -> anyhow::Result<ExitCode> {
     let Why { reason, lasts, who } = why;
     let seconds = lasts.map(|lasts| lasts.as_secs());
     let body = json!({ "lever": lever.to_string(), "reason": reason, "by": who.name(), "seconds": seconds });
-    let answer = ask_with(&who.socket, "POST /levers", &body.to_string(), WITHIN)?;
+    let answer = ask_door(&who.admin.door()?, "POST /levers", &body.to_string(), WITHIN)?;
     let Some(pulled) = done(&answer) else { return Ok(FAILED.into()) };
+    if who.form.is_json() {
+        print_line(&pulled.to_string())?;
+        return Ok(OK.into());
+    }
     print_line(&format!(
         "lever {} is pulled until {} ({} left): {}",
         pulled["id"],
@@ -159,28 +166,101 @@ pub(super) fn ask_for(lever: &Lever, why: &Why) -> anyhow::Result<ExitCode> {
 }
 
 pub fn release(args: &Release) -> anyhow::Result<ExitCode> {
-    let Release { id, reason, who } = args;
+    let Release { words, reason, who } = args;
+    let door = who.admin.door()?;
+    let id = match which(words) {
+        Ok(Which::Number(id)) => u64::from(id),
+        Ok(Which::Words(words)) => match numbered(&door, &words)? {
+            Some(id) => id,
+            None => return Ok(FAILED.into()),
+        },
+        Err(error) => {
+            complain(&format!("cellgate: {error}\n  in: {}\n  see cellgate levers", one_line(words)));
+            return Ok(USAGE.into());
+        }
+    };
     let body = json!({ "by": who.name(), "reason": reason }).to_string();
-    let answer = ask_with(&who.socket, &format!("DELETE /levers/{id}"), &body, WITHIN)?;
+    let answer = ask_door(&door, &format!("DELETE /levers/{id}"), &body, WITHIN)?;
     let Some(released) = done(&answer) else { return Ok(FAILED.into()) };
-    print_line(&format!("lever {id} is released: {}", word(&released["lever"])))?;
+    print_line(&match who.form.is_json() {
+        true => released.to_string(),
+        false => format!("lever {id} is released: {}", word(&released["lever"])),
+    })?;
     Ok(OK.into())
 }
 
 pub fn list(args: &List) -> anyhow::Result<ExitCode> {
-    let answer = ask(&args.socket, "GET /levers", WITHIN)?;
-    let said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let levers = said["levers"].as_array().filter(|_| answer.is_ok);
-    let levers =
-        levers.with_context(|| format!("{} does not answer as cellgate does", args.socket.display()))?;
+    let levers = all_pulled(&args.admin.door()?)?;
     if args.form.is_json() {
-        print_line(&said.to_string())?;
+        print_line(&json!({ "levers": levers }).to_string())?;
     } else if levers.is_empty() {
         print_line("No lever is pulled.")?;
     } else {
-        print(as_text(levers).as_bytes())?;
+        print(as_text(&levers).as_bytes())?;
     }
     Ok(if levers.is_empty() { OK } else { SOME }.into())
+}
+
+/// How somebody says which lever they mean.
+enum Which {
+    Number(u32),
+    /// As the list has them: of two that are pulled no words are the same, since the second takes the place of the first.
+    Words(String),
+}
+
+fn which(words: &[String]) -> Result<Which, WordsError> {
+    if let [one] = words
+        && let Ok(number) = one.parse()
+    {
+        return Ok(Which::Number(number));
+    }
+    let words = one_line(words);
+    match Lever::parse(&words) {
+        Ok(lever) => Ok(Which::Words(lever.to_string())),
+        Err(_) if words.starts_with(LeverKind::Operators.as_str()) => Ok(Which::Words(words)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of the lever with these words; where none is pulled, that is said.
+fn numbered(door: &Door, words: &str) -> anyhow::Result<Option<u64>> {
+    let levers = all_pulled(door)?;
+    let is_named = |lever: &&Value| {
+        let pulled = lever["lever"].as_str().unwrap_or_default();
+        pulled == words || without_pass(pulled) == words
+    };
+    let id = levers.iter().find(is_named).and_then(|lever| lever["id"].as_u64());
+    if id.is_none() {
+        complain(&format!(
+            "cellgate: no lever with these words is pulled: {}. Next: see cellgate levers for what is pulled.",
+            plain(words)
+        ));
+    }
+    Ok(id)
+}
+
+/// Nobody remembers the digest of a pass.
+fn without_pass(words: &str) -> String {
+    match words.split_once(" pass ") {
+        Some((before, after)) if words.starts_with(LeverKind::Operators.as_str()) => {
+            let rest = after.split_once(' ').map_or_else(String::new, |(_, rest)| format!(" {rest}"));
+            format!("{before}{rest}")
+        }
+        _ => words.to_owned(),
+    }
+}
+
+fn all_pulled(door: &Door) -> anyhow::Result<Vec<Value>> {
+    let answer = ask_door(door, "GET /levers", "", WITHIN)?;
+    let mut said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    match said["levers"].take() {
+        Value::Array(levers) if answer.is_ok => Ok(levers),
+        _ => bail!("{door} does not answer as cellgate does: {}", word(&said["what"])),
+    }
+}
+
+fn one_line(words: &[String]) -> String {
+    words.iter().map(|word| in_quotes(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn as_text(levers: &[Value]) -> String {

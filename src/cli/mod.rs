@@ -1,6 +1,7 @@
 //! The command line: one file a command. Arguments are parsed here, decisions are made elsewhere, and
 //! what a person reads is printed here and nowhere else.
 
+mod admin_door;
 mod admin_socket;
 mod approve;
 mod audit;
@@ -12,22 +13,33 @@ mod brownout_members;
 mod brownout_plan;
 pub(crate) mod changes;
 mod check;
+mod codes;
+mod completions;
+mod console;
 mod credentials;
 mod drill;
 mod explain;
 mod fingerprint;
+mod form;
 mod healthz;
 mod history;
+mod import;
 mod incident;
+mod init;
 mod levers;
+mod man;
 mod moves;
 mod outreach;
 mod plan;
+mod progress;
 mod report;
 mod rollback;
+mod schema;
 mod serve;
 mod signals;
 mod steps;
+mod token;
+mod top;
 mod upgrade;
 mod webhook;
 
@@ -36,8 +48,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::config::time::parse_duration;
 use crate::load::Place;
@@ -52,7 +65,7 @@ pub const USAGE: u8 = 64;
 
 /// Edge proxy that takes every request to its account's own cell.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, about, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +73,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
+    Import(import::Args),
     /// Serve until SIGTERM or Ctrl-C
     Serve(serve::Args),
     /// Read the configuration and report every problem in it
@@ -109,9 +124,12 @@ enum Command {
     Report(report::ReportArgs),
     Books(books::Args),
     Outreach(outreach::Args),
+    Console(console::Args),
     /// Ask a running cellgate whether it is ready
     Healthz(healthz::Args),
+    Top(top::Args),
     Upgrade(upgrade::Args),
+    Token(token::Args),
     /// Check the audit trail of starts and reloads, or show what it says
     Audit(audit::Args),
     /// Say which configurations have served, who put them in force, when and why
@@ -125,16 +143,10 @@ enum Command {
     Fingerprint(fingerprint::Args),
     /// Make the table of known credentials from what replicas have learned
     Credentials(credentials::Args),
-}
-
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    Help(codes::Args),
 }
 
 /// Where the configuration is.
@@ -171,6 +183,8 @@ impl Cli {
     /// Runs the command and says how it ended, in words on standard error and as exit code.
     pub fn run(self) -> ExitCode {
         let ended = match self.command {
+            Command::Init(args) => init::run(&args),
+            Command::Import(args) => import::run(&args),
             Command::Serve(args) => serve::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Plan(args) => plan::run(&args),
@@ -191,8 +205,11 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Books(args) => books::run(&args),
             Command::Outreach(args) => outreach::run(&args),
+            Command::Console(args) => console::run(&args),
             Command::Healthz(args) => healthz::run(&args),
+            Command::Top(args) => top::run(&args),
             Command::Upgrade(args) => upgrade::run(&args),
+            Command::Token(args) => token::run(&args),
             Command::Audit(args) => audit::run(&args),
             Command::History(args) => history::run(&args),
             Command::Steps(args) => steps::run(&args),
@@ -200,9 +217,13 @@ impl Cli {
             Command::Move(args) => moves::run(&args),
             Command::Fingerprint(args) => fingerprint::run(&args),
             Command::Credentials(args) => credentials::run(&args),
+            Command::Schema(args) => schema::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
+            Command::Help(args) => codes::run(&args),
         };
         ended.unwrap_or_else(|error| {
-            complain(&format!("cellgate: {error:#}"));
+            complain(&codes::told(&error));
             ExitCode::from(FAILED)
         })
     }
@@ -222,24 +243,27 @@ fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What is in force by the files of a folder, to decide about a request; where they have problems, these are printed.
-fn deciding(config: &ConfigFolder) -> Option<crate::policy::snapshot::Snapshot> {
+/// What is in force by the files of a folder, to decide about a request; where they have problems, these are told.
+fn deciding(
+    config: &ConfigFolder,
+    form: form::Form,
+) -> anyhow::Result<Option<crate::policy::snapshot::Snapshot>> {
     match crate::config::parse_for_deciding(&crate::load::load(config.place()), now()) {
-        Ok(config) => Some(crate::config::compile(config, None)),
-        Err(problems) => {
-            print_problems(&problems);
-            None
-        }
+        Ok(config) => Ok(Some(crate::config::compile(config, None))),
+        Err(problems) => form.tell(&problems).map(|()| None),
     }
 }
 
 /// Prints problems, one a line, and how many there are.
 fn print_problems(problems: &[crate::config::Problem]) {
-    let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> = problems.iter().map(in_colours).collect();
     lines.push(match problems.len() {
         1 => "1 problem. Nothing was changed.".to_owned(),
         count => format!("{count} problems. Nothing was changed."),
     });
+    if let Some(problem) = problems.first() {
+        lines.push(format!("What a code means: cellgate help {}", problem.code));
+    }
     complain(&lines.join("\n"));
 }
 
@@ -259,7 +283,23 @@ fn print_line(line: &str) -> anyhow::Result<()> {
     print(format!("{line}\n").as_bytes())
 }
 
-/// Writes lines to standard error. Where nobody reads them there is nobody to tell, either.
+/// A problem with its place and its code in colours, for [`complain`].
+fn in_colours(problem: &crate::config::Problem) -> String {
+    let (text, code) = (problem.to_string(), format!("[{}]", problem.code));
+    let place = text.find(": ").unwrap_or_default();
+    let (place, rest) = text.split_at(place);
+    let rest = rest.strip_suffix(code.as_str()).unwrap_or(rest);
+    format!("{PLACE}{place}{PLACE:#}{rest}{CODE}{code}{CODE:#}")
+}
+
+/// Where something is wrong.
+const PLACE: Style = Style::new().bold();
+
+/// What is wrong, by its number.
+const CODE: Style = AnsiColor::Red.on_default();
+
+/// Writes lines to standard error. Colours in them stay only where somebody sees them: on a terminal, and as NO_COLOR,
+/// CLICOLOR and CLICOLOR_FORCE say. Where nobody reads the lines there is nobody to tell, either.
 fn complain(lines: &str) {
-    let _ = io::stderr().lock().write_all(format!("{lines}\n").as_bytes());
+    let _ = anstream::AutoStream::auto(io::stderr().lock()).write_all(format!("{lines}\n").as_bytes());
 }

@@ -10,9 +10,10 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use super::books_source::BooksSource;
+use super::form::Form;
 use super::report::{configured, fleet};
-use super::webhook::WebhookArgs;
-use super::{ConfigFolder, OK, USAGE, complain, print_line};
+use super::webhook::{Sent, WebhookArgs, print_messages};
+use super::{ConfigFolder, FAILED, OK, USAGE, complain, print_line, progress};
 use crate::audit::fleet::Fleet;
 use crate::audit::outreach::{csv, letters};
 use crate::telemetry::wall_time::unix_seconds;
@@ -41,6 +42,8 @@ pub struct Args {
     config: ConfigFolder,
     #[command(flatten)]
     webhook: WebhookArgs,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -61,10 +64,30 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         )
     };
     let fleet = fleet(&args.books, Some(&snapshot), now)?;
-    if let Some(to) = &args.to {
-        letters_to(to, &fleet)?;
+    let is_json = args.form.is_json();
+    let letters = args.to.as_ref().map(|to| letters_to(to, &fleet)).transpose()?;
+    if let (Some(to), Some(many), false) = (&args.to, letters, is_json) {
+        let (folder, s) = (to.display(), if many == 1 { "" } else { "s" });
+        print_line(&format!(
+            "{folder}: accounts.csv, and {many} letter{s} in letters/, each as Markdown and as a page."
+        ))?;
     }
-    order.map_or(Ok(OK.into()), |order| order.send(&fleet))
+    let sent = match order {
+        // Messages are JSON by themselves, one a line.
+        Some(order) if order.is_dry() => return print_messages(&fleet).map(|()| OK.into()),
+        Some(order) => Some(order.send(&fleet)?),
+        None => None,
+    };
+    match &sent {
+        _ if is_json => {
+            let webhook = sent.as_ref().map(Sent::to_json);
+            let told = serde_json::json!({ "folder": args.to, "letters": letters, "webhook": webhook });
+            print_line(&told.to_string())?;
+        }
+        Some(sent) => print_line(&sent.to_string())?,
+        None => {}
+    }
+    Ok(if sent.is_none_or(|sent| sent.is_done()) { OK } else { FAILED }.into())
 }
 
 fn wrong(reasons: &[String]) -> Result<ExitCode> {
@@ -72,8 +95,8 @@ fn wrong(reasons: &[String]) -> Result<ExitCode> {
     Ok(USAGE.into())
 }
 
-/// The table, and a letter and a page for each account.
-fn letters_to(to: &Path, fleet: &Fleet) -> Result<()> {
+/// The table, and a letter and a page for each account; says how many.
+fn letters_to(to: &Path, fleet: &Fleet) -> Result<usize> {
     let table = csv(fleet).context("writing CSV")?;
     let folder = to.display();
     make(to).with_context(|| format!("{folder}: name a folder that is not there yet"))?;
@@ -81,16 +104,14 @@ fn letters_to(to: &Path, fleet: &Fleet) -> Result<()> {
     let pages = to.join("letters");
     make(&pages)?;
     let mut many = 0;
+    let busy = progress::busy("writing letters");
     for letter in letters(fleet) {
         write(&pages.join(format!("{}.md", letter.account)), letter.text.as_bytes())?;
         write(&pages.join(format!("{}.html", letter.account)), letter.page.as_bytes())?;
         many += 1;
     }
-    let s = if many == 1 { "" } else { "s" };
-    print_line(&format!(
-        "{folder}: accounts.csv, and {many} letter{s} in letters/, each as Markdown and as a page."
-    ))?;
-    Ok(())
+    drop(busy);
+    Ok(many)
 }
 
 fn make(folder: &Path) -> io::Result<()> {

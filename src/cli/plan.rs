@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use standing::Standing;
 
-use super::{ConfigFolder, OK, USAGE, admin_socket, complain, now, print, print_line, print_problems};
+use super::{ConfigFolder, OK, USAGE, admin_socket, complain, form, now, print, print_line, print_problems};
 use crate::app::{Options, requests_of};
 use crate::config::plan::{By, Plan, PlanView, Verdict, code_span};
 use crate::config::{self, Boot, Config, Problem, Sources};
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let given = options.given();
     let (boot, config) = match config::parse_all(&load::load(given.place.clone()), now()) {
         Ok(parsed) => parsed,
-        Err(problems) => return Ok(wrong(&problems)),
+        Err(problems) => return wrong(args.output, &problems),
     };
     let boot = match &args.state_dir {
         Some(state_dir) => boot.in_state_dir(state_dir),
@@ -141,8 +141,8 @@ fn base(args: &Args, given: &Given, boot: &Boot, config: &Config) -> anyhow::Res
         return Ok(match config::parse_all(&sources, now()) {
             Ok((boot, config)) => Ok(Base { boot, config }),
             Err(problems) => {
-                complain(&format!("cellgate: the configuration in {} is bad:", folder.display()));
-                Err(wrong(&problems))
+                complain(&format!("cellgate: the configuration in {} (--against) is bad:", folder.display()));
+                Err(wrong(args.output, &there(problems, folder, &given.place.folder))?)
             }
         });
     }
@@ -153,6 +153,19 @@ fn base(args: &Args, given: &Given, boot: &Boot, config: &Config) -> anyhow::Res
     }
 }
 
+/// Problems of a folder that was read as if it were another: what was tried was tried there, and its own option names it.
+fn there(problems: Vec<Problem>, folder: &Path, read_as: &Path) -> Vec<Problem> {
+    let tried = |folder: &Path| format!("tried {}/", folder.display());
+    let said = |hint: &str| {
+        hint.replace(&tried(read_as), &tried(folder)).replace("--config DIR names", "--against DIR names")
+    };
+    let said = |problem: Problem| {
+        let hint = problem.hint.as_deref().map(said).map(String::into_boxed_str);
+        Problem { hint, ..problem }
+    };
+    problems.into_iter().map(said).collect()
+}
+
 fn code(verdict: Verdict) -> ExitCode {
     ExitCode::from(match verdict {
         Verdict::Nothing => OK,
@@ -161,9 +174,12 @@ fn code(verdict: Verdict) -> ExitCode {
     })
 }
 
-fn wrong(problems: &[Problem]) -> ExitCode {
-    print_problems(problems);
-    USAGE.into()
+fn wrong(output: PlanOutput, problems: &[Problem]) -> anyhow::Result<ExitCode> {
+    match output {
+        PlanOutput::Json => print_line(&form::as_value(problems).to_string())?,
+        PlanOutput::Text | PlanOutput::Markdown => print_problems(problems),
+    }
+    Ok(USAGE.into())
 }
 
 /// A plan of a replica that has served nothing yet: only approvals or `--bootstrap` let it begin. No request has been decided

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::books_source::BooksSource;
 use super::incident::{self, incident, parse_moment};
-use super::{ConfigFolder, OK, USAGE, changes, complain, print};
+use super::{ConfigFolder, OK, USAGE, changes, complain, print, progress};
 use crate::audit::fleet::{Fleet, State};
 use crate::audit::html::{Place, Reader};
 use crate::audit::report::{Question, Report};
@@ -257,6 +257,7 @@ pub(super) fn configured(config: &ConfigFolder, now: i64) -> Option<Snapshot> {
 /// How the legacy hosts stand, each account in detail, with addresses and recipes where there is a configuration.
 pub(super) fn fleet(books: &BooksSource, snapshot: Option<&Snapshot>, now: i64) -> Result<Fleet> {
     let host = Host { detailed: usize::MAX, ..snapshot.map(Host::of).unwrap_or_default() };
+    let _busy = progress::busy("reading the books");
     let mut fleet = survey::read(books.source(), &host, None, now)?;
     if let Some(snapshot) = snapshot {
         recipes::add_to_fleet(&mut fleet, snapshot);

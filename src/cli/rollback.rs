@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 
 use super::audit::{Source, plain};
+use super::form::Form;
 use super::history::{read, sources};
-use super::{OK, now, print};
+use super::{OK, now, print, print_line};
 use crate::config::files::stays_inside;
 use crate::config::rollback::RolledBack;
 use crate::config::{self, BOOT_FILE, ROUTING_FILE, Sources};
@@ -37,6 +38,8 @@ pub struct Args {
     reason: Option<String>,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -52,8 +55,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         restores: Some(args.to),
     };
     write(&args.out, &rolled_back.sources, &note)?;
-    print(told(args, &rolled_back).as_bytes())?;
+    if args.form.is_json() {
+        print_line(&as_value(args, &rolled_back).to_string())?;
+    } else {
+        print(told(args, &rolled_back).as_bytes())?;
+    }
     Ok(OK.into())
+}
+
+fn as_value(args: &Args, rolled_back: &RolledBack) -> serde_json::Value {
+    let (kept, changes) = (rolled_back.kept.to_string(), rolled_back.diff.to_string());
+    serde_json::json!({
+        "number": args.to, "out": args.out, "hash": rolled_back.hash, "kept": kept.lines().collect::<Vec<_>>(),
+        "changes": changes.split("; ").collect::<Vec<_>>(),
+    })
 }
 
 fn told(args: &Args, rolled_back: &RolledBack) -> String {

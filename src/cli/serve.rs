@@ -17,9 +17,11 @@ use tracing_subscriber::{EnvFilter, fmt};
 use super::signals::{Signals, Told, Watcher};
 use super::{ConfigFolder, FAILED, OK, USAGE, complain, print_problems};
 use crate::app::{self, Options, Running, Sockets};
+use crate::descriptors;
 use crate::handover::wire::Wire;
 use crate::listen::drain::Drained;
 use crate::listen::tls::install_provider;
+use crate::policy::code::Code;
 use crate::start::{CannotStart, Why};
 use crate::systemd;
 
@@ -41,6 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let passed = systemd::sockets().context("taking the sockets that systemd passes (LISTEN_FDS)")?;
     start_log();
     keep_memory_private();
+    let most = raise_descriptors();
     install_provider().context("installing the TLS provider")?;
     let options = Options {
         config: args.config.folder.clone(),
@@ -53,13 +56,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => match error.downcast_ref::<CannotStart>() {
             Some(cannot) => {
                 print_reasons(&cannot.why);
-                complain(&format!("cellgate: {error:#}"));
+                complain(&super::codes::told(&error));
                 return Ok(USAGE.into());
             }
             None => return Err(error),
         },
     };
     announce(&running);
+    let _few_descriptors = running.note_few_descriptors(most);
     let waiting = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -89,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(OK.into())
         }
         Drained::Cut(connections) => {
-            tracing::warn!(
+            tracing::warn!(code = %Code::DrainCut,
                 connections,
                 successor = heir,
                 "the drain deadline has passed; these connections were cut"
@@ -121,14 +125,23 @@ fn announce(running: &Running) {
         for reason in fallback.why.lines() {
             tracing::error!(%reason, "the configuration is not served");
         }
-        tracing::error!("serving the LAST GOOD configuration; correct the files and reload");
+        tracing::error!(code = %Code::ServingLastGood, "serving the LAST GOOD configuration; correct the files and reload");
     }
     let snapshot = running.snapshot();
     for (name, address) in &running.listeners {
         tracing::info!(listener = %name, %address, "listening");
     }
     if let Some(address) = running.admin_loopback {
-        tracing::info!(%address, "admin pages, read-only");
+        match running.admin_changes_on_loopback() {
+            true => tracing::info!(%address, "admin pages, changes by token"),
+            false => tracing::info!(%address, "admin pages, read-only"),
+        }
+    }
+    if let Some(address) = running.admin_tls {
+        tracing::info!(%address, "admin pages, TLS");
+    }
+    if let Some(address) = running.status_address {
+        tracing::info!(%address, "status page, for everybody");
     }
     if let Some(socket) = &running.admin_socket {
         tracing::info!(socket = %socket.display(), "admin socket");
@@ -167,6 +180,14 @@ fn keep_memory_private() {
     }
 }
 
+/// Whoever starts this has asked for the lower limit least of all. What it may have open then.
+fn raise_descriptors() -> descriptors::Most {
+    descriptors::raise().unwrap_or_else(|(most, error)| {
+        tracing::warn!(%error, most, "the limit of open files stays as it is");
+        most
+    })
+}
+
 /// Own log lines on standard error. Libraries are heard from warnings on, whatever `CELLGATE_LOG` says: below that they print
 /// the heads of requests, credentials included.
 fn start_log() {
@@ -176,10 +197,39 @@ fn start_log() {
     // Where nobody reads the log any more, saying so there would be a panic of whoever logs.
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
     let log = tracing_subscriber::registry().with(wanted).with(safe);
-    if std::io::stderr().is_terminal() {
-        log.with(lines.compact()).init();
-    } else {
-        log.with(lines.json()).init();
+    let terminal = std::io::stderr().is_terminal();
+    let asked = std::env::var(LOG_FORMAT).ok();
+    match format_of(asked.as_deref(), terminal) {
+        Ok(LogFormat::Text) | Err(LogFormat::Text) => {
+            let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|asked| asked.is_empty());
+            log.with(lines.compact().with_ansi(colours)).init();
+        }
+        Ok(LogFormat::Json) | Err(LogFormat::Json) => log.with(lines.json()).init(),
+    }
+    if format_of(asked.as_deref(), terminal).is_err() {
+        tracing::warn!("{LOG_FORMAT} is neither json nor text, and counts for nothing");
+    }
+}
+
+/// `json` or `text`: how log lines are written, whoever reads them.
+const LOG_FORMAT: &str = "CELLGATE_LOG_FORMAT";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// The format that was asked for; where none was, or none that there is (`Err`), text on a terminal and JSON elsewhere.
+fn format_of(asked: Option<&str>, terminal: bool) -> Result<LogFormat, LogFormat> {
+    let usual = if terminal { LogFormat::Text } else { LogFormat::Json };
+    match asked {
+        Some("json") => Ok(LogFormat::Json),
+        Some("text") => Ok(LogFormat::Text),
+        None | Some("") => Ok(usual),
+        Some(_) => Err(usual),
     }
 }
 
@@ -192,6 +242,21 @@ fn is_safe(origin: &str, level: Level) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_for_people_on_a_terminal_and_for_programs_elsewhere_unless_somebody_says_so() {
+        for (asked, terminal, expect) in [
+            (None, true, Ok(LogFormat::Text)),
+            (None, false, Ok(LogFormat::Json)),
+            (Some(""), false, Ok(LogFormat::Json)),
+            (Some("text"), false, Ok(LogFormat::Text)),
+            (Some("json"), true, Ok(LogFormat::Json)),
+            (Some("xml"), true, Err(LogFormat::Text)),
+            (Some("xml"), false, Err(LogFormat::Json)),
+        ] {
+            assert_eq!(format_of(asked, terminal), expect, "{asked:?} {terminal}");
+        }
+    }
 
     #[test]
     fn libraries_are_heard_from_warnings_on() {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::app::{Heir, Running};
 use crate::handover::{UpgradeError, UpgradeRequest};
+use crate::policy::code::Code;
 use crate::reload::outcome::{ReloadReport, Trigger};
 use crate::systemd;
 use crate::telemetry::labels::Upgrade;
@@ -117,7 +118,7 @@ impl<'a> Watcher<'a> {
         }
         ended
             .inspect_err(|error| {
-                tracing::error!(%error, "not upgraded: this process goes on as before");
+                tracing::error!(code = %Code::NotUpgraded, %error, "not upgraded: this process goes on as before");
                 self.running.metrics().upgrade(Upgrade::Failed);
                 systemd::ready(&format!("{}; not upgraded: {error}", serving(self.running)));
             })

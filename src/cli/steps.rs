@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::admin_socket::ask;
-use super::audit::{Form, plain};
+use super::audit::plain;
+use super::form::Form;
 use super::{OK, print, print_line};
 
 /// An admin plane that answers at all answers within milliseconds.
@@ -21,7 +22,7 @@ const ON_TRIAL: u8 = 2;
 const ROLLED_BACK: u8 = 3;
 
 /// Digits of a hash that people compare.
-const SHORT: usize = 12;
+pub(super) const SHORT: usize = 12;
 
 /// Say what comes in force in steps, how far it is, and what each cell does with it and without it.
 #[derive(Debug, clap::Args)]

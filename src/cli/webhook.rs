@@ -1,18 +1,19 @@
 //! `cellgate outreach --webhook`: tells another program of accounts that have something to change, came back, or can be cut.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rustls::ClientConfig;
+use serde_json::{Value, json};
 
-use super::{FAILED, OK, complain, now, print_line};
+use super::{complain, now, print_line};
 use crate::audit::events::{Event, events};
 use crate::audit::fleet::Fleet;
 use crate::authorities::client_config;
 use crate::load;
-use crate::webhooks::{Courier, Message, Secret, Target, send};
+use crate::webhooks::{Courier, Message, Secret, Summary, Target, send};
 
 /// Secrets at once: the new one and the one that goes.
 const MOST_SECRETS: usize = 2;
@@ -99,14 +100,9 @@ impl Order {
         self.dry_run
     }
 
-    /// Sends what there is to tell, and says what came of it.
-    pub(super) fn send(self, fleet: &Fleet) -> Result<ExitCode> {
-        let Some(tls) = self.tls.filter(|_| !self.dry_run) else {
-            for event in events(fleet) {
-                print_line(&format!("{{\"webhook-id\":\"{}\",\"body\":{}}}", event.id, event.body))?;
-            }
-            return Ok(OK.into());
-        };
+    /// Sends what there is to tell.
+    pub(super) fn send(self, fleet: &Fleet) -> Result<Sent> {
+        let tls = self.tls.context("an order to send has whom it trusts")?;
         let target = Arc::new(self.target);
         let name = target.to_string();
         let courier = Courier {
@@ -115,6 +111,7 @@ impl Order {
             secrets: self.secrets,
             now,
             random: fastrand::f64,
+            accepted: Box::new(|_| ()),
             failed: Box::new(move |failure| {
                 complain(&format!("cellgate: {}: {name} {} ({})", failure.about, failure.why, failure.id));
             }),
@@ -122,13 +119,45 @@ impl Order {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("starting to send")?;
         let came = runtime.block_on(send(courier, events(fleet).map(message)));
-        let mut said = format!("{target}: {} accepted, {} failed", came.accepted, came.failed);
-        if let Some(stopped) = &came.stopped {
-            said.push_str(&format!(", {} not sent ({stopped})", came.unsent));
+        Ok(Sent { target: target.to_string(), came })
+    }
+}
+
+/// Prints what would be sent, one message a line.
+pub(super) fn print_messages(fleet: &Fleet) -> Result<()> {
+    for event in events(fleet) {
+        print_line(&format!("{{\"webhook-id\":\"{}\",\"body\":{}}}", event.id, event.body))?;
+    }
+    Ok(())
+}
+
+/// What came of sending.
+pub(super) struct Sent {
+    target: String,
+    came: Summary,
+}
+
+impl Sent {
+    /// Whether every message was accepted.
+    pub(super) const fn is_done(&self) -> bool {
+        self.came.failed == 0 && self.came.unsent == 0
+    }
+
+    /// For programs.
+    pub(super) fn to_json(&self) -> Value {
+        let Summary { accepted, failed, unsent, stopped } = &self.came;
+        json!({ "target": self.target, "accepted": accepted, "failed": failed, "unsent": unsent, "stopped": stopped })
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { accepted, failed, unsent, stopped } = &self.came;
+        write!(f, "{}: {accepted} accepted, {failed} failed", self.target)?;
+        if let Some(stopped) = stopped {
+            write!(f, ", {unsent} not sent ({stopped})")?;
         }
-        print_line(&format!("{said}. Whoever has a message knows it again by its id."))?;
-        let is_done = came.failed == 0 && came.unsent == 0;
-        Ok(if is_done { OK } else { FAILED }.into())
+        f.write_str(". Whoever has a message knows it again by its id.")
     }
 }
 

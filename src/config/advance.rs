@@ -184,6 +184,21 @@ fn other_files(hash: &str, said: &Reported) -> Option<Reason> {
     (!has).then(|| Reason::OtherFiles { has: said.hash.clone(), not: hash.into() })
 }
 
+impl Reason {
+    /// Its name for programs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoReplica => "no_replica",
+            Self::Silent(_) => "silent",
+            Self::OtherFiles { .. } => "other_files",
+            Self::Predecessors(_) => "predecessors",
+            Self::Unnamed(_) => "unnamed",
+            Self::Contradicts(_) => "contradicts",
+            Self::Writes { .. } => "writes",
+        }
+    }
+}
+
 /// Hex digits of a hash that people compare.
 const SHORT: usize = 12;
 

@@ -7,6 +7,7 @@ use super::raw;
 use super::slot::{At, Parsed, Slot};
 use crate::policy::canary::Share;
 use crate::policy::canary::judge::Rules;
+use crate::policy::code::Code;
 
 /// The values of keys that are absent.
 pub mod default {
@@ -61,7 +62,7 @@ const MAX_NAME: usize = 253;
 
 /// The name of a replica.
 pub(super) fn replica(slot: Slot<'_, String>) -> Parsed<'_, Box<str>> {
-    slot.parse("a name of at most 253 visible characters", |name| {
+    slot.parse(Code::Text, "a name of at most 253 visible characters", |name| {
         let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| name.into())
     })
@@ -77,7 +78,7 @@ pub(super) fn read(slot: Slot<'_, raw::Apply>) -> Option<Apply> {
         let Some(step) = slot.required().and_then(|raw| step(raw, &at)) else { continue };
         if steps.last().is_some_and(|before| before.share >= step.share) {
             let what = format!("{} is not more than the step before has", step.share);
-            at.key("share").refuse(what, "shares that rise");
+            at.key("share").refuse(Code::SharesMustRise, what, "shares that rise");
         }
         steps.push(step);
     }
@@ -106,6 +107,13 @@ fn first_replicas(raw: raw::FirstReplicas, at: &At<'_>) -> Option<FirstReplicas>
     Some(FirstReplicas { share: share?, delay: delay? })
 }
 
+/// A share, or none at all.
+pub(super) fn share_or_none(slot: Slot<'_, String>) -> Parsed<'_, Option<Share>> {
+    slot.parse(Code::Share, "a share such as 1% or 0.5%, from 0.01% to 100%, or 0% for none", |text| {
+        if text == "0%" { Some(None) } else { Share::parse(&text).map(Some) }
+    })
+}
+
 fn share(slot: Slot<'_, String>) -> Parsed<'_, Share> {
-    slot.parse("a share such as 1% or 0.5%, from 0.01% to 100%", |text| Share::parse(&text))
+    slot.parse(Code::Share, "a share such as 1% or 0.5%, from 0.01% to 100%", |text| Share::parse(&text))
 }

@@ -1,10 +1,17 @@
 //! `boot.yaml` as cellgate uses it: what cannot be swapped. A change here needs a restart, and
 //! [`changes`] says of which fields.
 
+pub mod access_log;
+pub mod admin;
 pub mod books;
 mod changes;
 pub mod default;
+mod doors;
+mod listeners;
 mod place;
+pub mod status;
+pub mod traces;
+mod web_address;
 
 pub use changes::changes;
 
@@ -17,13 +24,18 @@ use ipnet::IpNet;
 
 use super::apply::{self, Apply};
 use super::guard::{self, Guards};
-use super::networks::{MAX_NETWORKS, networks};
+use super::networks::any_networks;
 use super::raw;
 use super::slot::{At, Parsed, Slot};
+use crate::policy::code::Code;
 use crate::policy::facts::Scheme;
 use crate::policy::http2::ClientHttp2;
 use crate::policy::ids::Label;
+pub use access_log::{AccessLog, LogTarget};
+use admin::Admin;
 use books::Books;
+use status::Status;
+use traces::Traces;
 
 /// Most that `limits.max_config_bytes` may allow: eight times its default, and still in memory twice while a
 /// reload compiles.
@@ -43,8 +55,10 @@ pub struct Boot {
     pub listeners: Vec<Listener>,
     /// Where operators connect.
     pub admin: Admin,
-    /// Where the access log goes.
+    /// Where the access log goes, and what is in it.
     pub access_log: AccessLog,
+    /// Where traces of requests go; `None` is nowhere.
+    pub traces: Option<Traces>,
     /// How the books are kept.
     pub books: Books,
     /// Bounds on connections.
@@ -55,6 +69,8 @@ pub struct Boot {
     pub guards: Guards,
     /// In which steps a reload comes in force; `None` is whole, at once.
     pub apply: Option<Apply>,
+    /// Where people outside see how the service stands.
+    pub status: Status,
 }
 
 /// One address on which clients connect.
@@ -83,30 +99,6 @@ pub enum ListenerProtocol {
     Https,
     /// HTTP/2 without TLS, by prior knowledge.
     H2c,
-}
-
-/// Where operators connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Unix socket for everything, changes included.
-    pub unix: PathBuf,
-    /// Mode of the socket file.
-    pub unix_mode: u32,
-    /// Loopback address for reading only.
-    pub loopback: Option<SocketAddr>,
-    /// Host names, without port and in lower case, that requests to the loopback address may carry.
-    pub allowed_hosts: Vec<Box<str>>,
-    /// Whether the loopback address shows reports.
-    pub loopback_report: bool,
-}
-
-/// Where the access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// To the standard output.
-    Stdout,
-    /// To a file, appended.
-    File(PathBuf),
 }
 
 /// Bounds on connections and on the configuration itself.
@@ -159,9 +151,6 @@ pub struct Drain {
     pub upgrade_timeout: Duration,
 }
 
-/// Most listeners; each has its accept loop.
-const MAX_LISTENERS: usize = 64;
-
 /// Shortest and longest time limits on connections. Below the first nothing works over a real network,
 /// above the second it is no limit any more.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
@@ -183,15 +172,18 @@ const LAST_GOOD_AGES: std::ops::RangeInclusive<Duration> =
 pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) -> Boot {
     let mut raw = at.open(raw);
     super::version(raw.version(at));
-    let state_dir =
-        raw.state_dir(at).parse(PATH, |path| path_in(folder, &path)).or(folder.join(default::STATE_DIR));
+    let state_dir = raw
+        .state_dir(at)
+        .parse(Code::FilePath, PATH, |path| path_in(folder, &path))
+        .or(folder.join(default::STATE_DIR));
     let max_last_good_age = raw.max_last_good_age(at).duration(LAST_GOOD_AGES).optional();
     let workers = raw.workers(at).number(0..=MAX_WORKERS).or(default::WORKERS);
-    let listeners = listeners(raw.listeners(at));
+    let (listeners, listeners_at) = listeners::listeners(raw.listeners(at));
     let admin_at = at.key("admin");
-    let admin = admin(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
+    let admin = admin::read(raw.admin(at).or(raw::Admin::default()), &admin_at, folder, &state_dir);
     let log_at = at.key("access_log");
-    let access_log = access_log(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
+    let access_log = access_log::read(raw.access_log(at).or(raw::AccessLog::default()), &log_at, folder);
+    let traces = raw.traces(at).optional().and_then(|raw| traces::read(raw, &at.key("traces"), folder));
     let books = books::read(raw.books(at).or(raw::Books::default()), &at.key("books"), folder);
     let limits_at = at.key("limits");
     let limits = limits(raw.limits(at).or(raw::BootLimits::default()), &limits_at);
@@ -202,19 +194,26 @@ pub(super) fn read(raw: raw::Boot, at: &At<'_>, folder: &Path, pushed: &Path) ->
     let apply = apply::read(raw.apply(at));
     guards.steps = apply.is_some();
     let workers = NonZeroUsize::new(workers);
-    Boot {
+    let status_at = at.key("status");
+    let status = raw.status(at).or(raw::Status::default());
+    let status = status::read(status, &status_at, folder);
+    let boot = Boot {
         state_dir,
         max_last_good_age,
         workers,
         listeners,
         admin,
         access_log,
+        traces,
         books,
         limits,
         drain,
         guards,
         apply,
-    }
+        status,
+    };
+    doors::compare(&boot, at, listeners_at);
+    boot
 }
 
 /// More threads than any machine of today has cores.
@@ -227,105 +226,6 @@ fn path_in(folder: &Path, path: &str) -> Option<PathBuf> {
     (!path.is_empty() && !path.contains('\0')).then(|| folder.join(path))
 }
 
-fn listeners(slot: Slot<'_, Vec<raw::Field<raw::Listener>>>) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for slot in slot.some_items(MAX_LISTENERS) {
-        let at = slot.at.clone();
-        let Some(listener) = slot.required().and_then(|raw| listener(raw, &at)) else { continue };
-        if listeners.iter().any(|other| other.name == listener.name) {
-            at.key("name").refuse(format!("two listeners are called {}", listener.name), "a name of its own");
-        }
-        let port = listener.address.port();
-        if port != 0 && listeners.iter().any(|other| other.address == listener.address) {
-            at.key("address")
-                .refuse(format!("two listeners have {}", listener.address), "an address of its own");
-        }
-        listeners.push(listener);
-    }
-    listeners
-}
-
-fn listener(raw: raw::Listener, at: &At<'_>) -> Option<Listener> {
-    let mut raw = at.open(raw);
-    let name = raw.name(at).label().required();
-    let address = raw
-        .address(at)
-        .parse("an address and port such as 127.0.0.1:8080 or \"[::]:443\"", |text| text.parse().ok());
-    let address = address.required();
-    let words = [
-        ("http", ListenerProtocol::Http),
-        ("https", ListenerProtocol::Https),
-        ("h2c", ListenerProtocol::H2c),
-    ];
-    let protocol = raw.protocol(at).word(&words).required();
-    let redirect = raw.redirect_to_https(at).or(false);
-    let https_port = raw.https_port(at);
-    if https_port.is_there() && !redirect {
-        https_port.at.refuse(
-            "it has no effect without redirect_to_https",
-            "redirect_to_https: true, or no https_port",
-        );
-    }
-    let https_port = https_port.number(1..=u16::MAX).or(default::HTTPS_PORT);
-    let proxy_protocol = raw.proxy_protocol(at);
-    let proxy_at = proxy_protocol.at.clone();
-    let proxy_protocol = proxy_protocol.optional().map(|raw| {
-        let mut raw = proxy_at.open(raw);
-        networks(raw.trusted(&proxy_at).some_items(MAX_NETWORKS))
-    });
-    let forwarded = raw.forwarded_scheme(at);
-    let (forwarded_at, forwarded_there) = (forwarded.at.clone(), forwarded.is_there());
-    let forwarded = forwarded.word(&[("http", Scheme::Http), ("https", Scheme::Https)]).or(Scheme::Http);
-    let protocol = protocol?;
-    if redirect && protocol != ListenerProtocol::Http {
-        at.key("redirect_to_https")
-            .refuse("only a listener with protocol http can redirect", "protocol: http");
-    }
-    if forwarded_there && protocol == ListenerProtocol::Https {
-        forwarded_at.refuse("this listener terminates TLS itself", "no forwarded_scheme");
-    }
-    let scheme = if protocol == ListenerProtocol::Https { Scheme::Https } else { forwarded };
-    let redirect_to_https = redirect.then_some(https_port);
-    Some(Listener { name: name?, address: address?, protocol, redirect_to_https, proxy_protocol, scheme })
-}
-
-fn admin(raw: raw::Admin, at: &At<'_>, folder: &Path, state_dir: &Path) -> Admin {
-    let mut raw = at.open(raw);
-    let unix = raw.unix(at).parse(PATH, |path| path_in(folder, &path)).optional();
-    let mode = raw.unix_mode(at).parse("a file mode in octal and in quotes, such as \"0660\"", |text| {
-        let octal = text.len() <= 4 && !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
-        // Execution means nothing on a socket, and everybody must not reach what can change routes.
-        octal.then(|| u32::from_str_radix(&text, 8).ok()).flatten().filter(|mode| mode & !0o660 == 0)
-    });
-    let unix_mode = mode.or(default::ADMIN_SOCKET_MODE);
-    let loopback = raw.loopback(at).parse("a loopback address and port such as 127.0.0.1:9900", |text| {
-        text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback())
-    });
-    let loopback = loopback.optional();
-    let hosts = raw.allowed_hosts(at);
-    let allowed_hosts = if hosts.is_there() {
-        let name = |text: String| {
-            (!text.is_empty() && !text.contains(['/', ' '])).then(|| text.to_ascii_lowercase().into())
-        };
-        let items = hosts.items().into_iter();
-        items.filter_map(|slot| slot.parse("a host name without port", name).required()).collect()
-    } else {
-        default::ADMIN_HOSTS.map(Into::into).to_vec()
-    };
-    let unix = unix.unwrap_or_else(|| state_dir.join(default::ADMIN_SOCKET));
-    let loopback_report = raw.loopback_report(at).or(false);
-    Admin { unix, unix_mode, loopback, allowed_hosts, loopback_report }
-}
-
-fn access_log(raw: raw::AccessLog, at: &At<'_>, folder: &Path) -> AccessLog {
-    let mut raw = at.open(raw);
-    let path = raw.path(at).parse("a path, or \"-\" for the standard output", |path| match path.as_str() {
-        default::ACCESS_LOG => Some(AccessLog::Stdout),
-        _ => path_in(folder, &path).map(AccessLog::File),
-    });
-    path.or(AccessLog::Stdout)
-}
-
 fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
     let mut raw = at.open(raw);
     let known = |n: u32| NonZeroU32::new(n).expect("no default is 0");
@@ -334,7 +234,7 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
         connections_per_address: positive(raw.connections_per_address(at))
             .or(known(default::CONNECTIONS_PER_ADDRESS)),
         requests: positive(raw.requests(at)).or(known(default::REQUESTS)),
-        shared_addresses: shared_addresses(raw.shared_addresses(at)),
+        shared_addresses: any_networks(raw.shared_addresses(at)),
         handshakes: positive(raw.handshakes(at)).or(known(default::HANDSHAKES)),
         handshake_timeout: raw.handshake_timeout(at).duration(TIMEOUTS).or(default::HANDSHAKE_TIMEOUT),
         head_timeout: raw.head_timeout(at).duration(TIMEOUTS).or(default::HEAD_TIMEOUT),
@@ -353,13 +253,10 @@ fn limits(raw: raw::BootLimits, at: &At<'_>) -> Limits {
     }
 }
 
-fn shared_addresses(slot: Slot<'_, Vec<raw::Field<String>>>) -> Vec<IpNet> {
-    let at = slot.at.clone();
-    networks(at.at_most(slot.items(), MAX_NETWORKS))
-}
-
 fn positive(slot: Slot<'_, u64>) -> Parsed<'_, NonZeroU32> {
-    slot.parse("a whole number from 1 to 4294967295", |n| u32::try_from(n).ok().and_then(NonZeroU32::new))
+    slot.parse(Code::Number, "a whole number from 1 to 4294967295", |n| {
+        u32::try_from(n).ok().and_then(NonZeroU32::new)
+    })
 }
 
 fn drain(raw: raw::Drain, at: &At<'_>) -> Drain {

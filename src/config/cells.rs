@@ -14,6 +14,7 @@ use super::secret;
 use super::slot::{At, LABEL, Slot};
 use super::tls::{ClientTls, MinVersion, Tls, Towards};
 use crate::policy::admit::Bound;
+use crate::policy::code::Code;
 use crate::policy::ids::Label;
 use crate::policy::snapshot::{
     Cell, CellProtocol, CellTimeouts, Endpoint, EndpointAddress, EndpointKey, Group, SealKey, UpstreamHost,
@@ -71,6 +72,7 @@ pub(super) fn read(slots: Vec<Slot<'_, raw::Cell>>, sources: &Sources, tls: &Tls
             let at = at.key("shared");
             if let Some(first) = shared {
                 at.refuse(
+                    Code::SharedCellTwice,
                     format!("the cell in line {first} is the shared one already"),
                     "at most one shared cell",
                 );
@@ -86,7 +88,7 @@ fn cell(raw: raw::Cell, share: u8, at: &At<'_>, sources: &Sources, tls: &Tls) ->
     let mut raw = at.open(raw);
     let name = raw.name(at).label().required();
     let shared = raw.shared(at).or(false);
-    let domain = raw.domain(at).parse(DNS_NAME, |text| dns_name(&text)).required();
+    let domain = raw.domain(at).parse(Code::HostName, DNS_NAME, |text| dns_name(&text)).required();
     let words =
         [("http1", CellProtocol::Http1), ("http2", CellProtocol::Http2), ("auto", CellProtocol::Auto)];
     let protocol = raw.protocol(at).word(&words).or(CellProtocol::Http1);
@@ -151,7 +153,11 @@ fn groups(
         let zone =
             raw.zone(&at).label().or(Label::parse(default::ZONE).expect("the default zone is a label"));
         if groups.iter().any(|group| group.zone == zone) {
-            zone_at.refuse(format!("two groups have the zone {zone}"), "one group for a zone");
+            zone_at.refuse(
+                Code::ZoneTwice,
+                format!("two groups have the zone {zone}"),
+                "one group for a zone",
+            );
         }
         let priority = raw.priority(&at).number(0..=u8::MAX).or(default::PRIORITY);
         let capacity_rps = raw.capacity_rps(&at).number(1..=u32::MAX).optional();
@@ -161,9 +167,12 @@ fn groups(
         for slot in raw.endpoints(&at).some_items(MAX_ENDPOINTS) {
             let at = slot.at.clone();
             let read = |text: String| endpoint(&text).map(|address| (address, text));
-            let Some((address, text)) = slot.parse(ENDPOINT, read).required() else { continue };
+            let Some((address, text)) = slot.parse(Code::EndpointAddress, ENDPOINT, read).required() else {
+                continue;
+            };
             if let Some(first) = lines.insert(text.as_str().into(), at.line()) {
                 at.refuse(
+                    Code::EndpointTwice,
                     format!("{} is already in line {first}", quoted(&text)),
                     "each endpoint once in a cell",
                 );
@@ -212,24 +221,28 @@ fn cell_tls(raw: raw::CellTls, at: &At<'_>, sources: &Sources, tls: &Tls) -> Opt
     raw.allow_readable(at).or(false);
     let ca = raw.ca(at);
     if !ca.is_there() {
-        ca.at.refuse("missing", "a PEM file of the authorities that sign the cell's certificate");
+        ca.at.refuse(
+            Code::Missing,
+            "missing",
+            "a PEM file of the authorities that sign the cell's certificate",
+        );
     }
     let ca = named_file(ca, sources);
-    let sni = raw
-        .sni(at)
-        .parse("a DNS name or an IP address", |text| rustls::pki_types::ServerName::try_from(text).ok());
+    let sni = raw.sni(at).parse(Code::HostName, "a DNS name or an IP address", |text| {
+        rustls::pki_types::ServerName::try_from(text).ok()
+    });
     let sni = sni.required();
     let (cert, key) = (raw.client_cert(at), raw.client_key(at));
     if cert.is_there() != key.is_there() {
         let absent = if cert.is_there() { &key.at } else { &cert.at };
-        absent.refuse("missing", "client_cert and client_key together, or neither");
+        absent.refuse(Code::HalfAPair, "missing", "client_cert and client_key together, or neither");
     }
     let client = match (named_file(cert, sources), named_file(key, sources)) {
         (Some((cert, at)), Some((key, _))) => Some((cert?, key?, at)),
         _ => None,
     };
     let versions = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
-    let min_version = raw.min_version(at).parse("\"1.2\" or \"1.3\", in quotes", |text| {
+    let min_version = raw.min_version(at).parse(Code::NotAWord, "\"1.2\" or \"1.3\", in quotes", |text| {
         versions.iter().find(|(name, _)| *name == text).map(|(_, version)| *version)
     });
     let min_version = min_version.or(MinVersion::Tls12);
@@ -261,7 +274,7 @@ fn seal(raw: raw::Seal, at: &At<'_>, sources: &Sources) -> Option<SealKey> {
     raw.allow_readable(at).or(false);
     let id = raw
         .key_id(at)
-        .parse(LABEL, |text| Label::parse(&text).ok().map(|label| label.as_str().into()))
+        .parse(Code::Label, LABEL, |text| Label::parse(&text).ok().map(|label| label.as_str().into()))
         .required();
     let file = raw.key_file(at);
     let key = secret::read(file, sources);

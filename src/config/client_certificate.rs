@@ -13,6 +13,7 @@ use super::raw;
 use super::slot::Slot;
 use super::tls::Tls;
 use crate::policy::client_certificate::ClientPolicy;
+use crate::policy::code::Code;
 
 /// Reads what a host asks for, where it asks.
 pub(super) fn read(
@@ -25,7 +26,7 @@ pub(super) fn read(
     let mode = raw.mode(&at).word(&[("required", true), ("optional", false)]).required();
     let ca = raw.ca(&at);
     if !ca.is_there() {
-        ca.at.refuse("missing", "a PEM file of the authorities that sign client certificates");
+        ca.at.refuse(Code::Missing, "missing", "a PEM file of the authorities that sign client certificates");
     }
     let ca = named_file(ca, sources);
     let crl = named_file(raw.crl(&at), sources);

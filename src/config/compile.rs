@@ -45,6 +45,7 @@ pub fn compile(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         limits: config.limits,
         endpoint_classes: config.endpoint_classes,
         trusted_proxies: config.trusted_proxies,
+        server_timing: config.server_timing,
         guide: config.guide,
         redirect_exceptions: config.redirect_exceptions,
         cors_origins: config.cors_origins,

@@ -18,7 +18,7 @@ use crate::policy::snapshot::Snapshot;
 
 /// First word of the file. The number is the version of what follows: of the header, of the parts, of the hashes
 /// that indexes are made with.
-pub const MAGIC: &str = "cellgate-compiled 2";
+pub const MAGIC: &str = "cellgate-compiled 3";
 
 /// Longest beginning, two lines: what must be read to know whose tables these are.
 pub const MAX_HEAD: usize = 1024;

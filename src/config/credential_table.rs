@@ -25,10 +25,12 @@ use text::{Table, cut_short, read_veto};
 pub struct Export {
     /// The table.
     pub text: String,
-    /// Its rows, by the id of their key: after a rotation, those of older keys are there too.
+    /// Its rows, in its order.
+    pub rows: Vec<Entry>,
+    /// How many there are by the id of their key: after a rotation, those of older keys are there too.
     pub by_key: BTreeMap<String, usize>,
-    /// Credentials of two accounts, which are comments in it.
-    pub ambiguous: usize,
+    /// Credentials of two accounts, with the ids of their keys; they are comments in it.
+    pub ambiguous: Vec<(Fingerprint, String)>,
     /// Entries that nothing has confirmed for too long; they are not in it.
     pub expired: usize,
 }
@@ -172,10 +174,13 @@ struct Claim {
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    key_id: String,
-    account: AccountId,
-    fingerprint: Fingerprint,
+pub struct Entry {
+    /// The id of its key.
+    pub key_id: String,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Which credential.
+    pub fingerprint: Fingerprint,
 }
 
 impl Claim {

@@ -2,17 +2,16 @@
 //! guards that may refuse it.
 
 pub mod brownouts;
+mod dates;
 pub mod moves;
 pub mod rows;
 pub mod text;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
 use super::assets::{self, Assets};
 use super::routing::Config;
 use super::settings::{self, SettingChange, Settings};
-use super::time::show_moment;
 use crate::policy::accounts::{Account, AccountTable};
 use crate::policy::brownout::Brownouts;
 use crate::policy::credential::Fingerprint;
@@ -28,6 +27,7 @@ use crate::policy::snapshot::{
 };
 
 use brownouts::BrownoutChanges;
+pub use dates::DateChange;
 use moves::MoveChanges;
 use rows::RowChanges;
 
@@ -97,17 +97,6 @@ pub struct Changes {
     pub changed: Vec<Box<str>>,
 }
 
-/// The dates of one schedule, in seconds since the Unix epoch: `deprecated_since` and `sunset_at`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DateChange {
-    /// Name of the schedule.
-    pub schedule: Box<str>,
-    /// Dates before, where there were any.
-    pub before: Option<(i64, i64)>,
-    /// Dates after, where there are any.
-    pub after: Option<(i64, i64)>,
-}
-
 /// What is compared: both a running snapshot and a configuration that is not yet one can be.
 #[derive(Debug)]
 pub struct View<'a> {
@@ -157,7 +146,7 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
             after.hosts.iter().map(|rule| (&*rule.pattern, after.host(rule))),
         ),
         assets: assets::changes(&before.assets, &after.assets),
-        dates: dates(before.schedules, after.schedules),
+        dates: dates::changes(before.schedules, after.schedules),
         brownouts: BrownoutChanges::between(&before, &after),
         rows: Rows { before: before.accounts.len(), after: after.accounts.len() },
         moves: MoveChanges::between(&before, &after),
@@ -167,9 +156,10 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
         beside_accounts: before.rest != after.rest,
         ..Diff::default()
     };
+    let mut next = 0;
     for account in after.accounts.iter() {
         let to = after.cell(account);
-        match before.accounts.by_id(account.id) {
+        match before.accounts.by_id_from(account.id, &mut next) {
             None => *diff.accounts_added.entry(to.into()).or_default() += 1,
             Some(old) if before.cell(old) != to => {
                 *diff.accounts_moved.entry((before.cell(old).into(), to.into())).or_default() += 1;
@@ -183,8 +173,12 @@ pub fn diff<'a>(before: impl Into<View<'a>>, after: impl Into<View<'a>>) -> Diff
             }
         }
     }
-    for account in before.accounts.iter().filter(|account| after.accounts.by_id(account.id).is_none()) {
-        *diff.accounts_removed.entry(before.cell(account).into()).or_default() += 1;
+    // Every row of the new table that was not added has one in the old table.
+    if before.accounts.len() + diff.accounts_added.values().sum::<usize>() > after.accounts.len() {
+        let is_gone = |account: &Account<'_>| after.accounts.by_id(account.id).is_none();
+        for account in before.accounts.iter().filter(is_gone) {
+            *diff.accounts_removed.entry(before.cell(account).into()).or_default() += 1;
+        }
     }
     diff.drop_told_settings();
     diff
@@ -346,16 +340,6 @@ impl<'a> From<&'a Cell> for CellView<'a> {
     }
 }
 
-impl fmt::Display for DateChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |dates: Option<(i64, i64)>| match dates {
-            Some((since, sunset)) => format!("{} to {}", show_moment(since), show_moment(sunset)),
-            None => "none".to_owned(),
-        };
-        write!(f, "schedule {}: {} -> {}", self.schedule, show(self.before), show(self.after))
-    }
-}
-
 fn endpoints<'a>(groups: &'a [Group]) -> Vec<(&'a str, u8, Option<u32>, &'a EndpointKey)> {
     let each = groups.iter().flat_map(|group| group.endpoints.iter().map(move |endpoint| (group, endpoint)));
     let view = |(group, endpoint): (&'a Group, &'a Endpoint)| {
@@ -379,19 +363,6 @@ fn changes<'a, T: PartialEq>(
     }
     changes.removed = before.into_keys().map(Into::into).collect();
     changes
-}
-
-fn dates(before: &[Schedule], after: &[Schedule]) -> Vec<DateChange> {
-    fn of(schedules: &[Schedule]) -> BTreeMap<&str, (i64, i64)> {
-        schedules.iter().map(|s| (s.name.as_str(), (s.deprecated_since, s.sunset_at))).collect()
-    }
-    let (before, after) = (of(before), of(after));
-    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
-    let change = |name: &str| {
-        let (before, after) = (before.get(name).copied(), after.get(name).copied());
-        (before != after).then(|| DateChange { schedule: name.into(), before, after })
-    };
-    names.into_iter().filter_map(change).collect()
 }
 
 fn bounds(group: &Group) -> (u32, Option<u32>) {

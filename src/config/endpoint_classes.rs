@@ -9,6 +9,7 @@ use super::names::Names;
 use super::raw::{self, Field};
 use super::slot::{At, Slot};
 use super::time::{parse_duration, show_duration};
+use crate::policy::code::Code;
 use crate::policy::endpoint_class::{EndpointClass, EndpointClasses, REQUEST_TIMEOUT};
 use crate::policy::protection::priority::Priority;
 use crate::policy::snapshot::Segment;
@@ -39,6 +40,7 @@ pub(super) fn read(slot: Slot<'_, Vec<Field<raw::EndpointClass>>>) -> EndpointCl
         if !paths.is_there() {
             if let Some(first) = rest {
                 at.refuse(
+                    Code::ClassWithoutPathsTwice,
                     format!("the class in line {first} has no paths already"),
                     "paths in all classes but one",
                 );
@@ -47,7 +49,7 @@ pub(super) fn read(slot: Slot<'_, Vec<Field<raw::EndpointClass>>>) -> EndpointCl
         }
         let paths = if paths.is_there() { templates(paths, &mut lines) } else { Vec::new() };
         let name = raw.name(&at).label().required();
-        let request = raw.request_timeout(&at).parse(whole_expected(), |text| whole(&text));
+        let request = raw.request_timeout(&at).parse(Code::TimeSpan, whole_expected(), |text| whole(&text));
         let request = request.or(Some(REQUEST_TIMEOUT));
         let response_head = raw.response_head(&at).duration(SILENCE).optional();
         let idle = raw.idle(&at).duration(SILENCE).optional();
@@ -65,10 +67,17 @@ pub(super) fn read(slot: Slot<'_, Vec<Field<raw::EndpointClass>>>) -> EndpointCl
 fn templates(slot: Slot<'_, Vec<Field<String>>>, lines: &mut HashMap<Vec<u8>, u32>) -> Vec<Vec<Segment>> {
     let read = |slot: Slot<'_, String>| {
         let at = slot.at.clone();
-        let path = slot.parse("a path such as /api/v2/accounts/{account}/events", |text| template(&text));
+        let path =
+            slot.parse(Code::PathTemplate, "a path such as /api/v2/accounts/{account}/events", |text| {
+                template(&text)
+            });
         let segments = path.required()?;
         if let Some(first) = lines.insert(matched(&segments), at.line()) {
-            at.refuse(format!("it matches the same paths as the one in line {first}"), "each path once");
+            at.refuse(
+                Code::PathsTwice,
+                format!("it matches the same paths as the one in line {first}"),
+                "each path once",
+            );
         }
         Some(segments)
     };
@@ -81,7 +90,11 @@ fn fits(request: Option<Duration>, silences: [(&str, Option<Duration>); 2], at: 
     for (key, silence) in silences {
         if let Some(silence) = silence.filter(|silence| *silence > request) {
             let what = format!("{} is more than the whole request may take", show_duration(silence));
-            at.key(key).refuse(what, format!("at most request_timeout, which is {}", show_duration(request)));
+            at.key(key).refuse(
+                Code::PartLongerThanWhole,
+                what,
+                format!("at most request_timeout, which is {}", show_duration(request)),
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ use super::problem::{Report, quoted};
 use super::raw::{self, Field, Shape};
 use super::scan::scan;
 use super::slot::At;
+use crate::policy::code::Code;
 use crate::policy::hex::hex;
 
 /// What cannot be swapped.
@@ -208,11 +209,16 @@ impl Sources {
             Some(Ok(bytes)) => Some(bytes),
             Some(Err(unreadable)) => {
                 let tried = is_shown(path).then(|| format!("tried {}", self.folder.join(path).display()));
-                at.refuse_with(format!("the file {}", unreadable.what), unreadable.expected.as_str(), tried);
+                at.refuse_with(
+                    Code::FileNotRead,
+                    format!("the file {}", unreadable.what),
+                    unreadable.expected.as_str(),
+                    tried,
+                );
                 None
             }
             None => {
-                at.refuse("the file was not read", "a file in the configuration folder");
+                at.refuse(Code::FileNotRead, "the file was not read", "a file in the configuration folder");
                 None
             }
         }
@@ -222,6 +228,7 @@ impl Sources {
     pub(super) fn table(&self, at: &At<'_>, path: &str) -> Option<&[u8]> {
         if !stays_inside(path) {
             at.refuse(
+                Code::OutsideTheFolder,
                 format!("{} leaves the configuration folder", quoted(path)),
                 "a relative path without \"..\"",
             );

@@ -16,6 +16,7 @@ use super::tls::Tls;
 use crate::policy::accounts::ScheduleIndex;
 use crate::policy::brownout::AfterSunset;
 use crate::policy::client_certificate::ClientPolicy;
+use crate::policy::code::Code;
 use crate::policy::envelope::ErrorShape;
 use crate::policy::hosts::{Fallback, HostRule, Labels, Role};
 use crate::policy::ids::{CellIndex, SurfaceIndex};
@@ -92,7 +93,7 @@ pub(super) fn hosts<'a>(
             };
             if let Some((first, ..)) = patterns.iter().find(overlaps) {
                 let what = format!("it matches hosts that the pattern in line {} matches too", first.line());
-                pattern_at.refuse(what, "each host under one pattern");
+                pattern_at.refuse(Code::HostsOverlap, what, "each host under one pattern");
             }
             patterns.push((pattern_at.clone(), labels, name));
         }
@@ -122,7 +123,9 @@ fn host(
     let mut raw = at.open(raw);
     let written = raw.pattern(at);
     let pattern = written
-        .parse(PATTERN, |text| pattern(&text).map(|(labels, name)| (labels, name, text.into())))
+        .parse(Code::HostPattern, PATTERN, |text| {
+            pattern(&text).map(|(labels, name)| (labels, name, text.into()))
+        })
         .required();
     let role = raw.role(at).word(&[("legacy", Role::Legacy), ("cell", Role::Cell)]).required();
     let surface = raw.surface(at);
@@ -133,9 +136,11 @@ fn host(
     if let Some((Labels::PrefixSurface, ..)) = pattern
         && surface.is_there()
     {
-        surface
-            .at
-            .refuse("the pattern carries the surface", "no surface here, or no {surface} in the pattern");
+        surface.at.refuse(
+            Code::SurfaceTwice,
+            "the pattern carries the surface",
+            "no surface here, or no {surface} in the pattern",
+        );
     }
     let surface = find(surface, targets.surfaces).map_or(0, |index| u8::try_from(index).unwrap_or(0));
     let schedule = find(schedule, targets.schedules).map(|index| ScheduleIndex(narrow(index)));
@@ -168,22 +173,34 @@ fn role_fits(
     match role {
         Role::Legacy => {
             if !schedule.is_there() {
-                schedule.at.refuse("a legacy host has no schedule", "the name of a schedule");
+                schedule.at.refuse(
+                    Code::LegacyHostWithoutSchedule,
+                    "a legacy host has no schedule",
+                    "the name of a schedule",
+                );
             }
         }
         Role::Cell => {
             if schedule.is_there() {
-                schedule.at.refuse("a cell host is not deprecated", "no schedule, or role: legacy");
+                schedule.at.refuse(
+                    Code::CellHostWithSchedule,
+                    "a cell host is not deprecated",
+                    "no schedule, or role: legacy",
+                );
             }
             if labels == Labels::Exact {
-                at.key("pattern")
-                    .refuse("a cell host carries no account", "a pattern that begins with {prefix}");
+                at.key("pattern").refuse(
+                    Code::CellHostWithoutPrefix,
+                    "a cell host carries no account",
+                    "a pattern that begins with {prefix}",
+                );
             }
             // `policy::hosts` compares the fixed part with the domain of the account's cell.
             if !targets.domains.iter().any(|known| known == name) {
                 let hint = super::problem::did_you_mean(name, targets.domains.iter().map(String::as_str));
                 let what = format!("no cell has the domain {}", quoted(name));
                 at.key("pattern").refuse_with(
+                    Code::NoSuchDomain,
                     what,
                     "the domain of a cell after {prefix} and {surface}",
                     hint,
@@ -239,7 +256,8 @@ pub(super) fn schedules(slots: Vec<Slot<'_, raw::Schedule>>, guide: &str) -> Vec
 
 fn schedule(raw: raw::Schedule, at: &At<'_>, guide: &str) -> Option<Schedule> {
     let mut raw = at.open(raw);
-    let moment = |slot: Slot<'_, String>| slot.parse(MOMENT, |text| parse_moment(&text)).required();
+    let moment =
+        |slot: Slot<'_, String>| slot.parse(Code::Moment, MOMENT, |text| parse_moment(&text)).required();
     let name = raw.name(at).label().required();
     let deprecated_since = moment(raw.deprecated_since(at));
     let sunset_at = moment(raw.sunset_at(at));
@@ -248,10 +266,10 @@ fn schedule(raw: raw::Schedule, at: &At<'_>, guide: &str) -> Option<Schedule> {
     {
         let what = format!("{} is before deprecated_since", show_moment(sunset));
         let expected = format!("{} or later (RFC 9745 section 4)", show_moment(since));
-        at.key("sunset_at").refuse(what, expected);
+        at.key("sunset_at").refuse(Code::SunsetBeforeDeprecation, what, expected);
     }
-    let guide = raw.guide(at).parse(URL, |text| url(&text)).or(guide.into());
-    let policy = raw.policy(at).parse(URL, |text| url(&text)).optional();
+    let guide = raw.guide(at).parse(Code::Url, URL, |text| url(&text)).or(guide.into());
+    let policy = raw.policy(at).parse(Code::Url, URL, |text| url(&text)).optional();
     let words = [("earliest", Merge::Earliest), ("ours", Merge::Ours), ("upstream", Merge::Upstream)];
     let merge = raw.merge(at).word(&words).or(Merge::Earliest);
     let after_sunset = raw.after_sunset(at).word(&AFTER).or(AfterSunset::Keep);

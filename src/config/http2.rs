@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::raw;
 use super::slot::At;
+use crate::policy::code::Code;
 use crate::policy::http2::{CellHttp2, ClientHttp2, ControlAllowance, LEAST_WINDOW, Windows};
 
 /// The values of keys that are absent, each with its reason.
@@ -105,6 +106,7 @@ const MOST_STREAMS: u32 = 100_000;
 fn fits(windows: Windows, at: &At<'_>) {
     if windows.stream > windows.connection {
         at.key("stream_window_bytes").refuse(
+            Code::WindowLargerThanConnection,
             format!("{} is more than connection_window_bytes, {}", windows.stream, windows.connection),
             "a stream's window that the connection's can hold",
         );

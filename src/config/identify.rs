@@ -13,6 +13,7 @@ use super::raw::{self, Field};
 use super::routing_cookie;
 use super::secret;
 use super::slot::{At, Slot};
+use crate::policy::code::Code;
 use crate::policy::credential::{CredentialRules, FingerprintKey, Learning, TokenShape};
 use crate::policy::ids::CellIndex;
 use crate::policy::keyed::KeyTable;
@@ -54,8 +55,9 @@ pub(super) fn read<'a>(
     let paths = paths(bounded(raw.paths(at)));
     let key = |text: String| is_token(&text).then(|| text.into());
     let query_keys = bounded(raw.query_keys(at)).into_iter();
-    let query_keys =
-        query_keys.filter_map(|slot| slot.parse("the name of a query key", key).required()).collect();
+    let query_keys = query_keys
+        .filter_map(|slot| slot.parse(Code::FieldName, "the name of a query key", key).required())
+        .collect();
     let headers = headers(bounded(raw.headers(at)));
     let cookies = cookies(bounded(raw.cookies(at)));
     let routing_cookie = routing_cookie::read(raw.routing_cookie(at), &cookies, sources);
@@ -94,13 +96,24 @@ fn paths(slots: Vec<Slot<'_, raw::PathTemplate>>) -> Vec<PathTemplate> {
         let authenticated = raw.authenticated(&at).or(false);
         let path = raw.path(&at);
         let at = path.at.clone();
-        let Some(segments) = path.parse(TEMPLATE, |text| template(&text)).required() else { continue };
+        let Some(segments) = path.parse(Code::PathTemplate, TEMPLATE, |text| template(&text)).required()
+        else {
+            continue;
+        };
         let names = segments.iter().any(|s| matches!(s, Segment::Account | Segment::Entity));
         if !names && !authenticated {
-            at.refuse("the template names nothing", "{account} or {entity} in it, or authenticated: true");
+            at.refuse(
+                Code::TemplateNamesNothing,
+                "the template names nothing",
+                "{account} or {entity} in it, or authenticated: true",
+            );
         }
         if let Some(first) = lines.insert(matched(&segments), at.line()) {
-            at.refuse(format!("it matches the same paths as the template in line {first}"), "each path once");
+            at.refuse(
+                Code::PathsTwice,
+                format!("it matches the same paths as the template in line {first}"),
+                "each path once",
+            );
         }
         paths.push(PathTemplate { segments, authenticated });
     }
@@ -162,13 +175,18 @@ fn headers(slots: Vec<Slot<'_, raw::NamingField>>) -> Vec<(HeaderName, Naming)> 
         let at = slot.at.clone();
         let Some(raw) = slot.required() else { continue };
         let mut raw = at.open(raw);
-        let name =
-            raw.name(&at).parse(HEADER, |text| text.parse::<HeaderName>().ok().filter(may_name)).required();
+        let name = raw
+            .name(&at)
+            .parse(Code::FieldName, HEADER, |text| text.parse::<HeaderName>().ok().filter(may_name))
+            .required();
         let words = [("account", Naming::Account), ("environment", Naming::Environment)];
         let (Some(name), Some(names)) = (name, raw.names(&at).word(&words).required()) else { continue };
         if headers.iter().any(|(other, _)| *other == name) {
-            at.key("name")
-                .refuse(format!("the header {} stands twice", quoted(name.as_str())), "each header once");
+            at.key("name").refuse(
+                Code::NameTwice,
+                format!("the header {} stands twice", quoted(name.as_str())),
+                "each header once",
+            );
         }
         headers.push((name, names));
     }
@@ -213,7 +231,7 @@ fn cookies(slots: Vec<Slot<'_, raw::NamingField>>) -> Vec<(Box<str>, Naming)> {
         let mut raw = at.open(raw);
         let name = raw
             .name(&at)
-            .parse("the name of a cookie", |text| is_token(&text).then(|| text.into()))
+            .parse(Code::FieldName, "the name of a cookie", |text| is_token(&text).then(|| text.into()))
             .required();
         let words = [("account", Naming::Account), ("credential", Naming::Credential)];
         let (Some(name), Some(names)): (Option<Box<str>>, _) = (name, raw.names(&at).word(&words).required())
@@ -221,7 +239,11 @@ fn cookies(slots: Vec<Slot<'_, raw::NamingField>>) -> Vec<(Box<str>, Naming)> {
             continue;
         };
         if cookies.iter().any(|(other, _)| *other == name) {
-            at.key("name").refuse(format!("the cookie {} stands twice", quoted(&name)), "each cookie once");
+            at.key("name").refuse(
+                Code::NameTwice,
+                format!("the cookie {} stands twice", quoted(&name)),
+                "each cookie once",
+            );
         }
         cookies.push((name, names));
     }
@@ -244,7 +266,9 @@ fn read_credentials<'a>(
         let scheme = |text: String| is_token(&text).then(|| text.to_ascii_lowercase().into());
         let items = schemes.some_items(MAX_RULES).into_iter();
         items
-            .filter_map(|slot| slot.parse("an authorization scheme such as Bearer", scheme).required())
+            .filter_map(|slot| {
+                slot.parse(Code::FieldName, "an authorization scheme such as Bearer", scheme).required()
+            })
             .collect()
     } else {
         default::SCHEMES.map(Into::into).to_vec()
@@ -266,13 +290,17 @@ fn shapes(slots: Vec<Slot<'_, raw::TokenShape>>) -> Vec<TokenShape> {
         let at = slot.at.clone();
         let mut raw = at.open(slot.required()?);
         let visible = |text: String| text.bytes().all(|b| b.is_ascii_graphic()).then(|| text.into());
-        let prefix: Option<Box<str>> = raw.prefix(&at).parse("visible ASCII characters", visible).required();
+        let prefix: Option<Box<str>> =
+            raw.prefix(&at).parse(Code::Text, "visible ASCII characters", visible).required();
         let min = raw.min(&at).number(1..=MAX_TOKEN_BYTES).required();
         let max = raw.max(&at).number(1..=MAX_TOKEN_BYTES).required();
         let (prefix, min, max) = (prefix?, min?, max?);
         if max < min || max < prefix.len() as u64 {
-            at.key("max")
-                .refuse(format!("found {max}"), format!("at least {}", min.max(prefix.len() as u64)));
+            at.key("max").refuse(
+                Code::TokenLengths,
+                format!("found {max}"),
+                format!("at least {}", min.max(prefix.len() as u64)),
+            );
         }
         let size = |n: u64| usize::try_from(n).expect("MAX_TOKEN_BYTES fits");
         Some(TokenShape { prefix, min_len: size(min), max_len: size(max) })
@@ -298,7 +326,10 @@ fn learning(raw: raw::Learn, at: &At<'_>) -> Learning {
     let entries = raw.entries(at).number(1..=10_000_000).or(default::LEARNED_ENTRIES);
     let most = format!("at most entries, which is {entries}");
     let fits = |n: u64| usize::try_from(n).ok().filter(|n| (1..=entries).contains(n));
-    let per_account = raw.per_account(at).parse(most, fits).or(default::LEARNED_PER_ACCOUNT.min(entries));
+    let per_account = raw
+        .per_account(at)
+        .parse(Code::LearnMoreThanAll, most, fits)
+        .or(default::LEARNED_PER_ACCOUNT.min(entries));
     Learning { entries, per_account }
 }
 
@@ -317,10 +348,15 @@ fn id_ranges(slots: Vec<Slot<'_, raw::IdRange>>, cells: &Names) -> Vec<IdRange> 
         let last = raw.last(&at).number(ids).required();
         let (Some(cell), Some(first), Some(last)) = (cell, first, last) else { continue };
         if last < first {
-            at.key("last").refuse(format!("found {last}"), format!("first, which is {first}, or more"));
+            at.key("last").refuse(
+                Code::RangeEndsBefore,
+                format!("found {last}"),
+                format!("first, which is {first}, or more"),
+            );
         }
         if let Some((line, _)) = ranges.iter().find(|(_, other)| first <= other.last && other.first <= last) {
             at.refuse(
+                Code::RangesOverlap,
                 format!("the range shares ids with the one in line {line}"),
                 "ranges without common ids",
             );

@@ -4,6 +4,7 @@
 //! [`compile`] makes of a `Config` the next snapshot and cannot fail. No file, no clock and no environment
 //! is read here: the moment is an argument.
 
+pub mod access;
 pub mod advance;
 pub mod apply;
 mod assets;
@@ -14,6 +15,7 @@ mod client_certificate;
 mod clients;
 mod compile;
 pub mod compiled;
+mod coverage;
 pub mod credential_table;
 pub mod diff;
 mod endpoint_classes;
@@ -29,6 +31,7 @@ pub mod moving;
 mod names;
 mod networks;
 mod ocsp;
+mod old_reading;
 pub mod plan;
 pub mod problem;
 pub mod protection;
@@ -39,6 +42,7 @@ pub mod rollback;
 mod routing;
 mod routing_cookie;
 pub mod scan;
+pub mod schema;
 pub mod secret;
 pub mod settings;
 mod slot;
@@ -72,6 +76,7 @@ use slot::{At, Document, Slot};
 use tables::{Lookup, accounts_csv};
 
 use crate::policy::accounts::AccountTable;
+use crate::policy::code::Code;
 
 /// Keys of the routing configuration that settle nothing.
 const BESIDE_SETTINGS: [&str; 1] = ["version"];
@@ -157,13 +162,12 @@ fn finish<T>(value: Option<T>, report: Report) -> Result<T, Vec<Problem>> {
     }
 }
 
+/// What whoever has no configuration there does next.
+const ANOTHER_FOLDER: &str = "--config DIR names another folder, and `cellgate init` writes a new one";
+
 fn boot_of(sources: &Sources, report: &Report) -> Option<Boot> {
     let (file, folder) = sources.boot_place();
-    let named = if sources.boot_file.is_some() {
-        "--boot names another file"
-    } else {
-        "--config DIR names another folder"
-    };
+    let named = if sources.boot_file.is_some() { "--boot names another file" } else { ANOTHER_FOLDER };
     let text = text(BOOT_FILE, &sources.boot, &format!("tried {}; {named}", file.display()), report)?;
     let (document, raw) = document(BOOT_FILE, text, report)?;
     Some(boot::read(raw, &At::root(&document), &folder, &sources.folder))
@@ -177,7 +181,7 @@ fn routing_of(
     report: &Report,
 ) -> Option<Config> {
     let file = sources.folder.join(ROUTING_FILE);
-    let tried = format!("tried {}; --config DIR names another folder", file.display());
+    let tried = format!("tried {}; {ANOTHER_FOLDER}", file.display());
     let (places, tree) = tree(ROUTING_FILE, text(ROUTING_FILE, &sources.routing, &tried, report)?, report)?;
     let mut settings = Settings::new();
     settings::take_in(&mut settings, "", &tree, &BESIDE_SETTINGS);
@@ -191,7 +195,7 @@ fn text<'s>(file: &str, text: &'s FileText, tried: &str, report: &Report) -> Opt
         Ok(text) => Some(text),
         Err(unreadable) => {
             let what = format!("the file {}", unreadable.what);
-            let problem = Problem::in_file(file, what, unreadable.expected.as_str());
+            let problem = Problem::in_file(Code::FileNotRead, file, what, unreadable.expected.as_str());
             report.push(problem.with_hint(Some(tried.to_owned())));
             None
         }
@@ -204,7 +208,12 @@ fn tree(file: &str, bytes: &[u8], report: &Report) -> Option<(Places, Tree)> {
     match raw::parse(text) {
         Ok(tree) => Some((places, tree)),
         Err((place, what)) => {
-            let problem = Problem::in_file(file, format!("not readable as YAML: {what}"), "well-formed YAML");
+            let problem = Problem::in_file(
+                Code::NotYaml,
+                file,
+                format!("not readable as YAML: {what}"),
+                "well-formed YAML",
+            );
             report.push(match place {
                 Some((line, column)) => problem.at_column(line, column),
                 None => problem,
@@ -230,8 +239,12 @@ fn typed<'a, T: Shape>(
     match T::read(tree) {
         Ok(raw) => Some((Document { file, places, report }, raw)),
         Err(found) => {
-            let problem =
-                Problem::in_file(file, format!("found {found}"), "a mapping that begins with `version: 1`");
+            let problem = Problem::in_file(
+                Code::NotAMapping,
+                file,
+                format!("found {found}"),
+                "a mapping that begins with `version: 1`",
+            );
             let (line, column) = places.find("").unwrap_or((1, 1));
             report.push(problem.at_column(line, column));
             None
@@ -239,7 +252,8 @@ fn typed<'a, T: Shape>(
     }
 }
 
-/// The only version of every format so far. Another one is not read by guesswork.
+/// The only version of every format so far. What has another one never serves.
 fn version(slot: Slot<'_, u64>) {
-    slot.parse("1, the only version of this format", |version| (version == 1).then_some(())).required();
+    slot.parse(Code::Version, "1, the only version of this format", |version| (version == 1).then_some(()))
+        .required();
 }

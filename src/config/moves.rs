@@ -8,6 +8,7 @@ use super::problem::Report;
 use super::raw;
 use super::slot::Slot;
 use super::tables::{KnownAccounts, moves_csv};
+use crate::policy::code::Code;
 use crate::policy::moves::{HeldReads, HoldRules, Moves};
 
 /// Shorter holds no write that meets a reload; longer than [`HoldRules::LONGEST_BUDGET`] clients do not wait.
@@ -45,6 +46,7 @@ pub(super) fn read(
     };
     if rules.waiting_per_cell < rules.waiting_per_account {
         at.key("waiting_per_cell").refuse(
+            Code::WaitingPerCell,
             format!("{} is less than one account may have", rules.waiting_per_cell),
             format!("at least waiting_per_account, which is {}", rules.waiting_per_account),
         );
@@ -53,7 +55,7 @@ pub(super) fn read(
     let file_at = file.at.clone();
     let Some(path) = file.required() else { return Moves { rules, ..Moves::default() } };
     if !path.ends_with(".csv") {
-        file_at.refuse("the file is no known kind of table", "a file that ends in .csv");
+        file_at.refuse(Code::TableFileKind, "the file is no known kind of table", "a file that ends in .csv");
         return Moves { rules, ..Moves::default() };
     }
     let text = sources.table(&file_at, &path);

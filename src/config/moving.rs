@@ -11,6 +11,7 @@ use super::routing::Config;
 use super::tables::MOVE_COLUMNS;
 use super::tables::rewrite::{MoveRow, with_cells, with_moves};
 use super::{ROUTING_FILE, Sources, parse_for_deciding};
+use crate::policy::code::Code;
 use crate::policy::ids::AccountId;
 use crate::policy::moves::MoveState;
 
@@ -58,8 +59,8 @@ pub fn listed(file: &str, text: &[u8], config: &Config) -> Result<Vec<Listed>, V
         if word.is_empty() {
             continue;
         }
-        let refuse = |what: String, expected: &str| {
-            report.push(Problem::in_file(file, what, expected).at_line(line));
+        let refuse = |code: Code, what: String, expected: &str| {
+            report.push(Problem::in_file(code, file, what, expected).at_line(line));
         };
         let is_id = word.bytes().all(|byte| byte.is_ascii_digit());
         let found = match AccountId::parse(word.as_bytes()) {
@@ -68,13 +69,17 @@ pub fn listed(file: &str, text: &[u8], config: &Config) -> Result<Vec<Listed>, V
             Err(_) => config.accounts.by_prefix(word),
         };
         let Some(account) = found.map(|account| account.id) else {
-            refuse(format!("{} names no account", quoted(word)), "an id or a prefix of the account table");
+            refuse(
+                Code::ListedUnknown,
+                format!("{} names no account", quoted(word)),
+                "an id or a prefix of the account table",
+            );
             continue;
         };
         match seen.entry(account) {
             Entry::Occupied(first) => {
                 let what = format!("{}: account {account} is already in line {}", quoted(word), first.get());
-                refuse(what, "each account once, by its id or by one of its prefixes");
+                refuse(Code::ListedTwice, what, "each account once, by its id or by one of its prefixes");
             }
             Entry::Vacant(new) => {
                 new.insert(line);
@@ -83,7 +88,12 @@ pub fn listed(file: &str, text: &[u8], config: &Config) -> Result<Vec<Listed>, V
         }
     }
     if lists.is_empty() && report.is_empty() {
-        report.push(Problem::in_file(file, "it names no account", "an id or a prefix of an account a line"));
+        report.push(Problem::in_file(
+            Code::EmptyList,
+            file,
+            "it names no account",
+            "an id or a prefix of an account a line",
+        ));
     }
     if report.is_empty() { Ok(lists) } else { Err(report.into_problems()) }
 }
@@ -108,15 +118,19 @@ pub fn announce(
         if cells.len() > CELLS_NAMED {
             cells[CELLS_NAMED] = "another one of cellgate.yaml";
         }
-        report.push(Problem::in_file("--to", what, one_of(cells)).with_hint(hint));
+        report.push(Problem::in_file(Code::NoSuchName, "--to", what, one_of(cells)).with_hint(hint));
     }
     let mut rows = Vec::new();
     for Listed { account, line } in accounts {
-        let refuse = |what: String, expected: &str| {
-            report.push(Problem::in_file(file, what, expected).at_line(*line));
+        let refuse = |code: Code, what: String, expected: &str| {
+            report.push(Problem::in_file(code, file, what, expected).at_line(*line));
         };
         let Some(row) = config.accounts.by_id(*account) else {
-            refuse(format!("account {account} has no row"), "an account of the account table");
+            refuse(
+                Code::AccountWithoutRow,
+                format!("account {account} has no row"),
+                "an account of the account table",
+            );
             continue;
         };
         let from = config.cells[usize::from(row.cell.0)].name.as_str();
@@ -124,14 +138,22 @@ pub fn announce(
         if let Some(Standing { to, state, .. }) = newest.as_ref().filter(|of| of.state != MoveState::Flipped)
         {
             let what = format!("account {account} is on its way to {to} already ({})", state.as_str());
-            refuse(what, "an account that is not; cellgate move abort takes it back");
+            refuse(Code::MovingAlready, what, "an account that is not; cellgate move abort takes it back");
         } else if from == to {
-            refuse(format!("account {account} is in {to} already"), "an account of another cell");
+            refuse(
+                Code::MoveToItself,
+                format!("account {account} is in {to} already"),
+                "an account of another cell",
+            );
         } else if let Some(epoch) = newest.map_or(0, |of| of.epoch).checked_add(1) {
             let row = MoveRow { from: from.into(), to: to.into(), state: MoveState::Prepare, epoch };
             rows.push((*account, Some(row)));
         } else {
-            refuse(format!("the epoch of account {account} is at its end"), "fewer than four billion moves");
+            refuse(
+                Code::Epoch,
+                format!("the epoch of account {account} is at its end"),
+                "fewer than four billion moves",
+            );
         }
     }
     if report.is_empty() { changed(sources, &rows, &[], now) } else { Err(report.into_problems()) }
@@ -170,14 +192,17 @@ pub fn take_back(
     let report = Report::default();
     let mut rows = Vec::new();
     for Listed { account, line } in accounts {
-        let refuse = |what: String, expected: &str| {
-            report.push(Problem::in_file(file, what, expected).at_line(*line));
+        let refuse = |code: Code, what: String, expected: &str| {
+            report.push(Problem::in_file(code, file, what, expected).at_line(*line));
         };
         match standing(config, *account) {
-            None => refuse(format!("account {account} is not on its way"), "an account that is"),
+            None => {
+                refuse(Code::NotMoving, format!("account {account} is not on its way"), "an account that is")
+            }
             Some(Standing { state: MoveState::Flipped, from, to, .. }) => {
                 let back = if &*from == FORGOTTEN { "CELL" } else { &*from };
                 refuse(
+                    Code::FlippedAlready,
                     format!("account {account} is flipped to {to}, and its newest writes are there"),
                     &format!(
                         "an account that is on its way; cellgate move --accounts FILE --to {back} moves it back"
@@ -208,7 +233,12 @@ fn changed(
              the first move",
             MOVE_COLUMNS.join(",")
         );
-        return Err(vec![Problem::in_file(ROUTING_FILE, "it has no table of moves", expected)]);
+        return Err(vec![Problem::in_file(
+            Code::NoTableOfMoves,
+            ROUTING_FILE,
+            "it has no table of moves",
+            expected,
+        )]);
     };
     let mut after = sources.clone();
     let mut files = Vec::new();
@@ -216,7 +246,7 @@ fn changed(
     let accounts = accounts_file(routing).unwrap_or_default();
     if !accounts.ends_with(".csv") {
         let what = "only tables in CSV are changed row by row";
-        return Err(vec![Problem::in_file(&accounts, what, "the account table as CSV")]);
+        return Err(vec![Problem::in_file(Code::TableFileKind, &accounts, what, "the account table as CSV")]);
     }
     let cells: HashMap<AccountId, &str> = cells.iter().map(|(id, cell)| (*id, &**cell)).collect();
     edit(&mut after, &accounts, &mut files, |text| with_cells(text, |id| cells.get(&id).copied()))?;
@@ -231,7 +261,8 @@ fn edit<E: std::fmt::Display>(
     files: &mut Vec<Box<str>>,
     edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<(), Vec<Problem>> {
-    let problem = |what: String| vec![Problem::in_file(file, what, "a table in CSV that can be read")];
+    let problem =
+        |what: String| vec![Problem::in_file(Code::BrokenRow, file, what, "a table in CSV that can be read")];
     let Some(Ok(text)) = sources.files.get(file) else { return Err(problem("it cannot be read".to_owned())) };
     let edited = edit(text).map_err(|error| problem(error.to_string()))?;
     if edited != *text {

@@ -1,8 +1,11 @@
 //! Names that one part of the configuration gives and others use, and the grammar of DNS names and URLs.
 
+use std::collections::HashMap;
+
 use super::problem::{did_you_mean, quoted};
 use super::raw::Field;
 use super::slot::{At, Slot};
+use crate::policy::code::Code;
 use crate::policy::ids::Label;
 
 /// The names that a list gives to its items, in its order.
@@ -10,12 +13,14 @@ use crate::policy::ids::Label;
 pub(super) struct Names {
     kind: &'static str,
     names: Vec<String>,
+    /// Where each name stands first: a million rows ask for one of a thousand cells.
+    places: HashMap<String, usize>,
 }
 
 impl Names {
     /// These, in this order.
     pub(super) fn given(kind: &'static str, names: &[&str]) -> Self {
-        Self { kind, names: names.iter().map(|name| (*name).to_owned()).collect() }
+        Self::new(kind, names.iter().map(|name| (*name).to_owned()).collect())
     }
 
     /// The names that a list's items have under `key`; reports those that stand twice. An item without a readable name keeps its
@@ -35,16 +40,24 @@ impl Names {
             if let Some(first) = names.iter().position(|name| name == written) {
                 let what =
                     format!("the {kind} {} is already in line {}", quoted(written), items[first].at.line());
-                item.at.key(key).refuse(what, format!("a {key} of its own"));
+                item.at.key(key).refuse(Code::NameTwice, what, format!("a {key} of its own"));
             }
             names.push(written.clone());
         }
-        Self { kind, names }
+        Self::new(kind, names)
+    }
+
+    fn new(kind: &'static str, names: Vec<String>) -> Self {
+        let mut places = HashMap::with_capacity(names.len());
+        for (place, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            places.entry(name.clone()).or_insert(place);
+        }
+        Self { kind, names, places }
     }
 
     /// The position of a name.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| known == name && !known.is_empty())
+        self.places.get(name).copied()
     }
 
     /// What is wrong with a name that is not found: what, expected, hint.
@@ -59,7 +72,7 @@ impl Names {
         let found = self.find(name);
         if found.is_none() {
             let (what, expected, hint) = self.unknown(name);
-            at.refuse_with(what, expected, hint);
+            at.refuse_with(Code::NoSuchName, what, expected, hint);
         }
         found
     }

@@ -3,6 +3,8 @@
 //! A problem never repeats a secret: keys and certificates are named by file, never by content, and
 //! quoted text is cut short.
 
+use crate::policy::code::Code;
+use crate::policy::line::is_deceptive;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -34,11 +36,13 @@ pub struct Problem {
     pub expected: Box<str>,
     /// A guess at what was meant, or the next step.
     pub hint: Option<Box<str>>,
+    /// Which kind of mistake it is; `cellgate help` explains each. Last, so that problems are in the order of the file.
+    pub code: Code,
 }
 
 impl Problem {
     /// A problem with a whole file.
-    pub fn in_file(file: &str, what: impl Into<String>, expected: impl Into<String>) -> Self {
+    pub fn in_file(code: Code, file: &str, what: impl Into<String>, expected: impl Into<String>) -> Self {
         Self {
             file: file.into(),
             line: None,
@@ -47,6 +51,7 @@ impl Problem {
             what: what.into().into(),
             expected: expected.into().into(),
             hint: None,
+            code,
         }
     }
 
@@ -78,17 +83,11 @@ impl Problem {
 impl Problem {
     /// Without line breaks and other control characters: paths are made of keys, and keys are foreign.
     fn on_one_line(self) -> Self {
-        let Self { file, line, column, path, what, expected, hint } = self;
+        let Self { file, line, column, path, what, expected, hint, code } = self;
         let (file, path) = (one_line(file), one_line(path));
         let (what, expected, hint) = (one_line(what), one_line(expected), hint.map(one_line));
-        Self { file, line, column, path, what, expected, hint }
+        Self { file, line, column, path, what, expected, hint, code }
     }
-}
-
-/// What can make a line look like another one: control characters, line ends of Unicode, and whatever turns the direction of
-/// reading (UAX 9).
-pub fn is_deceptive(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Without control characters, and not longer than a part of a line for people.
@@ -124,10 +123,10 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.path)?;
         }
         write!(f, "{}; expected {}", self.what, self.expected)?;
-        match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
-            None => Ok(()),
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
         }
+        write!(f, " [{}]", self.code)
     }
 }
 
@@ -171,7 +170,12 @@ impl Report {
         problems.dedup();
         if self.overflowing.get() {
             let what = format!("there are more than {MAX_PROBLEMS} problems");
-            problems.push(Problem::in_file("(all files)", what, "those above mended first"));
+            problems.push(Problem::in_file(
+                Code::TooManyProblems,
+                "(all files)",
+                what,
+                "those above mended first",
+            ));
         }
         problems
     }
@@ -222,14 +226,15 @@ mod tests {
 
     #[test]
     fn a_problem_reads_as_one_line() {
-        let problem = Problem::in_file("cellgate.yaml", "found \"http3\"", "http1, http2 or auto");
+        let problem =
+            Problem::in_file(Code::NotAWord, "cellgate.yaml", "found \"http3\"", "http1, http2 or auto");
         let line = problem.at_column(14, 5).at_path("cells[1].protocol");
         assert_eq!(
             line.to_string(),
-            "cellgate.yaml:14:5: cells[1].protocol: found \"http3\"; expected http1, http2 or auto"
+            "cellgate.yaml:14:5: cells[1].protocol: found \"http3\"; expected http1, http2 or auto [E0126]"
         );
         let hinted = line.with_hint(did_you_mean("http3", ["http1", "http2", "auto"]));
-        assert!(hinted.to_string().ends_with("(did you mean \"http1\"?)"), "{hinted}");
+        assert!(hinted.to_string().ends_with("(did you mean \"http1\"?) [E0126]"), "{hinted}");
     }
 
     #[test]
@@ -257,7 +262,8 @@ mod tests {
     #[test]
     fn a_problem_stays_on_its_line() {
         let report = Report::default();
-        let problem = Problem::in_file("a\nb.csv", "unknown\tkey", "x".repeat(1_000)).at_path("a\u{1b}[2J");
+        let problem = Problem::in_file(Code::UnknownKey, "a\nb.csv", "unknown\tkey", "x".repeat(1_000))
+            .at_path("a\u{1b}[2J");
         report.push(problem);
         let line = report.into_problems()[0].to_string();
         assert!(line.starts_with("a\\nb.csv: a\\u{1b}[2J: unknown\\tkey; expected xxx"), "{line}");
@@ -268,7 +274,7 @@ mod tests {
     fn a_flood_of_problems_ends() {
         let report = Report::default();
         for line in 0..(MAX_PROBLEMS as u32 + 7) {
-            report.push(Problem::in_file("accounts.csv", "bad", "good").at_line(line));
+            report.push(Problem::in_file(Code::Label, "accounts.csv", "bad", "good").at_line(line));
         }
         let problems = report.into_problems();
         assert_eq!(problems.len(), MAX_PROBLEMS + 1);

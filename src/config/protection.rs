@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use super::raw;
 use super::slot::{At, Slot};
 use super::time::{parse_moment, show_duration, show_moment};
+use crate::policy::code::Code;
 use crate::policy::guard::Mode;
 use crate::policy::protection::health::checks::{Check, CheckKind, CheckRules, HTTP_PASSES, MOST_SERVICE};
 use crate::policy::protection::modes::Modes;
@@ -75,7 +76,11 @@ fn modes(slot: Slot<'_, raw::CellModes>) -> (Modes, Option<i64>) {
     ];
     let modes = written.into_iter().fold(Modes::default(), |modes, (policy, mode)| modes.with(policy, mode));
     if modes.of(Policy::Limit) == Mode::Off {
-        limit_at.refuse("a cell without a limiter takes whatever comes until it falls", "observe or enforce");
+        limit_at.refuse(
+            Code::LimiterOff,
+            "a cell without a limiter takes whatever comes until it falls",
+            "observe or enforce",
+        );
     }
     let observe_until = until(raw.observe_until(&at), modes.observed().next().is_some());
     (modes, observe_until)
@@ -98,13 +103,16 @@ fn check(raw: raw::CellCheck, at: &At<'_>, protocol: CellProtocol) -> Option<Che
     of_kind(&path, asked, Asked::Http);
     of_kind(&statuses, asked, Asked::Http);
     of_kind(&service, asked, Asked::Grpc);
-    let path = path.parse(PATH, |text| is_path(&text).then_some(text));
+    let path = path.parse(Code::UrlPath, PATH, |text| is_path(&text).then_some(text));
     let path = if asked == Some(Asked::Http) { path.required() } else { path.optional() };
     let passes = passes(statuses);
-    let service = service.parse(SERVICE, |text| is_service(&text).then_some(text)).optional();
+    let service = service.parse(Code::Text, SERVICE, |text| is_service(&text).then_some(text)).optional();
     if asked == Some(Asked::Grpc) && protocol == CellProtocol::Http1 {
-        kind_at
-            .refuse("the cell speaks http1, and gRPC is HTTP/2", "protocol http2 or auto, or another kind");
+        kind_at.refuse(
+            Code::GrpcOnHttp1,
+            "the cell speaks http1, and gRPC is HTTP/2",
+            "protocol http2 or auto, or another kind",
+        );
     }
     let default = Check::default();
     let timeout_at = at.key("timeout");
@@ -112,6 +120,7 @@ fn check(raw: raw::CellCheck, at: &At<'_>, protocol: CellProtocol) -> Option<Che
     let timeout = raw.timeout(at).duration(TIMEOUTS).or(default.rules.timeout);
     if timeout > interval {
         timeout_at.refuse(
+            Code::CheckTimeout,
             format!("{} in an interval of {}", show_duration(timeout), show_duration(interval)),
             "no longer than the interval, because one check is made at a time",
         );
@@ -144,7 +153,11 @@ fn is_service(text: &str) -> bool {
 fn of_kind<T>(slot: &Slot<'_, T>, asked: Option<Asked>, needs: Asked) {
     if slot.is_there() && asked.is_some_and(|asked| asked != needs) {
         let kind = if needs == Asked::Http { "http" } else { "grpc" };
-        slot.at.refuse("has no effect on this kind of check", format!("kind {kind}, or no such key"));
+        slot.at.refuse(
+            Code::CheckKeyWithoutEffect,
+            "has no effect on this kind of check",
+            format!("kind {kind}, or no such key"),
+        );
     }
 }
 
@@ -233,10 +246,14 @@ fn mode(slot: Slot<'_, String>) -> Mode {
 fn until(slot: Slot<'_, String>, is_observed: bool) -> Option<i64> {
     let (at, is_there): (At<'_>, bool) = (slot.at.clone(), slot.is_there());
     if is_observed && !is_there {
-        at.refuse("missing", "until when observe is meant, because it protects nothing");
+        at.refuse(
+            Code::ObserveWithoutEnd,
+            "missing",
+            "until when observe is meant, because it protects nothing",
+        );
     }
     if !is_observed && is_there {
-        at.refuse("nothing is in observe", "no observe_until");
+        at.refuse(Code::EndWithoutObserve, "nothing is in observe", "no observe_until");
     }
-    slot.parse(MOMENT, |text| parse_moment(&text)).optional()
+    slot.parse(Code::Moment, MOMENT, |text| parse_moment(&text)).optional()
 }

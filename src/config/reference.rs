@@ -88,7 +88,9 @@ Rules for all files:
   they may leave it (`../certs/legacy.pem`). Tables may not: they are relative, without `..`, and no symbolic link
   leads out of the folder.
 - Files and folder must not be writable by everybody. A file with a private or secret key must not be readable by its
-  group or others, unless `allow_readable: true` stands beside it.
+  group or others, nor writable by its group, unless `allow_readable: true` stands beside it in `cellgate.yaml` (in
+  `boot.yaml` it lets them read only). It is one of root, of the user that serves or of the owner of the configuration folder, in a folder of one of them where not
+  everybody can write. On a file system that is mounted read-only owners and folders do not matter.
 - `-` as default means that the key is optional and nothing happens without it.
 
 ## Key files

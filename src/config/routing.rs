@@ -9,13 +9,14 @@ use super::boot::{Boot, ListenerProtocol};
 use super::brownouts::{self, origins, path_beginnings};
 use super::cells;
 use super::compiled::Compiled;
+use super::coverage::check_coverage;
 use super::endpoint_classes;
 use super::files::{Sources, hash, hash_beside};
 use super::hosts::{self, HostEntry, Targets};
 use super::identify;
 use super::moves;
 use super::names::{Names, URL, url};
-use super::networks::{MAX_NETWORKS, networks};
+use super::networks::{MAX_NETWORKS, any_networks, networks};
 use super::protection;
 use super::raw::{self, Field};
 use super::settings::Settings;
@@ -23,11 +24,12 @@ use super::slot::{At, Slot, short_line};
 use super::table_files::{Tables, client_families};
 use super::tables::{Lookup, RESERVED_PREFIXES};
 use super::tickets::{self, ClientTls};
-use super::tls::{Tls, certificates, check_coverage};
+use super::tls::{Tls, certificates};
 use crate::policy::accounts::AccountTable;
 use crate::policy::brownout::Brownouts;
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client::ClientFamily;
+use crate::policy::code::Code;
 use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::extension::Extension;
 use crate::policy::hosts::Labels;
@@ -35,6 +37,7 @@ use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
 use crate::policy::moves::Moves;
 use crate::policy::protection::Protection;
+use crate::policy::server_timing::ServerTiming;
 use crate::policy::snapshot::{Cell, IdentifyRules, RequestLimits, Schedule, Surface};
 
 /// Everything that a reload can change. Only [`parse`](super::parse) makes one.
@@ -78,6 +81,8 @@ pub struct Config {
     pub endpoint_classes: EndpointClasses,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who is told where the time of a request went.
+    pub server_timing: ServerTiming,
     /// Where humans are sent.
     pub guide: Box<str>,
     /// Path prefixes that are never redirected.
@@ -123,7 +128,7 @@ pub(super) fn read(
 ) -> Option<Config> {
     let (rest, hash, mut raw, report) = (rest(&raw, sources), hash(sources), at.open(raw), at.report());
     super::version(raw.version(at));
-    let (tls, guide) = (Tls::new(now), raw.guide(at).parse(URL, |text| url(&text)).required());
+    let (tls, guide) = (Tls::new(now), raw.guide(at).parse(Code::Url, URL, |text| url(&text)).required());
     let surfaces = raw.surfaces(at).some_items(hosts::MAX_SURFACES);
     let schedules = at.key("schedules").at_most(raw.schedules(at).items(), hosts::MAX_SCHEDULES);
     let cells = raw.cells(at).some_items(cells::MAX_CELLS);
@@ -173,9 +178,8 @@ pub(super) fn read(
         limits: limits(raw.limits(at)),
         client_tls: tickets::read(raw.tls(at), sources),
         endpoint_classes,
-        trusted_proxies: networks(
-            at.key("trusted_proxies").at_most(raw.trusted_proxies(at).items(), MAX_NETWORKS),
-        ),
+        trusted_proxies: any_networks(raw.trusted_proxies(at)),
+        server_timing: server_timing(raw.server_timing(at)),
         redirect_exceptions: path_beginnings(raw.redirect_exceptions(at)),
         cors_origins: origins(raw.cors_origins(at)),
         // Missing ones are in the report; `parse_for_deciding` can do without.
@@ -208,7 +212,7 @@ fn check_certificates(
     match (certificates, hosts) {
         (Some([]), _) if https => {
             let what = "a listener serves https and there are no certificates";
-            at.refuse(what, "at least one certificate");
+            at.refuse(Code::NoCertificates, what, "at least one certificate");
         }
         (Some(certificates), Some(hosts)) => check_coverage(certificates, hosts, surfaces, https),
         (Some(_), None) | (None, _) => {}
@@ -250,9 +254,17 @@ fn change(slot: Slot<'_, raw::Change>) -> Change {
     let line = |text: String| short_line(&text, MAX_CHANGE);
     let expected = "one line of at most 500 bytes";
     Change {
-        author: raw.author(&at).parse(expected, line).optional(),
-        reason: raw.reason(&at).parse(expected, line).optional(),
+        author: raw.author(&at).parse(Code::Text, expected, line).optional(),
+        reason: raw.reason(&at).parse(Code::Text, expected, line).optional(),
     }
+}
+
+fn server_timing(slot: Slot<'_, raw::ServerTiming>) -> ServerTiming {
+    let at = slot.at.clone();
+    let Some(raw) = slot.optional() else { return ServerTiming::default() };
+    let mut raw = at.open(raw);
+    let names_cell = raw.cell_name(&at).or(false);
+    ServerTiming { networks: networks(raw.networks(&at).some_items(MAX_NETWORKS)), names_cell }
 }
 
 fn limits(slot: Slot<'_, raw::RoutingLimits>) -> RequestLimits {
@@ -267,6 +279,7 @@ fn limits(slot: Slot<'_, raw::RoutingLimits>) -> RequestLimits {
     };
     if limits.head_bytes < limits.target_bytes {
         at.key("target_bytes").refuse(
+            Code::TargetLargerThanHead,
             format!("{} is more than the whole head may have", limits.target_bytes),
             format!("at most head_bytes, which is {}", limits.head_bytes),
         );

@@ -9,6 +9,7 @@ use super::names::Names;
 use super::raw;
 use super::secret;
 use super::slot::Slot;
+use crate::policy::code::Code;
 use crate::policy::routing_cookie::{CookieKey, RoutingCookie};
 use crate::policy::snapshot::Names as Naming;
 
@@ -34,18 +35,26 @@ pub(super) fn read(
         let own = text.strip_prefix(PREFIX).is_some_and(|rest| !rest.is_empty());
         (own && is_token(&text)).then(|| text.into())
     };
-    let name = raw.name(&at).parse("the name of a cookie that begins with __Host-", named);
+    let name = raw.name(&at).parse(Code::FieldName, "the name of a cookie that begins with __Host-", named);
     let name: Box<str> = name.or(default::ROUTING_COOKIE.into());
     let keys = raw.keys(&at).some_items(MAX_KEYS);
     Names::of("cookie key", "id", &keys, |key| &key.id);
     let keys = keys.into_iter().filter_map(|slot| key(slot, sources)).collect();
     let max_age = raw.max_age(&at).duration(AGES).or(default::ROUTING_COOKIE_AGE);
     if cookies.iter().any(|(other, _)| *other == name) {
-        at.key("name").refuse("identify.cookies names the same cookie", "a name that no cell uses");
+        at.key("name").refuse(
+            Code::RoutingCookieTaken,
+            "identify.cookies names the same cookie",
+            "a name that no cell uses",
+        );
     }
     if !cookies.iter().any(|(_, names)| *names == Naming::Credential) {
         let expected = "the cells' session cookie in identify.cookies, with names: credential";
-        at.refuse("no browser would ever get it: nothing says which cookie is a session", expected);
+        at.refuse(
+            Code::RoutingCookieWithoutSession,
+            "no browser would ever get it: nothing says which cookie is a session",
+            expected,
+        );
     }
     Some(RoutingCookie { name, keys, max_age_secs: max_age.as_secs() })
 }

@@ -10,7 +10,9 @@ use std::collections::hash_map::Entry;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+use super::old_reading::old_reading;
 use super::problem::{Problem, Report, quoted};
+use crate::policy::code::Code;
 
 /// Largest YAML file. People write these by hand; a table that outgrows this belongs into CSV.
 pub const MAX_YAML_BYTES: usize = 1024 * 1024;
@@ -96,12 +98,20 @@ impl Scan<'_> {
         let place = (to_u32(span.start.line()), to_u32(span.start.col() + 1));
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => true,
-            Event::DocumentStart(_) if self.nodes > 0 => {
-                self.refuse(place, "a second document begins".to_owned(), "one document in a file")
-            }
+            Event::DocumentStart(_) if self.nodes > 0 => self.refuse(
+                Code::SecondDocument,
+                place,
+                "a second document begins".to_owned(),
+                "one document in a file",
+            ),
             Event::DocumentStart(_) => true,
             Event::Alias(_) => {
-                self.spoil(place, "found an alias (*name)", "the value itself, written out");
+                self.spoil(
+                    Code::AnchorOrTag,
+                    place,
+                    "found an alias (*name)",
+                    "the value itself, written out",
+                );
                 self.node(place)
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -130,42 +140,58 @@ impl Scan<'_> {
         if error.info().contains("recursion limit") {
             return self.too_deep(place);
         }
-        self.refuse(place, format!("not readable as YAML: {}", error.info()), "well-formed YAML")
+        self.refuse(
+            Code::NotYaml,
+            place,
+            format!("not readable as YAML: {}", error.info()),
+            "well-formed YAML",
+        )
     }
 
     fn too_deep(&mut self, place: (u32, u32)) -> bool {
-        self.refuse(place, "nested too deeply".to_owned(), &format!("at most {MAX_DEPTH} levels"))
+        self.refuse(
+            Code::TooDeep,
+            place,
+            "nested too deeply".to_owned(),
+            &format!("at most {MAX_DEPTH} levels"),
+        )
     }
 
     /// Reports something that does not keep the rest of the file from being read.
-    fn note(&self, place: (u32, u32), what: String, expected: &str) {
-        let problem = Problem::in_file(self.file, what, expected);
+    fn note(&self, code: Code, place: (u32, u32), what: String, expected: &str) {
+        let problem = Problem::in_file(code, self.file, what, expected);
         self.report.push(problem.at_column(place.0, place.1).at_path(&self.path));
     }
 
     /// Reports something because of which the file is not parsed, and goes on scanning.
-    fn spoil(&mut self, place: (u32, u32), what: &str, expected: &str) {
+    fn spoil(&mut self, code: Code, place: (u32, u32), what: &str, expected: &str) {
         self.fit = false;
-        self.note(place, what.to_owned(), expected);
+        self.note(code, place, what.to_owned(), expected);
     }
 
     /// Reports something that ends the scan.
-    fn refuse(&mut self, place: (u32, u32), what: String, expected: &str) -> bool {
+    fn refuse(&mut self, code: Code, place: (u32, u32), what: String, expected: &str) -> bool {
         self.fit = false;
-        self.note(place, what, expected);
+        self.note(code, place, what, expected);
         false
     }
 
     fn decoration(&mut self, place: (u32, u32), anchor: usize, tag: bool) {
         if anchor != 0 {
             self.spoil(
+                Code::AnchorOrTag,
                 place,
                 "found an anchor (&name)",
                 "the value without an anchor, repeated where needed",
             );
         }
         if tag {
-            self.spoil(place, "found a tag (!name)", "a plain value; types follow from the key");
+            self.spoil(
+                Code::AnchorOrTag,
+                place,
+                "found a tag (!name)",
+                "a plain value; types follow from the key",
+            );
         }
     }
 
@@ -174,6 +200,7 @@ impl Scan<'_> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return self.refuse(
+                Code::TooManyValues,
                 place,
                 "too many values".to_owned(),
                 &format!("at most {MAX_NODES} in a file"),
@@ -198,7 +225,12 @@ impl Scan<'_> {
 
     fn open(&mut self, place: (u32, u32), inside: Inside) -> bool {
         if let Some(Frame { inside: Inside::Mapping { key_next: true, .. }, .. }) = self.frames.last() {
-            return self.refuse(place, "found a mapping or list as a key".to_owned(), "a plain key");
+            return self.refuse(
+                Code::KeyIsNoText,
+                place,
+                "found a mapping or list as a key".to_owned(),
+                "a plain key",
+            );
         }
         if self.frames.len() == MAX_DEPTH {
             return self.too_deep(place);
@@ -211,7 +243,12 @@ impl Scan<'_> {
     fn scalar(&mut self, place: (u32, u32), text: &str, style: ScalarStyle) -> bool {
         if text.len() > MAX_SCALAR_BYTES {
             let expected = format!("at most {MAX_SCALAR_BYTES} bytes");
-            return self.refuse(place, format!("found a text of {} bytes", text.len()), &expected);
+            return self.refuse(
+                Code::LongText,
+                place,
+                format!("found a text of {} bytes", text.len()),
+                &expected,
+            );
         }
         if let Some(Frame { inside: Inside::Mapping { key_next: true, .. }, .. }) = self.frames.last() {
             return self.key(place, text);
@@ -221,7 +258,7 @@ impl Scan<'_> {
             && let Some(reading) = old_reading(text)
         {
             let what = format!("found {text} without quotes, which YAML 1.1 reads as {reading}");
-            self.note(place, what, "true, false, a decimal number, or text in quotes");
+            self.note(Code::TwoReadings, place, what, "true, false, a decimal number, or text in quotes");
         }
         go_on
     }
@@ -240,7 +277,7 @@ impl Scan<'_> {
         match keys.entry(text.into()) {
             Entry::Occupied(first) => {
                 let what = format!("key {} stands twice, first in line {}", quoted(text), first.get());
-                self.note(place, what, "each key once");
+                self.note(Code::KeyTwice, place, what, "each key once");
             }
             Entry::Vacant(entry) => {
                 entry.insert(place.0);
@@ -248,7 +285,12 @@ impl Scan<'_> {
             }
         }
         if text == "<<" {
-            self.spoil(place, "found a merge key (<<)", "the keys themselves, written out");
+            self.spoil(
+                Code::AnchorOrTag,
+                place,
+                "found a merge key (<<)",
+                "the keys themselves, written out",
+            );
         }
         true
     }
@@ -260,19 +302,20 @@ fn text<'t>(file: &str, bytes: &'t [u8], report: &Report) -> Option<&'t str> {
         let what = format!("the file has {} bytes", bytes.len());
         let hint = Some("large tables can be CSV".to_owned());
         let expected = format!("at most {MAX_YAML_BYTES}");
-        report.push(Problem::in_file(file, what, expected).with_hint(hint));
+        report.push(Problem::in_file(Code::LargeFile, file, what, expected).with_hint(hint));
         return None;
     }
     // Some editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let problem_at = |offset: usize, what: String, expected: &str| {
+    let problem_at = |code: Code, offset: usize, what: String, expected: &str| {
         let (line, column) = place_of(bytes, offset);
-        report.push(Problem::in_file(file, what, expected).at_column(line, column));
+        report.push(Problem::in_file(code, file, what, expected).at_column(line, column));
     };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             problem_at(
+                Code::NotUtf8,
                 error.valid_up_to(),
                 "found bytes that are not UTF-8".to_owned(),
                 "a text file in UTF-8",
@@ -286,18 +329,23 @@ fn text<'t>(file: &str, bytes: &'t [u8], report: &Report) -> Option<&'t str> {
     }
     let forbidden = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
     if let Some((offset, c)) = text.char_indices().find(|(_, c)| forbidden(*c)) {
-        problem_at(offset, format!("found the control character U+{:04X}", u32::from(c)), "plain text");
+        problem_at(
+            Code::ControlCharacter,
+            offset,
+            format!("found the control character U+{:04X}", u32::from(c)),
+            "plain text",
+        );
         return None;
     }
     if let Some(offset) = tab_in_indentation(text) {
-        problem_at(offset, "found a tab in the indentation".to_owned(), "spaces");
+        problem_at(Code::Tab, offset, "found a tab in the indentation".to_owned(), "spaces");
         return None;
     }
     Some(text)
 }
 
 fn empty(file: &str) -> Problem {
-    Problem::in_file(file, "the file is empty", "a mapping that begins with `version: 1`")
+    Problem::in_file(Code::EmptyFile, file, "the file is empty", "a mapping that begins with `version: 1`")
         .with_hint(Some("if it should not be empty, it was truncated on its way here".to_owned()))
 }
 
@@ -318,39 +366,6 @@ fn place_of(bytes: &[u8], offset: usize) -> (u32, u32) {
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
     (to_u32(line), to_u32(column))
-}
-
-/// What YAML 1.1 readers, still the most common, make of a plain text that YAML 1.2 readers take
-/// otherwise. Two programs that read one file must not disagree about a country code or a file mode.
-fn old_reading(text: &str) -> Option<&'static str> {
-    match text.to_ascii_lowercase().as_str() {
-        "y" | "yes" | "on" => return Some("true"),
-        "n" | "no" | "off" => return Some("false"),
-        _ => {}
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let bytes = digits.as_bytes();
-    let all = |accept: fn(&u8) -> bool| !bytes.is_empty() && bytes.iter().all(accept);
-    match bytes {
-        [b'0', b'x' | b'o' | b'b', rest @ ..]
-            if !rest.is_empty() && rest.iter().all(|b| b.is_ascii_hexdigit() || *b == b'_') =>
-        {
-            Some("a number that is not decimal")
-        }
-        [b'0', _, ..] if all(|b| b.is_ascii_digit() || *b == b'_') => Some("an octal number"),
-        [b'0'..=b'9', ..] if digits.contains('_') && all(|b| b.is_ascii_digit() || *b == b'_') => {
-            Some("a number without its underscores")
-        }
-        [b'1'..=b'9', ..] if digits.contains(':') && base_60(digits) => Some("a number to base 60"),
-        [b'0'..=b'9', ..] if text.starts_with('+') && all(u8::is_ascii_digit) => Some("a number"),
-        _ => None,
-    }
-}
-
-fn base_60(digits: &str) -> bool {
-    let mut parts = digits.split(':');
-    let first = parts.next().is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-    first && parts.all(|part| part.len() <= 2 && part.parse::<u8>().is_ok_and(|number| number < 60))
 }
 
 /// Lines and columns of a file below [`MAX_YAML_BYTES`] fit.

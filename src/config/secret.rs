@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 
 use super::files::Sources;
 use super::slot::Slot;
+use crate::policy::code::Code;
 
 /// Fewest bytes of a key: as many as its HMAC's digest (RFC 2104 section 3).
 const MIN_KEY_BYTES: usize = 32;
@@ -45,7 +46,7 @@ pub(super) fn read(slot: Slot<'_, String>, sources: &Sources) -> Option<Arc<hmac
     let text = sources.file(&at, &path)?;
     let key = parse(text);
     if key.is_none() {
-        at.refuse("the file does not hold a key", KEY_FILE);
+        at.refuse(Code::NoKeyInFile, "the file does not hold a key", KEY_FILE);
     }
     key.map(Arc::new)
 }

@@ -12,7 +12,9 @@ use super::problem::{Problem, Report, did_you_mean, one_of, quoted};
 use super::raw::{Field, Key, Keys, Outline, Shape, Shown};
 use super::scan::Places;
 use super::time::{parse_duration, show_duration};
+use crate::policy::code::Code;
 use crate::policy::ids::Label;
+use crate::policy::line::is_line;
 
 /// Most unknown keys of one mapping that are reported one by one: more is not a slip but another file.
 const MAX_UNKNOWN_KEYS: usize = 50;
@@ -76,14 +78,20 @@ impl<'a> At<'a> {
     }
 
     /// Reports a problem here.
-    pub fn refuse(&self, what: impl Into<String>, expected: impl Into<String>) {
-        self.refuse_with(what, expected, None);
+    pub fn refuse(&self, code: Code, what: impl Into<String>, expected: impl Into<String>) {
+        self.refuse_with(code, what, expected, None);
     }
 
     /// Reports a problem here, with a guess or a next step.
-    pub fn refuse_with(&self, what: impl Into<String>, expected: impl Into<String>, hint: Option<String>) {
+    pub fn refuse_with(
+        &self,
+        code: Code,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        hint: Option<String>,
+    ) {
         let problem =
-            Problem::in_file(self.document.file, what, expected).at_path(&self.path).with_hint(hint);
+            Problem::in_file(code, self.document.file, what, expected).at_path(&self.path).with_hint(hint);
         self.document.report.push(match self.place() {
             Some((line, column)) => problem.at_column(line, column),
             None => problem,
@@ -97,10 +105,10 @@ impl<'a> At<'a> {
         let unknown = mapping.take_unknown();
         for key in unknown.iter().take(MAX_UNKNOWN_KEYS) {
             let what = format!("unknown key {}", quoted(key));
-            self.key(key).refuse_with(what, expected.as_str(), did_you_mean(key, names()));
+            self.key(key).refuse_with(Code::UnknownKey, what, expected.as_str(), did_you_mean(key, names()));
         }
         if unknown.len() > MAX_UNKNOWN_KEYS {
-            self.refuse(format!("{} unknown keys in all", unknown.len()), expected);
+            self.refuse(Code::UnknownKey, format!("{} unknown keys in all", unknown.len()), expected);
         }
         mapping
     }
@@ -124,13 +132,13 @@ impl<'a, T: Shape> Slot<'a, T> {
     /// The value, which must be there.
     pub fn required(self) -> Option<T> {
         let expected = kind(&T::OUTLINE);
-        self.expect(&expected).value_or_missing(&expected)
+        self.expect(Code::WrongKind, &expected).value_or_missing(&expected)
     }
 
     /// The value, where there is one.
     pub fn optional(self) -> Option<T> {
         let expected = kind(&T::OUTLINE);
-        self.expect(&expected).given()
+        self.expect(Code::WrongKind, &expected).given()
     }
 
     /// The value or its default.
@@ -154,9 +162,9 @@ impl<'a, T> Slot<'a, T> {
     }
 
     /// Reports a value of the wrong kind.
-    fn expect(self, expected: &str) -> Self {
+    fn expect(self, code: Code, expected: &str) -> Self {
         let Field::Bad(found) = &self.field else { return self };
-        self.at.refuse(format!("found {found}"), expected);
+        self.at.refuse(code, format!("found {found}"), expected);
         Self { at: self.at, field: Field::Reported }
     }
 
@@ -169,7 +177,7 @@ impl<'a, T> Slot<'a, T> {
 
     fn value_or_missing(self, expected: &str) -> Option<T> {
         if let Field::Missing = self.field {
-            self.at.refuse("missing", expected);
+            self.at.refuse(Code::Missing, "missing", expected);
         }
         self.given()
     }
@@ -177,17 +185,22 @@ impl<'a, T> Slot<'a, T> {
 
 impl<'a, T: Shown> Slot<'a, T> {
     /// Makes something of the value, or reports it as not being `expected`.
-    pub fn parse<U>(self, expected: impl Into<String>, read: impl FnOnce(T) -> Option<U>) -> Parsed<'a, U>
+    pub fn parse<U>(
+        self,
+        code: Code,
+        expected: impl Into<String>,
+        read: impl FnOnce(T) -> Option<U>,
+    ) -> Parsed<'a, U>
     where
         T: Clone,
     {
         let expected = expected.into();
-        let slot = self.expect(&expected);
+        let slot = self.expect(code, &expected);
         let field = match slot.field {
             Field::Given(value) => match read(value.clone()) {
                 Some(read) => Field::Given(read),
                 None => {
-                    slot.at.refuse(format!("found {}", value.shown()), expected.as_str());
+                    slot.at.refuse(code, format!("found {}", value.shown()), expected.as_str());
                     Field::Reported
                 }
             },
@@ -226,22 +239,30 @@ impl<'a> Slot<'a, String> {
     /// One of a few words.
     pub fn word<T: Copy>(self, words: &[(&str, T)]) -> Parsed<'a, T> {
         let names = words.iter().map(|(name, _)| *name);
-        self.parse(one_of(names), |text| {
+        self.parse(Code::NotAWord, one_of(names), |text| {
             words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
         })
     }
 
     /// A lower-case DNS label.
     pub fn label(self) -> Parsed<'a, Label> {
-        self.parse(LABEL, |text| Label::parse(&text).ok())
+        let field = match self.field {
+            Field::Bad(found) if !found.is_empty() && found.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Field::Bad(format!("{found}, a number without quotes"))
+            }
+            field => field,
+        };
+        Slot { at: self.at, field }.parse(Code::Label, LABEL, |text| Label::parse(&text).ok())
     }
 
     /// A time span such as `10s`, within bounds.
     pub fn duration(self, bounds: RangeInclusive<Duration>) -> Parsed<'a, Duration> {
         let (first, last) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
-        self.parse(format!("a time such as 500ms, 10s or 5m, from {first} to {last}"), |text| {
-            parse_duration(&text).filter(|span| bounds.contains(span))
-        })
+        self.parse(
+            Code::TimeSpan,
+            format!("a time such as 500ms, 10s or 5m, from {first} to {last}"),
+            |text| parse_duration(&text).filter(|span| bounds.contains(span)),
+        )
     }
 }
 
@@ -252,7 +273,9 @@ impl<'a> Slot<'a, u64> {
         T: TryFrom<u64> + PartialOrd + Display,
     {
         let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-        self.parse(expected, |number| T::try_from(number).ok().filter(|number| bounds.contains(number)))
+        self.parse(Code::Number, expected, |number| {
+            T::try_from(number).ok().filter(|number| bounds.contains(number))
+        })
     }
 }
 
@@ -270,7 +293,9 @@ impl<'a, T: Shape> Slot<'a, Vec<Field<T>>> {
         let bad = matches!(self.field, Field::Bad(_) | Field::Reported);
         let items = self.items();
         if items.is_empty() && !bad {
-            at.refuse(if there { "the list is empty" } else { "missing" }, "a list with at least one item");
+            let (code, what) =
+                if there { (Code::EmptyList, "the list is empty") } else { (Code::Missing, "missing") };
+            at.refuse(code, what, "a list with at least one item");
         }
         at.at_most(items, most)
     }
@@ -280,7 +305,11 @@ impl At<'_> {
     /// The items, of which there may be at most so many.
     pub fn at_most<T>(&self, mut items: Vec<T>, most: usize) -> Vec<T> {
         if items.len() > most {
-            self.refuse(format!("the list has {} items", items.len()), format!("at most {most}"));
+            self.refuse(
+                Code::LongList,
+                format!("the list has {} items", items.len()),
+                format!("at most {most}"),
+            );
             items.truncate(most);
         }
         items
@@ -292,7 +321,7 @@ pub const LABEL: &str = "a label of a-z, 0-9 and inner hyphens, at most 63 chara
 
 /// Text for people: one line of at most so many bytes that is not empty, without the blanks around it.
 pub(super) fn short_line(text: &str, most: usize) -> Option<Box<str>> {
-    let fits = !text.trim().is_empty() && text.len() <= most && !text.contains(char::is_control);
+    let fits = !text.trim().is_empty() && text.len() <= most && is_line(text);
     fits.then(|| text.trim().into())
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::boot::{AccessLog, Boot};
+use super::boot::{Boot, LogTarget};
 
 impl Boot {
     /// With another state folder: what lies below the file's own, the admin socket and the access log as a
@@ -14,10 +14,10 @@ impl Boot {
         if let Some(unix) = below(&self.admin.unix) {
             self.admin.unix = unix;
         }
-        if let AccessLog::File(path) = &self.access_log
+        if let LogTarget::File(path) = &self.access_log.target
             && let Some(path) = below(path)
         {
-            self.access_log = AccessLog::File(path);
+            self.access_log.target = LogTarget::File(path);
         }
         self.state_dir = state_dir.to_owned();
         self

@@ -10,6 +10,7 @@ use super::slot::{At, Slot};
 use super::tables::{self, KnownAccounts, Lookup};
 use super::{clients, document, tree, typed};
 use crate::policy::client::ClientFamily;
+use crate::policy::code::Code;
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
@@ -77,7 +78,11 @@ fn format(path: &str, at: &At<'_>) -> Option<Format> {
         Some((_, "csv")) => Some(Format::Csv),
         Some((_, "yaml" | "yml")) => Some(Format::Yaml),
         _ => {
-            at.refuse("the file is no known kind of table", "a file that ends in .csv or .yaml");
+            at.refuse(
+                Code::TableFileKind,
+                "the file is no known kind of table",
+                "a file that ends in .csv or .yaml",
+            );
             None
         }
     }
@@ -90,7 +95,7 @@ fn accounts(
     report: &Report,
 ) -> KnownAccounts {
     if !slot.is_there() {
-        slot.at.refuse("missing", "a mapping with file, the name of the account table");
+        slot.at.refuse(Code::Missing, "missing", "a mapping with file, the name of the account table");
     }
     let Some((path, at)) = table_file(slot) else { return KnownAccounts::Unknown };
     let Some(format) = format(&path, &at) else { return KnownAccounts::Unknown };

@@ -8,6 +8,7 @@ use super::files::Sources;
 use super::raw;
 use super::secret;
 use super::slot::Slot;
+use crate::policy::code::Code;
 use crate::policy::tickets::{NAME_LEN, TicketKey, TicketRules};
 
 /// The values of keys that are absent, each with its reason.
@@ -56,7 +57,11 @@ pub(super) fn read(slot: Slot<'_, raw::ClientTls>, sources: &Sources) -> ClientT
         let file_at = file.at.clone();
         let Some(key) = secret::read(file, sources).map(TicketKey::new) else { continue };
         if let Some(first) = lines.insert(key.name, file_at.line()) {
-            file_at.refuse(format!("the key is the one in line {first}"), "each key once");
+            file_at.refuse(
+                Code::TicketKeyTwice,
+                format!("the key is the one in line {first}"),
+                "each key once",
+            );
         }
         keys.push(key);
     }

@@ -17,8 +17,6 @@ use x509_parser::parse_x509_certificate;
 use super::assets::{self, short_digest};
 use super::cells::named_file;
 use super::files::Sources;
-use super::hosts::HostEntry;
-use super::names::Names;
 use super::ocsp::{self, Times};
 use super::raw;
 use super::revocation::{self, Crls};
@@ -26,15 +24,12 @@ use super::slot::{At, Slot};
 use super::time::show_moment;
 use crate::policy::certificates::{ServerCertificate, Staple};
 use crate::policy::client_certificate::ClientPolicy;
+use crate::policy::code::Code;
 use crate::policy::facts::CertificateNames;
-use crate::policy::hosts::Labels;
 use crate::policy::snapshot::CellTls;
 
 /// Most server certificates; every one is probed with every host.
 const MAX_CERTIFICATES: usize = 1_000;
-
-/// A label that stands for any account prefix when certificates are compared with host patterns.
-const ANY_PREFIX: &str = "any-prefix";
 
 /// Reads certificates, keys and authorities with one provider at one moment.
 pub(super) struct Tls {
@@ -45,8 +40,8 @@ pub(super) struct Tls {
 
 /// A certificate chain and its private key.
 pub(super) struct Pair {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
 }
 
 /// What TLS towards a cell is made of.
@@ -111,6 +106,7 @@ impl Tls {
         let (added, ignored) = store.add_parsable_certificates(authorities);
         if added == 0 || ignored > 0 {
             at.refuse(
+                Code::NotAuthorities,
                 format!("{ignored} of {} certificates are not authorities", added + ignored),
                 "authorities in PEM",
             );
@@ -126,6 +122,7 @@ impl Tls {
             Ok(key) => Some(Pair { chain, key }),
             Err(_) => {
                 at.refuse(
+                    Code::NoPrivateKey,
                     "the key file holds no private key",
                     "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)",
                 );
@@ -194,8 +191,11 @@ impl Tls {
             Some(Pair { chain, key }) => builder.with_client_auth_cert(chain, key),
         };
         let Ok(mut config) = config else {
-            at.key("client_key")
-                .refuse("the key does not belong to the certificate", "the key of client_cert");
+            at.key("client_key").refuse(
+                Code::KeyOfAnother,
+                "the key does not belong to the certificate",
+                "the key of client_cert",
+            );
             return None;
         };
         let mut http2 = config.clone();
@@ -226,8 +226,11 @@ impl Tls {
             Some((der, at)) => Some(staple_of(der?, &chain[0], &at)?),
         };
         let Ok(key) = PrivateKeyDer::from_pem_slice(key?) else {
-            key_at
-                .refuse("the file holds no private key", "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)");
+            key_at.refuse(
+                Code::NoPrivateKey,
+                "the file holds no private key",
+                "a private key in PEM (PKCS #8, PKCS #1 or SEC 1)",
+            );
             return None;
         };
         match CertifiedKey::from_der(chain, key, &self.provider) {
@@ -240,34 +243,45 @@ impl Tls {
             }
             Err(rustls::Error::InconsistentKeys(_)) => {
                 key_at.refuse(
+                    Code::KeyOfAnother,
                     "the key does not belong to the certificate",
                     "the private key of this certificate",
                 );
                 None
             }
             Err(_) => {
-                key_at.refuse("the key is of a kind that TLS cannot use", "an ECDSA, Ed25519 or RSA key");
+                key_at.refuse(
+                    Code::KeyKind,
+                    "the key is of a kind that TLS cannot use",
+                    "an ECDSA, Ed25519 or RSA key",
+                );
                 None
             }
         }
     }
 
     /// Names and end of validity of a certificate that must hold now.
-    fn leaf(&self, der: &CertificateDer<'_>, at: &At<'_>) -> Option<(CertificateNames, i64)> {
+    pub(super) fn leaf(&self, der: &CertificateDer<'_>, at: &At<'_>) -> Option<(CertificateNames, i64)> {
         let Ok((_, certificate)) = parse_x509_certificate(der) else {
-            at.refuse("the first certificate cannot be read", "an X.509 certificate in PEM");
+            at.refuse(
+                Code::UnreadableCertificate,
+                "the first certificate cannot be read",
+                "an X.509 certificate in PEM",
+            );
             return None;
         };
         let validity = certificate.validity();
         let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
         if self.now > until {
             at.refuse(
+                Code::CertificateExpired,
                 format!("the certificate expired at {}", show_moment(until)),
                 "a certificate that is valid now",
             );
         }
         if self.now < from {
             at.refuse(
+                Code::CertificateNotYet,
                 format!("the certificate is valid from {}", show_moment(from)),
                 "a certificate that is valid now",
             );
@@ -299,65 +313,11 @@ pub(super) fn certificates<'a>(
     slots.into_iter().map(read).collect::<Vec<_>>().into_iter().collect()
 }
 
-/// Every certificate must be good for some host; with an https listener, every host needs a certificate.
-pub(super) fn check_coverage(
-    certificates: &[(At<'_>, ServerCertificate)],
-    hosts: &[(At<'_>, HostEntry)],
-    surfaces: &Names,
-    https: bool,
-) {
-    let needed: Vec<String> = hosts.iter().flat_map(|(_, entry)| probes(entry, surfaces)).collect();
-    for (at, certificate) in certificates {
-        if !needed.iter().any(|host| certificate.names.covers(host)) {
-            let names: Vec<String> = certificate.names.iter().take(4).collect();
-            let what = format!("the certificate is for {} and no host needs it", names.join(", "));
-            at.key("cert").refuse(what, "a certificate for a name in hosts");
-        }
-    }
-    if https {
-        check_hosts(certificates, hosts, surfaces);
-    }
-}
-
-fn check_hosts(
-    certificates: &[(At<'_>, ServerCertificate)],
-    hosts: &[(At<'_>, HostEntry)],
-    surfaces: &Names,
-) {
-    let covered = |host: &str| certificates.iter().any(|(_, certificate)| certificate.names.covers(host));
-    // A surface that has the address without its label needs none with it.
-    let spare = |entry: &HostEntry, host: &str| {
-        let surface = host.split('.').nth(1).and_then(|label| surfaces.find(label));
-        let bare = |other: &HostEntry| other.labels == Labels::Prefix && other.name == entry.name;
-        let has = |other: &HostEntry| bare(other) && surface == Some(usize::from(other.rule.surface.0));
-        entry.labels == Labels::PrefixSurface && hosts.iter().any(|(_, other)| has(other))
-    };
-    for (at, entry) in hosts {
-        for host in probes(entry, surfaces).iter().filter(|host| !covered(host) && !spare(entry, host)) {
-            let name = host.replacen(ANY_PREFIX, "*", 1);
-            let what = format!("no certificate covers {name}, and a listener serves https");
-            let hint = Some("add one under certificates, or serve no https".to_owned());
-            at.refuse_with(what, "a certificate for every host", hint);
-        }
-    }
-}
-
-/// Host names that stand for all those of a pattern.
-fn probes(entry: &HostEntry, surfaces: &Names) -> Vec<String> {
-    match entry.labels {
-        Labels::Exact => vec![entry.name.to_string()],
-        Labels::Prefix => vec![format!("{ANY_PREFIX}.{}", entry.name)],
-        Labels::PrefixSurface => {
-            surfaces.iter().map(|surface| format!("{ANY_PREFIX}.{surface}.{}", entry.name)).collect()
-        }
-    }
-}
-
 fn chain(pem: &[u8], at: &At<'_>) -> Option<Vec<CertificateDer<'static>>> {
     match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Some(chain),
         _ => {
-            at.refuse("the file holds no certificates", "certificates in PEM");
+            at.refuse(Code::NoCertificateInFile, "the file holds no certificates", "certificates in PEM");
             None
         }
     }
@@ -371,6 +331,7 @@ fn staple_of(der: &[u8], leaf: &CertificateDer<'_>, at: &At<'_>) -> Option<(Vec<
         Ok(times) => Some((der.to_owned(), times)),
         Err(unusable) => {
             at.refuse(
+                Code::OcspResponse,
                 unusable.to_string(),
                 "an OCSP response in DER that says that this certificate is good",
             );
@@ -382,8 +343,11 @@ fn staple_of(der: &[u8], leaf: &CertificateDer<'_>, at: &At<'_>) -> Option<(Vec<
 /// A verifier, or a problem: the authorities were looked at before, so that it can only be a list.
 fn unsuitable<T>(made: Result<T, VerifierBuilderError>, at: &At<'_>) -> Option<T> {
     if made.is_err() {
-        at.key("crl")
-            .refuse("a revocation list is of a kind that cannot be used", "complete lists of version 2");
+        at.key("crl").refuse(
+            Code::RevocationList,
+            "a revocation list is of a kind that cannot be used",
+            "complete lists of version 2",
+        );
     }
     made.ok()
 }

@@ -200,7 +200,9 @@ const fn meaning(why: Shed) -> &'static str {
         Shed::NoHeadroom => {
             "its zone is lost or on its way back, and the others have declared no room for it"
         }
-        Shed::CellDown => "the endpoints of its zone are out, and its load is not moved (yet)",
+        Shed::CellDown => {
+            "the endpoints of its zone are out, and its load is not moved (yet); or all of the cell is, but for probes"
+        }
         Shed::Operator => "an operator's word",
     }
 }

@@ -63,8 +63,10 @@ pub struct Offered {
 pub enum Kind {
     /// Requests.
     Listener,
-    /// The read-only admin door.
+    /// The loopback admin door.
     AdminLoopback,
+    /// The admin door for other machines. Only where it is configured, which earlier versions do not read.
+    AdminTls,
     /// The admin door with everything.
     AdminSocket,
     /// No socket, but the lock of the state folder.

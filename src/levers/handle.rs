@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::policy::access::Asker;
 use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::protection::levers::known::Unknown;
 use crate::policy::protection::levers::{LeverId, Levers, Pulled, PulledOrReplaced, Refused, WordsError};
@@ -22,7 +23,7 @@ pub enum Wish {
         /// Which, in words.
         words: String,
         /// Who says so.
-        by: String,
+        by: Asker,
         /// Why.
         reason: String,
         /// For how long; `None` is what its kind has.
@@ -33,7 +34,7 @@ pub enum Wish {
         /// Which.
         id: LeverId,
         /// Who says so.
-        by: String,
+        by: Asker,
         /// Why, where they say.
         reason: Option<String>,
     },
@@ -125,7 +126,21 @@ impl NotDone {
         match self {
             Self::Words(_) => "see docs/levers.md, or the --help of the command",
             Self::Unknown(_) => "see /cells and the configuration for what there is",
-            Self::Refused(_) => "see cellgate levers for what is pulled",
+            Self::Refused(Refused::NotPulled(_)) => "see cellgate levers for what is pulled",
+            Self::Refused(Refused::Full) => {
+                "see cellgate levers for what is pulled, and release what is over"
+            }
+            Self::Refused(Refused::Time(_)) => {
+                "ask for a time within that; what is to last longer belongs into the configuration"
+            }
+            Self::Refused(Refused::Reason(_)) => "say in some words why, for whoever sees it in the night",
+            Self::Refused(Refused::Name(_)) => {
+                "name who wants it in \"by\", or leave that out: who asks is known"
+            }
+            Self::Refused(Refused::Token(_)) => {
+                "leave the token out, and revoke it where others may have seen it"
+            }
+            Self::Refused(Refused::NotALine(_)) => "write it without line breaks, tabs and escapes",
             Self::Unwritten(_) => {
                 "make the state folder writable again (df, mount and ls -l say why it is not), and ask again"
             }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::time::show_moment;
 use crate::levers_file;
+use crate::policy::access::Asker;
+use crate::policy::code::Code;
 use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::protection::levers::known::bare_cells;
 use crate::policy::protection::levers::{Lever, LeverId, Levers, Pulled, PulledOrReplaced};
@@ -72,9 +74,9 @@ impl Keeper {
             }
             Err(error) => {
                 let told = format!("{} is not believed: {error}; no lever is pulled", levers_file::FILE_NAME);
-                tracing::error!(state_dir = %this.state_dir.display(), told, "THE LEVERS ARE LOST");
-                let line =
-                    LeverLine { outcome: "lost", by: "cellgate", reason: "", told: &told, trigger: "start" };
+                tracing::error!(code = %Code::LeversLost, state_dir = %this.state_dir.display(), told, "THE LEVERS ARE LOST");
+                let (trigger, by) = ("start", Some("cellgate"));
+                let line = LeverLine { trigger, caller: None, outcome: "lost", by, reason: "", told: &told };
                 let _ = this.state.write_beside(|| this.write_down(line, now));
             }
         }
@@ -124,18 +126,26 @@ impl Keeper {
                 lever.is_known(&(self.live)())?;
                 let (mut levers, live) = (self.current(), (self.live)());
                 let before = bare_cells(&levers, &live);
-                let done = levers.pull(lever, (&by, &reason), lasts, now)?;
+                let claimed = claimed(&by)?;
+                let done = levers.pull(lever, (&by.to_string(), &reason), lasts, now)?;
                 let PulledOrReplaced { pulled, replaced } = &done;
                 let told = match replaced {
                     Some(replaced) => format!("{}, in place of {}", told(pulled), told(replaced)),
                     None => told(pulled),
                 };
-                let Pulled { id, by, reason, .. } = pulled;
-                let line = LeverLine { trigger: "admin", outcome: "pulled", by, reason, told: &told };
+                let (Pulled { id, by: shown, reason, .. }, caller) = (pulled, Some(&*by.caller));
+                let line = LeverLine {
+                    trigger: "admin",
+                    caller,
+                    outcome: "pulled",
+                    by: claimed,
+                    reason,
+                    told: &told,
+                };
                 let mut bare = bare_cells(&levers, &live);
                 bare.retain(|cell| !before.contains(cell));
                 self.change(levers, line, now)?;
-                tracing::warn!(lever = %id, by, reason, told, ?bare, "a lever is pulled");
+                tracing::warn!(lever = %id, by = shown, reason, told, ?bare, "a lever is pulled");
                 Ok(Done::Pulled { done, bare })
             }
             Wish::Release { id, by, reason } => {
@@ -144,15 +154,22 @@ impl Keeper {
         }
     }
 
-    fn release(&mut self, id: LeverId, by: &str, why: Option<&str>, now: i64) -> Result<Pulled, NotDone> {
+    fn release(&mut self, id: LeverId, by: &Asker, why: Option<&str>, now: i64) -> Result<Pulled, NotDone> {
         let mut levers = self.current();
         let pulled = levers.release(id)?;
-        let by = Levers::name_of(by)?;
+        let (caller, claimed) = (Some(&*by.caller), claimed(by)?);
         let why = why.map(Levers::reason_of).transpose()?.unwrap_or_default();
         let told = told(&pulled);
-        let line = LeverLine { trigger: "admin", outcome: "released", by, reason: why, told: &told };
+        let line = LeverLine {
+            trigger: "admin",
+            caller,
+            outcome: "released",
+            by: claimed,
+            reason: why,
+            told: &told,
+        };
         self.change(levers, line, now)?;
-        tracing::warn!(lever = %id, by, why, told, "a lever is released");
+        tracing::warn!(lever = %id, %by, why, told, "a lever is released");
         Ok(pulled)
     }
 
@@ -181,9 +198,13 @@ impl Keeper {
                 let told = told(pulled);
                 tracing::warn!(lever = %pulled.id, told, "the time of this lever is over: what is configured holds again");
                 let Pulled { by, reason, .. } = pulled;
-                let line = LeverLine { trigger: "time", outcome: "over", by, reason, told: &told };
+                let asker = Asker::parse(by);
+                let caller = asker.as_ref().map(|asker| &*asker.caller);
+                // Before callers were known there was a name alone, which nobody had checked.
+                let by = asker.as_ref().map_or(Some(&**by), |asker| asker.claimed.as_deref());
+                let line = LeverLine { trigger: "time", caller, outcome: "over", by, reason, told: &told };
                 if let Err(error) = self.write_down(line, now) {
-                    tracing::error!(%error, lever = %pulled.id, "the end of this lever is not in the audit trail");
+                    tracing::error!(code = %Code::TrailGap, %error, lever = %pulled.id, "the end of this lever is not in the audit trail");
                 }
             }
             if let Err(error) = levers_file::save(&self.state_dir, &levers) {
@@ -204,7 +225,7 @@ impl Keeper {
                 let told = format!("{}: not {}, for {what}", line.told, line.outcome);
                 let taken_back = LeverLine { outcome: "failed", told: &told, ..line };
                 if let Err(error) = self.write_down(taken_back, now) {
-                    tracing::error!(%error, told, "the audit trail has a lever that did not come about");
+                    tracing::error!(code = %Code::TrailGap, %error, told, "the audit trail has a lever that did not come about");
                 }
                 NotDone::Unwritten(what)
             })
@@ -234,6 +255,11 @@ impl Keeper {
     }
 }
 
+/// Whom a caller names, as it is written down.
+fn claimed(by: &Asker) -> Result<Option<&str>, NotDone> {
+    Ok(by.claimed.as_deref().map(Levers::name_of).transpose()?)
+}
+
 /// `lever 3 (shed 50% cell us1) until 2026-11-22T12:00:00Z`.
 fn told(pulled: &Pulled) -> String {
     format!("lever {} ({}) until {}", pulled.id, pulled.lever, show_moment(pulled.until))
@@ -246,7 +272,7 @@ impl Drop for LeverThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread of the levers ended with a panic; report it with the log of before");
+            tracing::error!(code = %Code::Panicked, "the thread of the levers ended with a panic; report it with the log of before");
         }
     }
 }

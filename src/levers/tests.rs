@@ -74,11 +74,20 @@ impl Desk {
 
 fn pull(words: &str) -> Wish {
     let lasts = Some(Duration::from_secs(60));
-    Wish::Pull { words: words.to_owned(), by: "ann".to_owned(), reason: "us1 burns".to_owned(), lasts }
+    Wish::Pull {
+        words: words.to_owned(),
+        by: Asker::new("unix:root", Some("ann")),
+        reason: "us1 burns".to_owned(),
+        lasts,
+    }
 }
 
 fn release(id: u32) -> Wish {
-    Wish::Release { id: LeverId(id), by: "bob".to_owned(), reason: Some("it is out".to_owned()) }
+    Wish::Release {
+        id: LeverId(id),
+        by: Asker::new("token:bob", Some("bob")),
+        reason: Some("it is out".to_owned()),
+    }
 }
 
 #[test]
@@ -102,17 +111,18 @@ fn a_lever_is_written_down_put_up_and_ends_by_itself_or_before() {
         .map(|record| {
             let [trigger, outcome, why, changes] =
                 [record.trigger, record.outcome, record.why, record.changes].map(Option::unwrap);
-            format!("{trigger} {outcome} {:?} {why}: {changes}", record.who)
+            let caller = record.caller.unwrap();
+            format!("{trigger} {outcome} {caller} {:?} {why}: {changes}", record.who)
         })
         .collect();
     assert_eq!(
         said,
         [
-            r#"admin pulled ["ann"] us1 burns: lever 1 (drain cell us1) until 2026-11-20T00:01:00Z"#,
-            r#"admin pulled ["ann"] us1 burns: lever 2 (shed 50% cell mt) until 2026-11-20T00:01:01Z"#,
-            r#"admin pulled ["ann"] us1 burns: lever 3 (shed 60% cell mt) until 2026-11-20T00:01:02Z, in place of lever 2 (shed 50% cell mt) until 2026-11-20T00:01:01Z"#,
-            r#"admin released ["bob"] it is out: lever 3 (shed 60% cell mt) until 2026-11-20T00:01:02Z"#,
-            r#"time over ["ann"] us1 burns: lever 1 (drain cell us1) until 2026-11-20T00:01:00Z"#,
+            r#"admin pulled unix:root ["ann"] us1 burns: lever 1 (drain cell us1) until 2026-11-20T00:01:00Z"#,
+            r#"admin pulled unix:root ["ann"] us1 burns: lever 2 (shed 50% cell mt) until 2026-11-20T00:01:01Z"#,
+            r#"admin pulled unix:root ["ann"] us1 burns: lever 3 (shed 60% cell mt) until 2026-11-20T00:01:02Z, in place of lever 2 (shed 50% cell mt) until 2026-11-20T00:01:01Z"#,
+            r#"admin released token:bob ["bob"] it is out: lever 3 (shed 60% cell mt) until 2026-11-20T00:01:02Z"#,
+            r#"time over unix:root ["ann"] us1 burns: lever 1 (drain cell us1) until 2026-11-20T00:01:00Z"#,
         ]
     );
 }

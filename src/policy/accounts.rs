@@ -2,7 +2,7 @@
 //! file as it is.
 //!
 //! A row is sixteen bytes in one column, all prefixes are one text, and two indexes find rows by id and by prefix
-//! ([`columns`](super::columns)): 45 bytes and its prefix an account.
+//! ([`columns`](super::columns)): 30 bytes and its prefix an account.
 
 use std::fmt;
 
@@ -45,9 +45,8 @@ pub struct AccountTable {
     rows: Column<Row>,
     /// The prefixes of all rows in their order, each behind a byte that says how long it is.
     prefixes: Bytes,
-    by_id: Slots<usize>,
-    /// The row, and where in `prefixes` the prefix is.
-    by_prefix: Slots<(usize, u32)>,
+    by_id: Slots,
+    by_prefix: Slots,
 }
 
 /// The id; and from the lowest bit: where the row's prefixes begin (32 bits; they end where the next row's begin), the
@@ -160,21 +159,21 @@ impl AccountTableBuilder {
         let mut by_id = SlotsBuilder::new(table.len());
         let mut by_prefix = SlotsBuilder::new(self.count);
         let mut duplicates = Vec::new();
-        let mut start = 0;
         for (second, row) in table.iter().enumerate() {
             let id = row.id;
             if let Some(first) = by_id.enter(hash_id(id), second, |other| table.has_id(other, id)) {
                 duplicates.push(DuplicateAccount::Id { id, first, second });
             }
-            for prefix in row.prefixes {
-                let hash = hash_text(prefix.as_bytes());
-                let place = (second, u32::try_from(start).expect("push has looked"));
-                if let Some((first, _)) = by_prefix.enter(hash, place, |other| table.is_prefix(other, prefix))
-                {
+            for (nth, prefix) in row.prefixes.enumerate() {
+                // What stands behind it in its own row is no other.
+                let has = |other| match other == second {
+                    true => row.prefixes.take(nth).any(|own| own == prefix),
+                    false => table.has_prefix(other, prefix),
+                };
+                if let Some(first) = by_prefix.enter(hash_text(prefix.as_bytes()), second, has) {
                     let prefix = Label::parse(prefix).expect("only labels are added");
                     duplicates.push(DuplicateAccount::Prefix { prefix, first, second });
                 }
-                start += 1 + prefix.len();
             }
         }
         (table.by_id, table.by_prefix) = (by_id.finish(), by_prefix.finish());
@@ -190,7 +189,7 @@ impl AccountTable {
         let count = rows.items().len();
         let prefixes = count_prefixes(rows.items(), &parts.prefixes)?;
         let by_id = Slots::from_bytes(parts.by_id, count, |row| row < count)?;
-        let by_prefix = Slots::from_bytes(parts.by_prefix, prefixes, |(row, _)| row < count)?;
+        let by_prefix = Slots::from_bytes(parts.by_prefix, prefixes, |row| row < count)?;
         Some(Self { rows, prefixes: parts.prefixes, by_id, by_prefix })
     }
 
@@ -209,10 +208,19 @@ impl AccountTable {
         self.by_id.find(hash_id(id), |row| self.has_id(row, id)).map(|row| self.row(row))
     }
 
+    /// The row of an id, looked for at `next` first, which is behind it then: two tables that are compared have mostly
+    /// the same order.
+    pub fn by_id_from(&self, id: AccountId, next: &mut usize) -> Option<Account<'_>> {
+        let is_next = *next < self.len() && self.has_id(*next, id);
+        let row = if is_next { *next } else { self.by_id.find(hash_id(id), |row| self.has_id(row, id))? };
+        *next = row + 1;
+        Some(self.row(row))
+    }
+
     /// The row of a lower-case prefix.
     pub fn by_prefix(&self, prefix: &str) -> Option<Account<'_>> {
         let hash = hash_text(prefix.as_bytes());
-        self.by_prefix.find(hash, |place| self.is_prefix(place, prefix)).map(|(row, _)| self.row(row))
+        self.by_prefix.find(hash, |row| self.has_prefix(row, prefix)).map(|row| self.row(row))
     }
 
     /// All rows, in the order of the file.
@@ -269,9 +277,8 @@ impl AccountTable {
     }
 
     #[inline]
-    fn is_prefix(&self, (_, start): (usize, u32), prefix: &str) -> bool {
-        let text = self.prefixes.get(start as usize..).and_then(<[u8]>::split_first);
-        text.is_some_and(|(length, text)| text.get(..usize::from(*length)) == Some(prefix.as_bytes()))
+    fn has_prefix(&self, row: usize, prefix: &str) -> bool {
+        self.prefixes_of(row).any(|own| own == prefix)
     }
 }
 

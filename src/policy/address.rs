@@ -35,11 +35,21 @@ pub fn own_address<'a>(
     Some(OwnAddress { prefix, surface, domain })
 }
 
+impl OwnAddress<'_> {
+    /// A target there, as a URL.
+    pub fn url(&self, target: &str) -> String {
+        let [prefix, dot, surface, before_domain, domain] = self.parts();
+        ["https://", prefix, dot, surface, before_domain, domain, target].concat()
+    }
+
+    fn parts(&self) -> [&str; 5] {
+        let (surface, dot) = self.surface.map_or(("", ""), |surface| (surface.as_str(), "."));
+        [self.prefix, dot, surface, ".", self.domain]
+    }
+}
+
 impl fmt::Display for OwnAddress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.surface {
-            Some(surface) => write!(f, "{}.{surface}.{}", self.prefix, self.domain),
-            None => write!(f, "{}.{}", self.prefix, self.domain),
-        }
+        self.parts().iter().try_for_each(|part| f.write_str(part))
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue, LINK};
 
+use super::fields::{Field, Fields};
 use super::snapshot::{Merge, Schedule};
 
 /// RFC 9745.
@@ -39,7 +40,8 @@ impl Upstream {
 /// Puts the headers of a schedule on a final response of a legacy host, and returns what the cell had
 /// said. `successor` is the same resource at the account's own address, only where it may be shown.
 pub fn annotate(schedule: &Schedule, successor: Option<&str>, headers: &mut HeaderMap) -> Upstream {
-    let upstream = read_upstream(headers);
+    let fields = Fields::of(headers);
+    let upstream = if fields.has_any(DATES) { read_upstream(headers) } else { Upstream::default() };
     let (deprecation, sunset) = if upstream.any() {
         let dates = merge(schedule, upstream);
         (deprecation(dates.deprecated_since), sunset(dates.sunset_at))
@@ -51,10 +53,19 @@ pub fn annotate(schedule: &Schedule, successor: Option<&str>, headers: &mut Head
     // First-match readers (Octokit) take the first link of a relation: whose sunset counts goes first.
     let ours_first = upstream.sunset_at.is_none_or(|theirs| schedule.sunset_at <= theirs);
     let successor = successor.and_then(successor_link);
-    add_links(headers, schedule.written.links.iter().cloned().chain(successor), ours_first);
-    expose(headers);
+    add_links(
+        headers,
+        schedule.written.links.iter().cloned().chain(successor),
+        ours_first && fields.has(Field::Link),
+    );
+    if fields.has(Field::AllowOrigin) {
+        expose(headers);
+    }
     upstream
 }
+
+/// Where a cell says dates of its own.
+const DATES: Fields = Fields::these(&[Field::Deprecation, Field::Sunset]);
 
 /// Reads the cell's own Deprecation and Sunset: the RFC's form, and the HTTP-date of older drafts that
 /// GitHub and others send.
@@ -137,12 +148,13 @@ fn successor_link(successor: &str) -> Option<HeaderValue> {
 }
 
 fn link(url: &str, relation: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(&["<", url, ">; rel=\"", relation, "\""].concat()).ok()
+    HeaderValue::try_from(["<", url, ">; rel=\"", relation, "\""].concat()).ok()
 }
 
-fn add_links(headers: &mut HeaderMap, ours: impl Iterator<Item = HeaderValue>, ours_first: bool) {
+/// `before_theirs` where the cell has links, too, and ours go first.
+fn add_links(headers: &mut HeaderMap, ours: impl Iterator<Item = HeaderValue>, before_theirs: bool) {
     let mut theirs = Vec::new();
-    if ours_first {
+    if before_theirs {
         theirs.extend(headers.get_all(LINK).iter().cloned());
         headers.remove(LINK);
     }
@@ -153,9 +165,6 @@ fn add_links(headers: &mut HeaderMap, ours: impl Iterator<Item = HeaderValue>, o
 
 /// A response that scripts of other origins may read lists which fields they may read.
 fn expose(headers: &mut HeaderMap) {
-    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-        return;
-    }
     let credentialed = headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
     let wildcard = headers
         .get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)

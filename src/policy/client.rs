@@ -55,6 +55,9 @@ const MAX_USER_AGENT: usize = 256;
 
 /// The position of the first family whose conditions all hold.
 pub fn family(families: &[ClientFamily], headers: &HeaderMap) -> Option<u16> {
+    if families.is_empty() {
+        return None;
+    }
     let mut buffer = [0; MAX_USER_AGENT];
     let agent = headers.get(USER_AGENT).map(|value| {
         let bytes = value.as_bytes();

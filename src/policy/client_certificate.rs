@@ -146,6 +146,9 @@ impl ClientCertificate {
 /// The first half of [`admit`]. A connection without TLS of ours
 /// (`None`) cannot show a certificate: it may go where one is optional.
 fn judge<'a>(snapshot: &'a Snapshot, sni: Option<Option<&'a str>>, host: &'a str) -> Judgement<'a> {
+    if !snapshot.hosts.ask_for_certificates() {
+        return Judgement::Free;
+    }
     let asked = ClientPolicy::of(snapshot, host);
     let Some(sni) = sni else {
         let required = asked.is_some_and(|policy| policy.required);

@@ -10,9 +10,9 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
 
-/// Slots for each row of an index. Half of them stay free, so that a look-up tries one and a half slots where the
-/// row is there and two and a half where it is not (Knuth, volume 3, 6.4, linear probing).
-const SLOTS_A_ROW: usize = 2;
+/// Of so many slots of an index one stays free: a look-up tries two and a half slots where the row is there and eight
+/// and a half where it is not (Knuth, volume 3, 6.4, linear probing), mostly in one line of the cache.
+const SLOTS_WITH_ONE_FREE: usize = 4;
 
 /// Numbers of one kind, one after the other.
 pub struct Column<T> {
@@ -77,65 +77,26 @@ impl<T: Element> fmt::Debug for Column<T> {
     }
 }
 
-/// An index: from the hash of a key to where its row is, by open addressing. It holds places and a byte of each hash
+/// An index: from the hash of a key to where its row is, by open addressing. It holds positions and a byte of each hash
 /// alone; whose key is meant, its user compares in the rows.
-#[derive(Clone, Debug)]
-pub struct Slots<P: Place>(Column<P::Slot>);
+#[derive(Clone, Debug, Default)]
+pub struct Slots(Column<Slot>);
 
-/// Where a row is, as it lies in a slot.
-pub trait Place: Copy {
-    /// It and the lowest byte of its key's hash: of 256 other keys that a look-up passes one has to be read, and
-    /// each would be a miss of the cache. All zeros where the slot is free.
-    type Slot: Element + Default;
+/// The position of a row plus one, and the lowest byte of its key's hash: of 256 other keys that a look-up passes one has
+/// to be read, and each would be a miss of the cache. All zeros where the slot is free.
+type Slot = [u8; 5];
 
-    /// Of a place and a byte.
-    fn to_slot(self, tag: u8) -> Self::Slot;
-
-    /// Back again; `None` of a free one.
-    fn from_slot(slot: &Self::Slot) -> Option<(Self, u8)>;
-}
-
-/// The position of a row.
-impl Place for usize {
-    type Slot = [u8; 5];
-
-    fn to_slot(self, tag: u8) -> [u8; 5] {
-        let [a, b, c, d] = number_of(self);
-        [a, b, c, d, tag]
+impl Slots {
+    /// Of bytes; `None` unless they have slots for so many keys, and positions of which `is_sound` holds.
+    pub fn from_bytes(bytes: Bytes, keys: usize, is_sound: impl Fn(usize) -> bool) -> Option<Self> {
+        let slots = Column::<Slot>::from_bytes(bytes)?;
+        let sound = |slot: &Slot| row_in(slot).is_none_or(&is_sound);
+        (slots.items().len() == slots_for(keys) && slots.items().iter().all(sound)).then_some(Self(slots))
     }
 
+    /// The row with this hash of which `is` holds.
     #[inline]
-    fn from_slot(&[a, b, c, d, tag]: &[u8; 5]) -> Option<(Self, u8)> {
-        Some((row_of([a, b, c, d])?, tag))
-    }
-}
-
-/// The position of a row, and of its key elsewhere: to have both at hand is to wait for one miss of the cache less.
-impl Place for (usize, u32) {
-    type Slot = [u8; 9];
-
-    fn to_slot(self, tag: u8) -> [u8; 9] {
-        let ([a, b, c, d], [e, f, g, h]) = (number_of(self.0), self.1.to_le_bytes());
-        [a, b, c, d, e, f, g, h, tag]
-    }
-
-    #[inline]
-    fn from_slot(&[a, b, c, d, e, f, g, h, tag]: &[u8; 9]) -> Option<(Self, u8)> {
-        Some(((row_of([a, b, c, d])?, u32::from_le_bytes([e, f, g, h])), tag))
-    }
-}
-
-impl<P: Place> Slots<P> {
-    /// Of bytes; `None` unless they have slots for so many keys, and places that are sound.
-    pub fn from_bytes(bytes: Bytes, keys: usize, is_sound: impl Fn(P) -> bool) -> Option<Self> {
-        let slots = Column::<P::Slot>::from_bytes(bytes)?;
-        let sound = |slot: &P::Slot| P::from_slot(slot).is_none_or(|(place, _)| is_sound(place));
-        (slots.items().len() == keys * SLOTS_A_ROW && slots.items().iter().all(sound)).then_some(Self(slots))
-    }
-
-    /// The place with this hash of which `is` holds.
-    #[inline]
-    pub fn find(&self, hash: u64, is: impl Fn(P) -> bool) -> Option<P> {
+    pub fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
         find(self.0.items(), hash, is).ok()
     }
 
@@ -144,50 +105,49 @@ impl<P: Place> Slots<P> {
         self.0.bytes()
     }
 
-    /// How many slots the longest look-up of a key that is there can try; the half that is free keeps it short.
+    /// How many slots the longest look-up of a key that is there can try; those that are free keep it short.
     pub fn longest_walk(&self) -> usize {
         let slots = self.0.items();
-        slots.split(|slot| P::from_slot(slot).is_none()).map(<[_]>::len).max().unwrap_or(0)
-    }
-}
-
-impl<P: Place> Default for Slots<P> {
-    fn default() -> Self {
-        Self(Column::default())
+        slots.split(|slot| row_in(slot).is_none()).map(<[_]>::len).max().unwrap_or(0)
     }
 }
 
 /// An index while it is made.
-pub struct SlotsBuilder<P: Place>(Vec<P::Slot>);
+pub struct SlotsBuilder(Vec<Slot>);
 
-impl<P: Place> SlotsBuilder<P> {
+impl SlotsBuilder {
     /// For so many keys.
     pub fn new(keys: usize) -> Self {
-        Self(vec![P::Slot::default(); keys * SLOTS_A_ROW])
+        Self(vec![Slot::default(); slots_for(keys)])
     }
 
-    /// Enters a place, unless one is there with this hash of which `is` holds: that one is returned.
-    pub fn enter(&mut self, hash: u64, place: P, is: impl Fn(P) -> bool) -> Option<P> {
+    /// Enters a row, unless one is there with this hash of which `is` holds: that one is returned.
+    pub fn enter(&mut self, hash: u64, row: usize, is: impl Fn(usize) -> bool) -> Option<usize> {
         match find(&self.0, hash, is) {
             Ok(there) => return Some(there),
-            Err(free) => self.0[free.expect("half of the slots are free")] = place.to_slot(tag(hash)),
+            Err(free) => self.0[free.expect("a quarter of the slots is free")] = slot_of(row, tag(hash)),
         }
         None
     }
 
     /// The index.
-    pub fn finish(self) -> Slots<P> {
+    pub fn finish(self) -> Slots {
         Slots(Column::new(self.0))
     }
 }
 
-/// The place with this hash of which `is` holds; else the free slot where it belongs, unless there are none at all.
+const fn slots_for(keys: usize) -> usize {
+    keys.div_ceil(SLOTS_WITH_ONE_FREE - 1) * SLOTS_WITH_ONE_FREE
+}
+
+/// The row with this hash of which `is` holds; else the free slot where it belongs, unless there are none at all.
 #[inline]
-fn find<P: Place>(slots: &[P::Slot], hash: u64, is: impl Fn(P) -> bool) -> Result<P, Option<usize>> {
+fn find(slots: &[Slot], hash: u64, is: impl Fn(usize) -> bool) -> Result<usize, Option<usize>> {
     for at in walk(hash, slots.len()) {
-        match P::from_slot(&slots[at]) {
+        let slot = &slots[at];
+        match row_in(slot) {
             None => return Err(Some(at)),
-            Some((place, its)) if its == tag(hash) && is(place) => return Ok(place),
+            Some(row) if slot[4] == tag(hash) && is(row) => return Ok(row),
             Some(_) => {}
         }
     }
@@ -202,14 +162,15 @@ fn walk(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
     (home..slots).chain(0..home)
 }
 
-/// The position of a row plus one: zero is free.
-fn number_of(row: usize) -> [u8; 4] {
-    u32::try_from(row + 1).expect("config limits tables far below 2^32 rows").to_le_bytes()
+fn slot_of(row: usize, tag: u8) -> Slot {
+    let number = u32::try_from(row + 1).expect("config limits tables far below 2^32 rows");
+    let [a, b, c, d] = number.to_le_bytes();
+    [a, b, c, d, tag]
 }
 
 #[inline]
-fn row_of(number: [u8; 4]) -> Option<usize> {
-    (u32::from_le_bytes(number) as usize).checked_sub(1)
+fn row_in(&[a, b, c, d, _]: &Slot) -> Option<usize> {
+    (u32::from_le_bytes([a, b, c, d]) as usize).checked_sub(1)
 }
 
 /// The lowest byte: [`walk`] begins where the highest ones say.
@@ -219,7 +180,7 @@ const fn tag(hash: u64) -> u8 {
 }
 
 /// The hash of a number: the finalizer of splitmix64 (Steele, Lea and Flood, 2014). It stands in files, so another one
-/// is another version of their format. It has no key: what is in a table its owner wrote, half of the slots are
+/// is another version of their format. It has no key: what is in a table its owner wrote, a quarter of the slots is
 /// free whoever asks, and look-ups change nothing.
 #[inline]
 pub const fn hash_number(number: u64) -> u64 {

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use super::hex::hex;
 use super::keyed::KeyTable;
+
+/// Schemes that say nothing alone, whatever is configured (RFC 7617, RFC 6750, and that of many APIs).
+const SCHEMES: [&str; 3] = ["basic", "bearer", "token"];
 
 /// The first 128 bits of HMAC-SHA-256 over a token: enough that two tokens of 10^9 collide with
 /// probability 10^-21, half the memory of the whole digest.
@@ -61,6 +64,9 @@ pub struct Learning {
 /// The token in `Authorization`, where scheme and shape are configured ones. Two such fields name no
 /// token: which of them a cell would read is not known.
 pub fn find<'a>(rules: &CredentialRules, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    if rules.shapes.is_empty() {
+        return None;
+    }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
@@ -70,6 +76,15 @@ pub fn find<'a>(rules: &CredentialRules, headers: &'a HeaderMap) -> Option<&'a [
     let known = rules.schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
     let token = token.trim_ascii();
     (known && rules.fits(token)).then_some(token)
+}
+
+/// Whether a value of `Authorization` has anything in it that a cell could take for a credential: a scheme alone is none.
+/// Another single word may be one, of a client that leaves the scheme out.
+pub fn is_said(rules: &CredentialRules, value: &HeaderValue) -> bool {
+    let value = value.as_bytes().trim_ascii();
+    let known = rules.schemes.iter().map(|scheme| &**scheme).chain(SCHEMES);
+    let mut schemes = known.map(str::as_bytes);
+    !value.is_empty() && !schemes.any(|scheme| value.eq_ignore_ascii_case(scheme))
 }
 
 /// The fingerprint of a token under a key.

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use super::facts::path_of;
 use super::ids::Label;
-use super::path::matches;
+use super::path::places;
 use super::protection::priority::Priority;
 use super::snapshot::{CellTimeouts, Segment};
 
@@ -101,9 +102,11 @@ impl EndpointClasses {
 
     /// Which of [`names`](Self::names) a request with this target belongs to.
     pub fn position(&self, target: &str) -> Option<usize> {
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let segments = || path.split('/').skip(1).map(str::as_bytes);
-        let named = self.paths.iter().find(|(template, _)| matches(template, segments()));
+        if self.paths.is_empty() {
+            return self.rest;
+        }
+        let path = path_of(target).as_bytes();
+        let named = self.paths.iter().find(|(template, _)| places(template, path).is_some());
         named.map(|(_, index)| *index).or(self.rest)
     }
 }

@@ -3,7 +3,13 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
+use memchr::memchr;
+
+use super::fields::{Field, Fields};
+
+/// How a browser came by a request (Fetch, section 3.2.2).
+pub const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// The connection a request came on; decided once, at accept.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +67,8 @@ pub struct RequestFacts<'a> {
     pub target: &'a str,
     /// The fields as received, client copies of routing headers included.
     pub headers: &'a HeaderMap,
+    /// What stands among them.
+    pub fields: Fields,
     /// WebSocket or nothing.
     pub upgrade: Upgrade,
     /// The connection it came on.
@@ -69,7 +77,15 @@ pub struct RequestFacts<'a> {
 
 /// The raw path of a target: everything before the first `?`.
 pub fn path_of(target: &str) -> &str {
-    target.split_once('?').map_or(target, |(path, _)| path)
+    split_target(target).0
+}
+
+/// The raw path, and the raw query where there is one. By bytes: it is asked for several times a request.
+pub(super) fn split_target(target: &str) -> (&str, Option<&str>) {
+    match memchr(b'?', target.as_bytes()) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
 }
 
 impl<'a> RequestFacts<'a> {
@@ -78,15 +94,11 @@ impl<'a> RequestFacts<'a> {
         path_of(self.target)
     }
 
-    /// The raw query: everything after the first `?`, where there is one.
-    pub fn query(&self) -> Option<&'a str> {
-        self.target.split_once('?').map(|(_, query)| query)
-    }
-
     /// Whether a browser opens a page, as opposed to a program that calls an API (Fetch, section 3.2.2).
     pub fn is_navigation(&self) -> bool {
         self.method == Method::GET
-            && self.headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
+            && self.fields.has(Field::SecFetchMode)
+            && self.headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode.as_bytes() == b"navigate")
     }
 
     /// Whether a browser asks what its script may send (Fetch, "CORS-preflight request"). It never sends
@@ -98,7 +110,7 @@ impl<'a> RequestFacts<'a> {
 
     /// Whether the client speaks gRPC and must be answered in its manner.
     pub fn is_grpc(&self) -> bool {
-        is_grpc(self.headers)
+        self.fields.has(Field::ContentType) && is_grpc(self.headers)
     }
 
     /// Whether it is gRPC proper, which has its status behind the body and so needs HTTP/2 all the way. gRPC-Web

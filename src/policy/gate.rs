@@ -15,11 +15,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, 
 use http::{HeaderMap, Method};
 
 use super::facts::{ConnectionFacts, RequestFacts, Upgrade, WireVersion};
+use super::fields::{Field, Fields};
 use super::refusal::{BadRequest, Refusal};
 use super::snapshot::RequestLimits;
 pub use answer::{ANSWER_BYTES, Asked, BadAnswer, INTERIM_ANSWERS, check_answer, size};
 pub use authority::{Authority, MAX_HOST_LEN};
-pub use chunks::ChunkReader;
+pub use chunks::{ChunkReader, NextData};
 pub use head::{
     Framing, Head, HeadReader, HeadStatus, MAX_CONTENT_LENGTH, MAX_EMPTY_LINES, MAX_LENGTH_DIGITS,
     MAX_METHOD_LEN, Span, TargetForm, read_head,
@@ -59,12 +60,17 @@ pub fn facts<'a>(
     check_target(&head, limits)?;
     check_size(head.headers, limits)?;
     check_names(&head)?;
-    let body = check_framing(head.headers, head.version)?;
-    check_connection(head.headers)?;
-    check_expect(head.headers)?;
-    let upgrade = upgrade(&head, body)?;
+    let fields = Fields::of(head.headers);
+    let body = fields.has_any(FRAMING) && check_framing(head.headers, head.version)?;
+    if fields.has(Field::Connection) {
+        check_connection(head.headers)?;
+    }
+    if fields.has(Field::Expect) {
+        check_expect(head.headers)?;
+    }
+    let upgrade = upgrade(&head, fields, body)?;
     let authority = authority(&head, connection)?;
-    if passes(head.headers) > MAX_VIA {
+    if fields.has(Field::Via) && passes(head.headers) > MAX_VIA {
         return Err(Refusal::Loop);
     }
     let (authority, host) = match authority {
@@ -75,7 +81,7 @@ pub fn facts<'a>(
         return Err(Refusal::Misdirected);
     }
     let ParsedHead { method, version, target, headers, .. } = head;
-    Ok(RequestFacts { method, version, host, authority, target, headers, upgrade, connection })
+    Ok(RequestFacts { method, version, host, authority, target, headers, fields, upgrade, connection })
 }
 
 /// The host of a head that has been refused for something else; `None` where it has none that can be believed
@@ -95,7 +101,7 @@ fn check_target(head: &ParsedHead<'_>, limits: &RequestLimits) -> Result<(), Ref
         return Err(Refusal::TargetTooLong);
     }
     let known_form = head.target.starts_with('/') || (head.target == "*" && head.method == Method::OPTIONS);
-    if !known_form || !head.target.bytes().all(|byte| bytes::is_visible(byte) && byte != b'#') {
+    if !known_form || !bytes::all(head.target.as_bytes(), |byte| bytes::is_visible(byte) && byte != b'#') {
         return Err(BadRequest::RequestLine.into());
     }
     Ok(())
@@ -123,6 +129,9 @@ fn check_names(head: &ParsedHead<'_>) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+/// Fields that say where a body ends.
+const FRAMING: Fields = Fields::these(&[Field::ContentLength, Field::TransferEncoding]);
 
 /// Whether there is a body, as far as the head says. `read_head` has refused all of this for HTTP/1.x
 /// already; HTTP/2 and `explain` come here without it.
@@ -167,9 +176,13 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// WebSocket or nothing: any other upgrade offer is ignored, as RFC 9110 section 7.8 allows, and does
 /// not reach the cell.
-fn upgrade(head: &ParsedHead<'_>, body: bool) -> Result<Upgrade, Refusal> {
+fn upgrade(head: &ParsedHead<'_>, fields: Fields, body: bool) -> Result<Upgrade, Refusal> {
     if head.version == WireVersion::Http2 {
         return match (head.method == Method::CONNECT, head.protocol) {
+            // What comes in a tunnel is no body: a cell would take it for one, and what follows for the next request.
+            (true, Some("websocket")) if head.headers.contains_key(CONTENT_LENGTH) => {
+                Err(BadRequest::ContentLength.into())
+            }
             (true, Some("websocket")) => Ok(Upgrade::WebSocket),
             (true, None) => Err(Refusal::MethodNotAllowed),
             (true, Some(_)) | (false, Some(_)) => Err(Refusal::NotImplemented),
@@ -179,7 +192,8 @@ fn upgrade(head: &ParsedHead<'_>, body: bool) -> Result<Upgrade, Refusal> {
     head::check_method(head.method.as_str().as_bytes())?;
     // RFC 6455 section 4.1: a GET in HTTP/1.1. A body in front of a tunnel would be a second reading
     // of where the tunnel begins.
-    if head.version != WireVersion::Http11 || head.method != Method::GET || body {
+    let may = head.version == WireVersion::Http11 && head.method == Method::GET && !body;
+    if !may || !fields.has(Field::Upgrade) {
         return Ok(Upgrade::None);
     }
     let mut offers = members(head.headers, &UPGRADE);

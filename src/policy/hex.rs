@@ -4,8 +4,18 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Two digits for each byte.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+    let bytes = bytes.as_ref();
+    let mut text = vec![0; 2 * bytes.len()];
+    write_hex(bytes, &mut text);
+    String::from_utf8(text).expect("digits are ASCII")
+}
+
+/// The same, into a place of that size.
+pub fn write_hex(bytes: &[u8], place: &mut [u8]) {
+    let (pairs, _) = place.as_chunks_mut();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+    }
 }
 
 #[cfg(test)]

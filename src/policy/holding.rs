@@ -88,6 +88,11 @@ pub fn reported(snapshot: &Snapshot, most: usize) -> Vec<ReportedMove> {
     open.chain(late).take(most).map(|(account, of)| ReportedMove::new(snapshot, account, of)).collect()
 }
 
+/// The same of one account, also after its end; `None` where it was never moved.
+pub fn reported_of(snapshot: &Snapshot, account: AccountId) -> Option<ReportedMove> {
+    snapshot.moves.table.find(account).map(|of| ReportedMove::new(snapshot, account, *of))
+}
+
 /// A move, with what this process knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportedMove {

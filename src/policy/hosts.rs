@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use memchr::memchr;
+
 use super::accounts::ScheduleIndex;
 use super::client_certificate::ClientPolicy;
 use super::ids::{CellIndex, Label, SurfaceIndex};
@@ -77,14 +80,19 @@ pub struct HostMatch<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
     rules: Vec<HostRule>,
-    exact: HashMap<Box<str>, u16>,
-    after_prefix: HashMap<Box<str>, u16>,
-    after_prefix_surface: HashMap<Box<str>, u16>,
+    exact: Names<u16>,
+    after_prefix: Names<u16>,
+    after_prefix_surface: Names<u16>,
     /// What stands after `{surface}.{prefix}.` where somebody has exchanged the labels of a pattern that names
     /// its surface itself: `cloud.getdbt.com`, for `{prefix}.metadata.cloud.getdbt.com`.
-    exchanged: HashMap<Box<str>, Vec<Exchanged>>,
-    surfaces: HashMap<Label, SurfaceIndex>,
+    exchanged: Names<Vec<Exchanged>>,
+    surfaces: HashMap<Label, SurfaceIndex, FixedState>,
+    ask_for_certificates: bool,
 }
+
+/// By name. The names are those of the configuration, and clients only ask for them: nobody can choose names that meet, so
+/// the hash needs no secret, and each request asks several times.
+type Names<V> = HashMap<Box<str>, V, FixedState>;
 
 /// A pattern that names its surface itself, found by the rest of its name.
 #[derive(Clone, Debug)]
@@ -113,9 +121,10 @@ impl HostTable {
         rules: impl IntoIterator<Item = (Labels, Box<str>, HostRule)>,
         surfaces: HashMap<Label, SurfaceIndex>,
     ) -> Self {
-        let mut table = Self { surfaces, ..Self::default() };
+        let mut table = Self { surfaces: surfaces.into_iter().collect(), ..Self::default() };
         for (labels, name, rule) in rules {
             let position = u16::try_from(table.rules.len()).expect("config limits host rules below 2^16");
+            table.ask_for_certificates |= rule.client_certificate.is_some();
             table.rules.push(rule);
             let names = match labels {
                 Labels::Exact => &mut table.exact,
@@ -139,14 +148,14 @@ impl HostTable {
         if let Some((rule, domain)) = self.rule(&self.exact, host) {
             return Some(HostMatch { rule, surface: rule.surface, prefix: None, misordered: false, domain });
         }
-        let (first, rest) = host.split_once('.')?;
+        let (first, rest) = split_label(host)?;
         if let Some((rule, domain)) = self.rule(&self.after_prefix, rest)
             && !self.surfaces.contains_key(first)
         {
             let prefix = Some(first);
             return Some(HostMatch { rule, surface: rule.surface, prefix, misordered: false, domain });
         }
-        let (second, rest) = rest.split_once('.')?;
+        let (second, rest) = split_label(rest)?;
         let (prefix, surface, misordered) = match (self.surfaces.get(first), self.surfaces.get(second)) {
             (None, Some(surface)) => (first, *surface, false),
             (Some(surface), None) => (second, *surface, true),
@@ -172,13 +181,24 @@ impl HostTable {
         }
     }
 
+    /// Whether there is a host that asks its clients for certificates.
+    pub const fn ask_for_certificates(&self) -> bool {
+        self.ask_for_certificates
+    }
+
     /// All rules, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &HostRule> {
         self.rules.iter()
     }
 
-    fn rule<'a>(&'a self, names: &HashMap<Box<str>, u16>, name: &'a str) -> Option<(&'a HostRule, &'a str)> {
+    fn rule<'a>(&'a self, names: &Names<u16>, name: &'a str) -> Option<(&'a HostRule, &'a str)> {
         let position = names.get(name)?;
         Some((&self.rules[usize::from(*position)], name))
     }
+}
+
+/// The first label of a name, and what is behind its dot.
+fn split_label(name: &str) -> Option<(&str, &str)> {
+    let dot = memchr(b'.', name.as_bytes())?;
+    Some((&name[..dot], &name[dot + 1..]))
 }

@@ -1,4 +1,8 @@
-//! Text that means nothing to HTML, in an attribute either.
+//! Text that means nothing to HTML, in an attribute either; and how a page's policy names what is inline.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// What stands for a character; `None` where it stands for itself.
 pub const fn reference(character: char) -> Option<&'static str> {
@@ -21,6 +25,11 @@ pub fn escaped(text: &str) -> String {
         }
         safe
     })
+}
+
+/// As a content security policy names a style or a script that stands in the page: between single quotes.
+pub fn hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(digest(&SHA256, text.as_bytes())))
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! same for accounts that exist and accounts that do not.
 
 use http::header::{AUTHORIZATION, CONNECTION, COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::credential::{self, CredentialRules, Fingerprint};
-use super::facts::RequestFacts;
+use super::facts::{RequestFacts, split_target};
 use super::gate;
 use super::hosts::Role;
 use super::ids::{AccountId, CellIndex, EntityId};
@@ -75,8 +75,9 @@ pub fn explicit<'t>(
     role: Role,
 ) -> Result<Explicit<'t>, BadRequest> {
     let rules = &snapshot.identify;
-    let path = path::read_path(&rules.paths, facts.path())?;
-    let query = match facts.query() {
+    let (path, query) = split_target(facts.target);
+    let path = path::read_path(&rules.paths, path)?;
+    let query = match query {
         Some(query) => in_query(rules, query, role)?,
         None => None,
     };
@@ -99,9 +100,10 @@ pub fn cookies<'a>(snapshot: &Snapshot, headers: &'a HeaderMap) -> Cookies<'a> {
     for (name, names) in &rules.cookies {
         let mut values = cookie_values(headers, name.as_bytes());
         let Some(value) = values.next() else { continue };
-        found.present = true;
+        let differ = values.any(|other| other != value);
+        found.present |= differ || !value.is_empty();
         // Which of two values a cell would read is not known.
-        if values.any(|other| other != value) {
+        if differ {
             continue;
         }
         let account = match names {
@@ -127,11 +129,16 @@ pub fn token<'a>(rules: &IdentifyRules, headers: &'a HeaderMap) -> Option<&'a [u
     credential::find(&rules.credentials, headers).or_else(in_header)
 }
 
-/// Whether a request carries anything that a cell could take for a credential.
+/// Whether a request carries anything that a cell could take for a credential. A field with nothing in it, or with nothing
+/// behind its scheme, is none: whoever walks ids has that, too.
 pub fn has_credential(rules: &IdentifyRules, headers: &HeaderMap, cookies: &Cookies<'_>) -> bool {
-    let in_header =
-        |(name, names): &(HeaderName, Names)| *names == Names::Credential && headers.contains_key(name);
-    cookies.present || headers.contains_key(AUTHORIZATION) || rules.headers.iter().any(in_header)
+    let says = |value: &HeaderValue| !value.as_bytes().trim_ascii().is_empty();
+    let in_header = |(name, names): &(HeaderName, Names)| {
+        *names == Names::Credential && headers.get_all(name).iter().any(says)
+    };
+    cookies.present
+        || headers.get_all(AUTHORIZATION).iter().any(|value| credential::is_said(&rules.credentials, value))
+        || rules.headers.iter().any(in_header)
 }
 
 /// Asks the credential tables: the configured one before the learned one, the newest key before older

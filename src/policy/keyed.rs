@@ -30,7 +30,7 @@ pub trait Key: Copy + Eq {
 #[derive(Clone, Debug)]
 pub struct KeyTable<K: Key> {
     rows: Column<K::Row>,
-    slots: Slots<usize>,
+    slots: Slots,
 }
 
 /// A table while it is made.

@@ -64,7 +64,7 @@ pub struct HoldRules {
 #[derive(Clone, Debug, Default)]
 pub struct MoveTable {
     rows: Vec<(AccountId, Move)>,
-    by_account: Slots<usize>,
+    by_account: Slots,
     /// Positions of the rows that are not flipped: few, whatever has been moved before.
     open: Vec<u32>,
 }

@@ -31,9 +31,9 @@ pub struct PathReading<'t> {
 pub fn read_path<'t>(templates: &'t [PathTemplate], path: &str) -> Result<PathReading<'t>, BadRequest> {
     let strict = read_strictly(templates, path)?;
     if is_unusual(path.as_bytes()) {
-        let named = strict.template.zip(strict.account).map(|(template, _)| Named {
-            template,
-            account: account_segment(template, path.split('/').skip(1).map(str::as_bytes)),
+        let named = strict.template.and_then(|template| {
+            let account = places(&template.segments, path.as_bytes())?.account?;
+            Some(Named { template, account })
         });
         lenient::check(templates, path.as_bytes(), named)?;
     }
@@ -54,75 +54,73 @@ struct Named<'p> {
 }
 
 fn read_strictly<'t>(templates: &'t [PathTemplate], path: &str) -> Result<PathReading<'t>, BadRequest> {
-    let segments = || path.split('/').skip(1).map(str::as_bytes);
     for template in templates {
-        if !matches(&template.segments, segments()) {
-            continue;
-        }
-        let exact = spelled_exactly(template, segments());
-        if !template.names_account() {
-            if exact {
-                return Ok(PathReading {
-                    template: Some(template),
-                    account: None,
-                    entity: entity(template, segments()),
-                });
+        let Some(places) = places(&template.segments, path.as_bytes()) else { continue };
+        let template = Some(template);
+        match places.account {
+            None if places.exact => {
+                return Ok(PathReading { template, account: None, entity: places.entity });
             }
-            continue;
+            None => {}
+            Some(_) if !places.exact => return Err(BadRequest::Path),
+            Some(text) => {
+                let account = AccountId::parse(text).map_err(|_| BadRequest::AccountId)?;
+                return Ok(PathReading { template, account: Some(account), entity: None });
+            }
         }
-        if !exact {
-            return Err(BadRequest::Path);
-        }
-        let text = account_segment(template, segments());
-        let account = AccountId::parse(text).map_err(|_| BadRequest::AccountId)?;
-        return Ok(PathReading { template: Some(template), account: Some(account), entity: None });
     }
     Ok(PathReading::default())
 }
 
-/// Whether the segments begin with the template's, literals without regard to case.
-pub(super) fn matches<'p>(template: &[Segment], mut segments: impl Iterator<Item = &'p [u8]>) -> bool {
-    template.iter().all(|expected| match (expected, segments.next()) {
-        (_, None) => false,
-        (Segment::Literal(literal), Some(text)) => literal.as_bytes().eq_ignore_ascii_case(text),
-        (Segment::Entity, Some(text)) => EntityId::parse(text).is_ok(),
-        (Segment::Account | Segment::Any, Some(text)) => !text.is_empty(),
-    })
+/// What stands in the places of a template, in a path that begins as the template says.
+pub(super) struct Places<'p> {
+    /// The text of the first `{account}`; there is one wherever the template has that segment.
+    account: Option<&'p [u8]>,
+    /// The first entity.
+    entity: Option<EntityId>,
+    /// Literals are written as in the template, and free segments hold nothing that could be read as something
+    /// else.
+    exact: bool,
 }
 
-/// Whether segments that match are written as in the template, and free segments hold nothing that
-/// could be read as something else.
-fn spelled_exactly<'p>(template: &PathTemplate, segments: impl Iterator<Item = &'p [u8]>) -> bool {
-    template.segments.iter().zip(segments).all(|(expected, text)| match expected {
-        Segment::Literal(literal) => literal.as_bytes() == text,
-        Segment::Any => {
-            !matches!(text, b"." | b"..") && !text.iter().any(|byte| matches!(byte, b'%' | b';' | b'\\'))
+/// Reads a path by a template; `None` where it does not begin with the template's segments, literals without regard
+/// to case.
+pub(super) fn places<'p>(template: &[Segment], path: &'p [u8]) -> Option<Places<'p>> {
+    let mut places = Places { account: None, entity: None, exact: true };
+    let mut segments = path.split(|byte| *byte == b'/').skip(1);
+    for expected in template {
+        let text = segments.next()?;
+        match expected {
+            Segment::Literal(literal) if literal.as_bytes() == text => {}
+            Segment::Literal(literal) if literal.as_bytes().eq_ignore_ascii_case(text) => {
+                places.exact = false;
+            }
+            Segment::Literal(_) => return None,
+            Segment::Entity => {
+                let entity = EntityId::parse(text).ok()?;
+                places.entity.get_or_insert(entity);
+            }
+            Segment::Account | Segment::Any if text.is_empty() => return None,
+            Segment::Account => {
+                places.account.get_or_insert(text);
+            }
+            Segment::Any => places.exact &= is_plain(text),
         }
-        Segment::Account | Segment::Entity => true,
-    })
-}
-
-fn account_segment<'p>(template: &PathTemplate, segments: impl Iterator<Item = &'p [u8]>) -> &'p [u8] {
-    let mut both = template.segments.iter().zip(segments);
-    both.find_map(|(segment, text)| (*segment == Segment::Account).then_some(text)).unwrap_or_default()
-}
-
-fn entity<'p>(template: &PathTemplate, segments: impl Iterator<Item = &'p [u8]>) -> Option<EntityId> {
-    let mut both = template.segments.iter().zip(segments);
-    both.find_map(|(segment, text)| (*segment == Segment::Entity).then(|| EntityId::parse(text).ok())?)
-}
-
-/// Whether a path has anything that some reader takes for more than the text it is.
-fn is_unusual(path: &[u8]) -> bool {
-    path.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';'))
-        || path.windows(2).any(|pair| matches!(pair, b"//" | b"/."))
-}
-
-impl PathTemplate {
-    /// Whether it has an `{account}` segment.
-    pub fn names_account(&self) -> bool {
-        self.segments.contains(&Segment::Account)
     }
+    Some(places)
+}
+
+/// Whether a segment is the text that it is to every reader.
+fn is_plain(segment: &[u8]) -> bool {
+    !matches!(segment, b"." | b"..") && !segment.iter().any(|byte| matches!(byte, b'%' | b';' | b'\\'))
+}
+
+/// Whether a path has anything that some reader takes for more than the text it is. Looks at every byte even after such
+/// a one: without an early end, many are compared at once.
+fn is_unusual(path: &[u8]) -> bool {
+    let escaped = path.iter().fold(false, |any, byte| any | matches!(byte, b'%' | b'\\' | b';'));
+    let pairs = path.array_windows();
+    escaped || pairs.fold(false, |any, [one, two]| any | (*one == b'/' && matches!(two, b'/' | b'.')))
 }
 
 #[cfg(test)]

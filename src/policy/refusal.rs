@@ -288,6 +288,12 @@ impl Refusal {
 
     /// How long a client should wait before it repeats the request; `None` where repeating is no cure.
     /// Jitter is added by the caller, who owns the random source.
+    ///
+    /// None for [`CellUnreachable`](Self::CellUnreachable) and the other failures of a cell, although RFC 9110 section 10.2.3
+    /// allows it on any answer: one such answer says nothing of how long it will last. Where it lasts, health finds the cell
+    /// down within seconds, and what is refused then is [`Shed`], with a time that is computed from how long it has lasted.
+    /// Until then any number would be made up, shorter than the pauses that clients make by themselves after 502, and
+    /// unheeded by most: urllib3 and what is built on it reads the field on 413, 429 and 503 alone.
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             // Permits come free within a response time; a second is the shortest value that

@@ -29,6 +29,7 @@ use super::protection::endpoint_load::EndpointLoad;
 use super::protection::group_load::GroupLoad;
 use super::protection::{CellProtection, Protection};
 use super::routing_cookie::RoutingCookie;
+use super::server_timing::ServerTiming;
 use super::tickets::TicketRules;
 
 pub use rules::{IdRange, IdentifyRules, Names, PathTemplate, Segment};
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub endpoint_classes: EndpointClasses,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who is told where the time of a request went.
+    pub server_timing: ServerTiming,
     /// Where refusals and `rel="deprecation"` send a human when no schedule says otherwise.
     pub guide: Box<str>,
     /// Server certificates by name, for SNI and for the 421 rule.

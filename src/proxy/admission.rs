@@ -42,6 +42,8 @@ pub(super) struct Admitted<'a> {
     clock: Clock,
     ask: Ask,
     pass: Pass,
+    /// How long it waited for its turn, where it did.
+    waited: Option<Duration>,
     levers: Option<Arc<Levers>>,
     /// The last lever that took an endpoint away from it: each counts a request once. 0 where none has.
     drained_by: AtomicU32,
@@ -112,8 +114,8 @@ impl Service {
             left: until.map(|until| until.saturating_duration_since(Instant::now())),
             random,
         };
-        let pass = match reserved {
-            Some(_) => Pass::OPERATOR,
+        let (pass, waited) = match reserved {
+            Some(_) => (Pass::OPERATOR, None),
             None => self.ask(wanting, &ask, &modes, levers.as_deref(), down).await?,
         };
         let mut admitted = Admitted {
@@ -121,6 +123,7 @@ impl Service {
             clock: self.clock,
             ask,
             pass,
+            waited,
             levers,
             drained_by: AtomicU32::new(0),
             modes,
@@ -138,7 +141,7 @@ impl Service {
         Ok(admitted)
     }
 
-    /// Asks the cell, and perhaps waits for its answer.
+    /// Asks the cell, and perhaps waits for its answer; how long, where it did.
     async fn ask(
         &self,
         wanting: &Wanting<'_>,
@@ -146,7 +149,7 @@ impl Service {
         modes: &Modes,
         levers: Option<&Levers>,
         down: &mut Downstream,
-    ) -> Result<Pass, Turned> {
+    ) -> Result<(Pass, Option<Duration>), Turned> {
         let cell = wanting.cell;
         let standing = &cell.load.standing;
         let (sender, mut told) = oneshot::channel();
@@ -158,12 +161,13 @@ impl Service {
         }
         match admission {
             Admission::Refused(why, after) => Err(Turned::Away(why, after)),
-            Admission::Go(pass) => Ok(pass),
+            Admission::Go(pass) => Ok((pass, None)),
             Admission::Wait(place, pass) => {
+                let begun = Instant::now();
                 let mut waiting = Waiting { standing, clock: self.clock, place, pass, told: Some(&mut told) };
                 // Boxed: few requests wait, and none should have room for it.
                 Box::pin(waiting.wait(ask.random as u32, down)).await?;
-                Ok(pass)
+                Ok((pass, Some(begun.elapsed())))
             }
         }
     }
@@ -282,6 +286,11 @@ impl Admitted<'_> {
     /// The group that the request is to go to; any where it is `None`.
     pub fn group(&self) -> Option<usize> {
         self.pass.group
+    }
+
+    /// How long it waited for its turn, where it did.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited
     }
 
     /// Whether it may be sent again.

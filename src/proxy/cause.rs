@@ -5,6 +5,7 @@ use std::io;
 
 use pingora::ErrorType;
 
+use super::http1::client::HEAD_TOO_LARGE;
 use crate::policy::cell_failure::{BrokenAnswer, Unreachable};
 use crate::policy::gate::BadAnswer;
 
@@ -63,6 +64,7 @@ pub(super) fn of_answer(error: &pingora::Error, heard: bool) -> BrokenAnswer {
     }
     match error.etype() {
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => ended,
+        error if *error == HEAD_TOO_LARGE => BrokenAnswer::HeaderSize,
         _ => BrokenAnswer::Protocol,
     }
 }
@@ -197,6 +199,7 @@ mod tests {
             (because(alert()), false, BrokenAnswer::TlsAlert),
             (because(no_tls()), true, BrokenAnswer::TlsProtocol),
             (wrong(), true, BrokenAnswer::Protocol),
+            (pingora::Error::explain(HEAD_TOO_LARGE, "head"), true, BrokenAnswer::HeaderSize),
             (ours, false, BrokenAnswer::Protocol),
         ] {
             assert_eq!(of_answer(&error, heard), expect, "{error:?} {heard}");

@@ -22,7 +22,8 @@ use super::counted::CountedStream;
 use super::pool::Pool;
 use super::resolver::Resolver;
 use super::upstream::Upstream;
-use super::wire::{Wire, WireHandle};
+use super::wire::Wire;
+use super::wire_h2::H2WireHandle;
 use crate::policy::admit::Permit;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
@@ -128,7 +129,7 @@ impl Connector {
         endpoint: &Endpoint,
         reserved: bool,
         resolving: &AtomicBool,
-    ) -> Result<(Wire, SocketAddr), ConnectError> {
+    ) -> Result<(Box<Wire>, SocketAddr), ConnectError> {
         let permit = self.room(cell, endpoint, reserved)?;
         let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
         let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);
@@ -138,11 +139,11 @@ impl Connector {
                 let begun = Instant::now();
                 let secured = secure(tls, tcp, address, Alpn::Http1).await?;
                 counters.connected(took, Some(begun.elapsed()));
-                Wire::queued(secured, id)
+                Wire::new(secured, id)
             }
             None => {
                 counters.connected(took, None);
-                Wire::queued(tcp, id)
+                Wire::new(tcp, id)
             }
         };
         Ok((wire, address))
@@ -196,7 +197,7 @@ impl Connector {
         endpoint: &Endpoint,
         reserved: bool,
         resolving: &AtomicBool,
-    ) -> Result<(ConnectionRef, WireHandle, SocketAddr), ConnectError> {
+    ) -> Result<(ConnectionRef, H2WireHandle, SocketAddr), ConnectError> {
         let permit = self.room(cell, endpoint, reserved)?;
         let Opened { tcp, address, took } = self.tcp(&endpoint.address, resolving).await?;
         let (id, counters) = (tcp.as_raw_fd(), &endpoint.load.counters);

@@ -15,8 +15,10 @@ use tokio::sync::watch;
 
 use super::metered::{Flooded, Metered};
 use super::settled::Settling;
-use super::wire::{ByteStream, Wire, WireHandle};
+use super::wire::ByteStream;
+use super::wire_h2::{H2Wire, H2WireHandle};
 use crate::listen::log_budget::LogBudget;
+use crate::policy::code::Code;
 use crate::policy::gate;
 use crate::policy::http2::ControlAllowance;
 use crate::policy::snapshot::Cell;
@@ -55,7 +57,7 @@ impl Cuts {
         self.metrics.upstream_cut(cell, ConnectionCut::ControlFrames);
         let Some(left_out) = self.log.spend(Instant::now()) else { return };
         let ControlAllowance { frames, per } = allowance;
-        tracing::warn!(
+        tracing::warn!(code = %Code::FramesWithoutAnswer,
             cell, %frames, ?per, left_out,
             "an HTTP/2 connection to a cell was closed: it sent more frames without an answer than \
              cells[].http2.control_frames allows; if it means them, allow more"
@@ -73,13 +75,13 @@ pub(super) async fn open(
     id: UniqueIDType,
     cell: &Cell,
     cuts: &Arc<Cuts>,
-) -> Result<(ConnectionRef, WireHandle), h2::Error> {
+) -> Result<(ConnectionRef, H2WireHandle), h2::Error> {
     let http2 = cell.http2;
     let metered = Metered::cell(io, http2.control);
     let flooded = metered.flooded();
     let io = Settling::new(metered);
     let settled = io.settled();
-    let wire = Wire::direct(io, id);
+    let wire = H2Wire::new(io, id);
     let handle = wire.handle();
     let most = usize::try_from(http2.streams_per_connection).unwrap_or(usize::MAX);
     let (requests, connection) = Builder::new()
@@ -120,7 +122,11 @@ enum Ended {
 }
 
 /// Moves a connection until it is over. Streams that are open when it ends see that it has.
-async fn drive(connection: Connection<Wire, Bytes>, flooded: &Flooded, users: &watch::Sender<bool>) -> Ended {
+async fn drive(
+    connection: Connection<H2Wire, Bytes>,
+    flooded: &Flooded,
+    users: &watch::Sender<bool>,
+) -> Ended {
     let unused = async {
         users.closed().await;
         tokio::time::sleep(LINGER).await;

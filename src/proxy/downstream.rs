@@ -1,26 +1,26 @@
-//! The client's side of one exchange: an HTTP/1 or HTTP/2 server session of the engine, seen alike.
-//!
-//! Two fields, so that reading and clearing can be polled side by side: `source` is the session, `sink`
-//! the way out. Nothing here waits for the client to read.
+//! The client's side of one exchange: our HTTP/1 session or an HTTP/2 server session of the engine, seen alike.
+//! Nothing here waits for the client to read.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use hyper::ext::ReasonPhrase;
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::v1::server::HttpSession as H1Session;
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
 use super::compact::compact;
+use super::deadline::Deadline;
+use super::head::RequestHead;
+use super::http1::server::Session as H1Session;
 use super::kept::Kept;
 use super::sink::Sink;
-use super::wire::WireHandle;
+use crate::policy::facts::WireVersion;
 
 /// How long a client may take what it was sent before its response was broken off. Most take it at once; one that
 /// was cut because it does not read never will.
@@ -34,10 +34,8 @@ const HEAR_OUT_BYTES: usize = 1024 * 1024;
 
 /// The client's side of one exchange.
 pub struct Downstream {
-    /// Where the request body comes from.
+    /// The connection or the stream, with the request that was read on it.
     pub source: Source,
-    /// Where the response body goes.
-    pub sink: Sink,
     /// Status of the final head, once sent.
     pub status: Option<StatusCode>,
     /// Response body bytes sent.
@@ -48,6 +46,8 @@ pub struct Downstream {
     pub kept: Kept,
     /// The response was broken off: nothing more can be said on an HTTP/1 connection.
     pub broken_off: bool,
+    /// When something must have moved.
+    pub deadline: Deadline,
     /// Nothing but the close tells the client where the response ends.
     until_close: bool,
 }
@@ -57,40 +57,52 @@ pub enum Source {
     /// HTTP/1.0 or 1.1.
     H1(Box<H1Session>),
     /// HTTP/2.
-    H2(Box<H2Session>),
+    H2(Box<Http2>),
+}
+
+/// One stream of an HTTP/2 connection.
+pub struct Http2 {
+    session: H2Session,
+    head: RequestHead,
+    /// Where the response body goes.
+    sink: Sink,
 }
 
 impl Downstream {
     /// Over an HTTP/1 session whose head has been read. In its box from the start: a future that has once held a
-    /// session keeps room for it.
-    pub fn h1(session: Box<H1Session>, wire: WireHandle) -> Self {
-        Self::new(Source::H1(session), Sink::Wire(wire))
+    /// session keeps room for it. `deadline` is one that the connection has used before.
+    pub fn h1(session: Box<H1Session>, deadline: Deadline) -> Self {
+        Self::new(Source::H1(session), deadline)
     }
 
     /// Over one stream of an HTTP/2 connection.
-    pub fn h2(session: Box<H2Session>) -> Self {
-        Self::new(Source::H2(session), Sink::Idle)
+    pub fn h2(mut session: Box<H2Session>) -> Self {
+        let head = RequestHead::http2(session.req_header_mut());
+        let http2 = Http2 { session: *session, head, sink: Sink::Idle };
+        Self::new(Source::H2(Box::new(http2)), Deadline::default())
     }
 
-    /// The request head as the engine read it.
-    pub fn request(&self) -> &RequestHeader {
+    /// The request head.
+    pub fn request(&self) -> &RequestHead {
         match &self.source {
-            Source::H1(session) => session.req_header(),
-            Source::H2(session) => session.req_header(),
+            Source::H1(session) => session.head(),
+            Source::H2(http2) => &http2.head,
+        }
+    }
+
+    /// The connection carries no further request. Streams of HTTP/2 end by themselves.
+    pub fn close(&mut self) {
+        if let Source::H1(session) = &mut self.source {
+            session.close();
         }
     }
 
     /// Sends a 1xx head. HTTP/2 sessions of the engine cannot, and HTTP/1.0 clients must not see one
     /// (RFC 9110 section 15.2): then it is dropped.
-    ///
-    /// # Errors
-    /// The client is gone.
-    pub async fn inform(&mut self, head: Box<Parts>) -> Result<()> {
+    pub fn inform(&mut self, head: &Parts) {
         match &mut self.source {
-            Source::H1(session) if session.req_header().version == Version::HTTP_11 => {
-                session.write_response_header(for_engine(*head)).await
-            }
-            Source::H1(_) | Source::H2(_) => Ok(()),
+            Source::H1(session) if session.head().version == WireVersion::Http11 => session.inform(head),
+            Source::H1(_) | Source::H2(_) => {}
         }
     }
 
@@ -98,66 +110,92 @@ impl Downstream {
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn head(&mut self, mut head: Box<Parts>, end: bool) -> Result<()> {
+    pub fn head(&mut self, mut head: Box<Parts>, end: bool) -> Result<()> {
         self.status = Some(head.status);
         match &mut self.source {
             Source::H1(session) => {
-                self.until_close = frame_for_h1(session, &mut head, end) == Framed::UntilClose;
+                self.until_close = session.answer(&mut head, end);
                 if self.until_close {
                     // Also where nobody is left to break it off: the process is killed, the task has panicked.
-                    self.sink.reset_on_close(true);
+                    session.wire().reset_on_close(true);
                 }
-                session.write_response_header(for_engine(*head)).await
+                Ok(())
             }
-            Source::H2(session) => {
+            Source::H2(http2) => {
                 compact(&mut head.headers);
-                session.write_response_header(for_engine(*head), end)?;
-                if let Some(stream) = session.take_response_body_writer() {
-                    self.sink = Sink::stream(stream, end);
+                http2.session.write_response_header(Box::new(ResponseHeader::from(*head)), end)?;
+                if let Some(stream) = http2.session.take_response_body_writer() {
+                    http2.sink = Sink::stream(stream, end);
                 }
                 Ok(())
             }
         }
     }
 
-    /// Takes a chunk of the response body. Call only when the sink is clear. An empty one (the engine gives
-    /// one when only the line end of a chunk has arrived) is nothing: written, it would be the last.
-    ///
-    /// # Errors
-    /// The client is gone, or the chunk exceeds the promised length.
-    pub async fn body(&mut self, chunk: Bytes) -> Result<()> {
+    /// Takes a chunk of the response body. Call only when it is clear. An empty one is nothing: written in chunks, it
+    /// would be the last.
+    pub fn body(&mut self, chunk: Bytes) {
         if chunk.is_empty() {
-            return Ok(());
+            return;
         }
         self.bytes_out += chunk.len() as u64;
         match &mut self.source {
-            Source::H1(session) => session.write_body(&chunk).await.map(|_| ()),
-            Source::H2(_) => {
-                self.sink.send(chunk);
-                Ok(())
-            }
+            Source::H1(session) => session.part(chunk),
+            Source::H2(http2) => http2.sink.send(chunk),
         }
     }
 
     /// Ends the response body whole. Trailers reach HTTP/2 clients only.
     ///
     /// # Errors
-    /// The client is gone.
-    pub async fn finish(&mut self, mut trailers: Option<HeaderMap>) -> Result<()> {
+    /// It is shorter than was promised.
+    pub fn finish(&mut self, mut trailers: Option<HeaderMap>) -> Result<()> {
         match &mut self.source {
             Source::H1(session) => {
                 if self.until_close {
-                    self.sink.reset_on_close(false);
+                    session.wire().reset_on_close(false);
                 }
-                session.finish_body().await.map(|_| ())
+                session.finish()
             }
-            Source::H2(_) => {
+            Source::H2(http2) => {
                 if let Some(fields) = &mut trailers {
                     compact(fields);
                 }
-                self.sink.finish(trailers);
+                http2.sink.finish(trailers);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether everything that was sent has left, so that the next chunk may come.
+    pub fn is_clear(&self) -> bool {
+        match &self.source {
+            Source::H1(session) => session.is_settled(),
+            Source::H2(http2) => http2.sink.is_clear(),
+        }
+    }
+
+    /// Whether more may leave with what was sent last.
+    pub fn is_gathering(&self) -> bool {
+        matches!(&self.source, Source::H1(session) if session.is_gathering())
+    }
+
+    /// Moves what waits; ready when all has left.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.source {
+            Source::H1(session) => session.wire().poll_settled(cx),
+            Source::H2(http2) => http2.sink.poll_clear(cx),
+        }
+    }
+
+    /// Ready when the client has reset its stream. Of an HTTP/1 connection, reading tells.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.source {
+            Source::H1(_) => Poll::Pending,
+            Source::H2(http2) => http2.sink.poll_reset(cx),
         }
     }
 
@@ -165,19 +203,21 @@ impl Downstream {
     /// promised end, or resets the connection where none was promised, HTTP/2 resets the stream.
     pub async fn break_off(&mut self) {
         self.broken_off = true;
-        match (&mut self.source, &mut self.sink) {
-            (Source::H1(_), Sink::Wire(wire)) if self.until_close => {
-                wire.reset_on_close(true);
+        match &mut self.source {
+            Source::H1(session) if self.until_close => {
+                session.wire().reset_on_close(true);
                 // No word of an end, TLS's neither: the connection is dropped.
-                let _ = tokio::time::timeout(BREAK_OFF, wire.settled()).await;
+                let _ = tokio::time::timeout(BREAK_OFF, session.wire().settled()).await;
             }
-            (Source::H1(session), _) => {
-                session.set_server_keepalive(None);
+            Source::H1(session) => {
+                session.close();
                 // What is queued goes first, and a client that does not read takes none of it.
-                let _ = tokio::time::timeout(BREAK_OFF, session.shutdown()).await;
+                let _ = tokio::time::timeout(BREAK_OFF, session.wire().shutdown()).await;
             }
-            (Source::H2(_), Sink::Stream(stream)) => stream.reset(h2::Reason::INTERNAL_ERROR),
-            (Source::H2(session), Sink::Wire(_) | Sink::Idle) => session.shutdown(),
+            Source::H2(http2) => match &mut http2.sink {
+                Sink::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+                Sink::Idle => http2.session.shutdown(),
+            },
         }
     }
 
@@ -185,16 +225,18 @@ impl Downstream {
     /// so, else as [`break_off`](Self::break_off) does. CANCEL tells an HTTP/2 client that it is nobody's fault; NO_ERROR
     /// could be taken for the end of the body (RFC 9113 section 8.1).
     pub async fn cut(&mut self, trailers: Option<HeaderMap>) {
-        let (Source::H2(_), Sink::Stream(stream)) = (&self.source, &mut self.sink) else {
-            return self.break_off().await;
-        };
-        self.broken_off = true;
-        if let Some(trailers) = trailers
-            && let Ok(Ok(())) = tokio::time::timeout(BREAK_OFF, stream.end_with(trailers)).await
+        if let Source::H2(http2) = &mut self.source
+            && let Sink::Stream(stream) = &mut http2.sink
         {
-            return;
+            self.broken_off = true;
+            if let Some(trailers) = trailers
+                && let Ok(Ok(())) = tokio::time::timeout(BREAK_OFF, stream.end_with(trailers)).await
+            {
+                return;
+            }
+            return stream.reset(h2::Reason::CANCEL);
         }
-        stream.reset(h2::Reason::CANCEL);
+        self.break_off().await;
     }
 
     /// Waits for the end of what an HTTP/2 client still says behind a response that is whole, and throws it away. To let go
@@ -234,6 +276,15 @@ impl Downstream {
         Poll::Ready(Ok(chunk))
     }
 
+    /// Whether some of the request body can be taken without waiting for the client, or it has ended.
+    pub fn has_body_at_hand(&mut self) -> bool {
+        let come = match &self.source {
+            Source::H1(session) => session.has_at_hand(),
+            Source::H2(_) => false,
+        };
+        come || !self.kept.is_spent()
+    }
+
     /// Whether no byte of the request body is left to be sent in this attempt.
     pub fn nothing_to_send(&mut self) -> bool {
         self.kept.is_spent() && self.source.is_done()
@@ -256,20 +307,20 @@ impl Downstream {
         if !self.source.is_done() {
             return true;
         }
-        let length =
-            self.request().headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = self.request().headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok());
         length.and_then(|length| length.parse().ok()) == Some(self.bytes_in)
     }
 
-    fn new(source: Source, sink: Sink) -> Self {
+    fn new(source: Source, deadline: Deadline) -> Self {
         Self {
             source,
-            sink,
             status: None,
             bytes_out: 0,
             bytes_in: 0,
             kept: Kept::default(),
             broken_off: false,
+            deadline,
             until_close: false,
         }
     }
@@ -280,15 +331,15 @@ impl Source {
     pub fn is_done(&mut self) -> bool {
         match self {
             Self::H1(session) => session.is_body_done(),
-            Self::H2(session) => session.is_body_done(),
+            Self::H2(http2) => http2.session.is_body_done(),
         }
     }
 
     /// The next chunk of the request body; `None` at its end. Nothing is lost when it is pending.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         match self {
-            Self::H1(session) => pin!(session.read_body_bytes()).poll(cx),
-            Self::H2(session) => pin!(session.read_body_bytes()).poll(cx),
+            Self::H1(session) => session.poll_body(cx),
+            Self::H2(http2) => pin!(http2.session.read_body_bytes()).poll(cx),
         }
     }
 
@@ -296,63 +347,13 @@ impl Source {
     /// client sends meanwhile is kept for its next request.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         match self {
-            Self::H1(session) => match pin!(session.read_body_or_idle(true)).poll(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(error),
-                Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
-            },
+            Self::H1(session) => session.poll_gone(cx),
             // After the head the sink holds the stream, and its reset is watched there.
-            Self::H2(session) if session.response_written().is_some() => Poll::Pending,
-            Self::H2(session) => pin!(session.idle()).poll(cx).map(|reason| {
+            Self::H2(http2) if http2.session.response_written().is_some() => Poll::Pending,
+            Self::H2(http2) => pin!(http2.session.idle()).poll(cx).map(|reason| {
                 let reason = reason.map_or_else(|error| error.to_string(), |reason| reason.to_string());
                 pingora::Error::explain(pingora::ErrorType::ConnectionClosed, reason)
             }),
         }
     }
-}
-
-/// How an HTTP/1 client learns where the body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framed {
-    /// The head says so.
-    Said,
-    /// It is where the connection ends.
-    UntilClose,
-}
-
-/// Chooses how an HTTP/1 client learns where the body ends, where the cell's framing cannot be kept:
-/// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-fn frame_for_h1(session: &mut H1Session, head: &mut Parts, end: bool) -> Framed {
-    let request = session.req_header();
-    let old_client = request.version == Version::HTTP_10;
-    let bodiless = request.method == http::Method::HEAD
-        || head.status.is_informational()
-        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    head.version = Version::HTTP_11;
-    if old_client {
-        head.headers.remove(header::TRANSFER_ENCODING);
-    }
-    let framed = head.headers.contains_key(header::CONTENT_LENGTH)
-        || head.headers.contains_key(header::TRANSFER_ENCODING);
-    if bodiless || framed {
-        return Framed::Said;
-    }
-    if end {
-        // An HTTP/2 cell says so with END_STREAM alone.
-        head.headers.insert(header::CONTENT_LENGTH, 0.into());
-    } else if old_client {
-        session.set_server_keepalive(None);
-        return Framed::UntilClose;
-    } else {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    Framed::Said
-}
-
-fn for_engine(mut head: Parts) -> Box<ResponseHeader> {
-    let reason = head.extensions.remove::<ReasonPhrase>();
-    let mut head = Box::new(ResponseHeader::from(head));
-    if let Some(reason) = reason.as_ref().and_then(|reason| std::str::from_utf8(reason.as_bytes()).ok()) {
-        head.set_reason_phrase(Some(reason)).expect("it takes every text");
-    }
-    head
 }

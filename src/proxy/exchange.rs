@@ -8,13 +8,14 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::admission::{Turned, Wanting};
+use super::broken::Broken;
 use super::cause;
-use super::downstream::{Downstream, Source};
+use super::downstream::Downstream;
 use super::forward::{self, Answer, Failed};
 use super::hold::Placed;
 use super::moving::{cut_off, goodbye, stream_over};
 use super::outgoing::Outgoing;
-use super::pump::{Broken, Pump};
+use super::pump::Pump;
 use super::record::{Begun, Ended, event};
 use super::reply::{self, Reply};
 use super::request::{self, Known, Peer, Request};
@@ -31,6 +32,7 @@ use crate::policy::gate::{self, Asked};
 use crate::policy::ids::CellIndex;
 use crate::policy::pick;
 use crate::policy::refusal::{Outcome, Refusal};
+use crate::policy::server_timing::SERVER_TIMING;
 use crate::policy::snapshot::{Cell, Snapshot};
 use crate::policy::writes::WriteGuard;
 use crate::telemetry::event::End;
@@ -50,22 +52,20 @@ struct Exchange<'a> {
 }
 
 impl Service {
-    /// Serves one request whose head the engine has read. `absolute` is the authority of an absolute
-    /// target, which the engine keeps in its own way.
-    pub(super) async fn exchange(
-        &self,
-        peer: &Peer,
-        pinned: Pinned,
-        down: &mut Downstream,
-        absolute: Option<&str>,
-    ) {
+    /// Serves one request whose head has been read.
+    pub(super) async fn exchange(&self, peer: &Peer, pinned: Pinned, down: &mut Downstream) {
         let begun = Begun::now();
         let mut ended = Ended::default();
         let mut pinned = pinned;
         let (request, side, snapshot, placed) = loop {
             let levers = self.levers.read();
-            let known = Known { learned: &self.learned, levers: levers.as_deref(), now: unix(begun.wall) };
-            let (request, side) = request::read(peer, &pinned, known, down.request(), absolute);
+            let known = Known {
+                learned: &self.learned,
+                levers: levers.as_deref(),
+                trace_rules: self.telemetry().trace_rules(),
+                now: unix(begun.wall),
+            };
+            let (request, side) = request::read(peer, &pinned, known, down.request());
             let moved = side.as_ref().filter(|side| side.is_moved);
             let snapshot = Arc::clone(moved.map_or(&pinned.stable, |side| &side.candidate.snapshot));
             match self.place(&snapshot, &request, down, &mut ended).await {
@@ -133,6 +133,7 @@ impl Exchange<'_> {
         let mut reply = Reply::redirect(status, location, &request.request_id);
         promise_https(request, &mut reply.headers);
         deprecate(self.snapshot, &request.decision, None, &mut reply.headers);
+        self.tell_time(request, None, &mut reply.headers);
         self.answer(reply).await;
     }
 
@@ -152,6 +153,7 @@ impl Exchange<'_> {
             }
             Err(Turned::ClientGone) => return self.client_gone().await,
         };
+        self.ended.queued = admitted.waited();
         let connector = &self.service.connector;
         let trace = &mut self.ended.trace;
         let process = &self.service.retries;
@@ -185,6 +187,15 @@ impl Exchange<'_> {
         }
     }
 
+    /// Tells where the time went, where the client may know.
+    fn tell_time(&self, request: &Request, cell: Option<&Cell>, answer: &mut HeaderMap) {
+        let rule = &self.snapshot.server_timing;
+        if rule.tells(request.client, answer) {
+            let spent = self.ended.timings(self.begun);
+            answer.append(SERVER_TIMING, rule.written(&spent, cell.map(|cell| cell.name.as_str())));
+        }
+    }
+
     async fn client_gone(&mut self) {
         self.ended.end = Some(End::ClientGone);
         self.down.break_off().await;
@@ -206,7 +217,8 @@ impl Exchange<'_> {
         if let Some(cookie) = self.snapshot.routing_cookie(request.decision.role) {
             mark(cookie, &request.decision, unix_now(), &mut head);
         }
-        if self.down.head(head, end).await.is_err() {
+        self.tell_time(request, Some(cell), &mut head.headers);
+        if self.down.head(head, end).is_err() {
             return self.client_gone().await;
         }
         let (mut shared, zone) = (None, &pick::group(cell, place).zone);
@@ -224,6 +236,7 @@ impl Exchange<'_> {
             cut = stream_over(self.service, write, zone), if request.grpc => Err(cut.broken()),
         };
         let whole = pump.progress().is_whole() && !tunnel;
+        drop(pump);
         self.ended.end = Some(end_of(&moved));
         match moved {
             Ok(()) if whole => {
@@ -287,10 +300,9 @@ impl Exchange<'_> {
         if let Some(canonical) = replacement.and_then(annotate::canonical_link) {
             reply.headers.append(header::LINK, canonical);
         }
-        if refusal.closes_connection()
-            && let Source::H1(session) = &mut self.down.source
-        {
-            session.set_server_keepalive(None);
+        self.tell_time(request, None, &mut reply.headers);
+        if refusal.closes_connection() {
+            self.down.close();
         }
         self.answer(reply).await;
     }
@@ -299,13 +311,16 @@ impl Exchange<'_> {
     async fn answer(&mut self, reply: Reply) {
         // Nobody will read the rest of the request, so the connection ends; a client that has sent it all would
         // take it for reusable, and lose its next request (RFC 9112 section 9.6).
-        if !self.down.request_done()
-            && let Source::H1(session) = &mut self.down.source
-        {
-            session.set_server_keepalive(None);
+        if !self.down.request_done() {
+            self.down.close();
         }
         let sent = tokio::time::timeout(ANSWER_TAKEN_WITHIN, send(self.down, reply)).await;
-        self.ended.end = Some(if matches!(sent, Ok(Ok(()))) { End::Complete } else { End::ClientGone });
+        if matches!(sent, Ok(Ok(()))) {
+            self.ended.end = Some(End::Complete);
+        } else {
+            // What is queued must not grow by the answers to its next requests.
+            self.client_gone().await;
+        }
     }
 }
 
@@ -314,12 +329,12 @@ async fn send(down: &mut Downstream, reply: Reply) -> pingora::Result<()> {
     (head.status, head.headers) = (reply.status, reply.headers);
     head.headers.insert(header::CONTENT_LENGTH, reply.body.len().into());
     let bodiless = reply.body.is_empty() || down.request().method == Method::HEAD;
-    down.head(head, bodiless).await?;
+    down.head(head, bodiless)?;
     if !bodiless {
-        down.body(reply.body).await?;
+        down.body(reply.body);
     }
-    down.finish(None).await?;
-    let cleared = std::future::poll_fn(|cx| down.sink.poll_clear(cx)).await;
+    down.finish(None)?;
+    let cleared = std::future::poll_fn(|cx| down.poll_clear(cx)).await;
     cleared.map_err(|error| pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error))
 }
 

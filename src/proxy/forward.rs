@@ -10,16 +10,16 @@ use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
 use super::admission::{Admitted, InGroup};
+use super::broken::Broken;
 use super::cause;
 use super::connect::{Connector, Need};
 use super::downstream::Downstream;
 use super::outgoing::Outgoing;
-use super::pump::{Broken, Progress, Pump};
+use super::pump::{Progress, Pump};
 use super::service::unix_now;
 use super::upstream::Upstream;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
-use crate::policy::forwarding::X_CELLGATE_ATTEMPT;
 use crate::policy::pick;
 use crate::policy::protection::endpoint_load as health;
 use crate::policy::protection::health::AttemptEnd;
@@ -48,6 +48,8 @@ pub struct Trace {
     pub reused: bool,
     /// Where the last one went.
     pub endpoint: Option<std::net::SocketAddr>,
+    /// When a connection was wanted for the first time.
+    pub asked: Option<Instant>,
     /// When it was there.
     pub connected: Option<Instant>,
     /// When the final response head was there.
@@ -148,6 +150,7 @@ impl<'a> Route<'a> {
         let Self { cell, outgoing, .. } = *self;
         let (place, attempt, permit) = self.enter()?;
         trace.tried.connections += 1;
+        trace.asked.get_or_insert_with(Instant::now);
         let need = Need {
             h2: needs_h2(cell, outgoing),
             fresher_than: freshness(&outgoing.method),
@@ -319,27 +322,27 @@ async fn exchange_heads(
     let tunnel = outgoing.upgrade == Upgrade::WebSocket;
     down.kept.begin(upstream.is_h2());
     let end = tunnel || down.nothing_to_send();
-    let mut fields = outgoing.fields(&down.request().headers);
-    fields.insert(X_CELLGATE_ATTEMPT, u16::from(number).into());
-    let waits_for_100 = fields.contains_key(header::EXPECT);
-    let head = if upstream.is_h2() { outgoing.h2(cell, fields) } else { Ok(outgoing.h1(fields, end)) };
-    let head = head.map_err(Broken::Cell)?;
-    let sent = upstream.request(head, end).await;
-    // An HTTP/2 connection that takes no more requests has sent nothing of this one, whatever of others.
-    sent.map_err(|error| Attempt::Broken {
-        broken: Broken::Cell(error),
-        sent: !upstream.is_h2(),
-        heard: false,
-    })?;
-    if waits_for_100 && upstream.is_h2() {
-        // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
-        let mut consent = Box::new(http::Response::new(()).into_parts().0);
-        consent.status = StatusCode::CONTINUE;
-        down.inform(consent).await.map_err(|_| Broken::ClientGone)?;
+    let client = &down.request().headers;
+    let waits_for_100 = outgoing.expects(client);
+    match upstream.request_h1() {
+        Some(session) => outgoing.h1(client, number, end, session),
+        None => {
+            let head = outgoing.h2(cell, client, number).map_err(Broken::Cell)?;
+            // A connection that takes no more requests has sent nothing of this one, whatever of others.
+            let unsent = |error| Attempt::Broken { broken: Broken::Cell(error), sent: false, heard: false };
+            upstream.request_h2(head, end).map_err(unsent)?;
+            if waits_for_100 {
+                // The engine shows no 1xx of HTTP/2, so the cell's consent cannot be passed on.
+                let mut consent = http::Response::new(()).into_parts().0;
+                consent.status = StatusCode::CONTINUE;
+                down.inform(&consent);
+            }
+        }
     }
     let mut pump = Pump::new(down, upstream, outgoing.limits, Progress::start(end));
     let (head, end) = pump.head().await?;
     let progress = pump.progress();
+    drop(pump);
     down.kept.forget();
     Ok((head, end, progress))
 }

@@ -1,29 +1,27 @@
-//! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and hands it to
-//! the engine only after `policy::gate` has found it unambiguous.
+//! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and forwards it only after
+//! `policy::gate` has found it unambiguous.
 
+use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use pingora::protocols::Stream;
-use pingora::protocols::http::v1::server::HttpSession;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::deadline::Deadline;
 use super::downstream::{Downstream, Source};
+use super::head::RequestHead;
+use super::http1::server::Session;
+use super::reply::Reply;
 use super::request::Peer;
 use super::service::Service;
-use super::wire::Wire;
+use super::wire::{PIECE, Wire};
 use crate::listen::drain::Phase;
 use crate::policy::gate::{ChunkReader, Framing, Head, HeadReader, HeadStatus};
-use crate::policy::refusal::{BadRequest, Refusal};
-
-/// Most bytes of a head that are read at once, by way of the stack; most heads fit.
-const HEAD_PIECE: usize = 4 * 1024;
+use crate::policy::refusal::Refusal;
 
 /// How long a client that is still sending may go on after an early answer, so that our close does not
 /// become a reset that destroys the answer (RFC 9112 section 9.6).
@@ -32,9 +30,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes it may go on for.
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// Of which so many are read at a time.
+const LINGER_PIECE: usize = 16 * 1024;
+
 /// Serves one connection to its end.
-pub async fn serve(service: &Service, peer: Arc<Peer>, wire: Wire) {
-    let mut connection = Some(Ready { stream: Box::new(wire), buffered: BytesMut::new() });
+pub async fn serve(service: &Service, peer: Arc<Peer>, wire: Box<Wire>) {
+    let mut connection = Some(Ready::new(service, wire));
     let born = Instant::now();
     let limits = service.limits();
     let mut served = 0u32;
@@ -50,85 +51,126 @@ pub async fn serve(service: &Service, peer: Arc<Peer>, wire: Wire) {
 
 /// A connection between two requests.
 struct Ready {
-    stream: Stream,
+    wire: Box<Wire>,
     /// What the client has sent of its next request already.
     buffered: BytesMut,
+    waiting: Waiting,
+}
+
+/// What a connection waits for beside its client. Kept from request to request: to arm a timer and to take it down for
+/// each costs more than to leave it.
+struct Waiting {
+    /// For the first byte of a request, or the last of its head.
+    head: Deadline,
+    /// For something to move during an exchange.
+    exchange: Deadline,
+    /// For the process to be so far on its way out.
+    phase: Phase,
+    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Ready {
+    fn new(service: &Service, wire: Box<Wire>) -> Self {
+        let (head, exchange, phase) = (Deadline::default(), Deadline::default(), Phase::Closed);
+        let waiting = Waiting { head, exchange, phase, reached: reached(service, phase) };
+        Self { wire, buffered: BytesMut::new(), waiting }
+    }
+
+    /// The first of all that it waits for; `may_leave` where the end of the process is one.
+    fn poll(&mut self, cx: &mut Context<'_>, may_leave: bool) -> Poll<Waited> {
+        // While nothing has come there is no buffer, and then one that fits: most connections are idle most of the
+        // time, and a head is held as long as its request.
+        if let Poll::Ready(read) = self.wire.poll_read(cx, &mut self.buffered, PIECE) {
+            return Poll::Ready(Waited::Read(read));
+        }
+        if may_leave && self.waiting.reached.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Waited::Leave);
+        }
+        self.waiting.head.poll(cx).map(|()| Waited::Late)
+    }
+}
+
+impl Waiting {
+    /// From now on it waits for this phase.
+    fn until(&mut self, service: &Service, phase: Phase) {
+        if self.phase != phase {
+            (self.phase, self.reached) = (phase, reached(service, phase));
+        }
+    }
+}
+
+fn reached(service: &Service, phase: Phase) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut shutdown = service.shutdown();
+    Box::pin(async move { shutdown.reached(phase).await })
+}
+
+enum Waited {
+    Read(io::Result<usize>),
+    Leave,
+    Late,
 }
 
 async fn one_request(
     service: &Service,
     peer: &Arc<Peer>,
-    mut ready: Ready,
+    ready: Ready,
     read: HeadRead,
     last: bool,
 ) -> Option<Ready> {
     // Pinned when the head is complete: a connection that was idle over a reload serves the new one.
     let pinned = service.pin_both();
-    let head = match read {
-        HeadRead::Complete(head) => head,
+    let Ready { wire, mut buffered, waiting: Waiting { head: patience, exchange, phase, reached } } = ready;
+    let read = match read {
+        HeadRead::Complete(head) => begin(&head, &mut buffered).map(|request| (head.framing, request)),
         HeadRead::Closed => return None,
-        HeadRead::Refused(refusal) => {
+        HeadRead::Refused(refusal) => Err(refusal),
+    };
+    let (framing, request) = match read {
+        Ok(read) => read,
+        Err(refusal) => {
             let reply = service.refuse_unread(peer, pinned.stable, refusal);
-            return say_and_close(ready.stream, &reply).await;
+            return say_and_close(wire, &reply).await;
         }
     };
-    let absolute = head.authority(&ready.buffered).map(str::to_owned);
-    let target = head.origin_target(&ready.buffered).into_owned();
-    let wire = wire_of(&ready.stream)?;
-    if head.framing == Framing::Chunked {
-        let mut chunks = ChunkReader::default();
-        if let Err(broken) = chunks.read(&ready.buffered[head.len..]) {
-            let reply = service.refuse_unread(peer, pinned.stable, broken.into());
-            return say_and_close(ready.stream, &reply).await;
-        }
-        wire.judge(chunks);
-    }
-    let mut session = Box::new(HttpSession::new(ready.stream));
-    // Empty lines before a request are allowed and mean nothing (RFC 9112 section 2.2).
-    let _ = ready.buffered.split_to(head.skipped);
-    session.set_pipelined_prefix(ready.buffered);
-    session.set_pipelining_enabled(true);
-    // Every deadline is the forward loop's.
-    session.set_read_timeout(None);
-    session.set_total_drain_timeout(Some(LINGER));
-    match session.read_request().await {
-        Ok(Some(_)) => {}
-        // The gate and the engine disagree: refuse, so that only what both read alike is forwarded.
-        Ok(None) | Err(_) => {
-            // Of an absolute target the engine compares the authority with Host; the gate does later.
-            let reason = if absolute.is_some() { BadRequest::HostMismatch } else { BadRequest::HeaderLine };
-            let reply = service.refuse_unread(peer, pinned.stable, reason.into());
-            return say_and_close(session.into_inner(), &reply).await;
-        }
-    }
-    if absolute.is_some() && session.req_header_mut().set_raw_path(target.as_bytes()).is_err()
-        || session.req_header().raw_path() != target.as_bytes()
-    {
-        // What the engine would forward is not what was read.
-        let reply = service.refuse_unread(peer, pinned.stable, BadRequest::RequestLine.into());
-        return say_and_close(session.into_inner(), &reply).await;
-    }
+    let mut session = Box::new(Session::new(wire, buffered, request, framing));
     if last || service.is_draining() {
-        session.set_server_keepalive(None);
+        session.close();
     }
-    let mut down = Downstream::h1(session, wire);
-    service.exchange(peer, pinned, &mut down, absolute.as_deref()).await;
-    after(down).await
+    let mut down = Downstream::h1(session, exchange);
+    service.exchange(peer, pinned, &mut down).await;
+    let (wire, buffered, exchange) = after(down).await?;
+    Some(Ready { wire, buffered, waiting: Waiting { head: patience, exchange, phase, reached } })
+}
+
+/// Takes a head that the gate has read off what has come. What of its body has come with it must have one reading too.
+fn begin(head: &Head, buffered: &mut BytesMut) -> Result<RequestHead, Refusal> {
+    if head.framing == Framing::Chunked {
+        ChunkReader::default().read(&buffered[head.len..])?;
+    }
+    let raw: Bytes = if head.len == buffered.len() {
+        std::mem::take(buffered).freeze()
+    } else {
+        buffered.split_to(head.len).freeze()
+    };
+    Ok(RequestHead::http1(head, &raw)?)
 }
 
 /// What remains of the connection after an exchange.
-async fn after(mut down: Downstream) -> Option<Ready> {
+async fn after(mut down: Downstream) -> Option<(Box<Wire>, BytesMut, Deadline)> {
     if down.broken_off {
         return None;
     }
     let unread = !down.request_done();
     let Source::H1(session) = down.source else { return None };
-    if unread || !session.will_keepalive() {
-        linger(session.into_inner(), unread).await;
+    let keep_alive = session.will_keep_alive();
+    let (wire, buffered) = session.into_parts();
+    if unread || !keep_alive {
+        linger(wire, unread).await;
         return None;
     }
-    let (stream, buffered) = session.reuse().await.ok().flatten()?.into_parts();
-    Some(Ready { stream, buffered: buffered.unwrap_or_default() })
+    // The room of one that is empty goes.
+    let buffered = if buffered.is_empty() { BytesMut::new() } else { buffered };
+    Some((wire, buffered, down.deadline))
 }
 
 enum HeadRead {
@@ -143,10 +185,9 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
     let times = service.limits();
     let limits = service.pin().limits;
     let mut reader = HeadReader::default();
-    let mut shutdown = service.shutdown();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
     let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
-    let mut leave = if first { Phase::Closed } else { Phase::Draining };
+    ready.waiting.until(service, if first { Phase::Closed } else { Phase::Draining });
     let mut leaving = false;
     loop {
         match reader.read(&ready.buffered, &limits) {
@@ -155,72 +196,44 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
             Err(refusal) => return HeadRead::Refused(refusal),
         }
         let begun = !ready.buffered.is_empty();
-        let Ready { stream, buffered } = &mut *ready;
-        let more = std::future::poll_fn(|context| poll_more(stream, buffered, context));
-        let read = tokio::select! {
-            biased;
-            read = tokio::time::timeout_at(deadline, more) => read,
-            () = shutdown.reached(leave), if !begun && !leaving => {
-                if shutdown.is_handed_over() && leave < Phase::Ending {
-                    // A close could cross its next request on the way; it has the time that it always has.
-                    leave = Phase::Ending;
-                    continue;
-                }
-                if !first {
-                    return HeadRead::Closed;
-                }
+        ready.waiting.head.set(deadline);
+        match std::future::poll_fn(|cx| ready.poll(cx, !begun && !leaving)).await {
+            Waited::Read(Ok(0) | Err(_)) => return HeadRead::Closed,
+            Waited::Read(Ok(_)) if !begun => deadline = Instant::now() + times.head_timeout,
+            Waited::Read(Ok(_)) => {}
+            Waited::Leave if service.shutdown().is_handed_over() && ready.waiting.phase < Phase::Ending => {
+                // A close could cross its next request on the way; it has the time that it always has.
+                ready.waiting.until(service, Phase::Ending);
+            }
+            Waited::Leave if !first => return HeadRead::Closed,
+            Waited::Leave => {
                 // Its request may be under way; a client that sends none must not hold up the end.
                 leaving = true;
                 deadline = deadline.min(Instant::now() + LINGER);
-                continue;
             }
-        };
-        match read {
-            Ok(Ok(0)) | Ok(Err(_)) => return HeadRead::Closed,
-            Ok(Ok(_)) if !begun => deadline = Instant::now() + times.head_timeout,
-            Ok(Ok(_)) => {}
-            Err(_) if begun => return HeadRead::Refused(Refusal::ClientTimeout),
-            Err(_) => return HeadRead::Closed,
+            Waited::Late if begun => return HeadRead::Refused(Refusal::ClientTimeout),
+            Waited::Late => return HeadRead::Closed,
         }
     }
 }
 
-/// Reads on. While nothing has come there is no buffer, and then one that fits: most connections are idle most of the
-/// time, and a head is held as long as its request.
-fn poll_more(
-    stream: &mut Stream,
-    buffered: &mut BytesMut,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    let mut room = [MaybeUninit::uninit(); HEAD_PIECE];
-    let mut piece = ReadBuf::uninit(&mut room);
-    ready!(Pin::new(stream).poll_read(context, &mut piece))?;
-    buffered.extend_from_slice(piece.filled());
-    Poll::Ready(Ok(piece.filled().len()))
-}
-
-async fn say_and_close(mut stream: Stream, reply: &super::reply::Reply) -> Option<Ready> {
-    let said = async {
-        stream.write_all(&reply.to_closing_bytes()).await?;
-        stream.flush().await
-    };
-    // Whoever sends malformed requests and does not read the answer misses nothing.
-    if said.await.is_ok() {
-        linger(stream, true).await;
-    }
+async fn say_and_close(mut wire: Box<Wire>, reply: &Reply) -> Option<Ready> {
+    wire.text().put_slice(&reply.to_closing_bytes());
+    // Whoever sends malformed requests and does not read the answer misses nothing, and is not waited for.
+    linger(wire, true).await;
     None
 }
 
 /// Closes our half, then lets the client finish for a bounded while.
-async fn linger(mut stream: Stream, sending: bool) {
+async fn linger(mut wire: Box<Wire>, sending: bool) {
     let close = async {
-        if stream.shutdown().await.is_err() || !sending {
+        if wire.shutdown().await.is_err() || !sending {
             return;
         }
-        let mut sink = vec![0u8; 16 * 1024];
-        let mut total = 0;
+        let (mut sink, mut total) = (BytesMut::new(), 0);
         while total < LINGER_BYTES {
-            match stream.read(&mut sink).await {
+            sink.clear();
+            match wire.read(&mut sink, LINGER_PIECE).await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => total += read,
             }
@@ -228,10 +241,6 @@ async fn linger(mut stream: Stream, sending: bool) {
     };
     // Either it is closed or the time is up: both end here.
     let _ = tokio::time::timeout(LINGER, close).await;
-}
-
-fn wire_of(stream: &Stream) -> Option<super::wire::WireHandle> {
-    stream.as_any().downcast_ref::<Wire>().map(Wire::handle)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::downstream::{Downstream, Source};
-use super::sink::Sink;
 
 /// Returns when the client of a request to which nothing has been answered has closed its connection, or the half that
 /// it speaks on, or has reset its stream. A client that has ended its half of an HTTP/1 connection counts as gone, here
@@ -28,9 +27,9 @@ pub(super) async fn hung_up(down: &mut Downstream) {
 
 /// The socket of an HTTP/1 connection under a descriptor of its own: what is learned here about its readiness is not
 /// lost to whoever reads the connection later, and the bytes stay in it.
-fn socket(down: &Downstream) -> Option<TcpStream> {
-    let Sink::Wire(wire) = &down.sink else { return None };
-    TcpStream::from_std(wire.second_descriptor()?.into()).ok()
+fn socket(down: &mut Downstream) -> Option<TcpStream> {
+    let Source::H1(session) = &mut down.source else { return None };
+    TcpStream::from_std(session.wire().second_descriptor()?.into()).ok()
 }
 
 async fn closed(socket: &TcpStream) {

@@ -2,6 +2,7 @@
 //! and tells `telemetry` how it ended. It has no opinions of its own.
 
 mod admission;
+pub mod broken;
 mod cause;
 mod check;
 mod compact;
@@ -9,6 +10,7 @@ pub mod connect;
 mod connect_error;
 mod connect_h2;
 mod counted;
+pub mod deadline;
 pub mod downstream;
 mod evacuation;
 mod exchange;
@@ -17,8 +19,10 @@ pub mod frames;
 mod h1;
 mod h2;
 mod hang_up;
+pub mod head;
 mod hold;
 mod hold_by_lever;
+pub mod http1;
 pub mod kept;
 mod linger;
 mod metered;
@@ -43,3 +47,4 @@ mod tunnel;
 pub mod upstream;
 mod warm;
 pub mod wire;
+pub mod wire_h2;

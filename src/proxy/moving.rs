@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pump::Broken;
+use super::broken::Broken;
 use super::service::Service;
 use crate::live::Live;
 use crate::policy::holding;

@@ -3,17 +3,20 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 use tokio::time::Instant;
 
+use super::compact::compact;
+use super::head::RequestHead;
+use super::http1::client::{RequestBody, Session as H1Session};
 use super::pump::Limits;
 use super::request::Request;
 use super::service::{Service, unix_now};
 use crate::policy::endpoint_class::{ClassOf, ClientTimes};
 use crate::policy::facts::{Upgrade, WireVersion};
-use crate::policy::forwarding::Edits;
+use crate::policy::forwarding::{Edits, X_CELLGATE_ATTEMPT};
 use crate::policy::ids::AccountId;
 use crate::policy::seal;
 use crate::policy::snapshot::{Cell, Snapshot, UpstreamHost};
@@ -51,7 +54,7 @@ impl Service {
         request: &'a Request,
         cell: &Cell,
         class: ClassOf<'_>,
-        head: &RequestHeader,
+        head: &RequestHead,
         begun: Instant,
     ) -> Outgoing<'a> {
         let own = match cell.host {
@@ -71,7 +74,7 @@ impl Service {
             account: request.decision.account,
             waits_on_purpose: class.is_long_lived() || request.upgrade != Upgrade::None,
             limits: Limits { times, until: times.request.map(|request| begun + request) },
-            target: head.uri.path_and_query().cloned().expect("the gate has read a path or *"),
+            target: head.target.clone(),
             version: request.version,
             edits: request.edits.as_ref(),
             signature: signature(snapshot, request, cell, &authority, &method),
@@ -82,62 +85,128 @@ impl Service {
 }
 
 impl Outgoing<'_> {
-    /// The fields for the cell, out of those of the client. Made anew for each attempt: few requests need two.
-    pub fn fields(&self, client: &HeaderMap) -> HeaderMap {
-        let mut fields = self.edits.map_or_else(|| client.clone(), |edits| edits.apply(client));
-        let host = HeaderValue::from_str(&self.authority);
-        fields.insert(header::HOST, host.expect("an authority that the gate has read is a valid field"));
-        if self.version == WireVersion::Http2 {
-            merge_cookies(&mut fields);
-            // The engine cannot pass a 100 on to an HTTP/2 client, so the cell must not wait to give one.
-            fields.remove(header::EXPECT);
-            if self.upgrade == Upgrade::WebSocket {
-                fields.insert(header::SEC_WEBSOCKET_KEY, websocket_key());
-            }
-        }
-        if let Some(signature) = &self.signature {
-            fields.insert(seal::HEADER, signature.clone());
-        }
-        fields
+    /// Whether the cell is asked for its consent before the body is sent.
+    pub fn expects(&self, client: &HeaderMap) -> bool {
+        // A 100 of an HTTP/1.1 cell cannot be passed on to an HTTP/2 client, so none must wait to give one.
+        let asked = self.version != WireVersion::Http2 && client.contains_key(header::EXPECT);
+        asked && self.edits.is_none_or(|edits| !edits.remove.contains(&header::EXPECT))
     }
 
-    /// The head for HTTP/1.1; `end` when no body follows.
-    pub fn h1(&self, mut fields: HeaderMap, end: bool) -> Box<RequestHeader> {
-        let chunked = fields.contains_key(header::TRANSFER_ENCODING);
-        // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1). What the gate lets through is
-        // `chunked` in any case of letters; a cell is sent one spelling.
-        if chunked || !end && !fields.contains_key(header::CONTENT_LENGTH) {
-            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        self.head(Version::HTTP_11, self.target.clone().into(), fields)
+    /// Sends the head over HTTP/1.1. `client` are the client's fields, `attempt` says how often a cell may have got a
+    /// byte of this request; `end` when no body follows.
+    pub fn h1(&self, client: &HeaderMap, attempt: u8, end: bool, session: &mut H1Session) {
+        let length =
+            client.get(header::CONTENT_LENGTH).filter(|_| !client.contains_key(header::TRANSFER_ENCODING));
+        // An HTTP/2 client may leave the length open (RFC 9113 section 8.1.1). Where no body follows nobody writes a last
+        // chunk either: the client's was empty, and an earlier attempt has read its end.
+        let chunked = length.is_none() && !end;
+        let body = match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
+            _ if chunked => RequestBody::Chunked,
+            length => RequestBody::Length(length.unwrap_or(0)),
+        };
+        session.request((&self.method, self.target.as_str()), body, client, |fields| {
+            self.each_field(client, attempt, |name, value| fields.write(name, value));
+            if chunked {
+                // What the gate lets through is `chunked` in any case of letters; a cell is sent one spelling.
+                fields.write(&header::TRANSFER_ENCODING, &CHUNKED);
+            }
+        });
     }
 
     /// The head for HTTP/2.
     ///
     /// # Errors
     /// The authority is none to the engine.
-    pub fn h2(&self, cell: &Cell, mut fields: HeaderMap) -> pingora::Result<Box<RequestHeader>> {
-        for name in
-            [header::HOST, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::EXPECT]
-        {
-            fields.remove(name);
-        }
+    pub fn h2(&self, cell: &Cell, client: &HeaderMap, attempt: u8) -> pingora::Result<Box<RequestHeader>> {
+        const OF_HTTP1: [HeaderName; 4] = [header::HOST, header::CONNECTION, header::UPGRADE, header::EXPECT];
         let scheme = if cell.tls.is_some() { "https" } else { "http" };
         let uri = Uri::builder().scheme(scheme).authority(&*self.authority);
         let uri = uri.path_and_query(self.target.clone()).build();
         let uri = uri.map_err(|error| Error::explain(ErrorType::InvalidHTTPHeader, error.to_string()))?;
-        Ok(self.head(Version::HTTP_2, uri, fields))
-    }
-
-    fn head(&self, version: Version, uri: Uri, fields: HeaderMap) -> Box<RequestHeader> {
         let mut parts = http::Request::new(()).into_parts().0;
+        parts.headers.reserve(client.len() + OURS);
+        self.each_field(client, attempt, |name, value| {
+            if !OF_HTTP1.contains(name) {
+                parts.headers.append(name.clone(), value.clone());
+            }
+        });
+        // The table of what HTTP/2 has sent would hold the client's whole head.
+        compact(&mut parts.headers);
         parts.method = self.method.clone();
         parts.uri = uri;
-        parts.version = version;
-        parts.headers = fields;
-        Box::new(RequestHeader::from(parts))
+        parts.version = Version::HTTP_2;
+        Ok(Box::new(RequestHeader::from(parts)))
+    }
+
+    /// Each field for the cell but Transfer-Encoding, in order: the client's without those that are removed or said anew,
+    /// then what `policy` decided, then what is of this connection and this attempt.
+    fn each_field(&self, client: &HeaderMap, attempt: u8, mut tell: impl FnMut(&HeaderName, &HeaderValue)) {
+        let host = HeaderValue::from_str(&self.authority);
+        tell(&header::HOST, &host.expect("an authority that the gate has read is a valid field"));
+        let cookies = self.merged_cookies(client);
+        for (name, value) in client {
+            let merged = cookies.is_some() && *name == header::COOKIE;
+            if !merged && !self.is_replaced(name) {
+                tell(name, value);
+            }
+        }
+        if let Some(cookies) = &cookies {
+            tell(&header::COOKIE, cookies);
+        }
+        if let Some(edits) = self.edits {
+            edits.set.iter().for_each(|(name, value)| tell(name, value));
+            let added = edits.append.iter().filter(|(name, _)| cookies.is_none() || *name != header::COOKIE);
+            added.for_each(|(name, value)| tell(name, value));
+        }
+        if self.is_translated() {
+            tell(&header::SEC_WEBSOCKET_KEY, &websocket_key());
+        }
+        if let Some(signature) = &self.signature {
+            tell(&seal::HEADER, signature);
+        }
+        tell(&X_CELLGATE_ATTEMPT, &u16::from(attempt).into());
+    }
+
+    /// Whether the cell is sent another field of this name, or none, in place of the client's.
+    fn is_replaced(&self, name: &HeaderName) -> bool {
+        let edited = self.edits.is_some_and(|edits| {
+            edits.remove.contains(name) || edits.set.iter().any(|(other, _)| other == name)
+        });
+        edited
+            || match *name {
+                header::HOST | header::TRANSFER_ENCODING => true,
+                header::EXPECT => self.version == WireVersion::Http2,
+                header::SEC_WEBSOCKET_KEY => self.is_translated(),
+                _ => *name == X_CELLGATE_ATTEMPT || self.signature.is_some() && *name == seal::HEADER,
+            }
+    }
+
+    /// A WebSocket over HTTP/2 (RFC 8441) towards HTTP/1.1.
+    fn is_translated(&self) -> bool {
+        self.version == WireVersion::Http2 && self.upgrade == Upgrade::WebSocket
+    }
+
+    /// HTTP/2 clients may send each cookie as a field of its own; HTTP/1.1 has one (RFC 9113 section 8.2.3). `None` where
+    /// there is nothing to merge.
+    fn merged_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
+        if self.version != WireVersion::Http2 {
+            return None;
+        }
+        let theirs = client.get_all(header::COOKIE).iter().filter(|_| !self.is_replaced(&header::COOKIE));
+        let edited = self.edits.into_iter().flat_map(|edits| &edits.append);
+        let edited = edited.filter(|(name, _)| *name == header::COOKIE).map(|(_, value)| value);
+        let cookies: Vec<&[u8]> = theirs.chain(edited).map(HeaderValue::as_bytes).collect();
+        if cookies.len() < 2 {
+            return None;
+        }
+        HeaderValue::from_bytes(&cookies.join(&b"; "[..])).ok()
     }
 }
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+
+/// Fields that are added to the client's, at most: a map that grows is copied.
+const OURS: usize = 16;
 
 /// The signed verdict, for a cell that has a key.
 fn signature(
@@ -160,17 +229,6 @@ fn signature(
         time: unix_now(),
     };
     seal::sign(cell.seal.as_ref()?, &sealed)
-}
-
-/// HTTP/2 clients may send each cookie as a field of its own; HTTP/1.1 has one (RFC 9113 section 8.2.3).
-fn merge_cookies(fields: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = fields.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
-    if cookies.len() < 2 {
-        return;
-    }
-    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-        fields.insert(header::COOKIE, joined);
-    }
 }
 
 /// A fresh key for the HTTP/1.1 handshake that an HTTP/2 client does not make (RFC 8441 section 5).

@@ -4,8 +4,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The engine's buffer for a body: four TLS records, and few system calls for large answers.
-const WHOLE: usize = 64 * 1024;
+/// Four TLS records, and few system calls for large answers.
+pub(super) const WHOLE: usize = 64 * 1024;
 
 /// A page: less would save no memory.
 const LEAST: usize = 4 * 1024;

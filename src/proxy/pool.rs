@@ -13,7 +13,8 @@ use std::time::Duration;
 use pingora::connectors::http::v2::ConnectionRef;
 use tokio::time::Instant;
 
-use super::wire::{Wire, WireHandle};
+use super::wire::Wire;
+use super::wire_h2::H2WireHandle;
 use crate::policy::snapshot::EndpointKey;
 
 /// Most idle HTTP/1 connections kept per endpoint: above the in-flight peak that one replica sees of
@@ -36,7 +37,7 @@ struct Endpoint {
 }
 
 struct Idle {
-    wire: Wire,
+    wire: Box<Wire>,
     since: Instant,
     /// It was made to be ready, and has carried nothing.
     unused: bool,
@@ -45,7 +46,7 @@ struct Idle {
 /// An HTTP/2 connection; it stays here while streams are open on it.
 struct Shared {
     connection: ConnectionRef,
-    wire: WireHandle,
+    wire: H2WireHandle,
     /// Since when a sweep has found no stream on it.
     idle_since: Option<Instant>,
 }
@@ -83,7 +84,7 @@ impl Endpoint {
 
 impl Pool {
     /// The freshest idle HTTP/1 connection that is still quiet and was used within `within`.
-    pub fn take(&self, key: &EndpointKey, within: Duration) -> Option<Wire> {
+    pub fn take(&self, key: &EndpointKey, within: Duration) -> Option<Box<Wire>> {
         loop {
             let mut idle = {
                 let mut endpoints = lock(&self.endpoints);
@@ -102,7 +103,7 @@ impl Pool {
     }
 
     /// Keeps an HTTP/1 connection for the next request.
-    pub fn put(&self, key: &EndpointKey, wire: Wire) {
+    pub fn put(&self, key: &EndpointKey, wire: Box<Wire>) {
         let idle = Idle { wire, since: Instant::now(), unused: false };
         let mut endpoints = lock(&self.endpoints);
         let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
@@ -114,7 +115,7 @@ impl Pool {
     }
 
     /// Keeps an HTTP/1 connection that has carried nothing yet, in place of older ones of this kind.
-    pub fn put_unused(&self, key: &EndpointKey, wire: Wire) {
+    pub fn put_unused(&self, key: &EndpointKey, wire: Box<Wire>) {
         let idle = Idle { wire, since: Instant::now(), unused: true };
         let mut endpoints = lock(&self.endpoints);
         let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
@@ -139,7 +140,7 @@ impl Pool {
     }
 
     /// An HTTP/2 connection that may take another stream, and its wire.
-    pub fn shared(&self, key: &EndpointKey) -> Option<(ConnectionRef, WireHandle)> {
+    pub fn shared(&self, key: &EndpointKey) -> Option<(ConnectionRef, H2WireHandle)> {
         let mut endpoints = lock(&self.endpoints);
         let h2 = &mut endpoints.get_mut(key)?.h2;
         h2.retain(Shared::is_usable);
@@ -149,7 +150,7 @@ impl Pool {
     }
 
     /// Adds an HTTP/2 connection.
-    pub fn share(&self, key: &EndpointKey, connection: ConnectionRef, wire: WireHandle) {
+    pub fn share(&self, key: &EndpointKey, connection: ConnectionRef, wire: H2WireHandle) {
         let shared = Shared { connection, wire, idle_since: None };
         lock(&self.endpoints).entry(key.clone()).or_default().h2.push(shared);
     }
@@ -205,9 +206,9 @@ mod tests {
         EndpointKey(text.into())
     }
 
-    fn connection() -> (Wire, DuplexStream) {
+    fn connection() -> (Box<Wire>, DuplexStream) {
         let (near, far) = duplex(64);
-        (Wire::queued(near, 0), far)
+        (Wire::new(near, 0), far)
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(tokio::io::AsyncReadExt::read(&mut far, &mut [0]).await.unwrap(), 0);
     }
 
-    async fn http2() -> (ConnectionRef, WireHandle, tokio::task::JoinHandle<()>) {
+    async fn http2() -> (ConnectionRef, H2WireHandle, tokio::task::JoinHandle<()>) {
         use pingora::connectors::http::v2::{H2HandshakeSettings, handshake};
         let (near, far) = duplex(4096);
         let server = tokio::spawn(async move {
@@ -269,7 +270,7 @@ mod tests {
         });
         let mut settings = H2HandshakeSettings::new();
         settings.max_streams = 10;
-        let wire = Wire::direct(near, 0);
+        let wire = super::super::wire_h2::H2Wire::new(near, 0);
         let handle = wire.handle();
         (handshake(Box::new(wire), settings).await.unwrap(), handle, server)
     }

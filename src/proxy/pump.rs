@@ -5,23 +5,20 @@
 //! thing that did; the caller acts on it. Every poll it makes can be dropped and made again without
 //! losing a byte.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use pingora::BError;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::broken::Broken;
 use super::downstream::Downstream;
-use super::pieces::Pieces;
+use super::pieces::{Behind, Pieces};
 pub use super::progress::Progress;
 use super::progress::{Request, Response};
 use super::response::strip;
-use super::sink::Sink;
 use super::tunnel::Tunnel;
 use super::upstream::{Event, Upstream};
 use crate::policy::cell_failure::Silence;
@@ -33,27 +30,6 @@ use crate::policy::gate;
 /// WebSocket (RFC 6455 section 7.1.1 lets a client give up at any time), too little for a client that is
 /// gone to occupy the cell.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
-
-/// Why an exchange did not end whole.
-#[derive(Debug)]
-pub enum Broken {
-    /// The client went away.
-    ClientGone,
-    /// The client's body broke its own framing.
-    ClientBody(BError),
-    /// The client stopped sending its body, or the time for the whole was over before it had sent it.
-    ClientSlow,
-    /// The client stopped reading the response.
-    ClientStalled,
-    /// The cell closed, reset, or sent what is not HTTP.
-    Cell(BError),
-    /// The cell kept silent, or the time for the whole was over before it had answered.
-    CellSlow(Silence),
-    /// The process ends.
-    Drain,
-    /// The account moves to another cell, and this has lasted for too long.
-    Moved,
-}
 
 /// Time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +46,15 @@ pub struct Pump<'a> {
     up: &'a mut Upstream,
     limits: Limits,
     progress: Progress,
-    timer: Pin<Box<Sleep>>,
+    /// Something has moved since the deadline was set.
+    moved: bool,
     /// Who is looked at first alternates, so that neither direction can starve the other.
     response_first: bool,
     /// For a WebSocket: when and how to say goodbye.
     tunnel: Option<Tunnel>,
+    /// Who is told when the client is behind, once a body comes.
+    pieces: Option<&'a Pieces>,
+    behind: Option<Behind<'a>>,
 }
 
 /// One of the two directions, looked at in turn.
@@ -92,10 +72,8 @@ enum Step {
 impl<'a> Pump<'a> {
     /// For an exchange whose request head has been sent.
     pub fn new(down: &'a mut Downstream, up: &'a mut Upstream, limits: Limits, progress: Progress) -> Self {
-        let timer = Box::pin(tokio::time::sleep_until(limits.at_most(limits.times.response_head)));
-        let mut pump = Self { down, up, limits, progress, timer, response_first: false, tunnel: None };
-        pump.restart_timer();
-        pump
+        let (moved, response_first, tunnel) = (true, false, None);
+        Self { down, up, limits, progress, moved, response_first, tunnel, pieces: None, behind: None }
     }
 
     /// Says goodbye in this tunnel in time, should it outlive the process.
@@ -117,7 +95,7 @@ impl<'a> Pump<'a> {
         let (mut interim, mut interim_bytes) = (0, 0);
         loop {
             match self.step().await? {
-                Step::RequestBody(chunk) => self.request_body(chunk).await?,
+                Step::RequestBody(chunk) => self.request_body(chunk)?,
                 Step::Response(Event::Informational(mut head)) => {
                     interim += 1;
                     interim_bytes += gate::size(&head.headers);
@@ -128,7 +106,7 @@ impl<'a> Pump<'a> {
                         )));
                     }
                     strip(false, &mut head);
-                    self.down.inform(head).await.map_err(|_| Broken::ClientGone)?;
+                    self.down.inform(&head);
                 }
                 Step::Response(Event::Head { head, end }) => {
                     self.progress.response = match head.status {
@@ -143,7 +121,7 @@ impl<'a> Pump<'a> {
                 }
                 Step::Moved | Step::Goodbye => {}
             }
-            self.restart_timer();
+            self.moved = true;
         }
     }
 
@@ -152,13 +130,13 @@ impl<'a> Pump<'a> {
     ///
     /// # Errors
     /// [`Broken`]; the client has been sent a head, so the response must be broken off.
-    pub async fn body(&mut self, pieces: &Pieces) -> Result<(), Broken> {
+    pub async fn body(&mut self, pieces: &'a Pieces) -> Result<(), Broken> {
         if self.progress.response == Response::Tunnel {
             self.up.become_tunnel();
             self.progress.request = Request::Open;
         }
-        self.restart_timer();
-        let mut behind = None;
+        self.moved = true;
+        self.pieces = Some(pieces);
         self.up.take_at_most(pieces.size());
         loop {
             match self.step().await? {
@@ -166,79 +144,73 @@ impl<'a> Pump<'a> {
                     self.progress.request = Request::Done;
                     self.up.end_tunnel();
                 }
-                Step::RequestBody(chunk) => self.request_body(chunk).await?,
+                Step::RequestBody(chunk) => self.request_body(chunk)?,
                 Step::Response(Event::Body(chunk)) => {
                     let chunk = match &mut self.tunnel {
                         Some(tunnel) => tunnel.toward_client(chunk),
                         None => chunk,
                     };
-                    self.down.body(chunk).await.map_err(|_| Broken::ClientGone)?;
-                    if !self.down.sink.is_clear() {
-                        behind.get_or_insert_with(|| pieces.behind());
-                    }
+                    self.down.body(chunk);
                     self.up.take_at_most(pieces.size());
                 }
-                Step::Response(Event::End(trailers)) => self.response_end(trailers).await?,
+                Step::Response(Event::End(trailers)) => self.response_end(trailers)?,
                 Step::Response(Event::Head { .. } | Event::Informational(_)) => {
                     unreachable!("a head is polled only before the body")
                 }
-                Step::Goodbye => self.goodbye().await?,
-                Step::Moved if self.down.sink.is_clear() => behind = None,
+                Step::Goodbye => self.goodbye()?,
                 Step::Moved => {}
                 Step::Finished => return Ok(()),
             }
-            self.restart_timer();
+            self.moved = true;
         }
     }
 
     /// Whatever is not in the middle of a frame is told now, the rest when its frame ends.
-    async fn goodbye(&mut self) -> Result<(), Broken> {
+    fn goodbye(&mut self) -> Result<(), Broken> {
         let Some(tunnel) = &mut self.tunnel else { return Ok(()) };
         let (client, cell) = tunnel.leave();
         if let Some(close) = client {
-            self.down.body(close).await.map_err(|_| Broken::ClientGone)?;
+            self.down.body(close);
         }
         match cell {
-            Some(close) if self.progress.request == Request::Open => self.send_up(Some(close)).await,
+            Some(close) if self.progress.request == Request::Open => self.send_up(Some(close)),
             Some(_) | None => Ok(()),
         }
     }
 
-    async fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
+    fn request_body(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
         match (chunk, &mut self.tunnel) {
             (Some(chunk), Some(tunnel)) => match tunnel.toward_cell(chunk) {
                 none if none.is_empty() => Ok(()),
-                chunk => self.send_up(Some(chunk)).await,
+                chunk => self.send_up(Some(chunk)),
             },
-            (chunk, _) => self.send_up(chunk).await,
+            (chunk, _) => self.send_up(chunk),
         }
     }
 
-    async fn send_up(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
-        let sent = match chunk {
-            Some(chunk) => self.up.body(chunk).await,
-            None => {
-                self.progress.request = Request::Done;
-                self.up.finish().await
-            }
+    fn send_up(&mut self, chunk: Option<Bytes>) -> Result<(), Broken> {
+        let Some(chunk) = chunk else {
+            self.progress.request = Request::Done;
+            return match self.up.finish() {
+                Err(error) if self.progress.response == Response::Tunnel => Err(Broken::Cell(error)),
+                Err(_) => {
+                    self.abandon_request();
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            };
         };
-        match sent {
-            Err(error) if self.progress.response == Response::Tunnel => Err(Broken::Cell(error)),
-            Err(_) => {
-                self.abandon_request();
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        self.up.body(chunk);
+        Ok(())
     }
 
     /// The cell has closed its reading side. It may have answered before: the answer decides.
     fn abandon_request(&mut self) {
         self.progress.request = Request::Abandoned;
-        self.up.sink = Sink::Idle;
+        self.up.abandon_request();
     }
 
-    async fn response_end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(), Broken> {
+    fn response_end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(), Broken> {
         if let Some(trailers) = &mut trailers {
             forwarding::trailing(trailers);
         }
@@ -246,7 +218,7 @@ impl<'a> Pump<'a> {
             self.progress.request = Request::Done;
         }
         self.progress.response = Response::Done;
-        self.down.finish(trailers).await.map_err(|_| Broken::ClientGone)
+        self.down.finish(trailers).map_err(|_| Broken::ClientGone)
     }
 
     async fn step(&mut self) -> Result<Step, Broken> {
@@ -254,10 +226,13 @@ impl<'a> Pump<'a> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        if let Poll::Ready(step) = self.poll_at_hand(cx) {
+            return Poll::Ready(step);
+        }
         if let Poll::Ready(moved) = self.poll_sinks(cx) {
             return Poll::Ready(moved);
         }
-        if self.progress.response == Response::Done && self.down.sink.is_clear() {
+        if self.progress.response == Response::Done && self.down.is_clear() {
             return Poll::Ready(Ok(Step::Finished));
         }
         if self.is_clear()
@@ -277,25 +252,43 @@ impl<'a> Pump<'a> {
                 return Poll::Ready(step);
             }
         }
-        match self.timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.who_is_slow())),
-            Poll::Pending => Poll::Pending,
+        if std::mem::take(&mut self.moved) {
+            self.down.deadline.set(self.deadline());
+        }
+        self.down.deadline.poll(cx).map(|()| Err(self.who_is_slow()))
+    }
+
+    /// What is there already leaves with what is about to: a head with its body, in one write.
+    fn poll_at_hand(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        let answering = matches!(self.progress.response, Response::Head | Response::Body);
+        if self.progress.request == Request::Open
+            && answering
+            && self.up.is_gathering()
+            && self.down.has_body_at_hand()
+        {
+            self.poll_request_body(cx)
+        } else if answering && self.down.is_gathering() && self.up.has_at_hand() {
+            self.poll_answer(cx)
+        } else {
+            Poll::Pending
         }
     }
 
     /// Whether both sides take another chunk.
     fn is_clear(&self) -> bool {
-        self.down.sink.is_clear() && self.up.sink.is_clear()
+        self.down.is_clear() && self.up.is_clear()
     }
 
     fn poll_sinks(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
-        if !self.down.sink.is_clear()
-            && let Poll::Ready(cleared) = self.down.sink.poll_clear(cx)
-        {
-            return Poll::Ready(cleared.map(|()| Step::Moved).map_err(|_| Broken::ClientGone));
+        if !self.down.is_clear() {
+            if let Poll::Ready(cleared) = self.down.poll_clear(cx) {
+                self.behind = None;
+                return Poll::Ready(cleared.map(|()| Step::Moved).map_err(|_| Broken::ClientGone));
+            }
+            self.behind = self.behind.take().or_else(|| self.pieces.map(Pieces::behind));
         }
-        if !self.up.sink.is_clear()
-            && let Poll::Ready(cleared) = self.up.sink.poll_clear(cx)
+        if !self.up.is_clear()
+            && let Poll::Ready(cleared) = self.up.poll_clear(cx)
         {
             return match cleared {
                 Ok(()) => Poll::Ready(Ok(Step::Moved)),
@@ -309,24 +302,27 @@ impl<'a> Pump<'a> {
     }
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        match self.progress.response {
+            Response::Head => self.poll_answer(cx),
+            Response::Body | Response::Tunnel if self.down.is_clear() => self.poll_answer(cx),
+            Response::Body | Response::Tunnel | Response::Done => Poll::Pending,
+        }
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
         let event = match self.progress.response {
             Response::Head => self.up.poll_head(cx),
-            Response::Body | Response::Tunnel if self.down.sink.is_clear() => self.up.poll_body(cx),
-            Response::Body | Response::Tunnel | Response::Done => return Poll::Pending,
+            Response::Body | Response::Tunnel | Response::Done => self.up.poll_body(cx),
         };
         event.map(|event| event.map(Step::Response).map_err(Broken::Cell))
     }
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
-        if self.down.sink.poll_reset(cx).is_ready() {
+        if self.down.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
         match self.progress.request {
-            Request::Open if self.up.sink.is_clear() => match self.down.poll_body(cx) {
-                Poll::Ready(Ok(chunk)) => Poll::Ready(Ok(Step::RequestBody(chunk))),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(client_broke(error))),
-                Poll::Pending => Poll::Pending,
-            },
+            Request::Open if self.up.is_clear() => self.poll_request_body(cx),
             Request::Open | Request::Abandoned => Poll::Pending,
             // The client has ended its half, which is all that its side of the connection can say.
             Request::Done if self.progress.response == Response::Tunnel => Poll::Pending,
@@ -334,30 +330,34 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn restart_timer(&mut self) {
+    fn poll_request_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
+        self.down.poll_body(cx).map(|chunk| chunk.map(Step::RequestBody).map_err(Broken::of_client))
+    }
+
+    /// When something must have moved.
+    fn deadline(&self) -> Instant {
         let times = &self.limits.times;
         let limit = match self.progress.response {
-            Response::Head if self.progress.request == Request::Open && self.up.sink.is_clear() => {
+            Response::Head if self.progress.request == Request::Open && self.up.is_clear() => {
                 times.client_body
             }
             Response::Head => times.response_head,
             Response::Tunnel if self.progress.request == Request::Done => HALF_CLOSED,
-            _ if !self.down.sink.is_clear() => times.client_stall,
+            _ if !self.down.is_clear() => times.client_stall,
             Response::Body | Response::Done => times.idle,
             Response::Tunnel => times.tunnel_idle,
         };
-        let end = match self.progress.response {
+        match self.progress.response {
             Response::Tunnel => Instant::now() + limit,
             Response::Head | Response::Body | Response::Done => self.limits.at_most(limit),
-        };
-        self.timer.as_mut().reset(end);
+        }
     }
 
     fn who_is_slow(&self) -> Broken {
-        if !self.down.sink.is_clear() {
+        if !self.down.is_clear() {
             return Broken::ClientStalled;
         }
-        let owes_body = self.progress.request == Request::Open && self.up.sink.is_clear();
+        let owes_body = self.progress.request == Request::Open && self.up.is_clear();
         match self.progress.response {
             Response::Head if owes_body => Broken::ClientSlow,
             Response::Head | Response::Body | Response::Done | Response::Tunnel => {
@@ -370,7 +370,7 @@ impl<'a> Pump<'a> {
     fn silence(&self) -> Silence {
         match self.limits.until {
             Some(until) if until <= Instant::now() => Silence::Whole,
-            Some(_) | None if !self.up.sink.is_clear() => Silence::Unread,
+            Some(_) | None if !self.up.is_clear() => Silence::Unread,
             Some(_) | None => Silence::Unanswered,
         }
     }
@@ -381,19 +381,5 @@ impl Limits {
     fn at_most(&self, limit: Duration) -> Instant {
         let end = Instant::now() + limit;
         self.until.map_or(end, |until| end.min(until))
-    }
-}
-
-fn client_broke(error: BError) -> Broken {
-    use pingora::ErrorType::{ConnectionClosed, Custom, H2Error, ReadError};
-    let judged = error.root_cause().downcast_ref::<std::io::Error>();
-    if judged.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
-        // The wire's verdict on its chunks.
-        return Broken::ClientBody(error);
-    }
-    match error.etype() {
-        // The engine's PREMATURE_BODY_END: the connection closed before the promised length.
-        ConnectionClosed | ReadError | H2Error | Custom("PrematureBodyEnd") => Broken::ClientGone,
-        _ => Broken::ClientBody(error),
     }
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use pingora::http::RequestHeader;
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use super::forward::Trace;
 use super::reply::Reply;
-use super::request::{Peer, Request, version};
+use super::request::{Peer, Request};
+use crate::policy::cover::UNREAD_METHOD;
 use crate::policy::envelope::{ErrorShape, Said};
 use crate::policy::facts::{Upgrade, WireVersion, path_of};
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
+use crate::policy::request_id::RequestId;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::event::{End, RequestEvent, Timings};
 
@@ -36,6 +37,23 @@ pub(super) struct Ended {
     pub upstream_deprecated: bool,
     /// How long it waited because its account moves.
     pub held: Option<Duration>,
+    /// How long it waited for its turn at the cell.
+    pub queued: Option<Duration>,
+}
+
+impl Ended {
+    /// Where the time went so far, of a request that began then.
+    pub(super) fn timings(&self, begun: Instant) -> Timings {
+        let since = |moment: Option<Instant>| moment.map(|moment| moment.duration_since(begun));
+        Timings {
+            held: self.held,
+            queued: self.queued,
+            asked: since(self.trace.asked),
+            connected: since(self.trace.connected),
+            first_byte: since(self.trace.first_byte),
+            total: begun.elapsed(),
+        }
+    }
 }
 
 impl Begun {
@@ -55,21 +73,15 @@ pub(super) fn event(
     begun: Begun,
 ) -> RequestEvent {
     let mut event = blank(peer, snapshot, begun.wall);
-    let since = |moment: Option<Instant>| moment.map(|moment| moment.duration_since(begun.clock));
-    let head: &RequestHeader = down.request();
-    event.version = version(head);
+    let head = down.request();
+    event.version = head.version;
     event.method = head.method.clone();
     event.status = down.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
     event.refusal = ended.refusal;
     event.end = ended.end.unwrap_or(End::Complete);
     event.bytes_in = down.bytes_in;
     event.bytes_out = down.bytes_out;
-    event.timings = Timings {
-        held: ended.held,
-        connected: since(ended.trace.connected),
-        first_byte: since(ended.trace.first_byte),
-        total: begun.clock.elapsed(),
-    };
+    event.timings = ended.timings(begun.clock);
     event.endpoint = ended.trace.endpoint;
     event.attempts = ended.trace.tried.connections;
     event.sends = ended.trace.tried.sends;
@@ -81,8 +93,9 @@ pub(super) fn event(
     event.host = request.host;
     event.client_ip = request.client;
     event.upgrade = request.upgrade;
-    event.request_id = request.request_id.into();
+    event.request_id = (*request.request_id).into();
     event.user_agent = request.user_agent;
+    event.traced = request.traced;
     event.decision = Some(request.decision);
     event
 }
@@ -92,7 +105,7 @@ pub(super) fn refuse_unread(
     peer: &Peer,
     snapshot: Arc<Snapshot>,
     refusal: Refusal,
-    request_id: String,
+    request_id: RequestId,
 ) -> (Reply, RequestEvent) {
     let said =
         Said { refusal, outcome: Outcome::NotForwarded, request_id: &request_id, guide: "", notice: None };
@@ -101,7 +114,7 @@ pub(super) fn refuse_unread(
     event.status = refusal.status();
     event.refusal = Some(refusal);
     event.bytes_out = reply.body.len() as u64;
-    event.request_id = request_id.into();
+    event.request_id = (*request_id).into();
     (reply, event)
 }
 
@@ -118,7 +131,7 @@ pub(super) fn rejected_stream(peer: &Peer, snapshot: Arc<Snapshot>) -> RequestEv
 
 /// The method of a request that nobody has read.
 fn unread() -> Method {
-    Method::from_bytes(b"-").unwrap_or_default()
+    Method::from_bytes(UNREAD_METHOD.as_bytes()).unwrap_or_default()
 }
 
 fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEvent {
@@ -149,5 +162,6 @@ fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEv
         reused: false,
         upstream_deprecated: false,
         planned: None,
+        traced: None,
     }
 }

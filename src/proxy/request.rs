@@ -3,8 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, header};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::listen::connection::Facts;
 use crate::live::Pinned;
@@ -13,14 +12,18 @@ use crate::policy::canary::Side;
 use crate::policy::client_certificate::{self, ClientCertificate};
 use crate::policy::decide::{Decision, Verdict, Why, decide};
 use crate::policy::facts::{RequestFacts, Scheme, Upgrade, WireVersion, is_grpc};
-use crate::policy::forwarding::{self, Edits, Told};
+use crate::policy::fields::Field;
+use crate::policy::forwarding::{self, Edits, Told, Trace};
 use crate::policy::gate::{self, ParsedHead};
 use crate::policy::learned::LearnedTable;
 use crate::policy::protection::levers::Levers;
-use crate::policy::refusal::{BadRequest, Refusal};
+use crate::policy::refusal::Refusal;
+use crate::policy::request_id::RequestId;
 use crate::policy::secure;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::trace_context::{Fresh, TraceRules, Traced};
 
+use super::head::RequestHead;
 use super::service::fresh_id;
 
 /// Bytes of User-Agent that are kept: enough to tell client programs apart.
@@ -45,7 +48,7 @@ pub(super) struct Request {
     pub upgrade: Upgrade,
     pub grpc: bool,
     pub client: IpAddr,
-    pub request_id: String,
+    pub request_id: RequestId,
     pub user_agent: Option<Box<str>>,
     /// Fields for the cell, where it is to be forwarded.
     pub edits: Option<Edits>,
@@ -57,6 +60,8 @@ pub(super) struct Request {
     pub secure: Option<String>,
     /// The brownout that it meets, or the sunset.
     pub planned: Option<Planned>,
+    /// Its trace, where requests are traced. In a box: few processes trace, and the rest has no room for it.
+    pub traced: Option<Box<Traced>>,
 }
 
 impl Request {
@@ -72,12 +77,13 @@ pub(super) struct Known<'a> {
     pub learned: &'a LearnedTable,
     /// Those that are pulled.
     pub levers: Option<&'a Levers>,
+    /// How requests are traced, where they are.
+    pub trace_rules: Option<&'a TraceRules>,
     /// In seconds since the Unix epoch.
     pub now: u64,
 }
 
-/// Reads a head that the engine has parsed, and decides. `absolute` is the authority of an absolute target,
-/// which the engine keeps in its own way.
+/// Decides about a head that has been read.
 ///
 /// What belongs to the connection (the gate, the certificate that it was asked for) is that of what serves, also where
 /// a candidate serves the request.
@@ -85,17 +91,20 @@ pub(super) fn read(
     peer: &Peer,
     pinned: &Pinned,
     known: Known<'_>,
-    head: &RequestHeader,
-    absolute: Option<&str>,
+    head: &RequestHead,
 ) -> (Request, Option<Side>) {
-    let Known { learned, levers, now } = known;
+    let Known { learned, levers, trace_rules, now } = known;
     let snapshot = &*pinned.stable;
-    let parsed = parsed(head, absolute);
+    let parsed = parsed(head);
     let mut scratch = String::new();
-    let admitted = parsed.and_then(|parsed| admit(peer, snapshot, parsed, now, &mut scratch));
+    let admitted = admit(peer, snapshot, parsed, now, &mut scratch);
     let Admitted { facts, secure, certificate } = match admitted {
         Ok(admitted) => admitted,
-        Err(refusal) => return (refused(peer, snapshot, head, parsed.ok(), refusal), None),
+        Err(refusal) => {
+            let mut request = refused(peer, snapshot, parsed, refusal);
+            request.traced = traced(trace_rules, &head.headers, request.client);
+            return (request, None);
+        }
     };
     let mut decision = decide(snapshot, learned, &facts, now);
     let side = pinned.candidate.as_ref().and_then(|candidate| {
@@ -112,23 +121,12 @@ pub(super) fn read(
     }
     let snapshot = moved.unwrap_or(snapshot);
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
-    let request_id = forwarding::request_id(facts.headers, &snapshot.identify.credentials, fresh_id);
-    let edits = match &decision.verdict {
-        Verdict::Forward { cell, .. } => {
-            let told = Told {
-                client,
-                account: decision.account,
-                cell: snapshot.cell(*cell).name.as_str(),
-                generation: snapshot.generation.0,
-                request_id: &request_id,
-                trace: (fastrand::u128(..), fastrand::u64(..)),
-                own_cookie: snapshot.routing_cookie(decision.role),
-                client_certificate: certificate.map(ClientCertificate::told),
-            };
-            Some(forwarding::outgoing(&facts, &told))
-        }
-        Verdict::Hold { .. } | Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
-    };
+    let has_id = facts.fields.has(Field::XRequestId);
+    let said = if has_id { RequestId::said(facts.headers, &snapshot.identify.credentials) } else { None };
+    let request_id = said.unwrap_or_else(fresh_id);
+    let traced = traced(trace_rules, facts.headers, client);
+    let own = Own { client, request_id: request_id.value(), traced: traced.as_deref() };
+    let edits = edits(snapshot, &facts, &decision, certificate, &own);
     let request = Request {
         version: facts.version,
         scheme: facts.connection.scheme,
@@ -148,21 +146,20 @@ pub(super) fn read(
         planned: if secure.is_some() { None } else { planned(snapshot, &facts, &decision, levers, now) },
         secure,
         decision,
+        traced,
     };
     (request, side)
 }
 
-fn parsed<'a>(head: &'a RequestHeader, absolute: Option<&'a str>) -> Result<ParsedHead<'a>, Refusal> {
-    let version = version(head);
-    let h2_authority = head.uri.authority().filter(|_| version == WireVersion::Http2);
-    Ok(ParsedHead {
+fn parsed(head: &RequestHead) -> ParsedHead<'_> {
+    ParsedHead {
         method: &head.method,
-        version,
-        authority: absolute.or_else(|| h2_authority.map(http::uri::Authority::as_str)),
-        target: std::str::from_utf8(head.raw_path()).map_err(|_| BadRequest::RequestLine)?,
-        protocol: head.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str),
+        version: head.version,
+        authority: head.authority.as_deref(),
+        target: head.target.as_str(),
+        protocol: head.protocol.as_ref().map(h2::ext::Protocol::as_str),
         headers: &head.headers,
-    })
+    }
 }
 
 /// A request that may be decided about.
@@ -198,36 +195,69 @@ fn admit<'a>(
 
 /// A request that the gate turns down, with what can be said of it all the same: the answer is one on its
 /// host, in the shape of its surface, and the log says what it was about.
-fn refused(
-    peer: &Peer,
-    snapshot: &Snapshot,
-    head: &RequestHeader,
-    parsed: Option<ParsedHead<'_>>,
-    refusal: Refusal,
-) -> Request {
+fn refused(peer: &Peer, snapshot: &Snapshot, parsed: ParsedHead<'_>, refusal: Refusal) -> Request {
     let connection = peer.facts.for_policy();
     let mut scratch = String::new();
-    let host = parsed.and_then(|parsed| gate::host(&parsed, connection, &mut scratch)).unwrap_or_default();
-    let target = parsed.map_or("", |parsed| parsed.target);
+    let host = gate::host(&parsed, connection, &mut scratch).unwrap_or_default();
+    let ParsedHead { version, target, headers, .. } = parsed;
     Request {
         decision: Decision::refused_on(snapshot, host, refusal),
-        version: version(head),
+        version,
         scheme: connection.scheme,
         own_tls: peer.facts.tls.is_some(),
         host: host.into(),
         authority: Box::default(),
         target: target[..target.floor_char_boundary(snapshot.limits.target_bytes)].into(),
         upgrade: Upgrade::None,
-        grpc: is_grpc(&head.headers),
+        grpc: is_grpc(headers),
         client: peer.facts.client(),
-        request_id: forwarding::request_id(&head.headers, &snapshot.identify.credentials, fresh_id),
-        user_agent: user_agent(&head.headers),
+        request_id: RequestId::said(headers, &snapshot.identify.credentials).unwrap_or_else(fresh_id),
+        user_agent: user_agent(headers),
         edits: None,
         navigation: false,
         hsts: None,
         secure: None,
         planned: None,
+        traced: None,
     }
+}
+
+/// What is made for a request before its cell is told of it.
+struct Own<'a> {
+    client: IpAddr,
+    request_id: &'a HeaderValue,
+    traced: Option<&'a Traced>,
+}
+
+/// Fields for the cell, where the request is to be forwarded.
+fn edits(
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    decision: &Decision,
+    certificate: Option<&ClientCertificate>,
+    own: &Own<'_>,
+) -> Option<Edits> {
+    let Verdict::Forward { cell, .. } = decision.verdict else { return None };
+    let told = Told {
+        client: own.client,
+        account: decision.account,
+        cell: snapshot.cell(cell).name.as_str(),
+        generation: snapshot.generation.0,
+        request_id: own.request_id,
+        trace: match own.traced {
+            Some(traced) => Trace::Ours(traced),
+            None => Trace::Passed(fastrand::u128(..), fastrand::u64(..)),
+        },
+        own_cookie: snapshot.routing_cookie(decision.role),
+        client_certificate: certificate.map(ClientCertificate::told),
+    };
+    Some(forwarding::outgoing(facts, &told))
+}
+
+/// The trace of a request, where requests are traced.
+fn traced(trace_rules: Option<&TraceRules>, headers: &HeaderMap, client: IpAddr) -> Option<Box<Traced>> {
+    let fresh = || Fresh { trace: fastrand::u128(..), span: fastrand::u64(..), to_cell: fastrand::u64(..) };
+    Some(Box::new(Traced::of(trace_rules?, headers, client, fresh())))
 }
 
 /// The brownout that a request meets, where no operator has ended it.
@@ -245,17 +275,10 @@ fn planned(
     })
 }
 
-pub(super) fn version(head: &RequestHeader) -> WireVersion {
-    match head.version {
-        http::Version::HTTP_2 => WireVersion::Http2,
-        http::Version::HTTP_10 => WireVersion::Http10,
-        _ => WireVersion::Http11,
-    }
-}
-
 fn hsts(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<u64> {
-    let host = snapshot.hosts.find(facts.host).filter(|_| facts.connection.scheme == Scheme::Https)?;
-    host.rule.hsts
+    let is_https = facts.connection.scheme == Scheme::Https;
+    let host = if is_https { snapshot.hosts.find(facts.host) } else { None };
+    host?.rule.hsts
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::policy::code::Code;
 use hickory_resolver::TokioResolver;
 use tokio::time::Instant;
 
@@ -101,7 +102,7 @@ impl Resolver {
         let resolver = self.clone();
         tokio::spawn(async move {
             if let Err(error) = resolver.ask(name.clone()).await {
-                tracing::warn!(%name, %error, "name of a cell endpoint not refreshed; the last good answer serves");
+                tracing::warn!(code = %Code::NameNotRefreshed, %name, %error, "name of a cell endpoint not refreshed; the last good answer serves");
             }
         });
     }

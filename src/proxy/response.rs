@@ -1,6 +1,7 @@
 //! What a client is sent of a cell's answer: the head without what is for one hop or only ours to say,
 //! with the deprecation headers of a legacy host.
 
+use http::header::Entry;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -25,8 +26,8 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
             head.headers.remove(&name);
         }
     }
-    if !head.headers.contains_key(reply::REQUEST_ID) {
-        set(&mut head.headers, reply::REQUEST_ID, &request.request_id);
+    if let Entry::Vacant(place) = head.headers.entry(reply::REQUEST_ID) {
+        place.insert(request.request_id.value().clone());
     }
     if let Some(promise) = promise(request)
         && !head.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)
@@ -36,16 +37,17 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
     if request.decision.role != Some(Role::Legacy) {
         return false;
     }
-    let own = request.decision.own_address(snapshot).map(|address| address.to_string());
+    let own = || request.decision.own_address(snapshot);
     if !request.navigation
-        && let Some(own) = &own
+        && let Some(location) = head.headers.get(header::LOCATION)
+        && let Some(own) = own()
         && let Some(location) =
-            location::rewrite(&head.headers, own, request.scheme.as_str(), &request.authority)
+            location::rewrite(location, &own.to_string(), request.scheme.as_str(), &request.authority)
     {
         set(&mut head.headers, header::LOCATION, &location);
     }
     let shown = request.decision.may_show_address(head.status.as_u16());
-    let successor = own.filter(|_| shown).map(|own| ["https://", &own, &request.target].concat());
+    let successor = if shown { own().map(|own| own.url(&request.target)) } else { None };
     deprecate(snapshot, &request.decision, successor.as_deref(), &mut head.headers)
 }
 

@@ -19,11 +19,11 @@ use crate::listen::connection::{Connection, Handler, Wire as HttpWire};
 use crate::listen::drain::{Phase, Shutdown};
 use crate::live::{Live, Pinned};
 use crate::policy::admit::{Bound, Permits};
-use crate::policy::hex::hex;
 use crate::policy::http2::{ClientHttp2, Windows};
 use crate::policy::learned::LearnedTable;
 use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::refusal::Refusal;
+use crate::policy::request_id::RequestId;
 use crate::policy::retry::RetryBudget;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -215,7 +215,7 @@ impl Handler for ServiceHandle {
         // In a box each: an HTTP/1 connection, which is idle most of its life, has no room for HTTP/2. And outside
         // of the asynchronous block, which would keep room for `connection` as long as it lives.
         let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> = match http {
-            HttpWire::Http1 => Box::pin(h1::serve(&self.0, peer, Wire::queued(stream, fd))),
+            HttpWire::Http1 => Box::pin(h1::serve(&self.0, peer, Wire::new(stream, fd))),
             HttpWire::Http2 => Box::pin(h2::serve(&self.0, peer, Lingering::new(stream), fd)),
         };
         async move {
@@ -230,8 +230,8 @@ impl Handler for ServiceHandle {
 pub struct ServiceHandle(pub Arc<Service>);
 
 /// A request id nobody else has: 128 random bits.
-pub(super) fn fresh_id() -> String {
-    hex(fastrand::u128(..).to_be_bytes())
+pub(super) fn fresh_id() -> RequestId {
+    RequestId::fresh(fastrand::u128(..))
 }
 
 /// Seconds since the Unix epoch.

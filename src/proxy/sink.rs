@@ -1,5 +1,5 @@
-//! Where body bytes go: a queued HTTP/1 connection or an HTTP/2 stream, seen alike. A sink takes one
-//! chunk at a time; when it is clear again, the next may come.
+//! Where body bytes go in HTTP/2. A sink takes one chunk at a time; when it is clear again, the next may come. Over
+//! HTTP/1 the sessions queue them ([`http1`](super::http1)).
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -8,16 +8,12 @@ use bytes::Bytes;
 use h2::SendStream;
 use http::HeaderMap;
 
-use super::wire::WireHandle;
-
 /// The way out of one direction of an exchange.
 #[derive(Debug)]
 pub enum Sink {
-    /// HTTP/1: the session writes, the wire queues.
-    Wire(WireHandle),
-    /// HTTP/2: bytes go to the stream as its window allows.
+    /// Bytes go to the stream as its window allows.
     Stream(StreamSink),
-    /// HTTP/2 before the response head, or an exchange without a body in this direction.
+    /// Before the response head, or an exchange without a body in this direction.
     Idle,
 }
 
@@ -43,31 +39,23 @@ impl Sink {
         if end { Self::Idle } else { Self::Stream(StreamSink::new(stream)) }
     }
 
-    /// Takes a chunk for a stream. Call only when the sink is clear. What goes over a wire, the session writes.
+    /// Takes a chunk. Call only when the sink is clear.
     pub fn send(&mut self, chunk: Bytes) {
         if let Self::Stream(stream) = self {
             stream.send(chunk);
         }
     }
 
-    /// Ends a stream after what waits. A wire's end, the session writes.
+    /// Ends the stream after what waits.
     pub fn finish(&mut self, trailers: Option<HeaderMap>) {
         if let Self::Stream(stream) = self {
             stream.finish(trailers);
         }
     }
 
-    /// Whether a wire is reset when it is closed. Streams have resets of their own.
-    pub fn reset_on_close(&self, reset: bool) {
-        if let Self::Wire(wire) = self {
-            wire.reset_on_close(reset);
-        }
-    }
-
     /// Whether the next chunk may come.
     pub fn is_clear(&self) -> bool {
         match self {
-            Self::Wire(wire) => wire.is_settled(),
             Self::Stream(stream) => stream.is_clear(),
             Self::Idle => true,
         }
@@ -76,19 +64,18 @@ impl Sink {
     /// Moves what waits; ready when the sink is clear.
     pub fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Wire(wire) => wire.poll_settled(cx),
             Self::Stream(stream) => stream.poll_clear(cx),
             Self::Idle => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ready when the peer has reset the stream. A wire never is: its reading half tells.
+    /// Ready when the peer has reset the stream.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Stream(StreamSink { stream, finish: Finish::Open | Finish::Asked(_), .. }) => {
                 stream.poll_reset(cx).map(|_| ())
             }
-            Self::Stream(_) | Self::Wire(_) | Self::Idle => Poll::Pending,
+            Self::Stream(_) | Self::Idle => Poll::Pending,
         }
     }
 }

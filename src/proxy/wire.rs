@@ -1,36 +1,37 @@
-//! A connection whose writes never wait: what the socket does not take at once is queued, and the
+//! An HTTP/1 connection whose writes never wait: what the socket does not take at once is queued, and the
 //! forward loop, which sees both directions, decides when to let more in.
 //!
-//! Why: pingora's sessions own their stream and read and write through one `&mut`. A write that waits
-//! inside such a session stops the reading of the same connection; when the peer in turn waits for us
-//! to read before it reads, nothing moves again (a full-duplex upload does that within a second).
-//! With a queue, a session's `write_body` always returns, and back-pressure is kept by the loop: it
-//! takes the next chunk for a connection only after [`WireHandle::settled`].
+//! Why: a write that waits inside a session stops the reading of the same connection; when the peer in turn waits for
+//! us to read before it reads, nothing moves again (a full-duplex upload does that within a second). With a queue,
+//! writing always returns, and back-pressure is kept by the loop: it takes the next chunk for a connection only after
+//! [`Wire::poll_settled`].
 //!
-//! It knows nothing of HTTP, but it can be given a judge of what comes in: the bytes of a chunked body pass here
-//! and nowhere else of ours before the engine has read them. For HTTP/2, which has flow control of its own, writes go straight through.
+//! What is queued waits for what is at hand to come with it ([`Wire::is_gathering`]): a head and its body leave in one
+//! write. It knows nothing of HTTP. Connections of HTTP/2 are [`wire_h2`](super::wire_h2)'s.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{OwnedFd, RawFd};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BytesMut};
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType,
-};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::listen::connection::Transport;
-use crate::policy::gate::ChunkReader;
 
-/// A queue never grows past this: the loop lets in one chunk (64 KiB, the engine's body buffer) at a
-/// time and a head (64 KiB at most) before it. Past it, writes wait, which only a defect can cause.
-const QUEUE_LIMIT: usize = 512 * 1024;
+/// Most bytes that are read by way of the stack, into a buffer that then fits: most heads, and whole answers of an API.
+pub const PIECE: usize = 4 * 1024;
+
+/// A part of a body up to this length is copied to what is queued: so it leaves with it in one piece, and copying it costs
+/// less than a second slice.
+const COPIED: usize = 4 * 1024;
+
+/// So much is gathered before it is written: a TLS record.
+const GATHERED: usize = 16 * 1024;
 
 /// Any byte stream that a [`Wire`] can carry.
 pub trait ByteStream: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static {
@@ -44,22 +45,14 @@ impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin + 'static> Byt
     }
 }
 
-/// The connection itself; pingora's sessions own it as their stream.
+/// The connection.
 #[derive(Debug)]
-pub struct Wire(Arc<Mutex<Inner>>);
-
-/// A second hand on the same connection, for the forward loop.
-#[derive(Clone, Debug)]
-pub struct WireHandle(Arc<Mutex<Inner>>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Wire {
     io: Box<dyn ByteStream>,
-    id: UniqueIDType,
-    mode: Mode,
-    /// Most bytes that one read takes.
-    piece: u64,
-    queue: BytesMut,
+    id: RawFd,
+    queue: Queue,
+    /// Nothing of the queue was offered to the socket yet.
+    gathering: bool,
     /// Bytes that the stream below was given, also those that it may not have taken: after a failed write
     /// nobody knows how much of it left.
     given: u64,
@@ -67,18 +60,10 @@ struct Inner {
     received: u64,
     /// Bytes were accepted since the stream below was last flushed.
     unflushed: bool,
-    /// Judges what is read until its body has ended.
-    chunks: Option<ChunkReader>,
     /// Our half is to be closed after the queue.
     end: End,
-    /// A queued write failed; told to whoever writes, flushes or settles next.
+    /// A queued write failed; told to whoever settles next.
     failed: Option<io::ErrorKind>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Queued,
-    Direct,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,20 +73,29 @@ enum End {
     Done,
 }
 
+/// What is to be written, in order. One part of a body at most is not copied: the loop lets in one at a time.
+#[derive(Debug, Default)]
+struct Queue {
+    front: BytesMut,
+    part: Bytes,
+    back: BytesMut,
+}
+
 impl Wire {
-    /// For HTTP/1: writes never wait. `id` tells connections apart in engine logs (the descriptor).
-    pub fn queued(io: impl ByteStream, id: UniqueIDType) -> Self {
-        Self::new(Box::new(io), id, Mode::Queued)
-    }
-
-    /// For HTTP/2: writes wait as the socket does.
-    pub fn direct(io: impl ByteStream, id: UniqueIDType) -> Self {
-        Self::new(Box::new(io), id, Mode::Direct)
-    }
-
-    /// A second hand on this connection.
-    pub fn handle(&self) -> WireHandle {
-        WireHandle(Arc::clone(&self.0))
+    /// `id` is the descriptor of its socket. In its box from the start: it goes from hand to hand, and each would have
+    /// room for it.
+    pub fn new(io: impl ByteStream, id: RawFd) -> Box<Self> {
+        Box::new(Self {
+            io: Box::new(io),
+            id,
+            queue: Queue::default(),
+            gathering: false,
+            given: 0,
+            received: 0,
+            unflushed: false,
+            end: End::Open,
+            failed: None,
+        })
     }
 
     /// Whether an idle connection can be used again: nothing to read, not closed, nothing queued. An
@@ -111,104 +105,73 @@ impl Wire {
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         let mut context = Context::from_waker(Waker::noop());
-        let mut inner = lock(&self.0);
-        inner.queue.is_empty()
-            && inner.failed.is_none()
-            && Pin::new(&mut inner.io).poll_read(&mut context, &mut buf).is_pending()
+        self.queue.is_empty()
+            && self.failed.is_none()
+            && Pin::new(&mut self.io).poll_read(&mut context, &mut buf).is_pending()
     }
 
-    fn new(io: Box<dyn ByteStream>, id: UniqueIDType, mode: Mode) -> Self {
-        let inner = Inner {
-            io,
-            id,
-            mode,
-            piece: u64::MAX,
-            queue: BytesMut::new(),
-            given: 0,
-            received: 0,
-            unflushed: false,
-            chunks: None,
-            end: End::Open,
-            failed: None,
-        };
-        Self(Arc::new(Mutex::new(inner)))
-    }
-}
-
-impl WireHandle {
-    /// Whether everything written, and the end where it was asked for, has been handed to the socket.
-    pub fn is_settled(&self) -> bool {
-        let inner = lock(&self.0);
-        inner.queue.is_empty() && !inner.unflushed && inner.end != End::Asked && inner.failed.is_none()
-    }
-
-    /// The descriptor of its socket, as long as it is open.
-    pub fn id(&self) -> UniqueIDType {
-        lock(&self.0).id
+    /// The descriptor of its socket.
+    pub fn id(&self) -> RawFd {
+        self.id
     }
 
     /// How many bytes the stream below was given so far. Where that has not grown, nothing was sent.
     pub fn given(&self) -> u64 {
-        lock(&self.0).given
+        self.given
     }
 
     /// How many bytes came from the stream below so far.
     pub fn received(&self) -> u64 {
-        lock(&self.0).received
+        self.received
     }
 
-    /// Has the body that is being read judged; `chunks` has seen what was read of it before. A body that breaks
-    /// its framing makes reading fail with `InvalidData`.
-    pub fn judge(&self, chunks: ChunkReader) {
-        lock(&self.0).chunks = Some(chunks).filter(|chunks| !chunks.is_done());
+    /// Queues text, which the caller writes.
+    pub fn text(&mut self) -> &mut BytesMut {
+        self.begin_write();
+        self.queue.text()
     }
 
-    /// From now on each read takes at most so many bytes, however much room there is.
-    pub fn take_at_most(&self, bytes: usize) {
-        lock(&self.0).piece = bytes as u64;
+    /// Queues a part of a body.
+    pub fn part(&mut self, part: Bytes) {
+        self.begin_write();
+        self.queue.part(part);
     }
 
     /// Closes our half after what is queued; the peer may go on sending.
-    pub fn end(&self) {
-        let mut inner = lock(&self.0);
-        if inner.end == End::Open {
-            inner.end = End::Asked;
+    pub fn end(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Asked;
         }
     }
 
     /// Whether a client's connection is reset when it is closed: see [`Transport::reset_on_close`].
     pub fn reset_on_close(&self, reset: bool) {
-        let inner = lock(&self.0);
-        if let Some(client) = (*inner.io).as_any().downcast_ref::<Box<dyn Transport>>() {
-            (**client).reset_on_close(reset);
+        if let Some(client) = self.client() {
+            client.reset_on_close(reset);
         }
     }
 
     /// Another descriptor of a client's socket: see [`Transport::second_descriptor`].
     pub fn second_descriptor(&self) -> Option<OwnedFd> {
-        let inner = lock(&self.0);
-        (**(*inner.io).as_any().downcast_ref::<Box<dyn Transport>>()?).second_descriptor()
+        self.client()?.second_descriptor()
+    }
+
+    /// Whether everything written, and the end where it was asked for, has been handed to the socket.
+    pub fn is_settled(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed && self.end != End::Asked && self.failed.is_none()
+    }
+
+    /// Whether what is queued was not offered to the socket yet and is little, so that more may come with it.
+    pub fn is_gathering(&self) -> bool {
+        self.gathering && self.queue.len() < GATHERED
     }
 
     /// Moves the queue; ready when everything written has been handed to the socket.
     ///
     /// # Errors
-    /// As [`settled`](Self::settled).
-    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_settle(cx)
-    }
-
-    /// Waits until everything written has been handed to the socket.
-    ///
-    /// # Errors
     /// The socket's, also when an earlier queued write met it.
-    pub async fn settled(&self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_settled(cx)).await
-    }
-}
-
-impl Inner {
-    fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gathering = false;
         ready!(self.poll_queue(cx))?;
         if self.unflushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -221,244 +184,261 @@ impl Inner {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits until everything written has been handed to the socket.
+    ///
+    /// # Errors
+    /// As [`poll_settled`](Self::poll_settled).
+    pub async fn settled(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_settled(cx)).await
+    }
+
+    /// Reads on behind what `buffer` holds, at most so many bytes; 0 at the end. Nothing is lost when it is pending, and
+    /// a buffer that held nothing has no room then unless a larger piece is asked for.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        if !self.is_settled() {
+            // Reading also moves the queue: whoever waits for an answer must not hold back the question.
+            // A failure is told to the writing side; what the peer sent before it is still worth reading.
+            let _ = self.poll_settled(cx);
+        }
+        let read = if most <= PIECE {
+            let mut room = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut room[..most]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+            buffer.extend_from_slice(piece.filled());
+            piece.filled().len()
+        } else {
+            buffer.reserve(most);
+            ready!(pin!(self.io.read_buf(&mut buffer.limit(most))).poll(cx))?
+        };
+        self.received += read as u64;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Waits until something can be read: see [`poll_read`](Self::poll_read).
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn read(&mut self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_read(cx, buffer, most)).await
+    }
+
+    /// Closes our half after what is queued, and waits for both.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.end();
+        self.settled().await
+    }
+
+    fn client(&self) -> Option<&dyn Transport> {
+        (*self.io).as_any().downcast_ref::<Box<dyn Transport>>().map(|client| &**client)
+    }
+
+    fn begin_write(&mut self) {
+        self.gathering |= self.queue.is_empty();
+        self.unflushed = true;
+    }
+
     /// Moves the queue into the socket.
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(kind) = self.failed {
             return Poll::Ready(Err(kind.into()));
         }
         while !self.queue.is_empty() {
-            let queue = std::mem::take(&mut self.queue);
-            let given = self.poll_give(cx, &queue);
-            self.queue = queue;
-            let written = match ready!(given) {
-                Ok(0) => Err(io::ErrorKind::WriteZero),
-                Ok(written) => Ok(written),
-                Err(error) => Err(error.kind()),
+            let (queue, len) = (&self.queue, self.queue.len());
+            let written = if queue.part.is_empty() && queue.back.is_empty() {
+                Pin::new(&mut self.io).poll_write(cx, &queue.front)
+            } else {
+                Pin::new(&mut self.io).poll_write_vectored(cx, &queue.slices())
             };
-            match written {
-                Ok(written) if written < self.queue.len() => self.queue.advance(written),
-                // Its room goes with it: a connection is idle for far longer than its peer is behind.
-                Ok(_) => self.queue = BytesMut::new(),
-                Err(kind) => {
-                    self.failed = Some(kind);
-                    return Poll::Ready(Err(kind.into()));
+            let written = ready!(written);
+            self.given += *written.as_ref().unwrap_or(&len) as u64;
+            let failed = match written {
+                Ok(0) => io::ErrorKind::WriteZero,
+                Ok(written) => {
+                    self.queue.advance(written);
+                    continue;
                 }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Gives bytes to the stream below.
-    fn poll_give(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = ready!(Pin::new(&mut self.io).poll_write(cx, data));
-        self.given += *taken.as_ref().unwrap_or(&data.len()) as u64;
-        Poll::Ready(taken)
-    }
-
-    fn poll_write_queued(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let settled = self.poll_queue(cx)?;
-        self.unflushed = true;
-        let taken = match settled {
-            Poll::Ready(()) => match self.poll_give(cx, data)? {
-                Poll::Ready(taken) => taken,
-                Poll::Pending => 0,
-            },
-            Poll::Pending if self.queue.len() >= QUEUE_LIMIT => return Poll::Pending,
-            Poll::Pending => 0,
-        };
-        self.queue.extend_from_slice(&data[taken..]);
-        Poll::Ready(Ok(data.len()))
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut inner = lock(&self.0);
-        if inner.mode == Mode::Queued {
-            // Reading also moves the queue: whoever waits for an answer must not hold back the question.
-            // A failure is told to the writing side; what the peer sent before it is still worth reading.
-            let _ = inner.poll_settle(cx);
-        }
-        let before = buf.filled().len();
-        let piece = inner.piece;
-        ready!(Pin::new(&mut (&mut inner.io).take(piece)).poll_read(cx, buf))?;
-        inner.received += (buf.filled().len() - before) as u64;
-        if let Some(chunks) = &mut inner.chunks {
-            if chunks.read(&buf.filled()[before..]).is_err() {
-                buf.set_filled(before);
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
-            if chunks.is_done() {
-                inner.chunks = None;
-            }
+                Err(error) => error.kind(),
+            };
+            self.failed = Some(failed);
+            return Poll::Ready(Err(failed.into()));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let mut inner = lock(&self.0);
-        match inner.mode {
-            Mode::Direct => inner.poll_give(cx, data),
-            Mode::Queued => inner.poll_write_queued(cx, data),
+impl Queue {
+    fn len(&self) -> usize {
+        self.front.len() + self.part.len() + self.back.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn text(&mut self) -> &mut BytesMut {
+        if self.part.is_empty() { &mut self.front } else { &mut self.back }
+    }
+
+    fn part(&mut self, part: Bytes) {
+        if self.part.is_empty() && part.len() > COPIED {
+            self.part = part;
+        } else {
+            self.text().extend_from_slice(&part);
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = lock(&self.0);
-        match inner.mode {
-            Mode::Direct => Pin::new(&mut inner.io).poll_flush(cx),
-            // Begun, not awaited: a flush that waits would stop the reading as a write would.
-            Mode::Queued => match inner.poll_settle(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
-            },
+    /// Empty slices say nothing, and streams that take one slice at a time take the first that is not.
+    fn slices(&self) -> [IoSlice<'_>; 3] {
+        [&self.front[..], &self.part[..], &self.back[..]].map(IoSlice::new)
+    }
+
+    /// So much has been written. What is empty gives its room back: a connection is idle for far longer than its peer is
+    /// behind.
+    fn advance(&mut self, mut written: usize) {
+        if written == self.len() {
+            *self = Self::default();
+            return;
         }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = lock(&self.0);
-        if inner.mode == Mode::Queued {
-            ready!(inner.poll_settle(cx))?;
+        let front = written.min(self.front.len());
+        self.front.advance(front);
+        written -= front;
+        let part = written.min(self.part.len());
+        self.part.advance(part);
+        self.back.advance(written - part);
+        if self.front.is_empty() && self.part.is_empty() {
+            // Parts go to the back only while one is in front of it.
+            self.front = std::mem::take(&mut self.back);
         }
-        Pin::new(&mut inner.io).poll_shutdown(cx)
-    }
-}
-
-/// A poisoned lock means that another holder panicked inside an I/O call; the bytes are as they were.
-fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    inner.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// === what pingora asks of a stream ===
-
-#[async_trait::async_trait]
-impl Shutdown for Wire {
-    async fn shutdown(&mut self) {
-        // The peer may be gone already; there is nobody left to tell.
-        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Wire {
-    fn id(&self) -> UniqueIDType {
-        lock(&self.0).id
-    }
-}
-
-impl Ssl for Wire {}
-impl Peek for Wire {}
-
-impl GetTimingDigest for Wire {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Wire {
-    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Wire {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
+    fn write(wire: &mut Wire, bytes: &[u8]) {
+        wire.text().extend_from_slice(bytes);
+    }
+
+    async fn read(wire: &mut Wire, most: usize) -> io::Result<BytesMut> {
+        let mut buffer = BytesMut::new();
+        wire.read(&mut buffer, most).await.map(|_| buffer)
+    }
+
     #[tokio::test]
     async fn a_write_that_the_socket_does_not_take_is_queued_and_arrives_whole() {
         let (near, mut far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
-        let handle = wire.handle();
-        let sent: Vec<u8> = (0..1000u32).map(|n| n.to_le_bytes()[0]).collect();
-        wire.write_all(&sent).await.unwrap();
-        wire.flush().await.unwrap();
-        assert!(!handle.is_settled());
+        let mut wire = Wire::new(near, 0);
+        let sent: Vec<u8> = (0..30_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        write(&mut wire, &sent[..1000]);
+        wire.part(sent[1000..1100].to_vec().into());
+        wire.part(sent[1100..20_000].to_vec().into());
+        write(&mut wire, &sent[20_000..20_002]);
+        wire.part(sent[20_002..].to_vec().into());
+        let now = poll_fn(|cx| Poll::Ready(wire.poll_settled(cx))).await;
+        assert!(now.is_pending() && !wire.is_settled());
         let mut received = vec![0u8; sent.len()];
-        let (settled, read) = tokio::join!(handle.settled(), far.read_exact(&mut received));
+        let (settled, read) = tokio::join!(wire.settled(), far.read_exact(&mut received));
         settled.unwrap();
         read.unwrap();
         assert_eq!(received, sent);
-        assert!(handle.is_settled());
-        assert!(!lock(&handle.0).queue.try_reclaim(1), "an idle connection holds no room for a queue");
+        assert!(wire.is_settled());
+        assert!(!wire.queue.front.try_reclaim(1), "an idle connection holds no room for a queue");
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_is_gathered_until_it_is_offered_or_much() {
+        let (near, _far) = duplex(16);
+        let mut wire = Wire::new(near, 0);
+        assert!(!wire.is_gathering());
+        write(&mut wire, b"head");
+        assert!(wire.is_gathering());
+        wire.part(vec![0; GATHERED].into());
+        assert!(!wire.is_gathering());
+        let (near, _far) = duplex(2);
+        let mut wire = Wire::new(near, 0);
+        write(&mut wire, b"head");
+        assert!(poll_fn(|cx| Poll::Ready(wire.poll_settled(cx))).await.is_pending());
+        write(&mut wire, b"more");
+        assert!(!wire.is_gathering(), "its peer is behind");
     }
 
     #[tokio::test]
     async fn a_read_takes_no_more_than_it_is_told() {
-        let (near, mut far) = duplex(100);
-        let mut wire = Wire::queued(near, 0);
-        far.write_all(&[7u8; 100]).await.unwrap();
-        let mut room = [0u8; 100];
-        wire.handle().take_at_most(30);
-        assert_eq!(wire.read(&mut room).await.unwrap(), 30);
-        assert_eq!(wire.read(&mut room).await.unwrap(), 30);
-        wire.handle().take_at_most(1000);
-        assert_eq!(wire.read(&mut room).await.unwrap(), 40);
+        let (near, mut far) = duplex(20_000);
+        let mut wire = Wire::new(near, 0);
+        far.write_all(&[7u8; 20_000]).await.unwrap();
+        for most in [30, PIECE, PIECE + 1, 10_000] {
+            assert_eq!(read(&mut wire, most).await.unwrap().len(), most);
+        }
+        assert_eq!(wire.received(), 30 + 2 * PIECE as u64 + 1 + 10_000);
     }
 
     #[tokio::test]
     async fn reading_moves_the_queue() {
         let (near, mut far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
-        wire.write_all(&[7u8; 100]).await.unwrap();
+        let mut wire = Wire::new(near, 0);
+        write(&mut wire, &[7u8; 100]);
         let peer = tokio::spawn(async move {
             let mut question = [0u8; 100];
             far.read_exact(&mut question).await.unwrap();
             far.write_all(b"answer").await.unwrap();
         });
-        let mut answer = [0u8; 6];
-        wire.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"answer");
+        assert_eq!(read(&mut wire, 6).await.unwrap(), &b"answer"[..]);
         peer.await.unwrap();
     }
 
     #[tokio::test]
     async fn a_failed_queued_write_is_told_to_the_one_who_settles() {
         let (near, far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
-        wire.write_all(&[7u8; 100]).await.unwrap();
+        let mut wire = Wire::new(near, 0);
+        write(&mut wire, &[7u8; 100]);
         drop(far);
-        assert!(wire.handle().settled().await.is_err());
-        assert!(wire.write_all(b"more").await.is_err());
+        assert!(wire.settled().await.is_err());
+        assert!(wire.settled().await.is_err());
+        assert!(!wire.is_settled() && wire.given() >= 100);
     }
 
     #[tokio::test]
     async fn the_end_comes_after_what_is_queued_and_the_peer_may_go_on() {
         let (near, mut far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
-        let handle = wire.handle();
-        wire.write_all(&[7u8; 100]).await.unwrap();
-        handle.end();
-        assert!(!handle.is_settled());
+        let mut wire = Wire::new(near, 0);
+        write(&mut wire, &[7u8; 100]);
+        wire.end();
+        assert!(!wire.is_settled());
         let mut received = Vec::new();
-        let (settled, read) = tokio::join!(handle.settled(), far.read_to_end(&mut received));
+        let (settled, heard) = tokio::join!(wire.settled(), far.read_to_end(&mut received));
         settled.unwrap();
-        assert_eq!(read.unwrap(), 100);
+        assert_eq!(heard.unwrap(), 100);
         far.write_all(b"still").await.unwrap();
-        let mut word = [0u8; 5];
-        wire.read_exact(&mut word).await.unwrap();
-        assert_eq!(&word, b"still");
+        assert_eq!(read(&mut wire, 10).await.unwrap(), &b"still"[..]);
     }
 
     #[tokio::test]
     async fn an_idle_connection_is_quiet_until_the_peer_speaks_or_closes() {
         let (near, mut far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
+        let mut wire = Wire::new(near, 0);
         assert!(wire.is_quiet());
         far.write_all(b"!").await.unwrap();
         assert!(!wire.is_quiet());
         let (near, far) = duplex(16);
-        let mut wire = Wire::queued(near, 0);
+        let mut wire = Wire::new(near, 0);
         drop(far);
         assert!(!wire.is_quiet());
     }

@@ -15,6 +15,8 @@ use crate::config::{Sources, rollback};
 use crate::history;
 use crate::last_good;
 use crate::load::Place;
+use crate::policy::access::Asker;
+use crate::policy::code::Code;
 use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::start::to_sources;
 use crate::state_file::Ownership;
@@ -84,15 +86,16 @@ impl BreakGlass {
             Asked::Begin { aim, reason, by, lasts } => {
                 let aim = [Aim::Keep, Aim::Restore].into_iter().find(|known| known.as_str() == aim);
                 let aim = aim.ok_or_else(|| refused("it has no aim".to_owned(), "it is keep or restore"))?;
-                let next = Override::new(aim, &reason, &by, lasts, now).map_err(wrong)?;
+                claimed(&by).map_err(wrong)?;
+                let next = Override::new(aim, &reason, &by.to_string(), lasts, now).map_err(wrong)?;
                 let told = match &before {
                     Some(before) => format!("{next} (in place of: {before})"),
                     None => next.to_string(),
                 };
-                (next.by.clone(), Some(next), told)
+                (by, Some(next), told)
             }
             Asked::End { by, reason } => {
-                let by = break_glass::name_of(&by).map_err(wrong)?.to_owned();
+                claimed(&by).map_err(wrong)?;
                 let before = before.as_ref().ok_or_else(|| {
                     refused("there is no override to end".to_owned(), "nothing is to be done")
                 })?;
@@ -107,7 +110,7 @@ impl BreakGlass {
                 let not = if next.is_some() { "not in force" } else { "not ended" };
                 if let Err(objection) = journal.override_by(&by, &format!("{not}, for {what}: {told}"), now) {
                     let reason = objection.what;
-                    tracing::error!(
+                    tracing::error!(code = %Code::TrailGap,
                         reason,
                         "the audit trail has an override, or its end, that did not come about"
                     );
@@ -118,7 +121,7 @@ impl BreakGlass {
         let elsewhere =
             || refused("another process has the state folder by now".to_owned(), "ask the one that serves");
         state.write(write).unwrap_or_else(|| Err(elsewhere()))?;
-        tracing::error!(by, told, "BREAK GLASS");
+        tracing::error!(%by, told, "BREAK GLASS");
         let replaced = before.filter(|_| next.is_some()).map(|before| before.to_string());
         self.show(next);
         Ok(Taken { told, replaced })
@@ -144,6 +147,11 @@ impl Reloader {
         self.withdraw_overridden(retired);
         Ok(taken)
     }
+}
+
+/// Whom a caller names, as it is written down.
+fn claimed(by: &Asker) -> Result<(), OverrideError> {
+    by.claimed.as_deref().map(break_glass::name_of).transpose().map(drop)
 }
 
 /// Why what is offered does not serve while an override keeps what serves.

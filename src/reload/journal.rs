@@ -3,11 +3,15 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::outcome::{Objection, Pushed, ReloadOutcome, Trigger};
+use super::repeats::Repeats;
 use crate::config::Change;
 use crate::config::time::parse_moment;
 use crate::history::{NOTE_FILE, Note};
+use crate::policy::access::Asker;
+use crate::policy::code::Code;
 use crate::policy::ids::Generation;
 use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::start::Changed;
@@ -34,6 +38,7 @@ struct Book {
     readiness: Arc<Readiness>,
     /// Held from a line that was not taken to the next that is.
     note: Option<NoteReady>,
+    repeats: Repeats,
 }
 
 /// What is about to serve in the place of what.
@@ -41,6 +46,8 @@ struct Book {
 pub struct Intent<'a> {
     /// What set it off.
     pub trigger: Trigger,
+    /// Who has asked for it, where somebody has: checked.
+    pub caller: Option<&'a str>,
     /// What serves.
     pub from: Version,
     /// What is to serve.
@@ -91,14 +98,31 @@ pub fn version(generation: Generation, hash: &str) -> Version {
 pub struct LeverLine<'a> {
     /// `admin`, or `time` where nobody asked.
     pub trigger: &'static str,
+    /// Who has asked for it, or had asked for what is over: checked.
+    pub caller: Option<&'a str>,
     /// `pulled`, `released`, `over`, `failed`, `lost`.
     pub outcome: &'static str,
-    /// Who has pulled or released it.
-    pub by: &'a str,
+    /// For whom, as they say, it was pulled or released; `None` where they name nobody else.
+    pub by: Option<&'a str>,
     /// Why.
     pub reason: &'a str,
     /// Its number, its words, until when.
     pub told: &'a str,
+}
+
+/// A call of the admin plane.
+#[derive(Clone, Debug)]
+pub struct CallLine<'a> {
+    /// Who: checked. `None` where they could not say.
+    pub caller: Option<&'a str>,
+    /// By which door.
+    pub door: &'static str,
+    /// What: `POST /reload`.
+    pub what: &'a str,
+    /// `asked`, `refused`, `failed`.
+    pub outcome: &'static str,
+    /// Why.
+    pub reasons: Vec<String>,
 }
 
 /// With what a process begins.
@@ -119,7 +143,8 @@ pub struct Start {
 impl Journal {
     /// In a state folder.
     pub fn new(state_dir: &Path, meters: TrailMeters, readiness: Arc<Readiness>) -> Self {
-        let book = Book { trail: Trail::new(state_dir), meters, readiness, note: None };
+        let book =
+            Book { trail: Trail::new(state_dir), meters, readiness, note: None, repeats: Repeats::default() };
         Self(Arc::new(Mutex::new(book)))
     }
 
@@ -130,12 +155,12 @@ impl Journal {
         let (head, at) = match found {
             Ok(Checked { head, last_at, .. }) => (head, last_at.as_deref().and_then(parse_moment)),
             Err(error) => {
-                tracing::error!(%error, "the audit trail cannot be read");
+                tracing::error!(code = %Code::TrailUnwritable, %error, "the audit trail cannot be read");
                 (None, None)
             }
         };
         let seq = head.map_or(0, |head| head.seq);
-        tracing::warn!(
+        tracing::warn!(code = %Code::TrailBroken,
             seq,
             "the audit trail is not as this process has left it; see `cellgate audit verify`"
         );
@@ -166,6 +191,7 @@ impl Journal {
         let Said { author, who, why, restores } = change.said.clone();
         let common = Record {
             trigger: Some(change.trigger.as_str().to_owned()),
+            caller: change.caller.map(str::to_owned),
             approved_by: change.approved_by.to_vec(),
             author,
             who,
@@ -181,8 +207,15 @@ impl Journal {
         self.record(Record { changes: Some(change.changes.to_owned()), ..common }, at)
     }
 
-    /// A reload has ended. What serves cannot be undone, so a line that is not taken is said in the log.
-    pub fn outcome(&self, trigger: Trigger, outcome: &ReloadOutcome, serving: Version, at: i64) {
+    /// A reload has ended. What serves cannot be undone, so a line that is not taken is said in the log. Of those of one caller
+    /// that change nothing, so many have a line; the rest is counted in one.
+    pub fn outcome(
+        &self,
+        (trigger, caller): (Trigger, Option<&str>),
+        outcome: &ReloadOutcome,
+        serving: Version,
+        at: i64,
+    ) {
         let reasons = match outcome {
             ReloadOutcome::Rejected(problems) => problems.iter().map(ToString::to_string).collect(),
             ReloadOutcome::Refused(objections, _) => objections.iter().map(ToString::to_string).collect(),
@@ -195,12 +228,23 @@ impl Journal {
             }
         };
         let mut record = ended(trigger, outcome.label().as_str(), serving, reasons);
+        record.caller = caller.map(str::to_owned);
         if let Some(Pushed { hash, plan, said }) = outcome.pushed().as_deref() {
             (record.candidate, record.plan) = (Some(hash.to_string()), plan.clone());
             let Said { author, who, why, .. } = said.clone();
             (record.author, record.who, record.why) = (author, who, why);
         }
-        self.end(record, at);
+        let changes = matches!(outcome, ReloadOutcome::Applied { .. } | ReloadOutcome::Staged { .. });
+        let line = if changes { Some(record) } else { self.book().repeats.take(record, Instant::now()) };
+        if let Some(record) = line {
+            self.end(record, at);
+        }
+    }
+
+    /// Tells of reloads that have changed nothing and have no line of their own, where there is room for one by now.
+    pub fn tell_left_out(&self, now: Instant, at: i64) {
+        let due = self.book().repeats.due(now);
+        due.into_iter().for_each(|record| self.end(record, at));
     }
 
     /// A candidate is taken away before it was whole, and not because of what it did.
@@ -216,7 +260,7 @@ impl Journal {
         match self.record(record, at) {
             Ok(Head { seq, sha256 }) => tracing::info!(seq, sha256, "head of the audit trail"),
             Err(objection) => {
-                tracing::error!(
+                tracing::error!(code = %Code::TrailGap,
                     reason = objection.what,
                     outcome,
                     "the outcome of the reload is not in the audit trail"
@@ -229,21 +273,42 @@ impl Journal {
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
-    pub fn override_by(&self, by: &str, told: &str, at: i64) -> Result<Head, Objection> {
-        let (trigger, who) = (Some(Trigger::Admin.as_str().to_owned()), vec![by.to_owned()]);
-        let record = Record { trigger, who, reasons: vec![told.to_owned()], ..Record::new(Event::Override) };
+    pub fn override_by(&self, by: &Asker, told: &str, at: i64) -> Result<Head, Objection> {
+        let trigger = Some(Trigger::Admin.as_str().to_owned());
+        let Asker { caller, claimed } = by;
+        let (caller, who) = (Some(caller.to_string()), claimed.iter().map(ToString::to_string).collect());
+        let record =
+            Record { trigger, caller, who, reasons: vec![told.to_owned()], ..Record::new(Event::Override) };
         self.record(record, at)
     }
 
-    /// What becomes of a lever; `by` is who has pulled or released it.
+    /// Somebody has called the admin plane, and no line of another kind says so.
+    ///
+    /// # Errors
+    /// As [`intent`](Self::intent).
+    pub fn call(&self, line: CallLine<'_>, at: i64) -> Result<Head, Objection> {
+        let CallLine { caller, door, what, outcome, reasons } = line;
+        let record = Record {
+            trigger: Some(door.to_owned()),
+            caller: caller.map(str::to_owned),
+            changes: Some(what.to_owned()),
+            outcome: Some(outcome.to_owned()),
+            reasons,
+            ..Record::new(Event::Call)
+        };
+        self.record(record, at)
+    }
+
+    /// What becomes of a lever.
     ///
     /// # Errors
     /// As [`intent`](Self::intent).
     pub fn lever(&self, line: LeverLine<'_>, at: i64) -> Result<Head, Objection> {
-        let LeverLine { trigger, outcome, by, reason, told } = line;
+        let LeverLine { trigger, caller, outcome, by, reason, told } = line;
         let record = Record {
             trigger: Some(trigger.to_owned()),
-            who: vec![by.to_owned()],
+            caller: caller.map(str::to_owned),
+            who: by.map(str::to_owned).into_iter().collect(),
             why: Some(reason.to_owned()),
             changes: Some(told.to_owned()),
             outcome: Some(outcome.to_owned()),
@@ -319,7 +384,7 @@ mod tests {
         let journal = Journal::new(dir.path(), metrics.trail(), Arc::default());
         let serving = || version(Generation(8), "def");
         for at in 100..103 {
-            journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), at);
+            journal.outcome((Trigger::Signal, None), &ReloadOutcome::Unchanged, serving(), at);
             journal.look(&state);
             assert_eq!(shown(&metrics), [(at - 99) as f64, at as f64]);
         }
@@ -336,13 +401,14 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         journal.look(&state);
         assert_eq!(shown(&metrics), [0.0, 0.0]);
-        journal.outcome(Trigger::Signal, &ReloadOutcome::Unchanged, serving(), 200);
+        journal.outcome((Trigger::Signal, None), &ReloadOutcome::Unchanged, serving(), 200);
         assert_eq!(shown(&metrics), [5.0, 200.0], "a line says that it is broken, and then it goes on");
     }
 
     fn change(said: &Said) -> Intent<'_> {
         Intent {
             trigger: Trigger::Signal,
+            caller: None,
             from: version(Generation(7), "abc"),
             to: version(Generation(8), "def"),
             changes: "1 accounts moved from a to b",
@@ -378,7 +444,7 @@ mod tests {
         };
         journal.intent(&change(&Said::of(&Change::default(), Some(note))), 5).unwrap();
         let applied = ReloadOutcome::Applied { generation: Generation(8) };
-        journal.outcome(Trigger::Signal, &applied, version(Generation(8), "def"), 6);
+        journal.outcome((Trigger::Signal, None), &applied, version(Generation(8), "def"), 6);
         let text = std::fs::read_to_string(dir.path().join(crate::trail::FILE_NAME)).unwrap();
         let lines: Vec<Line> = text.lines().map(|line| Line::read(line.as_bytes()).unwrap()).collect();
         let [rollback, intent, outcome] = &lines[..] else { unreachable!("{text}") };
@@ -404,7 +470,7 @@ mod tests {
         let (refused, generation) =
             (ReloadOutcome::Refused(Vec::new(), Some(Arc::clone(&pushed))), Generation(8));
         for outcome in [refused, ReloadOutcome::Staged { generation, pushed }] {
-            journal.outcome(Trigger::Signal, &outcome, version(Generation(7), "abc"), 6);
+            journal.outcome((Trigger::Signal, None), &outcome, version(Generation(7), "abc"), 6);
         }
         let text = std::fs::read_to_string(dir.path().join(FILE_NAME)).unwrap();
         let records: Vec<Record> =

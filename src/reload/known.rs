@@ -9,9 +9,10 @@ use super::outcome::{BREAK_GLASS, Pushed, ReloadOutcome, Trigger};
 use super::prepare::Lifted;
 use crate::config::guard::{self, Guard};
 use crate::config::{self, Config};
+use crate::policy::code::Code;
 use crate::policy::ids::Generation;
 use crate::policy::snapshot::Snapshot;
-use crate::readiness::{NoteReady, Reason, first};
+use crate::readiness::{NoteReady, Reason, and_more, first};
 use crate::rolled_back::{Memory, RolledBack};
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -79,6 +80,33 @@ pub struct FellBack {
     pub written: SystemTime,
 }
 
+/// Longest text of a problem on readiness: two lines of a terminal. `cellgate check` and /config have all of it.
+const LONGEST_CAUSE: usize = 240;
+
+/// What there is to say of files that were not let in.
+fn kept_out(outcome: &ReloadOutcome, at: SystemTime) -> Option<Reason> {
+    match outcome {
+        ReloadOutcome::Refused(objections, _) => {
+            let guards: BTreeSet<&str> = objections.iter().map(|objection| &*objection.guard).collect();
+            Some(Reason::Refused { guards: guards.into_iter().collect::<Vec<_>>().join(", ") })
+        }
+        ReloadOutcome::Rejected(problems) => {
+            let (one, more) = (problems.first()?, problems.len() - 1);
+            let mut cause: String = one.to_string();
+            if let Some((end, _)) = cause.char_indices().nth(LONGEST_CAUSE) {
+                cause.truncate(end);
+                cause.push('…');
+            }
+            Some(Reason::Rejected { at, cause: and_more(&cause, more), place: and_more(&one.place(), more) })
+        }
+        ReloadOutcome::Unchanged
+        | ReloadOutcome::NeedsRestart(_)
+        | ReloadOutcome::Applied { .. }
+        | ReloadOutcome::Staged { .. }
+        | ReloadOutcome::RolledBack { .. } => None,
+    }
+}
+
 impl Reloader {
     /// Shows that the files are what was taken back.
     pub(super) fn note_rolled_back(&mut self, hash: &str, reasons: &[String]) {
@@ -88,17 +116,12 @@ impl Reloader {
         self.staging.note = self.fallback.is_none().then(|| self.staging.readiness.note(note));
     }
 
-    /// Shows whether the last reload was refused, and by whom. What a start has fallen back from is said by the note of that.
-    pub(super) fn note_refused(&mut self, outcome: &ReloadOutcome) {
+    /// Shows whether the last reload, that of `at`, was refused or rejected, and why. What a start has fallen back from is said by
+    /// the note of that.
+    pub(super) fn note_kept_out(&mut self, outcome: &ReloadOutcome, at: SystemTime) {
         self.note_fallback(outcome);
-        self.refused = match outcome {
-            ReloadOutcome::Refused(objections, _) if self.fallback.is_none() => {
-                let guards: BTreeSet<&str> = objections.iter().map(|objection| &*objection.guard).collect();
-                let guards = guards.into_iter().collect::<Vec<_>>().join(", ");
-                Some(self.staging.readiness.note(Reason::Refused { guards }))
-            }
-            _ => None,
-        };
+        let reason = kept_out(outcome, at).filter(|_| self.fallback.is_none());
+        self.kept_out = reason.map(|reason| self.staging.readiness.note(reason));
     }
 
     /// Says anew why what serves is not what the files say, where a start has fallen back: an override that was the reason may
@@ -143,7 +166,48 @@ impl Reloader {
     pub(super) fn remember(&self) {
         let saved = self.state.write(|| self.staging.memory.save(&self.boot.state_dir));
         if let Some(Err(error)) = saved {
-            tracing::error!(%error, "a restart will not know which configurations were rolled back");
+            tracing::error!(code = %Code::RolledBackForgotten, %error, "a restart will not know which configurations were rolled back");
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::reload::outcome::{Objection, ProblemView};
+
+    fn problem(line: u64, what: &str) -> ProblemView {
+        let (file, code) = (Some("accounts.csv".to_owned()), Some("E0300".to_owned()));
+        ProblemView { file, line: Some(line), what: what.to_owned(), code, ..ProblemView::default() }
+    }
+
+    #[test]
+    fn files_that_are_rejected_are_told_by_their_first_problem_and_at_a_bounded_length() {
+        let at = SystemTime::UNIX_EPOCH;
+        let told = |problems: Vec<ProblemView>| match kept_out(&ReloadOutcome::Rejected(problems), at) {
+            Some(Reason::Rejected { at: told_at, cause, place }) if told_at == at => (cause, place),
+            other => unreachable!("{other:?}"),
+        };
+        let (cause, place) = told(vec![problem(3, "account 4711 stands twice")]);
+        assert_eq!(cause, "accounts.csv:3: account 4711 stands twice [E0300]");
+        assert_eq!(place, "accounts.csv:3 [E0300]");
+        let (cause, place) = told(vec![problem(3, &"é".repeat(100_000)), problem(4, "b"), problem(5, "c")]);
+        assert!(cause.ends_with("é… (and 2 more)"), "{cause}");
+        assert_eq!(cause.chars().count(), LONGEST_CAUSE + "… (and 2 more)".chars().count());
+        assert_eq!(place, "accounts.csv:3 [E0300] (and 2 more)");
+        let nowhere = ProblemView { what: "cellgate failed".into(), ..ProblemView::default() };
+        assert_eq!(told(vec![nowhere]).1, "no file");
+    }
+
+    #[test]
+    fn what_was_let_in_or_found_nothing_to_do_is_nothing_to_tell() {
+        let objection = |guard: &str| Objection { guard: guard.into(), what: String::new(), hint: None };
+        let refused = ReloadOutcome::Refused(["shrink", "removal", "shrink"].map(objection).into(), None);
+        let guards = Reason::Refused { guards: "removal, shrink".into() };
+        assert_eq!(kept_out(&refused, SystemTime::UNIX_EPOCH), Some(guards));
+        for good in [ReloadOutcome::Unchanged, ReloadOutcome::Applied { generation: Generation(2) }] {
+            assert_eq!(kept_out(&good, SystemTime::UNIX_EPOCH), None);
         }
     }
 }

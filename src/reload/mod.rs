@@ -10,6 +10,7 @@ mod known;
 mod moves_first;
 pub mod outcome;
 mod prepare;
+mod repeats;
 mod retired;
 mod said;
 mod staged;
@@ -26,6 +27,7 @@ use crate::config::plan::Requests;
 use crate::config::{Boot, Sources};
 use crate::live::Live;
 use crate::load::Place;
+use crate::policy::code::Code;
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{NoteReady, Readiness, Reason};
 use crate::state_file::Ownership;
@@ -81,8 +83,8 @@ pub struct Reloader {
     pub fallback: Option<FellBack>,
     /// Held while what serves is not kept for later starts.
     pub unsaved: Option<NoteReady>,
-    /// Held while the last reload is one that was refused.
-    pub refused: Option<NoteReady>,
+    /// Held while the last reload is one that was refused or rejected.
+    pub kept_out: Option<NoteReady>,
     /// Who can let through what guards refuse; as of the start of the process.
     pub approvers: Arc<Approvers>,
     /// What an operator has decided alone.
@@ -93,6 +95,8 @@ pub struct Reloader {
     pub staging: Staging,
     /// Of a predecessor: the hash of what its successor serves and it cannot.
     pub not_followed: Option<Box<str>>,
+    /// Who has asked for the reload under way, where somebody has.
+    pub caller: Option<Box<str>>,
 }
 
 /// As [`start::RequestsIn`], for a task of its own.
@@ -122,7 +126,9 @@ impl Reloader {
                         let _ = request.reply.send(Err(StaleGeneration { current }));
                         continue;
                     }
+                    self.caller = Some(request.caller);
                     let outcome = self.reload(request.trigger, &inbox, &mut retired).await;
+                    self.caller = None;
                     let _ = request.reply.send(Ok(outcome));
                 }
                 asked = inbox.overrides.recv(), if has_admin => {
@@ -130,10 +136,12 @@ impl Reloader {
                         has_admin = false;
                         continue;
                     };
+                    self.caller = Some(asked.by().caller.clone());
                     let answer = match self.break_glass(asked, &mut retired) {
                         Ok(taken) => Ok((taken, self.reload(Trigger::Admin, &inbox, &mut retired).await)),
                         Err(objection) => Err(objection),
                     };
+                    self.caller = None;
                     let _ = reply.send(answer);
                 }
                 () = self.break_glass.over() => {
@@ -234,9 +242,10 @@ impl Reloader {
                 (ReloadOutcome::Rejected(vec![view]), loaded_at)
             }
         };
-        self.note_refused(&outcome);
+        let is_news = trigger != Trigger::FileChange || outcome.is_news_after(&last.outcome);
+        self.note_kept_out(&outcome, if is_news { now } else { last.at });
         self.report(inbox);
-        if trigger == Trigger::FileChange && !outcome.is_news_after(&last.outcome) {
+        if !is_news {
             // An editor's backup file, or a look without an event: nobody asked, nothing to tell.
             return outcome;
         }
@@ -251,10 +260,9 @@ impl Reloader {
         self.metrics.reload(outcome.label(), now);
         let serving = serving(&self.live.pin());
         let (state, journal) = (&self.state, &self.journal);
-        state.write(|| journal.outcome(trigger, &outcome, serving, unix_seconds(now)));
-        let report = ReloadReport { trigger, at: now, outcome, loaded_at };
-        // Receivers live in the admin plane; without one nobody looks.
-        let _ = inbox.last.send(Arc::new(report));
+        let asked = (trigger, self.caller.as_deref());
+        state.write(|| journal.outcome(asked, &outcome, serving, unix_seconds(now)));
+        inbox.tell(ReloadReport { trigger, at: now, outcome, loaded_at });
     }
 
     /// Puts a generation in force. Until the swap everything can fail, and changes nothing.
@@ -298,7 +306,9 @@ impl Reloader {
         let approved_by = lifted.as_ref().map(Lifted::approved_by).unwrap_or_default();
         let (from, to) = (serving(&self.live.pin()), serving(next));
         let (changes, plan) = (&*plan.diff.to_string(), &*plan.digest());
-        let change = Intent { trigger, from, to, changes, plan, said: &said, approved_by: &approved_by };
+        let caller = self.caller.as_deref();
+        let change =
+            Intent { trigger, caller, from, to, changes, plan, said: &said, approved_by: &approved_by };
         let (state, journal) = (&self.state, &self.journal);
         let written = state.write(|| journal.intent(&change, now)).transpose()?;
         Ok(written.map(|head| head.seq))
@@ -329,7 +339,7 @@ impl Reloader {
 pub fn unsaved(readiness: &Arc<Readiness>, error: &last_good::LastGoodError) -> NoteReady {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     let what = [error.to_string()].into_iter().chain(cause).collect::<Vec<_>>().join(": ");
-    tracing::error!(
+    tracing::error!(code = %Code::NotSaved,
         error = what,
         "the configuration serves, but a restart would not find it if the files went bad"
     );
@@ -340,7 +350,7 @@ pub fn unsaved(readiness: &Arc<Readiness>, error: &last_good::LastGoodError) -> 
 pub fn keep_in_history(state_dir: &Path, number: Option<u64>) {
     let kept = number.map_or(Ok(()), |number| history::keep(state_dir, number));
     if let Err(error) = kept {
-        tracing::error!(%error, "the configuration serves, but `cellgate rollback` will not find it");
+        tracing::error!(code = %Code::NotSaved, %error, "the configuration serves, but `cellgate rollback` will not find it");
     }
 }
 

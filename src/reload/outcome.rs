@@ -1,16 +1,23 @@
 //! How a reload ends, and how others ask for one. The vocabulary between the task that owns reloading
 //! and everybody who asks it or shows what it did; nothing here can change a configuration.
 
+mod handle;
+mod recent;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::journal::Said;
+use crate::policy::access::Asker;
+use crate::policy::code::Code;
 use crate::policy::ids::{Generation, Label};
 use crate::telemetry::labels::Reload;
+pub use handle::{QUEUED_REQUESTS, ReloadHandle, ReloadInbox, handles};
+pub use recent::{RecentReloads, ReloadSummary};
 
 /// How a reload ended. Only `Applied` has changed anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +81,17 @@ pub struct ProblemView {
     pub expected: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// Which kind of problem it is, such as `E0121`; `cellgate help` explains each. Of older cellgates there is none.
+    pub code: Option<String>,
+}
+
+impl ProblemView {
+    /// Where it is and of which kind, without a word of the files: `accounts.csv:12 [E0121]`.
+    pub fn place(&self) -> String {
+        let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
+        let code = self.code.as_ref().map_or_else(String::new, |code| format!(" [{code}]"));
+        format!("{}{line}{code}", self.file.as_deref().unwrap_or("no file"))
+    }
 }
 
 impl fmt::Display for ProblemView {
@@ -95,7 +113,7 @@ impl fmt::Display for ProblemView {
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
         }
-        Ok(())
+        self.code.as_ref().map_or(Ok(()), |code| write!(f, " [{code}]"))
     }
 }
 
@@ -113,10 +131,20 @@ pub struct Objection {
     pub hint: Option<String>,
 }
 
+impl Objection {
+    /// The code of its guard; `None` of a guard that only another version has.
+    pub fn code(&self) -> Option<Code> {
+        Code::named(&self.guard)
+    }
+}
+
 impl fmt::Display for Objection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.guard, self.what)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        self.code().map_or(Ok(()), |code| write!(f, " [{code}]"))
     }
 }
 
@@ -209,6 +237,8 @@ pub struct ReloadRequest {
     pub expected: Option<Generation>,
     /// [`Trigger::Admin`], or what else the caller wants.
     pub trigger: Trigger,
+    /// Who the caller is: checked.
+    pub caller: Box<str>,
     /// Where the answer goes. A caller who has gone away does not stop the reload.
     pub reply: oneshot::Sender<Result<ReloadOutcome, StaleGeneration>>,
 }
@@ -223,17 +253,26 @@ pub enum Asked {
         /// Why.
         reason: String,
         /// Who says so.
-        by: String,
+        by: Asker,
         /// How long it is to hold.
         lasts: Duration,
     },
     /// Its end before its time.
     End {
         /// Who says so.
-        by: String,
+        by: Asker,
         /// Why, where they say.
         reason: Option<String>,
     },
+}
+
+impl Asked {
+    /// Who asks.
+    pub const fn by(&self) -> &Asker {
+        match self {
+            Self::Begin { by, .. } | Self::End { by, .. } => by,
+        }
+    }
 }
 
 /// An admin call's override. What the files say is looked at anew under it.
@@ -260,54 +299,6 @@ pub struct Taken {
 pub struct StaleGeneration {
     /// What is in force.
     pub current: Generation,
-}
-
-/// Places in the queue of wishes: reloads take well below a second, and a caller who finds the queue
-/// full is told to come back.
-pub const QUEUED_REQUESTS: usize = 8;
-
-/// What the admin plane holds of the reload task: it can ask and look, and cannot swap.
-#[derive(Clone, Debug)]
-pub struct ReloadHandle {
-    /// Asks.
-    pub requests: mpsc::Sender<ReloadRequest>,
-    /// Overrides.
-    pub overrides: mpsc::Sender<OverrideRequest>,
-    /// Looks.
-    pub last: watch::Receiver<Arc<ReloadReport>>,
-    /// Looks at the candidate.
-    pub staged: watch::Receiver<Option<Arc<StagedReport>>>,
-}
-
-/// The reload task's own ends of a [`ReloadHandle`].
-#[derive(Debug)]
-pub struct ReloadInbox {
-    /// Wishes.
-    pub requests: mpsc::Receiver<ReloadRequest>,
-    /// Overrides.
-    pub overrides: mpsc::Receiver<OverrideRequest>,
-    /// Where the task puts its last report.
-    pub last: watch::Sender<Arc<ReloadReport>>,
-    /// Where it says what stands as candidate.
-    pub staged: watch::Sender<Option<Arc<StagedReport>>>,
-}
-
-/// A connected pair; `start` reports how the configuration of the start came in force.
-pub fn handles(start: ReloadReport) -> (ReloadHandle, ReloadInbox) {
-    let (request_sender, request_receiver) = mpsc::channel(QUEUED_REQUESTS);
-    // One at a time: two people who break the glass at once had better talk to each other.
-    let (overrides, override_receiver) = mpsc::channel(1);
-    let (last_sender, last_receiver) = watch::channel(Arc::new(start));
-    let (staged_sender, staged_receiver) = watch::channel(None);
-    (
-        ReloadHandle { requests: request_sender, overrides, last: last_receiver, staged: staged_receiver },
-        ReloadInbox {
-            requests: request_receiver,
-            overrides: override_receiver,
-            last: last_sender,
-            staged: staged_sender,
-        },
-    )
 }
 
 impl ReloadOutcome {

@@ -3,6 +3,7 @@
 use super::outcome::{self, ProblemView, ReloadOutcome, Trigger};
 use crate::config::Problem;
 use crate::config::guard::Objection;
+use crate::policy::code::Code;
 use crate::telemetry::metrics::Metrics;
 
 /// How it has ended, for people.
@@ -16,7 +17,7 @@ pub(super) fn log(trigger: Trigger, outcome: &ReloadOutcome) {
         }
         // Each reason stands in the log since then.
         ReloadOutcome::RolledBack { hash, .. } => {
-            tracing::error!(
+            tracing::error!(code = %Code::RolledBack,
                 ?trigger,
                 hash = &**hash,
                 "this configuration was rolled back: the one before goes on serving"
@@ -24,7 +25,7 @@ pub(super) fn log(trigger: Trigger, outcome: &ReloadOutcome) {
         }
         ReloadOutcome::Unchanged => tracing::info!(?trigger, "configuration unchanged"),
         ReloadOutcome::NeedsRestart(fields) => {
-            tracing::warn!(
+            tracing::warn!(code = %Code::NeedsRestart,
                 ?trigger,
                 ?fields,
                 "configuration not applied: these fields of boot.yaml need a restart"
@@ -86,6 +87,7 @@ pub fn views(problems: &[Problem]) -> Vec<ProblemView> {
         what: problem.what.to_string(),
         expected: (!problem.expected.is_empty()).then(|| problem.expected.to_string()),
         hint: problem.hint.as_ref().map(ToString::to_string),
+        code: Some(problem.code.to_string()),
     };
     problems.iter().map(view).collect()
 }

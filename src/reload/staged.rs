@@ -18,6 +18,7 @@ use crate::config::apply::{Apply, Step};
 use crate::live::Live;
 use crate::policy::canary::judge::Seen;
 use crate::policy::canary::{Candidate, CellStats, Salt, has_replica};
+use crate::policy::code::Code;
 use crate::policy::ids::{Generation, Label};
 use crate::policy::snapshot::Snapshot;
 use crate::readiness::{NoteReady, Readiness, Reason};
@@ -242,7 +243,7 @@ impl Reloader {
         let rest = Some(ready.next.rest.clone()).filter(|rest| *rest != self.live.pin().rest);
         let (now, after) = (SystemTime::now(), since.elapsed().unwrap_or_default());
         for reason in &reasons {
-            tracing::error!(%generation, %hash, reason, ?after, "the new configuration is rolled back");
+            tracing::error!(code = %Code::RolledBack, %generation, %hash, reason, ?after, "the new configuration is rolled back");
         }
         if let Err(objections) = self.use_approvals(&ready, unix_seconds(now)) {
             tracing::warn!(?objections, "its approvals are not put down as used");

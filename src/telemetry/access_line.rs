@@ -2,221 +2,154 @@
 //! listed here, client-made text is cut, and everything outside printable ASCII is escaped, so that
 //! no path can end a line, colour a terminal or turn the reading direction.
 
-use std::borrow::Cow;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use serde::{Serialize, Serializer};
-
-use crate::policy::cover::{covered, shown_method};
+use crate::policy::cover::shown_method;
 use crate::policy::decide::{Conflict, Decision, Verdict, Why};
-use crate::policy::facts::path_of;
+use crate::policy::facts::Upgrade;
+use crate::policy::log_lines::Profile;
 
-use super::brownout_meters;
-use super::event::{MAX_PATH, RequestEvent};
+use super::access_fields::{self, Seen};
+use super::event::RequestEvent;
+use super::json_line::{InMillis, Line, Word, key};
 use super::labels::{NONE, role_label, version_label};
-use super::wall_time::{Millis, text_of};
+use super::wall_time::Stamps;
 
-/// Longest request id that is printed; ids that we accept or make are below it.
-const MAX_REQUEST_ID: usize = 128;
+/// As much of the hash of a configuration as other lines and pages show.
+const SHORT_HASH: usize = 12;
 
-/// The fields, in the order of the line. Nothing else can get in.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(serialize_with = "as_text")]
-    time: Millis,
-    request_id: &'a str,
-    listener: &'a str,
-    client_ip: IpAddr,
-    scheme: &'static str,
-    version: &'static str,
-    method: &'a str,
-    host: Cow<'a, str>,
-    path: Cow<'a, str>,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'static str>,
-    /// What was wrong with the cell, where it was the cell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cell_error: Option<&'static str>,
-    /// The brownout that it met, also where that only observes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    brownout: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    brownout_mode: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<u64>,
-    source: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    conflicts: Vec<ConflictLine>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cell: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    surface: Option<&'a str>,
-    role: &'static str,
-    generation: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    bytes_in: u64,
-    bytes_out: u64,
-    /// It waited because its account moves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connected_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_byte_ms: Option<f64>,
-    total_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<SocketAddr>,
-    attempts: u8,
-    sends: u8,
-    reused: bool,
-    end: &'static str,
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How {
+    /// What it says.
+    pub profile: Profile,
+    /// How many requests it stands for, where not each has one.
+    pub requests: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct ConflictLine {
-    followed: &'static str,
-    against: &'static str,
-}
-
-/// Appends the line of an event, with its line feed.
-pub(super) fn append_line(buffer: &mut Vec<u8>, event: &RequestEvent) {
-    let start = buffer.len();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *buffer, Printable);
-    // Writing to memory does not fail, and the line has no map keys that are not text. Should it ever
-    // fail, half a line must not spoil the next one.
-    if line(event).serialize(&mut serializer).is_err() {
-        buffer.truncate(start);
+/// Appends the line of an event, with its line feed. Fields are listed here and in `access_fields`, in their order; nothing else
+/// can get in.
+pub(super) fn append_line(buffer: &mut Vec<u8>, stamps: &mut Stamps, event: &RequestEvent, how: How) {
+    let seen = &Seen::of(event, how.requests);
+    let time = stamps.millis(event.started);
+    let beginning = if how.profile == Profile::Ecs { r#"{"@timestamp":""# } else { r#"{"time":""# };
+    let mut line = Line::begin(buffer, beginning, time);
+    match how.profile {
+        Profile::Standard => standard(&mut line, seen),
+        Profile::Full => {
+            standard(&mut line, seen);
+            looked_into(&mut line, seen);
+        }
+        Profile::Minimal => access_fields::minimal(&mut line, seen),
+        Profile::Ecs => access_fields::ecs(&mut line, seen),
     }
-    buffer.push(b'\n');
-}
-
-fn line(event: &RequestEvent) -> Line<'_> {
-    let decision = event.decision.as_ref();
-    let snapshot = &event.snapshot;
-    let cell = event.cell().and_then(|cell| snapshot.cells.get(usize::from(cell.0)));
-    let surface = decision.and_then(|d| d.surface).and_then(|s| snapshot.surfaces.get(usize::from(s.0)));
-    let client = decision.and_then(|d| d.client).and_then(|c| snapshot.clients.get(usize::from(c)));
-    let brownout = brownout_meters::position(event.planned).and_then(|met| snapshot.brownouts.all.get(met));
-    Line {
-        time: Millis(event.started),
-        request_id: cut(&event.request_id, MAX_REQUEST_ID),
-        listener: &event.listener,
-        client_ip: event.client_ip,
-        scheme: event.scheme.as_str(),
-        version: version_label(event.version),
-        method: shown_method(&event.method),
-        host: covered(&snapshot.identify.credentials, &event.host, '.'),
-        // The event's path has no query; should one ever get there, it stops here.
-        path: covered(&snapshot.identify.credentials, path_of(cut(&event.path, MAX_PATH)), '/'),
-        status: event.status,
-        refusal: event.refusal.map(|refusal| refusal.label()),
-        cell_error: event.refusal.and_then(|refusal| refusal.cell_error()),
-        brownout: brownout.map(|brownout| brownout.id.as_str()),
-        brownout_mode: brownout.map(|brownout| brownout.mode.as_str()),
-        account: decision.and_then(|d| d.account).map(|account| account.value()),
-        source: decision.map_or(NONE, |d| d.source.as_str()),
-        conflicts: decision.map_or(Vec::new(), conflict_lines),
-        cell: cell.map(|cell| cell.name.as_str()),
-        why: decision.and_then(why),
-        surface: surface.map(|surface| surface.name.as_str()),
-        role: role_label(event.role()),
-        generation: snapshot.generation.0,
-        client: client.map(|client| &*client.name),
-        bytes_in: event.bytes_in,
-        bytes_out: event.bytes_out,
-        held_ms: event.timings.held.map(millis),
-        connected_ms: event.timings.connected.map(millis),
-        first_byte_ms: event.timings.first_byte.map(millis),
-        total_ms: millis(event.timings.total),
-        endpoint: event.endpoint,
-        attempts: event.attempts,
-        sends: event.sends,
-        reused: event.reused,
-        end: event.end.as_str(),
+    // In each, where there is something to say.
+    if how.profile != Profile::Ecs {
+        line.field(key!("trace_id"), seen.trace_id().as_deref()).field(key!("requests"), seen.requests);
     }
+    line.end();
 }
 
-fn why(decision: &Decision) -> Option<&'static str> {
+fn standard(line: &mut Line<'_>, seen: &Seen<'_>) {
+    let Seen { event, decision, .. } = *seen;
+    line.field(key!("request_id"), seen.request_id())
+        .field(key!("listener"), &*event.listener)
+        .field(key!("client_ip"), event.client_ip)
+        .field(key!("scheme"), Word(event.scheme.as_str()))
+        .field(key!("version"), Word(version_label(event.version)))
+        .field(key!("method"), Word(shown_method(&event.method)))
+        .field(key!("host"), &*event.shown_host())
+        .field(key!("path"), &*event.shown_path())
+        .field(key!("status"), event.status)
+        .field(key!("refusal"), seen.refusal())
+        // What was wrong with the cell, where it was the cell.
+        .field(key!("cell_error"), seen.cell_error());
+    // The brownout that it met, also where that only observes.
+    if let Some(brownout) = seen.brownout() {
+        line.field(key!("brownout"), Word(brownout.id.as_str()))
+            .field(key!("brownout_mode"), Word(brownout.mode.as_str()));
+    }
+    line.field(key!("account"), seen.account())
+        .field(key!("source"), Word(decision.map_or(NONE, |decision| decision.source.as_str())))
+        .list(key!("conflicts"), decision.map_or(&[], |decision| &*decision.conflicts), conflict)
+        .field(key!("cell"), event.cell_name().map(Word))
+        .field(key!("why"), decision.and_then(why))
+        .field(key!("surface"), event.surface_name().map(Word))
+        .field(key!("role"), Word(role_label(event.role())))
+        .field(key!("generation"), event.snapshot.generation.0)
+        .field(key!("client"), event.client_name())
+        .field(key!("bytes_in"), event.bytes_in)
+        .field(key!("bytes_out"), event.bytes_out)
+        // It waited because its account moves.
+        .field(key!("held_ms"), event.timings.held.map(InMillis))
+        .field(key!("connected_ms"), event.timings.connected.map(InMillis))
+        .field(key!("first_byte_ms"), event.timings.first_byte.map(InMillis))
+        .field(key!("total_ms"), InMillis(event.timings.total))
+        .field(key!("endpoint"), event.endpoint)
+        .field(key!("attempts"), event.attempts)
+        .field(key!("sends"), event.sends)
+        .field(key!("reused"), event.reused)
+        .field(key!("end"), Word(event.end.as_str()));
+}
+
+/// What is only in full lines.
+fn looked_into(line: &mut Line<'_>, seen: &Seen<'_>) {
+    let Seen { event, decision, .. } = *seen;
+    line.field(key!("upgrade"), event.upgrade == Upgrade::WebSocket)
+        .field(key!("retry_budget_empty"), event.retry_budget_empty)
+        .field(key!("upstream_deprecated"), event.upstream_deprecated)
+        .field(key!("credential_known"), decision.map(|decision| decision.credential_known))
+        .field(key!("configuration"), event.snapshot.hash.get(..SHORT_HASH))
+        .field(key!("queued_ms"), event.timings.queued.map(InMillis))
+        .field(key!("asked_ms"), event.timings.asked.map(InMillis));
+}
+
+pub(super) fn why(decision: &Decision) -> Option<Word<'static>> {
     match &decision.verdict {
-        Verdict::Forward { why, .. } => Some(why.as_str()),
-        Verdict::Hold { .. } => Some(Why::Mapped.as_str()),
+        Verdict::Forward { why, .. } => Some(Word(why.as_str())),
+        Verdict::Hold { .. } => Some(Word(Why::Mapped.as_str())),
         Verdict::Redirect { .. } | Verdict::Refuse(_) => None,
     }
 }
 
-fn conflict_lines(decision: &Decision) -> Vec<ConflictLine> {
-    let one = |conflict: &Conflict| ConflictLine {
-        followed: conflict.followed.as_str(),
-        against: conflict.against.as_str(),
-    };
-    decision.conflicts.iter().map(one).collect()
-}
-
-fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-/// Milliseconds with three decimals: microseconds are the finest that is worth reading.
-fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
-fn as_text<S: Serializer>(value: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text_of(&value.digits()))
-}
-
-/// Compact JSON in printable ASCII. serde_json escapes what JSON must (below 0x20, quote, backslash);
-/// this adds DEL, the C1 controls that some terminals obey, line separators and direction marks, by
-/// escaping all that is not ASCII.
-struct Printable;
-
-impl serde_json::ser::Formatter for Printable {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        if fragment.is_ascii() && memchr::memchr(0x7f, fragment.as_bytes()).is_none() {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for character in fragment.chars() {
-            if character.is_ascii() && character != '\x7f' {
-                writer.write_all(&[character as u8])?;
-                continue;
-            }
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-        }
-        Ok(())
-    }
+fn conflict(line: &mut Line<'_>, conflict: &Conflict) {
+    line.constant(r#""followed":""#)
+        .constant(conflict.followed.as_str())
+        .constant("\"")
+        .field(key!("against"), Word(conflict.against.as_str()));
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::event::MAX_PATH;
     use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use crate::policy::brownout::{BrownoutIndex, BrownoutMode, Planned};
+    use crate::policy::cell_failure::Silence;
     use crate::policy::credential::{Fingerprint, TokenShape};
     use crate::policy::decide::Source;
+    use crate::policy::facts::Scheme;
+    use crate::policy::ids::{AccountId, Generation};
     use crate::policy::refusal::Refusal;
+    use crate::policy::trace_context::{Fresh, TraceRules, Traced};
     use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::labels::{ENDS, VERSIONS};
     use crate::test_snapshot::brownouts;
 
     fn event() -> RequestEvent {
         legacy_event(&snapshot(1))
     }
 
-    fn line_of(event: &RequestEvent) -> String {
+    fn line_as(event: &RequestEvent, profile: Profile, requests: Option<u64>) -> String {
         let mut buffer = Vec::new();
-        append_line(&mut buffer, event);
+        append_line(&mut buffer, &mut Stamps::default(), event, How { profile, requests });
         String::from_utf8(buffer).unwrap()
+    }
+
+    fn line_of(event: &RequestEvent) -> String {
+        line_as(event, Profile::Standard, None)
     }
 
     #[test]
@@ -241,9 +174,138 @@ mod tests {
         );
     }
 
+    /// Events that have, together, everything that a line can say.
+    fn all_kinds() -> [RequestEvent; 2] {
+        let mut live = Arc::into_inner(snapshot(1)).unwrap();
+        live.brownouts = brownouts(&[("bo-1", BrownoutMode::Observe, (10, 20))]);
+        live.hash = "0123456789abcdef".into();
+        let mut event = legacy_event(&live.into());
+        let (index, mode) = (BrownoutIndex(0), BrownoutMode::Observe);
+        event.planned = Some(Planned::Brownout { index, mode, until: 20 });
+        let decision = event.decision.as_mut().unwrap();
+        decision.conflicts = vec![Conflict { followed: Source::Path, against: Source::Credential }];
+        event.timings.held = Some(Duration::from_millis(1));
+        event.timings.queued = Some(Duration::from_millis(1));
+        let rules = TraceRules { trust_from: Vec::new(), ratio: None, failures: true };
+        let fresh = Fresh { trace: 0xabc, span: 1, to_cell: 2 };
+        let headers = http::HeaderMap::new();
+        event.traced = Some(Box::new(Traced::of(&rules, &headers, event.client_ip, fresh)));
+        let mut failed = legacy_event(&event.snapshot);
+        (failed.refusal, failed.status) = (Some(Refusal::CellTimeout(Silence::Unanswered)), 504);
+        [event, failed]
+    }
+
+    fn keys(profile: Profile) -> BTreeSet<String> {
+        let mut keys = BTreeSet::new();
+        for event in all_kinds() {
+            let line = line_as(&event, profile, Some(3));
+            let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
+            keys.extend(line.keys().cloned());
+        }
+        keys
+    }
+
+    #[test]
+    fn the_page_lists_exactly_the_fields_that_are_written() {
+        let page = include_str!("../../docs/access-log.md");
+        let row = |line: &'static str| -> Option<Vec<&'static str>> {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').map(str::trim).collect();
+            Some(cells)
+        };
+        let rows: Vec<Vec<&str>> = page.lines().filter_map(row).collect();
+        let name = |row: &Vec<&str>| row[0].trim_end_matches('`').to_owned();
+        let column = |at: usize| -> BTreeSet<String> {
+            rows.iter().filter(|row| row.len() > 4 && row[at] == "x").map(name).collect()
+        };
+        let ecs: BTreeSet<String> = rows.iter().filter(|row| row.len() < 4).map(name).collect();
+        for (profile, listed) in [
+            (Profile::Standard, column(1)),
+            (Profile::Full, column(2)),
+            (Profile::Minimal, column(3)),
+            (Profile::Ecs, ecs),
+        ] {
+            assert_eq!(keys(profile), listed, "{profile:?} of docs/access-log.md");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_common_schema_and_the_least_one() {
+        let [event, _] = all_kinds();
+        let line = |profile| line_as(&event, profile, None);
+        assert_eq!(
+            line(Profile::Minimal),
+            concat!(
+                r#"{"time":"2026-11-20T10:00:00.000Z","request_id":"req-0001","method":"GET","#,
+                r#""host":"cloud.getdbt.com","path":"/api/v2/accounts/1/jobs/7/","status":200,"#,
+                r#""account":1,"cell":"us1","total_ms":83.0,"end":"complete","#,
+                r#""trace_id":"00000000000000000000000000000abc"}"#,
+                "\n"
+            )
+        );
+        let ecs: serde_json::Value = serde_json::from_str(&line(Profile::Ecs)).unwrap();
+        assert_eq!((&ecs["event.duration"], &ecs["event.outcome"]), (&83_000_000.into(), &"success".into()));
+        assert_eq!((&ecs["destination.ip"], &ecs["destination.port"]), (&"127.0.0.1".into(), &8443.into()));
+        assert!(ecs.get("cellgate.requests").is_none());
+    }
+
+    /// Events with what is written in a way of its own: addresses of both kinds, times and numbers of all sizes, text that must be
+    /// escaped or covered.
+    fn odd_kinds() -> Vec<RequestEvent> {
+        let mut live = Arc::into_inner(snapshot(1)).unwrap();
+        let shape = TokenShape { prefix: "dbtc_".into(), min_len: 20, max_len: 128 };
+        live.identify.credentials.shapes = vec![shape];
+        live.generation = Generation(u64::MAX);
+        let live = Arc::new(live);
+        let clients =
+            ["::1", "2001:db8::8:800:200c:417a", "::ffff:192.0.2.1", "fe80:0:0:1::", "255.255.255.255"];
+        let endpoints = ["[::1]:65535", "[2001:db8::1]:443", "10.0.0.1:1", "203.0.113.199:8443", "0.0.0.0:0"];
+        let texts = [
+            "/a\"b\\c\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}",
+            "/\u{fc}\u{2028}\u{1f980}",
+            "",
+            "/clean",
+            "/dbtc_%",
+        ];
+        let nanos = [0, 999, 1_000, 1_999_999, 86_400_000_123_456_789];
+        let odd = |at: usize| {
+            let mut event = legacy_event(&live);
+            let micros = Duration::from_nanos(nanos[at]);
+            let decision = event.decision.as_mut().unwrap();
+            decision.account = AccountId::from_value(u64::MAX >> (at * 13));
+            decision.client = None;
+            event.client_ip = clients[at].parse().unwrap();
+            event.endpoint = Some(endpoints[at].parse().unwrap());
+            event.path =
+                format!("{}{}", texts[at], ["", "/x", "/dbtc_0123456789abcdef/x", "/", ""][at]).into();
+            event.host = texts[4 - at].into();
+            event.started += Duration::from_millis(7 + 86_399_900 * at as u64);
+            (event.timings.first_byte, event.timings.total) = (Some(micros), micros * 3);
+            (event.bytes_in, event.bytes_out) = (u64::MAX >> (at * 7), 10_u64.pow(at as u32));
+            (event.status, event.attempts, event.sends) = ([200, 99, 1000, 404, 0][at], 255, 10);
+            (event.scheme, event.version) = (Scheme::Http, VERSIONS[at % 3]);
+            event.end = ENDS[at];
+            event
+        };
+        (0..5).map(odd).collect()
+    }
+
+    #[test]
+    fn lines_of_all_profiles_are_what_they_have_always_been() {
+        let (mut buffer, mut stamps) = (Vec::new(), Stamps::default());
+        for event in all_kinds().iter().chain(&odd_kinds()) {
+            for profile in [Profile::Standard, Profile::Full, Profile::Minimal, Profile::Ecs] {
+                for requests in [None, Some(1_000)] {
+                    append_line(&mut buffer, &mut stamps, event, How { profile, requests });
+                }
+            }
+        }
+        let lines = String::from_utf8(buffer).unwrap();
+        assert!(lines == include_str!("access_lines.txt"), "access_lines.txt should be:\n{lines}");
+    }
+
     #[test]
     fn a_brownout_that_only_observes_is_in_the_line_of_a_request_that_was_served() {
-        let mut live = std::sync::Arc::into_inner(snapshot(1)).unwrap();
+        let mut live = Arc::into_inner(snapshot(1)).unwrap();
         live.brownouts = brownouts(&[("bo-1", BrownoutMode::Observe, (10, 20))]);
         let mut event = legacy_event(&live.into());
         let (index, mode) = (BrownoutIndex(0), BrownoutMode::Observe);
@@ -293,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_credential_is_in_no_path_and_no_host() {
-        let mut live = std::sync::Arc::into_inner(snapshot(1)).unwrap();
+        let mut live = Arc::into_inner(snapshot(1)).unwrap();
         let shape = TokenShape { prefix: "dbtc_".into(), min_len: 40, max_len: 128 };
         live.identify.credentials.shapes = vec![shape];
         let mut event = legacy_event(&live.into());

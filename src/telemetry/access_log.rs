@@ -1,31 +1,33 @@
-//! The access log: one JSON line per request, written by a thread of its own.
+//! The access log: one JSON line per request, made where the request ends and written by a thread of its own.
 //!
 //! The line is a list of named fields and nothing else gets in: no header value, no query, no body. A
 //! slow or full disk costs lines, which are counted, and never a request.
 
-use std::fs::{File, OpenOptions};
+mod sheets;
+
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::EventSink;
-use super::access_line::append_line;
+use crate::policy::log_lines::LogLines;
+
+use super::ending::{Ending, Running, ending};
 use super::event::RequestEvent;
-use super::lane::{LANE_EVENTS, Lane, LaneEnd, Next, lane};
 use super::metrics::AccessLogMeters;
-
-/// Lines are collected up to this size before they are written: 64 KiB is about 100 lines, and the
-/// size from which larger writes to a file no longer get cheaper.
-const BATCH_BYTES: usize = 64 * 1024;
-
-/// How long an idle writer sleeps; a wake-up call ends it early.
-const IDLE: Duration = Duration::from_secs(1);
+use crate::policy::code::Code;
+use sheets::{Batch, SHEET_BYTES, Sheets};
 
 /// How long a file that could not be opened or written is left alone before the next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the file is still the one at its path: `logrotate` and whoever deletes a log tell nobody.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The log contains client addresses and account ids: for its owner and the owner's group.
 const FILE_MODE: u32 = 0o640;
@@ -35,6 +37,8 @@ const FILE_MODE: u32 = 0o640;
 pub enum Target {
     /// Standard output.
     Stdout,
+    /// Standard error.
+    Stderr,
     /// A file, appended to.
     File(PathBuf),
 }
@@ -42,18 +46,10 @@ pub enum Target {
 /// A running access log.
 #[derive(Debug)]
 pub struct AccessLog {
-    lane: Lane,
+    sheets: Arc<Sheets>,
     reopen: Arc<AtomicBool>,
-}
-
-impl Target {
-    /// `-` is standard output, everything else a path.
-    pub fn parse(text: &str) -> Self {
-        match text {
-            "-" => Self::Stdout,
-            path => Self::File(path.into()),
-        }
-    }
+    writer: Thread,
+    ending: Ending,
 }
 
 impl AccessLog {
@@ -62,49 +58,49 @@ impl AccessLog {
     ///
     /// # Errors
     /// The operating system has no thread left.
-    pub fn start(target: Target, meters: AccessLogMeters) -> io::Result<Self> {
-        let (lane, end) = lane(LANE_EVENTS, meters.queue_full.clone());
+    pub fn start(target: Target, lines: LogLines, meters: AccessLogMeters) -> io::Result<Self> {
+        let sheets = Arc::new(Sheets::new(lines, SHEET_BYTES, meters.clone()));
         let reopen = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&reopen);
-        std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_lines(&end, Output::new(target, meters), &asked))?;
-        Ok(Self { lane, reopen })
+        let (running, ending) = ending();
+        let (collected, asked) = (Arc::clone(&sheets), Arc::clone(&reopen));
+        let writer = std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            write_lines(&collected, Output::new(target, meters), &asked, running);
+        })?;
+        Ok(Self { sheets, reopen, writer: writer.thread().clone(), ending })
     }
 }
 
 impl EventSink for AccessLog {
-    fn offer(&self, event: &Arc<RequestEvent>) {
-        // The lane has counted it if it is not kept.
-        let _ = self.lane.offer(event);
+    fn offer(&self, event: &RequestEvent) {
+        self.sheets.offer(event);
+        if self.sheets.wants_waking() {
+            self.writer.unpark();
+        }
     }
 
     fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
-        self.lane.wake();
+        self.writer.unpark();
     }
 
     fn close(&self, within: Duration) -> bool {
-        self.lane.close(within)
+        self.sheets.close();
+        self.writer.unpark();
+        self.ending.comes(within)
     }
 }
 
-fn write_lines(end: &LaneEnd, mut output: Output, reopen: &AtomicBool) {
-    let mut batch = Batch::default();
+fn write_lines(sheets: &Sheets, mut output: Output, reopen: &AtomicBool, _running: Running) {
+    let (mut looked, mut batch) = (Instant::now(), Batch::default());
     loop {
-        let mut next = end.next(IDLE);
-        let ended = loop {
-            match next {
-                Next::Event(event) => batch.push(&event),
-                Next::Nothing => break false,
-                Next::End => break true,
-            }
-            if batch.bytes.len() >= BATCH_BYTES {
-                break false;
-            }
-            next = end.at_once();
-        };
-        output.write(&mut batch);
+        sheets.wait();
+        // Before the lines are fetched: those of before the end are there then.
+        let ended = sheets.is_closed();
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            output.follow();
+        }
+        sheets.collect(&mut batch, |batch| output.write(batch));
         // After the write: lines of before the call belong into the file of before the call.
         if reopen.swap(false, Ordering::Relaxed) {
             output.reopen();
@@ -115,24 +111,12 @@ fn write_lines(end: &LaneEnd, mut output: Output, reopen: &AtomicBool) {
     }
 }
 
-/// Lines on their way, in a buffer that is used again and again.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    lines: u64,
-}
-
-impl Batch {
-    fn push(&mut self, event: &RequestEvent) {
-        append_line(&mut self.bytes, event);
-        self.lines += 1;
-    }
-}
-
 /// The file or standard output, with what is known of its health.
 struct Output {
     target: Target,
     writer: Option<Box<dyn Write + Send>>,
+    /// Which file that is, where it is one that can be moved.
+    file: Option<FileId>,
     /// Not before this is a broken output tried again.
     retry_at: Option<Instant>,
     /// A write ended in the middle of a line: the next begins with a line feed.
@@ -144,13 +128,24 @@ struct Output {
 
 impl Output {
     fn new(target: Target, meters: AccessLogMeters) -> Self {
-        let mut made = Self { target, writer: None, retry_at: None, torn: false, failing: false, meters };
+        let (writer, file) = (None, None);
+        let mut made = Self { target, writer, file, retry_at: None, torn: false, failing: false, meters };
         made.open();
         made
     }
 
+    /// Opens the file anew where somebody has moved or deleted it. One that cannot be made anew is tried again with the
+    /// next lines.
+    fn follow(&mut self) {
+        let (Target::File(path), Some(ours)) = (&self.target, self.file) else { return };
+        let there = std::fs::metadata(path).ok().and_then(|file| FileId::of(&file));
+        if there != Some(ours) {
+            self.reopen();
+        }
+    }
+
     fn reopen(&mut self) {
-        self.writer = None;
+        (self.writer, self.file) = (None, None);
         self.retry_at = None;
         self.torn = false;
         self.open();
@@ -158,9 +153,6 @@ impl Output {
 
     /// Writes the batch and empties it; what could not be written is counted.
     fn write(&mut self, batch: &mut Batch) {
-        if batch.lines == 0 {
-            return;
-        }
         if self.writer.is_none() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
             self.open();
         }
@@ -168,7 +160,10 @@ impl Output {
             Some(writer) => write_up_to(writer, &mut self.torn, &batch.bytes),
             None => (0, None),
         };
-        let whole = batch.bytes[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let whole = match written == batch.bytes.len() {
+            true => batch.lines,
+            false => memchr::memchr_iter(b'\n', &batch.bytes[..written]).count() as u64,
+        };
         self.meters.lines.increment(whole);
         self.meters.unwritten.increment(batch.lines - whole);
         if written > 0 {
@@ -179,17 +174,20 @@ impl Output {
             None if self.writer.is_some() => self.recovered(),
             None => {}
         }
-        batch.bytes.clear();
-        batch.lines = 0;
+        batch.clear();
     }
 
     fn open(&mut self) {
-        let opened: io::Result<Box<dyn Write + Send>> = match &self.target {
-            Target::Stdout => Ok(Box::new(io::stdout())),
-            Target::File(path) => open_file(path).map(|file| Box::new(file) as Box<_>),
+        let opened = match &self.target {
+            Target::Stdout => Ok((Box::new(io::stdout()) as Box<dyn Write + Send>, None)),
+            Target::Stderr => Ok((Box::new(io::stderr()) as Box<_>, None)),
+            Target::File(path) => open_file(path).map(|file| {
+                let id = file.metadata().ok().and_then(|file| FileId::of(&file));
+                (Box::new(file) as Box<_>, id)
+            }),
         };
         match opened {
-            Ok(writer) => self.writer = Some(writer),
+            Ok((writer, file)) => (self.writer, self.file) = (Some(writer), file),
             Err(error) => self.failed(&error),
         }
     }
@@ -198,7 +196,7 @@ impl Output {
         // A file on a full disk stays open: its next write succeeds when there is room again.
         self.retry_at = Some(Instant::now() + RETRY);
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::error!(
+            tracing::error!(code = %Code::AccessLogUnwritable,
                 target = ?self.target, %error,
                 "the access log cannot be written: lines are lost and counted until it can; \
                  check the path, its permissions and the space on its disk"
@@ -210,6 +208,20 @@ impl Output {
         if std::mem::replace(&mut self.failing, false) {
             tracing::info!(target = ?self.target, "the access log is written again");
         }
+    }
+}
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of an ordinary file: nobody rotates a pipe or a device.
+    fn of(file: &Metadata) -> Option<Self> {
+        file.is_file().then(|| Self { device: file.dev(), inode: file.ino() })
     }
 }
 
@@ -243,7 +255,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::telemetry::fixture::{legacy_event, snapshot, wait_until};
+    use crate::telemetry::fixture::{legacy_event, series, snapshot, wait_until};
     use crate::telemetry::metrics::Metrics;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -251,14 +263,8 @@ mod tests {
     const WRITE: &str = r#"cellgate_access_log_dropped_total{reason="write"}"#;
     const LINES: &str = "cellgate_access_log_lines_total";
 
-    fn value(metrics: &Metrics, series: &str) -> u64 {
-        let page = metrics.render(&snapshot(1), std::time::UNIX_EPOCH);
-        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap().parse().unwrap()
-    }
-
-    fn event() -> Arc<RequestEvent> {
-        Arc::new(legacy_event(&snapshot(1)))
+    fn event() -> RequestEvent {
+        legacy_event(&snapshot(1))
     }
 
     #[test]
@@ -266,7 +272,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let metrics = Metrics::new();
-        let log = AccessLog::start(Target::File(path.clone()), metrics.access_log()).unwrap();
+        let log =
+            AccessLog::start(Target::File(path.clone()), LogLines::default(), metrics.access_log()).unwrap();
         let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
         log.offer(&event());
         wait_until(|| lines(&path) == 1);
@@ -276,35 +283,50 @@ mod tests {
         log.offer(&event());
         assert!(log.close(PATIENCE));
         assert_eq!((lines(&moved), lines(&path)), (1, 1));
-        assert_eq!(value(&metrics, LINES), 2);
+        assert_eq!(series(&metrics, LINES), 2);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         log.offer(&event());
-        assert_eq!(value(&metrics, QUEUE), 1, "after the end an event is dropped and counted");
+        assert_eq!(series(&metrics, QUEUE), 1, "after the end an event is dropped and counted");
     }
 
     #[test]
-    fn a_full_queue_drops_and_counts_and_does_not_wait() {
+    fn a_file_that_is_moved_or_deleted_is_made_anew_without_a_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let metrics = Metrics::new();
-        let (lane, end) = lane(4, metrics.access_log().queue_full);
-        for _ in 0..10 {
-            lane.offer(&event());
-        }
-        assert_eq!(value(&metrics, QUEUE), 6);
-        assert!(!lane.close(Duration::ZERO), "the thread is still there");
-        drop(end);
-        assert!(lane.close(PATIENCE));
+        let log =
+            AccessLog::start(Target::File(path.clone()), LogLines::default(), metrics.access_log()).unwrap();
+        let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        log.offer(&event());
+        wait_until(|| lines(&path) == 1);
+        std::fs::rename(&path, &moved).unwrap();
+        wait_until(|| path.exists());
+        log.offer(&event());
+        wait_until(|| lines(&path) == 1);
+        std::fs::remove_file(&path).unwrap();
+        wait_until(|| path.exists());
+        log.offer(&event());
+        wait_until(|| lines(&path) == 1);
+        // Truncated, as `copytruncate` has it: the next line is at the beginning.
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        log.offer(&event());
+        wait_until(|| lines(&path) == 1);
+        assert!(std::fs::read(&path).unwrap().starts_with(b"{"), "no hole before it");
+        assert!(log.close(PATIENCE));
+        assert_eq!((lines(&moved), series(&metrics, LINES)), (1, 4));
     }
 
     #[test]
     fn a_full_disk_and_a_missing_folder_cost_lines_and_nothing_else() {
         for path in ["/dev/full", "/nonexistent/access.log"] {
             let metrics = Metrics::new();
-            let log = AccessLog::start(Target::File(path.into()), metrics.access_log()).unwrap();
+            let log = AccessLog::start(Target::File(path.into()), LogLines::default(), metrics.access_log())
+                .unwrap();
             for _ in 0..3 {
                 log.offer(&event());
             }
             assert!(log.close(PATIENCE), "{path}");
-            assert_eq!((value(&metrics, WRITE), value(&metrics, LINES)), (3, 0), "{path}");
+            assert_eq!((series(&metrics, WRITE), series(&metrics, LINES)), (3, 0), "{path}");
         }
     }
 
@@ -333,23 +355,29 @@ mod tests {
     #[test]
     fn a_torn_line_does_not_spoil_the_next_and_every_line_is_accounted_for() {
         let metrics = Metrics::new();
-        let mut one = Vec::new();
-        append_line(&mut one, &event());
-        let room = Arc::new(AtomicUsize::new(one.len() * 2 + 10));
+        let sheets = Sheets::new(LogLines::default(), SHEET_BYTES, metrics.access_log());
+        sheets.offer(&event());
+        let mut one = 0;
+        sheets.collect(&mut Batch::default(), |batch| {
+            one = batch.bytes.len();
+            batch.clear();
+        });
+        let room = Arc::new(AtomicUsize::new(one * 2 + 10));
         let kept = Arc::new(Mutex::new(Vec::new()));
         let mut output = Output::new(Target::Stdout, metrics.access_log());
         output.writer = Some(Box::new(SmallDisk { room: Arc::clone(&room), kept: Arc::clone(&kept) }));
         let write = |output: &mut Output, lines: usize| {
-            let mut batch = Batch::default();
-            (0..lines).for_each(|_| batch.push(&event()));
-            output.write(&mut batch);
-            assert!(batch.bytes.is_empty() && batch.lines == 0);
+            (0..lines).for_each(|_| sheets.offer(&event()));
+            sheets.collect(&mut Batch::default(), |batch| {
+                output.write(batch);
+                assert!(batch.bytes.is_empty() && batch.lines == 0);
+            });
         };
         write(&mut output, 3);
         write(&mut output, 1);
-        room.store(one.len() * 9, Ordering::Relaxed);
+        room.store(one * 9, Ordering::Relaxed);
         write(&mut output, 2);
-        assert_eq!((value(&metrics, LINES), value(&metrics, WRITE)), (4, 2));
+        assert_eq!((series(&metrics, LINES), series(&metrics, WRITE)), (4, 2));
         let text = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         let whole = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
         assert_eq!((whole.count(), text.lines().count()), (4, 5), "{text}");

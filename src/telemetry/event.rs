@@ -1,22 +1,25 @@
 //! The one seam between serving and seeing: a request's end as a value.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::policy::brownout::Planned;
 use crate::policy::canary::{Ending, Sample};
 use crate::policy::cover::covered;
 use crate::policy::decide::{Decision, Verdict};
-use crate::policy::facts::{Scheme, Upgrade, WireVersion};
+use crate::policy::facts::{Scheme, Upgrade, WireVersion, path_of};
 use crate::policy::hosts::Role;
 use crate::policy::ids::CellIndex;
 use crate::policy::refusal::Refusal;
+pub use crate::policy::server_timing::Timings;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::trace_context::Traced;
 
 /// One finished request. Holds its snapshot, so that names of cells, surfaces and client families are
 /// looked up by whoever prints them and not on the request path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestEvent {
     /// The generation that the request was served under.
     pub snapshot: Arc<Snapshot>,
@@ -70,6 +73,8 @@ pub struct RequestEvent {
     pub upstream_deprecated: bool,
     /// The brownout that it met, or the sunset; one that only observes, too.
     pub planned: Option<Planned>,
+    /// The trace that it belongs to, where requests are traced.
+    pub traced: Option<Box<Traced>>,
 }
 
 /// How an exchange ended.
@@ -87,19 +92,6 @@ pub enum End {
     Drain,
     /// The response had begun and was cut because its account moves.
     Moved,
-}
-
-/// Times along the way, all from `started`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// How long it waited because its account moves, where it did.
-    pub held: Option<Duration>,
-    /// A connection to the cell was there.
-    pub connected: Option<Duration>,
-    /// The first byte of the cell's final response head.
-    pub first_byte: Option<Duration>,
-    /// The end.
-    pub total: Duration,
 }
 
 /// Longest path that is kept, in bytes. Ten times the longest of the request shapes; longer ones are cut, so
@@ -136,6 +128,11 @@ impl RequestEvent {
         }
     }
 
+    /// Whether nobody has anything to complain of: below 400, and whole.
+    pub fn is_smooth(&self) -> bool {
+        self.status < 400 && self.refusal.is_none() && self.end == End::Complete
+    }
+
     /// Whether it was refused on purpose: by a brownout, or after the sunset.
     fn is_planned(&self) -> bool {
         self.refusal.is_some() && self.refusal == self.planned.and_then(Planned::refusal)
@@ -158,13 +155,41 @@ impl RequestEvent {
         }
     }
 
+    /// The name of [`cell`](Self::cell).
+    pub fn cell_name(&self) -> Option<&str> {
+        Some(self.snapshot.cells.get(usize::from(self.cell()?.0))?.name.as_str())
+    }
+
+    /// The name of the product that was asked for.
+    pub fn surface_name(&self) -> Option<&str> {
+        let surface = self.decision.as_ref()?.surface?;
+        Some(self.snapshot.surfaces.get(usize::from(surface.0))?.name.as_str())
+    }
+
+    /// The family of the client program.
+    pub fn client_name(&self) -> Option<&str> {
+        let client = self.decision.as_ref()?.client?;
+        Some(&self.snapshot.clients.get(usize::from(client))?.name)
+    }
+
+    /// The host as people may see it.
+    pub fn shown_host(&self) -> Cow<'_, str> {
+        covered(&self.snapshot.identify.credentials, &self.host, '.')
+    }
+
+    /// The path as people may see it. It has no query; should one ever get there, it stops here.
+    pub fn shown_path(&self) -> Cow<'_, str> {
+        let path = &self.path[..self.path.floor_char_boundary(MAX_PATH)];
+        covered(&self.snapshot.identify.credentials, path_of(path), '/')
+    }
+
     /// The role of the host; `None` when it is not served or the head could not be read.
     pub fn role(&self) -> Option<Role> {
         self.decision.as_ref()?.role
     }
 
-    /// Cuts what a client may have made long, so that a full queue of events has a known size: 8,192
-    /// of them stay below 30 MiB.
+    /// Cuts what a client may have made long, so that a line, and an event that waits for its spans, has a known size: 8,192
+    /// events stay below 30 MiB.
     pub(super) fn cut_to_size(&mut self) {
         if self.path.len() > MAX_PATH {
             // The first half of a credential would not be known as one any more.

@@ -1,6 +1,8 @@
 //! Every metric family: its name, its kind and the help text of the exposition page. Names are part of
 //! the operator's interface: dashboards and alerts break when one changes.
 
+use std::time::Duration;
+
 /// One metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
@@ -91,6 +93,8 @@ families! {
         "Requests a second that ask for the cell, by class.";
     CELL_NO_HEADROOM = gauge "cellgate_cell_no_headroom_rate"
         "Requests a second whose group is lost and for which the others have no room.";
+    REPLICAS_DECLARED = gauge "cellgate_replicas_declared"
+        "Replicas that this one believes to serve the cells, itself included (protection.replicas): its part of what is declared is 1 of so many.";
     GROUP_MOVED = gauge "cellgate_group_moved_rate"
         "Requests a second that a group is given of others, by cell and zone.";
     GROUP_LIMIT = gauge "cellgate_group_limit"
@@ -191,6 +195,12 @@ families! {
         "Access log lines written.";
     ACCESS_LOG_DROPPED = counter "cellgate_access_log_dropped_total"
         "Access log lines lost: the queue was full, or the file could not be written.";
+    ACCESS_LOG_LEFT_OUT = counter "cellgate_access_log_left_out_total"
+        "Requests without a line in the access log on purpose: because of their path, or by the sample.";
+    SPANS_EXPORTED = counter "cellgate_spans_exported_total"
+        "Spans that the collector of traces has taken.";
+    SPANS_DROPPED = counter "cellgate_spans_dropped_total"
+        "Spans that the collector did not take (collector); requests whose spans found the queue full (queue), or were too many failures in a second (rate).";
     BOOKS_DROPPED = counter "cellgate_books_dropped_total"
         "Legacy requests that the books miss (lost) or count for their account without detail (detail); requests that no account's weight has (cell_hosts).";
     BOOKS_FLUSHES = counter "cellgate_books_flushes_total"
@@ -207,22 +217,30 @@ families! {
         "Windows of the books that wait for the database of the fleet.";
     SHIPMENTS_LAST = gauge "cellgate_books_fleet_last_shipment_timestamp_seconds"
         "Up to when the database of the fleet has the books of this replica, Unix time.";
+    STATE_EPHEMERAL = gauge "cellgate_state_ephemeral"
+        "1 where the state folder does not outlive the container, the pod or the machine, as far as the system knows; 0 otherwise.";
     TRAIL_HEAD = gauge "cellgate_audit_trail_head"
         "Number of the last line of the audit trail. It only grows; where it falls, lines were taken away. 0: there is none.";
     TRAIL_LAST_ENTRY = gauge "cellgate_audit_trail_last_entry_timestamp_seconds"
         "When that line was written, Unix time; 0: there is none.";
+    ADMIN_REFUSED = counter "cellgate_admin_refused_total"
+        "Calls that the admin plane refused because of who called, from where or how often, by door and reason.";
     PANICS = counter "cellgate_panics_total"
         "Defects of cellgate that ended a task. Always worth a report.";
     BUILD_INFO = gauge "cellgate_build_info"
         "1, with the version as label.";
 }
 
+/// Bound of the first bucket of durations: what the proxy adds itself is seen in the first two.
+pub const SHORTEST: Duration = Duration::from_micros(500);
+
+/// How often that bound is doubled: the last, 0.5 ms * 2^18 = 131 s, lies just above the two minutes of a long poll or a large
+/// upload.
+pub const DOUBLINGS: u32 = 18;
+
 /// Bucket bounds of both duration histograms, in seconds.
-///
-/// 0.5 ms doubled 18 times: what the proxy adds itself is seen in the first two, and the last,
-/// 0.5 ms * 2^18 = 131 s, lies just above the two minutes of a long poll or a large upload.
 pub fn duration_buckets() -> Vec<f64> {
-    (0..=18).map(|doubling| 0.0005 * f64::from(1u32 << doubling)).collect()
+    (0..=DOUBLINGS).map(|doubling| SHORTEST.as_secs_f64() * f64::from(1u32 << doubling)).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::policy::snapshot::{EndpointAddress, Snapshot};
 use crate::test_snapshot::{SnapshotBuilder, account};
 
 use super::event::{End, RequestEvent, Timings};
+use super::metrics::Metrics;
 
 /// Cells `us1` and `mt` (shared), with room for 10 and 20 requests; clients `airflow` and `curl`; account 1
 /// (`ab123`) in `us1` and 2 (`cd456`) in `mt`. The endpoint of `us1` has a name, that of `mt` an address.
@@ -71,6 +72,8 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
         bytes_out: 2000,
         timings: Timings {
             held: None,
+            queued: None,
+            asked: Some(Duration::from_micros(250)),
             connected: Some(Duration::from_micros(1_250)),
             first_byte: Some(Duration::from_millis(80)),
             total: Duration::from_millis(83),
@@ -82,6 +85,7 @@ pub(crate) fn legacy_event(snapshot: &Arc<Snapshot>) -> RequestEvent {
         reused: true,
         upstream_deprecated: false,
         planned: None,
+        traced: None,
     }
 }
 
@@ -92,4 +96,11 @@ pub(crate) fn wait_until(condition: impl Fn() -> bool) {
         assert!(std::time::Instant::now() < deadline, "waited ten seconds in vain");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What a page of metrics says of a series.
+pub(crate) fn series(metrics: &Metrics, name: &str) -> u64 {
+    let page = metrics.render(&snapshot(1), UNIX_EPOCH);
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).expect("the series is there, and a whole number")
 }

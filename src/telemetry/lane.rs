@@ -1,13 +1,14 @@
 //! A lane: the bounded queue between the request path and a background thread that may be slow. An
 //! event that finds it full is dropped and counted; nobody ever waits for it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::Counter;
 
+use super::ending::{Ending, Running, ending};
 use super::event::RequestEvent;
 
 /// Events that a lane holds before it drops: at 50,000 requests a second, 160 ms of a background
@@ -19,7 +20,7 @@ pub const LANE_EVENTS: usize = 8 * 1024;
 pub(crate) struct Lane {
     sender: SyncSender<Message>,
     closing: Arc<AtomicBool>,
-    ended: Mutex<Receiver<()>>,
+    ending: Ending,
     dropped: Counter,
 }
 
@@ -28,14 +29,14 @@ pub(crate) struct Lane {
 pub(crate) struct LaneEnd {
     receiver: Receiver<Message>,
     closing: Arc<AtomicBool>,
-    _ended: SyncSender<()>,
+    _running: Running,
 }
 
 /// What the background thread sees next.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// An event.
-    Event(Arc<RequestEvent>),
+    Event(Box<RequestEvent>),
     /// Nothing now: time passed, or somebody wants to be noticed.
     Nothing,
     /// Nothing ever again: the lane is closed and empty.
@@ -44,24 +45,25 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 enum Message {
-    Event(Arc<RequestEvent>),
+    Event(Box<RequestEvent>),
     Wake,
 }
 
 /// A lane of `events` places; what does not fit is counted in `dropped`.
 pub(crate) fn lane(events: usize, dropped: Counter) -> (Lane, LaneEnd) {
     let (sender, receiver) = sync_channel(events);
-    let (ended, end) = sync_channel(1);
+    let (running, ending) = ending();
     let closing = Arc::new(AtomicBool::new(false));
-    let lane = Lane { sender, closing: Arc::clone(&closing), ended: Mutex::new(end), dropped };
-    (lane, LaneEnd { receiver, closing, _ended: ended })
+    let lane = Lane { sender, closing: Arc::clone(&closing), ending, dropped };
+    (lane, LaneEnd { receiver, closing, _running: running })
 }
 
 impl Lane {
-    /// Puts an event in, or drops and counts it; whether it is in.
-    pub fn offer(&self, event: &Arc<RequestEvent>) -> bool {
+    /// Puts a copy of an event in, or drops and counts it; whether it is in. Few requests are copied, and so the others need
+    /// not be shared.
+    pub fn offer(&self, event: &RequestEvent) -> bool {
         let closed = self.closing.load(Ordering::Relaxed);
-        let kept = !closed && self.sender.try_send(Message::Event(Arc::clone(event))).is_ok();
+        let kept = !closed && self.sender.try_send(Message::Event(Box::new(event.clone()))).is_ok();
         if !kept {
             self.dropped.increment(1);
         }
@@ -78,13 +80,16 @@ impl Lane {
     pub fn close(&self, within: Duration) -> bool {
         self.closing.store(true, Ordering::Relaxed);
         self.wake();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is ever sent: the end is the disconnection.
-        matches!(ended.recv_timeout(within), Err(RecvTimeoutError::Disconnected))
+        self.ending.comes(within)
     }
 }
 
 impl LaneEnd {
+    /// Whether nothing more is to come, but for what is there.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Waits for the next thing at most `patience`.
     pub fn next(&self, patience: Duration) -> Next {
         match self.receiver.recv_timeout(patience) {
@@ -106,5 +111,24 @@ impl LaneEnd {
                 Err(TryRecvError::Empty) => Next::Nothing,
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::fixture::{legacy_event, series, snapshot};
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn a_full_lane_drops_and_counts_and_does_not_wait() {
+        let metrics = Metrics::new();
+        let (lane, end) = lane(4, metrics.spans().queue_full);
+        let event = legacy_event(&snapshot(1));
+        let kept = (0..10).filter(|_| lane.offer(&event)).count();
+        assert_eq!((kept, series(&metrics, r#"cellgate_spans_dropped_total{reason="queue"}"#)), (4, 6));
+        assert!(!lane.close(Duration::ZERO), "the thread is still there");
+        drop(end);
+        assert!(lane.close(Duration::from_secs(10)));
     }
 }

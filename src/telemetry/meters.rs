@@ -1,9 +1,9 @@
 //! The metric handles of one snapshot: every counter that names a cell, a surface or a client family,
 //! found by position and not by text.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use metrics::{Counter, Histogram};
+use metrics::Counter;
 
 use crate::policy::decide::{Verdict, Why};
 use crate::policy::facts::Upgrade;
@@ -13,6 +13,7 @@ use crate::policy::protection::health::checks::CheckEnd;
 use crate::policy::snapshot::Snapshot;
 
 use super::brownout_meters;
+use super::durations::Durations;
 use super::event::RequestEvent;
 use super::families;
 use super::labels::{CLASSES, Connect, ConnectionCut, NONE, UNKNOWN_CLIENT, WHYS, class_slot, why_slot};
@@ -41,8 +42,8 @@ pub(super) struct CellMeters {
     /// be still depends on the configuration alone.
     legacy: Vec<OnceLock<Counter>>,
     resolutions: Vec<Counter>,
-    duration: Histogram,
-    first_byte: Histogram,
+    duration: Arc<Durations>,
+    first_byte: Option<Arc<Durations>>,
     bytes_in: Counter,
     bytes_out: Counter,
     reused: Counter,
@@ -101,7 +102,7 @@ impl CellMeters {
             .increment(0);
         Self {
             resolutions: WHYS.into_iter().map(resolution).collect(),
-            first_byte: registry.histogram(&families::UPSTREAM_FIRST_BYTE, &[("cell", cell)]),
+            first_byte: Some(registry.durations(&families::UPSTREAM_FIRST_BYTE, &[("cell", cell)])),
             bytes_in: by_cell(&families::REQUEST_BYTES),
             bytes_out: by_cell(&families::RESPONSE_BYTES),
             reused: reuse("reused"),
@@ -140,8 +141,8 @@ impl CellMeters {
             requests: requests.collect(),
             legacy: (0..legacy_len(snapshot)).map(|_| OnceLock::new()).collect(),
             resolutions: Vec::new(),
-            duration: registry.histogram(&families::REQUEST_DURATION, &[("cell", cell)]),
-            first_byte: Histogram::noop(),
+            duration: registry.durations(&families::REQUEST_DURATION, &[("cell", cell)]),
+            first_byte: None,
             bytes_in: Counter::noop(),
             bytes_out: Counter::noop(),
             reused: Counter::noop(),
@@ -173,10 +174,10 @@ impl CellMeters {
         }
         // A tunnel lives as long as its user; its duration would say nothing about latency.
         if event.upgrade == Upgrade::None {
-            self.duration.record(event.timings.total.as_secs_f64());
+            self.duration.record(event.timings.total);
         }
-        if let Some(first_byte) = event.timings.first_byte {
-            self.first_byte.record(first_byte.as_secs_f64());
+        if let (Some(first_bytes), Some(first_byte)) = (&self.first_byte, event.timings.first_byte) {
+            first_bytes.record(first_byte);
         }
         self.count_upstream(event);
     }

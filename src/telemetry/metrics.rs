@@ -5,7 +5,7 @@ mod configuration;
 mod towards_cells;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Counter, Gauge};
@@ -15,6 +15,7 @@ use crate::policy::ids::Generation;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::validity::{Ending, Kind, endings};
 
+use super::admin_meters::AdminMeters;
 use super::brownout_meters::{self, BrownoutMeters};
 use super::candidate_meters::CandidateMeters;
 use super::event::RequestEvent;
@@ -27,19 +28,20 @@ use super::labels::{
 };
 use super::meters::{CellMeters, Meters, increment};
 use super::move_meters::MoveMeters;
+use super::pulse::Pulse;
 use super::registry::Registry;
 use super::standing_meters::StandingMeters;
-pub use super::writers::{AccessLogMeters, BooksMeters, ShipmentMeters, TrailMeters};
+pub use super::writers::{AccessLogMeters, BooksMeters, ShipmentMeters, SpanMeters, TrailMeters};
 
 /// How many generations keep ready handles. A request of an older one (a stream that has outlived
 /// this many reloads) is counted as well, by way of a slower look-up.
 const KEPT_GENERATIONS: usize = 4;
 
-/// Everything that is counted, by all threads. No lock is held for longer than it takes to push one pointer.
+/// Everything that is counted, by all threads. No lock is held for longer than it takes to count one request.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    meters: RwLock<VecDeque<Arc<Meters>>>,
+    meters: RwLock<VecDeque<Meters>>,
     refusals: Vec<Counter>,
     redirects: Counter,
     identify: Vec<Counter>,
@@ -63,6 +65,10 @@ pub struct Metrics {
     pub standing: StandingMeters,
     /// What is refused on purpose.
     pub brownouts: BrownoutMeters,
+    /// What the doors of the admin plane refuse.
+    pub admin: AdminMeters,
+    /// What each cell and surface answers, second by second.
+    pub pulse: Pulse,
     last_reload_ok: Gauge,
     last_success: Gauge,
     /// What is on trial.
@@ -95,7 +101,6 @@ impl Metrics {
                 registry.counter(&families::IDENTIFY, &labels)
             })
         });
-        let ends = ENDS.map(|end| registry.counter(&families::REQUEST_ENDS, &[("end", end.as_str())]));
         let learned = LearnedState::ALL
             .iter()
             .map(|state| registry.gauge(&families::LEARNED_CREDENTIALS, &[("state", state.as_str())]));
@@ -107,7 +112,7 @@ impl Metrics {
             identify: identify.collect(),
             by_method: by_method(&registry),
             conflicts: conflicts(&registry),
-            ends: ends.into(),
+            ends: ENDS.map(|end| registry.counter(&families::REQUEST_ENDS, &[("end", end.as_str())])).into(),
             misordered: plain(&families::MISORDERED_HOSTS),
             connections: plain(&families::CONNECTIONS),
             connections_open: registry.gauge(&families::CONNECTIONS_OPEN, &[]),
@@ -137,9 +142,11 @@ impl Metrics {
                 Reload::ALL.iter().map(|outcome| outcome.as_str()),
             ),
             guards: GuardMeters::new(&registry),
+            admin: AdminMeters::new(&registry),
             moves: MoveMeters::new(&registry),
             standing: StandingMeters::new(&registry),
             brownouts: BrownoutMeters::default(),
+            pulse: Pulse::default(),
             upgrades: registry.closed(
                 &families::UPGRADES,
                 "result",
@@ -158,7 +165,7 @@ impl Metrics {
 
     /// Makes the handles of a snapshot before it is swapped in, so that its requests find them. Cannot fail.
     pub fn prepare(&self, snapshot: &Snapshot) {
-        let made = Arc::new(Meters::new(&self.registry, snapshot));
+        let made = Meters::new(&self.registry, snapshot);
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         meters.retain(|kept| kept.generation != made.generation);
         meters.push_front(made);
@@ -167,18 +174,18 @@ impl Metrics {
 
     /// Counts a finished request.
     pub(super) fn request(&self, event: &RequestEvent) {
-        match self.meters_of(event.snapshot.generation) {
-            Some(meters) => {
-                meters.of(event).count(&self.registry, event);
-                if let Some(met) = brownout_meters::position(event.planned) {
-                    increment(&meters.brownouts, met, 1);
-                }
+        self.pulse.count(event);
+        let met = brownout_meters::position(event.planned);
+        let counted = self.with_meters(event.snapshot.generation, |meters| {
+            meters.of(event).count(&self.registry, event);
+            if let Some(met) = met {
+                increment(&meters.brownouts, met, 1);
             }
-            None => {
-                CellMeters::of(&self.registry, event).count(&self.registry, event);
-                if let Some(met) = brownout_meters::position(event.planned) {
-                    increment(&brownout_meters::counters(&self.registry, &event.snapshot), met, 1);
-                }
+        });
+        if counted.is_none() {
+            CellMeters::of(&self.registry, event).count(&self.registry, event);
+            if let Some(met) = met {
+                increment(&brownout_meters::counters(&self.registry, &event.snapshot), met, 1);
             }
         }
         let method = role_slot(event.role()) * METHODS.len() + method_slot(&event.method);
@@ -261,6 +268,11 @@ impl Metrics {
         AccessLogMeters::new(&self.registry)
     }
 
+    /// Handles of the spans.
+    pub fn spans(&self) -> SpanMeters {
+        SpanMeters::new(&self.registry)
+    }
+
     /// The handles of the books.
     pub fn books(&self) -> BooksMeters {
         BooksMeters::new(&self.registry)
@@ -282,14 +294,10 @@ impl Metrics {
         self.registry.render()
     }
 
-    /// Folds recorded durations into their buckets; until then all are kept. For every [`UPKEEP_INTERVAL`].
-    pub fn upkeep(&self) {
-        self.registry.upkeep();
-    }
-
-    fn meters_of(&self, generation: Generation) -> Option<Arc<Meters>> {
+    /// What `count` makes of the handles of a generation, if there are some ready.
+    fn with_meters<T>(&self, generation: Generation, count: impl FnOnce(&Meters) -> T) -> Option<T> {
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        meters.iter().find(|kept| kept.generation == generation).map(Arc::clone)
+        meters.iter().find(|kept| kept.generation == generation).map(count)
     }
 
     fn look_at(&self, live: &Snapshot, now: SystemTime) {
@@ -297,6 +305,7 @@ impl Metrics {
         let set = |family, value| self.registry.gauge(family, &[]).set(value);
         set(&families::CONFIG_GENERATION, live.generation.0 as f64);
         set(&families::ACCOUNTS, live.accounts.len() as f64);
+        set(&families::REPLICAS_DECLARED, f64::from(live.protection.replicas.get()));
         let age = |since| now.duration_since(since).unwrap_or(Duration::ZERO).as_secs_f64();
         set(&families::LAST_GOOD_AGE, scraped.last_good_since.map_or(0.0, age));
         let named =
@@ -336,10 +345,6 @@ impl Metrics {
         }
     }
 }
-
-/// How often [`Metrics::upkeep`] wants to be called: at 50,000 requests a second, two durations each
-/// and 8 bytes a sample, a second holds 0.8 MB.
-pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -386,6 +391,8 @@ fn unix_seconds(at: SystemTime) -> f64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::hash::{BuildHasher, RandomState};
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
 
     use super::*;
     use crate::policy::brownout::BrownoutMode;
@@ -580,12 +587,14 @@ mod tests {
                 r#"cellgate_in_flight_limit{cell="mt"} 20"#,
                 "cellgate_config_generation 3",
                 "cellgate_accounts 2",
+                "cellgate_replicas_declared 1",
                 "cellgate_last_good_age_seconds 0",
             ],
         );
         drop(permit);
         let mut next = Arc::into_inner(snapshot(4)).unwrap();
         next.cells[1].name = label("us9");
+        next.protection.replicas = NonZeroU32::new(6).unwrap();
         metrics.serving_last_good(Some(NOW));
         check(
             &next,
@@ -594,6 +603,7 @@ mod tests {
                 r#"cellgate_in_flight_requests{cell="us1"} 0"#,
                 r#"cellgate_in_flight_limit{cell="mt"} 0"#,
                 r#"cellgate_in_flight_limit{cell="us9"} 20"#,
+                "cellgate_replicas_declared 6",
                 "cellgate_last_good_age_seconds 90",
             ],
         );
@@ -676,12 +686,15 @@ mod tests {
         (live.hosts, live.schedules, live.surfaces) = (dated.hosts, dated.schedules, dated.surfaces);
         let snapshot = Arc::new(live);
         metrics.prepare(&snapshot);
-        let _ = (metrics.access_log(), metrics.books(), metrics.shipments(), metrics.trail());
+        let _ =
+            (metrics.access_log(), metrics.books(), metrics.shipments(), metrics.trail(), metrics.spans());
+        metrics.state_ephemeral(false);
         metrics.request(&legacy_event(&snapshot));
         let (mut judge, now) = (Judge::default(), Moment::START);
         let look = judge::Look { snapshot: &snapshot, levers: None, late: Duration::ZERO, now, now_secs: 0 };
         judge.look(&look, &mut || 0.5);
         metrics.standing.report(judge.report(&snapshot, now));
+        metrics.state_ephemeral(false);
         let page = metrics.render(&snapshot, NOW);
         // The fixture has nothing that ends, and nothing that only watches.
         let without = [families::CERTIFICATE_NOT_AFTER, families::TRUST_UNTIL, families::WOULD_HAVE_ACTED];

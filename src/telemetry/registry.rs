@@ -1,35 +1,37 @@
 //! The registry that all series of a process live in: creates them by name and prints them. Only used
 //! when handles are made and when somebody scrapes, never for a request.
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::families::{self, Family, Kind, duration_buckets};
+use super::durations::{self, Durations, Labelled};
+use super::families::{self, Family, Kind};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Registry {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    /// By family, with labels.
+    durations: Mutex<BTreeMap<&'static str, Vec<Labelled>>>,
 }
 
 impl Registry {
     /// An empty registry that knows the help text of every family.
     pub fn new() -> Self {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(&duration_buckets())
-            .expect("the list of buckets is not empty")
-            .build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         for family in families::ALL {
             match family.kind {
                 Kind::Counter => recorder.describe_counter(family.name.into(), None, family.help.into()),
                 Kind::Gauge => recorder.describe_gauge(family.name.into(), None, family.help.into()),
-                Kind::Histogram => {
-                    recorder.describe_histogram(family.name.into(), None, family.help.into());
-                }
+                // Tells its own.
+                Kind::Histogram => {}
             }
         }
-        Self { handle: recorder.handle(), recorder }
+        Self { handle: recorder.handle(), recorder, durations: Mutex::default() }
     }
 
     /// The counter with these labels; the same one each time.
@@ -38,10 +40,17 @@ impl Registry {
         self.recorder.register_counter(&key(family, labels), &METADATA)
     }
 
-    /// The histogram with these labels; the same one each time.
-    pub fn histogram(&self, family: &Family, labels: &[(&'static str, &str)]) -> Histogram {
+    /// The durations with these labels; the same ones each time.
+    pub fn durations(&self, family: &Family, labels: &[(&'static str, &str)]) -> Arc<Durations> {
         debug_assert_eq!(family.kind, Kind::Histogram);
-        self.recorder.register_histogram(&key(family, labels), &METADATA)
+        let key = key(family, labels);
+        let mut all = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = all.entry(family.name).or_default();
+        let at = series.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
+            series.push((key, Arc::new(Durations::new())));
+            series.len() - 1
+        });
+        Arc::clone(&series[at].1)
     }
 
     /// The gauge with these labels; the same one each time.
@@ -62,12 +71,14 @@ impl Registry {
 
     /// The page in Prometheus text format.
     pub fn render(&self) -> String {
-        self.handle.render()
-    }
-
-    /// Folds recorded samples into buckets.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        let mut page = self.handle.render();
+        let all = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in families::ALL {
+            if let Some(series) = all.get(family.name) {
+                durations::append(&mut page, family, series);
+            }
+        }
+        page
     }
 }
 

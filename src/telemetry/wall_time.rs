@@ -12,6 +12,14 @@ pub struct Millis(pub SystemTime);
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub SystemTime);
 
+/// Writes one point in time after another, as [`Millis`] does. Most are in the second of the one before, whose text is kept: a
+/// date takes as long as half a line of the access log.
+#[derive(Debug)]
+pub struct Stamps {
+    second: u64,
+    text: [u8; 24],
+}
+
 /// Whole seconds since the Unix epoch; 0 for anything before it.
 pub fn unix_seconds(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -24,8 +32,7 @@ pub fn from_unix_seconds(seconds: i64) -> SystemTime {
 }
 
 impl Millis {
-    /// The text, as ASCII: every line of the access log has one, and `format!` takes its time.
-    pub fn digits(self) -> [u8; 24] {
+    fn digits(self) -> [u8; 24] {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let mut text = *b"0000-00-00T00:00:00.000Z";
         write_seconds(&mut text, since.as_secs());
@@ -42,8 +49,27 @@ impl Seconds {
     }
 }
 
+impl Default for Stamps {
+    fn default() -> Self {
+        Self { second: 0, text: Millis(UNIX_EPOCH).digits() }
+    }
+}
+
+impl Stamps {
+    /// The text, as ASCII.
+    pub fn millis(&mut self, at: SystemTime) -> &[u8; 24] {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        if since.as_secs() == self.second {
+            write_digits(&mut self.text[20..23], since.subsec_millis().into());
+        } else {
+            (self.second, self.text) = (since.as_secs(), Millis(at).digits());
+        }
+        &self.text
+    }
+}
+
 /// What `digits` gave, as text.
-pub fn text_of(digits: &[u8]) -> &str {
+fn text_of(digits: &[u8]) -> &str {
     std::str::from_utf8(digits).expect("digits are ASCII")
 }
 
@@ -115,6 +141,17 @@ mod tests {
     fn a_clock_before_the_epoch_is_the_epoch() {
         assert_eq!(Millis(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(from_unix_seconds(-1), UNIX_EPOCH);
+    }
+
+    #[test]
+    fn stamps_are_the_same_text_whatever_was_stamped_before() {
+        let mut stamps = Stamps::default();
+        for millis in [0, 7, 999, 1_000, 999, 1_709_251_199_001, 1_709_251_199_999, 1_709_251_200_000, 1] {
+            let at = UNIX_EPOCH + Duration::from_millis(millis);
+            assert_eq!(text_of(stamps.millis(at)), Millis(at).to_string());
+        }
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(text_of(stamps.millis(before)), Millis(before).to_string());
     }
 
     #[test]

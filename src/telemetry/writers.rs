@@ -6,12 +6,28 @@ use metrics::{Counter, Gauge};
 use super::families;
 use super::registry::Registry;
 
-/// Handles of the access log: lines written, lost because the queue was full, lost on writing.
+/// Handles of the access log: lines written, lost because the queue was full, lost on writing; requests that have none
+/// because of their path, or by chance.
 #[derive(Clone, Debug)]
 pub struct AccessLogMeters {
     pub(super) lines: Counter,
+    pub(super) excluded: Counter,
+    pub(super) sampled_out: Counter,
     pub(super) queue_full: Counter,
     pub(super) unwritten: Counter,
+}
+
+/// Handles of the spans: what the collector has taken, what was lost on the way, and where it stands.
+#[derive(Clone, Debug)]
+pub struct SpanMeters {
+    /// Spans that the collector has.
+    pub exported: Counter,
+    /// Spans that it did not take.
+    pub failed: Counter,
+    /// Requests whose spans found the queue full.
+    pub queue_full: Counter,
+    /// Failed requests beyond those that are kept each second.
+    pub over_rate: Counter,
 }
 
 /// Handles of the books.
@@ -60,10 +76,25 @@ pub struct TrailMeters {
 impl AccessLogMeters {
     pub(super) fn new(registry: &Registry) -> Self {
         let dropped = |reason| registry.counter(&families::ACCESS_LOG_DROPPED, &[("reason", reason)]);
+        let left_out = |reason| registry.counter(&families::ACCESS_LOG_LEFT_OUT, &[("reason", reason)]);
         Self {
             lines: registry.counter(&families::ACCESS_LOG_LINES, &[]),
+            excluded: left_out("path"),
+            sampled_out: left_out("sample"),
             queue_full: dropped("queue"),
             unwritten: dropped("write"),
+        }
+    }
+}
+
+impl SpanMeters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let dropped = |reason| registry.counter(&families::SPANS_DROPPED, &[("reason", reason)]);
+        Self {
+            exported: registry.counter(&families::SPANS_EXPORTED, &[]),
+            failed: dropped("collector"),
+            queue_full: dropped("queue"),
+            over_rate: dropped("rate"),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Event {
     Rollback,
     /// What becomes of a lever (`docs/levers.md`).
     Lever,
+    /// A call of the admin plane that has no line of another kind (`docs/access.md`).
+    Call,
     /// The file before this line ends within a line: whoever wrote it died, or the disk was full.
     Torn,
     /// The lines before this one are not what was written.
@@ -73,9 +75,12 @@ pub struct Torn {
 pub struct Record {
     /// What it is about.
     pub event: Event,
-    /// What set it off: `signal`, `admin`, `file_change`, `start`; of a lever `time`, where nobody asked.
+    /// What set it off: `signal`, `admin`, `file_change`, `start`; of a lever `time`, where nobody asked; of a call its door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// Who has asked for it on the admin plane, and how that is known: `token:alice`, `certificate:...`, `unix:root`. Checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// Who has approved it: keys and names that were checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<String>,
@@ -181,6 +186,7 @@ impl Record {
         Self {
             event,
             trigger: None,
+            caller: None,
             approved_by: Vec::new(),
             author: None,
             who: Vec::new(),
@@ -200,7 +206,9 @@ impl Record {
 
     /// With every text and list cut to its bound.
     fn bounded(mut self) -> Self {
-        for text in [&mut self.author, &mut self.why, &mut self.changes].into_iter().flatten() {
+        for text in
+            [&mut self.caller, &mut self.author, &mut self.why, &mut self.changes].into_iter().flatten()
+        {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
         }
         for list in [&mut self.approved_by, &mut self.who, &mut self.reasons] {
@@ -288,6 +296,7 @@ impl Event {
             Self::Override => "override",
             Self::Rollback => "rollback",
             Self::Lever => "lever",
+            Self::Call => "call",
             Self::Torn => "torn",
             Self::Broken => "broken",
             Self::Dropped => "dropped",
@@ -376,6 +385,7 @@ mod tests {
             Event::Override,
             Event::Rollback,
             Event::Lever,
+            Event::Call,
             Event::Torn,
             Event::Broken,
             Event::Dropped,

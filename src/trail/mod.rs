@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::policy::code::Code;
 use check::{Checked, Checker};
 pub use files::FILE_NAME;
 use files::{Mark, full, full_name, ordinary};
@@ -155,14 +156,14 @@ impl Trail {
         };
         self.head.clone_from(&batch.head);
         if !reasons.is_empty() {
-            tracing::error!(
+            tracing::error!(code = %Code::TrailBroken,
                 state_dir = %self.state_dir.display(), ?reasons,
                 "THE AUDIT TRAIL IS BROKEN: it was changed by something else than cellgate; keep a copy, see \
                  `cellgate audit verify`; it is continued"
             );
             batch.add(at, Record { reasons, torn, ..Record::new(Event::Broken) });
         } else if let (Some(rest), Some(torn)) = (read.rest, torn) {
-            tracing::warn!(
+            tracing::warn!(code = %Code::TrailTorn,
                 place = rest.place,
                 bytes = torn.bytes,
                 "the audit trail ended within a line; that is kept, and the trail goes on behind it"

@@ -33,6 +33,8 @@ pub struct Courier {
     pub now: fn() -> i64,
     /// From 0 to 1.
     pub random: fn() -> f64,
+    /// Hears of each message that the receiver has, by its id, as soon as it has it.
+    pub accepted: Box<dyn Fn(&str) + Send + Sync>,
     /// Hears of each message that failed, as soon as it has.
     pub failed: Box<dyn Fn(&Failure) + Send + Sync>,
 }
@@ -121,6 +123,7 @@ impl Office {
                 Next::Accepted => {
                     self.failed_in_a_row.store(0, Ordering::Relaxed);
                     self.summary().accepted += 1;
+                    (self.courier.accepted)(&message.id);
                     return;
                 }
                 Next::Again(pause) => tokio::time::sleep(pause).await,

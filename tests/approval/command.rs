@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cellgate::approval::{Demand, Digest, Judgement, Used, judge};
 use cellgate::config::plan::digest_of;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::keys::{Keys, good};
 use crate::{allowed, demand, file, short};
@@ -75,6 +75,60 @@ fn a_plan_is_approved_with_a_key_and_said_in_words_before() {
     let again = judged(&keys, name.trim_end(), &line);
     assert!(again.met);
     assert_ne!(again.accepted[0].nonce, judgement.accepted[0].nonce);
+}
+
+/// The one object that programs are told.
+fn object(output: &Output) -> Value {
+    let text = good(output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn programs_are_told_what_was_signed_by_whom_and_where_it_is() {
+    let keys = Keys::default();
+    let alice = keys.make("alice", "ed25519", "");
+    std::fs::write(keys.path().join("plan.json"), plan()).unwrap();
+    let output =
+        approve(&keys, &["--plan", "plan.json", "--key", "alice", "--out", "a.approval", "-o", "json"]);
+    let told = object(&output);
+    assert!(said(&output).contains("You approve one change"), "who signs reads it: {}", said(&output));
+    let expect = [
+        ("approval", "a.approval".to_owned()),
+        ("signed_by", alice.fingerprint()),
+        ("fleet", "prod-us".to_owned()),
+        ("plan", planned().1),
+        ("base", "03".repeat(32)),
+        ("candidate", "02".repeat(32)),
+        ("namespace", "cellgate-plan@v1".to_owned()),
+    ];
+    for (key, expect) in expect {
+        assert_eq!(told[key], expect, "{key}: {told}");
+    }
+    assert_eq!((&told["objections"][0]["guard"], told["changes"].is_array()), (&json!("removal"), true));
+    assert_eq!(
+        short(&judged(&keys, "a.approval", &format!("alice@x {}", alice.public))),
+        ["a.approval: alice@x"]
+    );
+
+    // Signed elsewhere: what is in the object is what is signed, byte for byte.
+    let told = object(&approve(&keys, &["--plan", "plan.json", "--print-statement", "-o", "json"]));
+    assert_eq!((&told["approval"], &told["signed_by"]), (&Value::Null, &Value::Null));
+    let statement = told["statement"].as_str().unwrap();
+    std::fs::write(keys.path().join("statement"), statement).unwrap();
+    std::fs::write(keys.path().join("statement.sig"), alice.sign(statement)).unwrap();
+    let join = ["--join", "statement", "statement.sig", "--out", "b.approval", "-o", "json"];
+    let joined = object(&approve(&keys, &join));
+    assert_eq!((&joined["nonce"], &joined["signed_by"]), (&told["nonce"], &json!(alice.fingerprint())));
+    assert_eq!((&joined["statement"], &joined["changes"]), (&told["statement"], &Value::Null));
+    assert_eq!(
+        short(&judged(&keys, "b.approval", &format!("alice@x {}", alice.public))),
+        ["b.approval: alice@x"]
+    );
+
+    // What cannot be signed leaves no object behind.
+    let output = approve(&keys, &["--plan", "nowhere.json", "--key", "alice", "-o", "json"]);
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
 }
 
 #[test]

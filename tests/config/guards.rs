@@ -305,7 +305,7 @@ fn a_cell_that_changes_says_what_it_can_bear() {
     assert_eq!(
         what,
         ["capacity: cell cell-1 declares no capacity_rps in local and stands in one zone only (local) \
-         (give every group of the cell capacity_rps, and the cell a second zone)"]
+         (give every group of the cell capacity_rps, and the cell a second zone) [E0510]"]
     );
     let whole = config(|sources| {
         replace(

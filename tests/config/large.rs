@@ -71,7 +71,10 @@ fn a_table_that_is_wrong_in_every_row_is_refused_in_bounds() {
     let problems = parse_all(&sources, NOW).err().unwrap();
     assert_eq!(problems.len(), cellgate::config::problem::MAX_PROBLEMS + 1);
     let last = problems.last().unwrap().to_string();
-    assert_eq!(last, "(all files): there are more than 500 problems; expected those above mended first");
+    assert_eq!(
+        last,
+        "(all files): there are more than 500 problems; expected those above mended first [E0118]"
+    );
     let first = problems.first().unwrap().to_string();
     assert!(
         first.starts_with(

@@ -74,7 +74,10 @@ fn what_was_looked_for_in_vain_is_named() {
     fs::remove_file(root.path().join("config/boot.yaml")).unwrap();
     let found = read(&root).err().unwrap_or_default();
     let config = root.path().join("config");
-    for tried in ["boot.yaml; --config DIR names another folder)", "../certs/dev/us1.key)"] {
+    for tried in [
+        "boot.yaml; --config DIR names another folder, and `cellgate init` writes a new one)",
+        "../certs/dev/us1.key)",
+    ] {
         let tried = format!("(tried {}/{tried}", config.display());
         assert!(found.contains(&tried), "{tried} in {found}");
     }
@@ -144,6 +147,12 @@ fn keys_are_read_only_by_their_owner_unless_that_is_allowed() {
         edit(root, "key: ../certs/dev/us1.key", "key: ../certs/dev/us1.key, allow_readable: true");
     };
     check("allowed", allow, &[]);
+    // As a checkout makes them under umask 002.
+    let written = |root: &Path| {
+        allow(root);
+        mode(&root.join("certs/dev/us1.key"), 0o664);
+    };
+    check("allowed, with a group that may write", written, &[]);
     let forbid = |root: &Path| edit(root, ", allow_readable: true", "");
     check("demonstration key", forbid, &["identify.credentials.keys[0].file: the file has mode 0644"]);
 }

@@ -8,6 +8,7 @@ mod bad_files;
 mod breaking;
 mod broken;
 mod brownouts;
+mod codes;
 mod example;
 mod files;
 mod guards;
@@ -27,6 +28,8 @@ mod protection;
 mod reference;
 mod reloads;
 mod rollback;
+mod schema;
+mod status;
 mod steps;
 mod trust;
 

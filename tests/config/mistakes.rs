@@ -218,9 +218,9 @@ fn the_account_table_can_be_yaml() {
         "version: 1\naccounts:\n  - { account: 1, cell: cell-1 }\n  - { account: 1, cell: c, prefixes: x }\n",
     );
     let expect = "\
-accounts.yaml:4:7: accounts[1].account: account 1 is already in line 3; expected it in one row only
-accounts.yaml:4:19: accounts[1].cell: there is no cell \"c\"; expected the name of a cell
-accounts.yaml:4:28: accounts[1].prefixes: found \"x\"; expected a list
+accounts.yaml:4:7: accounts[1].account: account 1 is already in line 3; expected it in one row only [E0305]
+accounts.yaml:4:19: accounts[1].cell: there is no cell \"c\"; expected the name of a cell [E0144]
+accounts.yaml:4:28: accounts[1].prefixes: found \"x\"; expected a list [E0123]
 ";
     assert_eq!(wrong.unwrap_err(), expect);
 }
@@ -483,4 +483,74 @@ fn endpoint_classes_fit_together() {
         "  - { name: poll, paths: [/x], response_head: 2h }",
         "response_head: 2h is more than the whole request may take; expected at most request_timeout, which is 1h",
     );
+}
+
+#[test]
+fn doors_of_the_admin_plane_that_nobody_can_use_are_mistakes() {
+    let admin = "  loopback: 127.0.0.1:9900\n";
+    let boot = |keys: &str, expect: &str| {
+        let change = |sources: &mut Sources| replace(&mut sources.boot, admin, &format!("{admin}{keys}"));
+        one(keys, change, expect);
+    };
+    boot("  loopback_operate: true\n", "admin.loopback_operate: nobody can use it without tokens");
+    let tls = |more: &str| format!("  tls: {{ address: \"127.0.0.1:0\", cert: a.pem, key: a.key{more} }}\n");
+    boot(&tls(""), "admin.tls: nobody can use this port; expected tokens of admin, or client_ca and clients");
+    let with_tokens = |more: &str| format!("  tokens: t.csv\n{}", tls(more));
+    boot(
+        &with_tokens(", client_ca: c.pem"),
+        "admin.tls.clients: missing; expected client_ca and clients together",
+    );
+    boot(&with_tokens(", clients: [{ name: a, role: read }]"), "admin.tls.client_ca: missing");
+    boot(&with_tokens(", crl: c.pem"), "admin.tls.crl: it has no effect without client_ca");
+    let clients = |rows: &str| with_tokens(&format!(", client_ca: c.pem, clients: [{rows}]"));
+    boot(
+        &clients("{ name: a, role: admin }"),
+        "clients[0].role: found \"admin\"; expected read, operate or approve",
+    );
+    boot(
+        &clients("{ name: a, role: read }, { name: a, role: operate }"),
+        "clients[1].name: a stands here twice",
+    );
+    boot(&clients("{ name: \" \", role: read }"), "clients[0].name: found");
+    boot(
+        &with_tokens("").replace("127.0.0.1:0", "edge:443"),
+        "admin.tls.address: found \"edge:443\"; expected an IP",
+    );
+    boot("  tokens: ''\n", "admin.tokens: found \"\"; expected a path");
+    boot("  token: t.csv\n", "admin.token: unknown key");
+    let both = |sources: &mut Sources| {
+        replace(&mut sources.boot, admin, "  tokens: t.csv\n  loopback_operate: true\n");
+    };
+    one(
+        "no loopback",
+        |sources| {
+            both(sources);
+            replace(&mut sources.boot, "  loopback_report: true\n", "");
+        },
+        "admin.loopback_operate: there is no loopback address",
+    );
+}
+
+#[test]
+fn a_change_of_the_admin_plane_needs_a_restart_and_the_way_to_its_files_is_no_change() {
+    use cellgate::config::{boot_changes, parse_boot};
+    let admin = "  loopback: 127.0.0.1:9900\n";
+    let with = |keys: &str| {
+        let mut sources = example();
+        replace(&mut sources.boot, admin, &format!("{admin}{keys}"));
+        parse_boot(&sources).unwrap()
+    };
+    let tls = "  tls: { address: \"127.0.0.1:0\", cert: a.pem, key: a.key }\n";
+    let before = with(&format!("  tokens: t.csv\n{tls}"));
+    for (keys, expect) in [
+        (format!("  tokens: t.csv\n{tls}"), vec![]),
+        (format!("  tokens: x/../t.csv\n{tls}"), vec![]),
+        (format!("  tokens: u.csv\n{tls}"), vec!["admin.tokens"]),
+        (format!("  tokens: t.csv\n  allow_readable: true\n{tls}"), vec!["admin.allow_readable"]),
+        (format!("  tokens: t.csv\n  loopback_operate: true\n{tls}"), vec!["admin.loopback_operate"]),
+        (format!("  tokens: t.csv\n{}", tls.replace("a.key", "b.key")), vec!["admin.tls"]),
+        ("  tokens: t.csv\n".to_owned(), vec!["admin.tls"]),
+    ] {
+        assert_eq!(boot_changes(&before, &with(&keys)), expect, "{keys}");
+    }
 }

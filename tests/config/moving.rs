@@ -54,12 +54,12 @@ fn a_list_names_accounts_by_id_or_prefix_and_all_its_mistakes_are_told() {
     let wrong = "1001\nmt001\n7\nnobody\n99999999999999999999999\n1001 2044\n1001\n";
     assert_eq!(
         told(listed("list", wrong.as_bytes(), &config)),
-        "list:2: \"mt001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes\n\
-         list:3: \"7\" names no account; expected an id or a prefix of the account table\n\
-         list:4: \"nobody\" names no account; expected an id or a prefix of the account table\n\
-         list:5: \"99999999999999999999999\" names no account; expected an id or a prefix of the account table\n\
-         list:6: \"1001 2044\" names no account; expected an id or a prefix of the account table\n\
-         list:7: \"1001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes\n"
+        "list:2: \"mt001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes [E0802]\n\
+         list:3: \"7\" names no account; expected an id or a prefix of the account table [E0801]\n\
+         list:4: \"nobody\" names no account; expected an id or a prefix of the account table [E0801]\n\
+         list:5: \"99999999999999999999999\" names no account; expected an id or a prefix of the account table [E0801]\n\
+         list:6: \"1001 2044\" names no account; expected an id or a prefix of the account table [E0801]\n\
+         list:7: \"1001\": account 1001 is already in line 1; expected each account once, by its id or by one of its prefixes [E0802]\n"
     );
     assert!(told(listed("list", b"# nothing\n", &config)).contains("it names no account"));
 }
@@ -100,13 +100,13 @@ fn what_cannot_be_announced_is_refused_with_its_line() {
     assert_eq!(
         told(announced(&before, "1001\nacme\n9002\n2044\n", "cell-2")),
         "list:1: account 1001 is on its way to cell-2 already (holding); expected an account that is not; cellgate move \
-         abort takes it back\n\
-         list:2: account 12345 is in cell-2 already; expected an account of another cell\n\
-         list:3: the epoch of account 9002 is at its end; expected fewer than four billion moves\n"
+         abort takes it back [E0803]\n\
+         list:2: account 12345 is in cell-2 already; expected an account of another cell [E0312]\n\
+         list:3: the epoch of account 9002 is at its end; expected fewer than four billion moves [E0314]\n"
     );
     assert_eq!(
         told(announced(&before, "2044\n", "cell-4")),
-        "--to: there is no cell \"cell-4\"; expected cell-1, cell-2, cell-3 or shared (did you mean \"cell-1\"?)\n"
+        "--to: there is no cell \"cell-4\"; expected cell-1, cell-2, cell-3 or shared (did you mean \"cell-1\"?) [E0144]\n"
     );
     let said = told(announced(&example(), "2044\n", "cell-1"));
     assert!(said.contains("it has no table of moves") && said.contains("moves:"), "{said}");
@@ -132,7 +132,7 @@ fn a_move_is_taken_back_until_it_is_flipped_and_its_epochs_are_kept() {
     assert_eq!(
         told(back("9002\n41007\n")),
         "list:1: account 9002 is flipped to shared, and its newest writes are there; expected an account that is on its \
-         way; cellgate move --accounts FILE --to CELL moves it back\nlist:2: account 41007 is not on its way; expected an account that is\n"
+         way; cellgate move --accounts FILE --to CELL moves it back [E0805]\nlist:2: account 41007 is not on its way; expected an account that is [E0804]\n"
     );
 }
 

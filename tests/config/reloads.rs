@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cellgate::config::boot::AccessLog;
+use cellgate::config::boot::LogTarget;
 use cellgate::config::{Config, Sources, boot_changes, compile, diff, parse_all, parse_boot};
 use cellgate::policy::snapshot::Snapshot;
 
@@ -212,6 +212,12 @@ fn changes_that_need_a_restart_are_named_by_field() {
     added("admin: { unix: a.sock, allowed_hosts: [a] }", &["admin.unix", "admin.allowed_hosts"]);
     added("admin: { loopback_report: true }", &["admin.loopback_report"]);
     added("access_log: { path: a.log }", &["access_log.path"]);
+    added(
+        "access_log: { path: /dev/stderr, profile: ecs, sample: { ok: 1% }, exclude_paths: [/healthz] }",
+        &["access_log.path", "access_log.profile", "access_log.sample", "access_log.exclude_paths"],
+    );
+    added("access_log: { path: /dev/stdout, sample: { ok: 100% } }", &[]);
+    added("traces: { endpoint: 'http://127.0.0.1:4318' }", &["traces"]);
     added("limits: { head_timeout: 5s, connections: 7 }", &["limits.connections", "limits.head_timeout"]);
     for (key, value) in [
         ("connections_per_address", "7"),
@@ -242,9 +248,10 @@ fn another_state_folder_takes_along_what_lies_below_it() {
         sources.boot = Ok(format!("{BOOT}{keys}\n").into_bytes());
         let boot = parse_boot(&sources).map_err(|problems| lines(&problems)).unwrap();
         let boot = boot.in_state_dir("/var/lib/cellgate".as_ref());
-        let log = match &boot.access_log {
-            AccessLog::File(path) => path.display().to_string(),
-            AccessLog::Stdout => "-".to_owned(),
+        let log = match &boot.access_log.target {
+            LogTarget::File(path) => path.display().to_string(),
+            LogTarget::Stdout => "-".to_owned(),
+            LogTarget::Stderr => "/dev/stderr".to_owned(),
         };
         assert_eq!(boot.state_dir.display().to_string(), "/var/lib/cellgate", "{keys}");
         assert_eq!([&*boot.admin.unix.display().to_string(), &*log], expect, "{keys}");

@@ -4,10 +4,11 @@
 #![allow(clippy::panic)] // Ends a test with words.
 
 mod browser;
-mod devtools;
+mod console_page;
+pub mod devtools;
 mod handshakes;
 mod live_report;
-mod report_page;
+pub mod report_page;
 pub mod report_schema;
 
 use std::fs::{self, File};

@@ -124,6 +124,20 @@ fn a_fresh_replica_with_the_merged_table_answers_every_account_less_shape_as_the
     let of_folder = export(&["--state-dir", &path(&first, "state")]);
     assert_eq!(text(&of_folder.stdout), text(&of_process.stdout));
     assert!(text(&of_folder.stderr).starts_with("3 credentials of key demo; left out: 0 ambiguous"));
+    let of_programs = export(&["--state-dir", &path(&first, "state"), "-o", "json"]);
+    assert!(of_programs.stderr.is_empty(), "{}", text(&of_programs.stderr));
+    let of_programs: Value = serde_json::from_slice(&of_programs.stdout).unwrap();
+    let rows = of_programs["credentials"].as_array().unwrap().iter().map(|row| {
+        let word = |key: &str| row[key].as_str().unwrap().to_owned();
+        (word("key_id"), word("fingerprint"), row["account"].to_string())
+    });
+    assert_eq!(rows.len(), 3);
+    for (key, fingerprint, account) in rows {
+        let line =
+            text(&of_folder.stdout).lines().find(|line| line.contains(&fingerprint)).unwrap().to_owned();
+        assert!(line.contains(&key) && line.contains(&account), "{line}");
+    }
+    assert_eq!((&of_programs["ambiguous"], &of_programs["expired"]), (&Value::Array(Vec::new()), &0.into()));
     let unplaced = cold(&second, &first);
     assert_eq!((&unplaced["unplaced_requests"], &unplaced["unplaced_credentials"]), (&7.into(), &3.into()));
     // Fourteen refused or placed, seven taught.

@@ -260,3 +260,39 @@ fn a_strict_check_fails_for_what_watches_too_long_and_any_for_a_cell_without_a_l
         assert!(told.contains(said), "{modes} {arguments:?}: {told}");
     }
 }
+
+#[test]
+fn a_code_stands_in_each_problem_and_help_explains_it() {
+    let folder = folder();
+    let accounts = folder.read("config/accounts.csv");
+    folder.write("config/accounts.csv", &format!("{accounts}123,,no-such-cell,,\n"));
+    let check = process::run(&folder, &["check"]);
+    let told = text(&check.stderr);
+    assert!(
+        told.contains("expected the name of a cell [E0144]\n1 problem. Nothing was changed.\n"),
+        "{told}"
+    );
+    assert!(told.ends_with("What a code means: cellgate help E0144\n"), "{told}");
+    let json: Value =
+        serde_json::from_slice(&process::run(&folder, &["check", "-o", "json"]).stdout).unwrap();
+    assert_eq!(json["problems"][0]["code"], "E0144");
+    let help = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cellgate")).arg("help").args(words).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, explained, _) = help(&["E0144"]);
+    assert_eq!(code, Some(0));
+    assert!(explained.starts_with("E0144: A name of something that is not there\n"), "{explained}");
+    assert_eq!(help(&["e144"]).1, explained);
+    let (code, nothing, near) = help(&["E0142"]);
+    assert_eq!((code, nothing.as_str()), (Some(64), ""));
+    assert!(near.contains("the nearest is E0141: "), "{near}");
+    let (code, reason, _) = help(&["unmapped_account"]);
+    assert!(code == Some(0) && reason.starts_with("E0414 (unmapped_account): "), "{reason}");
+    assert!(help(&["move", "advance"]).1.contains("Usage: cellgate move advance"));
+    assert!(help(&[]).1.contains("Usage: cellgate <COMMAND>"));
+    // What ends a command has a code, too.
+    let mut nobody = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+    let nobody = nobody.args(["healthz", "--socket", "no.sock"]).output().unwrap();
+    assert!(text(&nobody.stderr).trim_end().ends_with("[E0808]"), "{}", text(&nobody.stderr));
+}

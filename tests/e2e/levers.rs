@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::access::unix_user;
 use crate::command_line::said;
 use crate::process::Process;
 use crate::raw_http;
@@ -112,7 +113,35 @@ fn every_lever_is_a_command_and_is_listed_in_its_own_words() {
     assert_eq!(words(&folder)[..10], commands);
     let list = said(&command(&folder, &["levers"]), 2);
     assert!(list.contains("   3  shed 50% cell cell-1 account 12345 client curl\n"), "{list}");
-    assert!(list.contains(r#"by "ann" at "#) && list.contains(r#": "us1 burns""#), "{list}");
+    let by = format!(r#"by "{} for ann" at "#, unix_user());
+    assert!(list.contains(&by) && list.contains(r#": "us1 burns""#), "{list}");
+}
+
+#[test]
+fn a_lever_is_released_by_the_words_it_was_pulled_with_and_no_other_is() {
+    let folder = folder();
+    let _process = Process::start(&folder);
+    // A colleague's, before and after.
+    pull(&folder, &["cap", "cell", "cell-1", "rps", "50"], 0);
+    let shed = ["shed", "50%", "client", "curl", "cell", "cell-1"];
+    pull(&folder, &shed, 0);
+    let pass = folder.path("pass").display().to_string();
+    pull(&folder, &["break-glass", "traffic", "--permits", "20", "--pass", &pass, "--cell", "cell-1"], 0);
+    pull(&folder, &["drain", "cell", "cell-2"], 0);
+    let release = |words: &[&str], code| said(&command(&folder, &[&["release"], words].concat()), code);
+    assert_eq!(release(&shed, 0), "lever 2 is released: shed 50% cell cell-1 client curl\n");
+    let again = release(&shed, 1);
+    assert!(
+        again.contains("no lever with these words is pulled: shed 50% cell cell-1 client curl"),
+        "{again}"
+    );
+    let other = release(&["cap", "cell", "cell-1", "rps", "60"], 1);
+    assert!(other.contains("see cellgate levers"), "{other}");
+    let told = release(&["operators", "permits", "20", "cell", "cell-1"], 0);
+    assert!(told.starts_with("lever 3 is released: operators permits 20 pass "), "{told}");
+    let wrong = release(&["N"], 64);
+    assert!(wrong.contains("expected the name of a lever"), "{wrong}");
+    assert_eq!(words(&folder), ["cap cell cell-1 rps 50", "drain cell cell-2"]);
 }
 
 #[test]
@@ -147,7 +176,10 @@ fn a_lever_ends_by_itself_and_the_trail_and_the_log_say_so() {
     };
     let (begun, over) = (line("pulled", "lever 1 "), line("over", "lever 1 "));
     assert_eq!((&begun["trigger"], &over["trigger"]), (&"admin".into(), &"time".into()));
-    assert_eq!((&over["why"], &over["who"][0]), (&"us1 burns".into(), &"ann".into()));
+    assert_eq!(
+        (&over["why"], &over["who"][0], &over["caller"]),
+        (&"us1 burns".into(), &"ann".into(), &unix_user().into())
+    );
     assert_eq!(line("released", "lever 2 ")["who"][0], "bob");
     process.line("that a lever is over", |line| {
         let message = line["fields"]["message"].as_str().unwrap_or_default();
@@ -202,8 +234,10 @@ fn what_is_wrong_is_said_before_anything_is_pulled() {
     assert!(words(&folder).is_empty());
 
     let ask = |method: &str, path: &str, body: &str| {
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let socket = folder.path("state/admin.sock");
         raw_http::ask(&mut raw_http::unix(&socket), head.as_bytes()).unwrap()
     };
@@ -216,7 +250,8 @@ fn what_is_wrong_is_said_before_anything_is_pulled() {
         ("POST", "/levers", &*good.replace("}", r#","seconds":0}"#), 409),
         ("POST", "/levers", &*good.replace("}", r#","until":7}"#), 400),
         ("DELETE", "/levers/one", r#"{"by":"ann"}"#, 400),
-        ("DELETE", "/levers/1", "", 400),
+        ("DELETE", "/levers/1", "", 409),
+        ("DELETE", "/levers/1", "{", 400),
         ("DELETE", "/levers/1", r#"{"by":"ann"}"#, 409),
         ("DELETE", "/levers", r#"{"by":"ann"}"#, 405),
         ("POST", "/levers", good, 200),
@@ -279,7 +314,7 @@ fn levers_are_answered_while_requests_saturate_and_a_large_table_is_read() {
         scope.spawn(|| {
             let mut stream = raw_http::unix(&socket);
             stream.set_read_timeout(Some(RELOADED)).unwrap();
-            let request = b"POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+            let request = b"POST /reload HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\n\r\n";
             let reply = raw_http::ask(&mut stream, request).unwrap();
             read.store(true, Ordering::Relaxed);
             assert!(reply.status == 200 || reply.status == 409, "{}", reply.text());
@@ -288,7 +323,8 @@ fn levers_are_answered_while_requests_saturate_and_a_large_table_is_read() {
         while answered < ENOUGH && !read.load(Ordering::Relaxed) {
             let body = r#"{"lever":"cap cell cell-1 rps 5","reason":"us1 burns","by":"ann"}"#;
             let length = body.len();
-            let head = format!("POST /levers HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+            let head =
+                format!("POST /levers HTTP/1.1\r\nHost: admin\r\nContent-Length: {length}\r\n\r\n{body}");
             let reply = raw_http::ask(&mut raw_http::unix(&socket), head.as_bytes()).unwrap();
             assert_eq!(reply.status, 200, "{}", reply.text());
             answered += 1;
@@ -300,7 +336,7 @@ fn levers_are_answered_while_requests_saturate_and_a_large_table_is_read() {
 }
 
 #[test]
-fn who_gives_no_name_is_named_by_number_and_a_time_of_nothing_is_refused() {
+fn who_gives_no_name_is_who_they_are_and_a_time_of_nothing_is_refused() {
     let folder = folder();
     let _process = Process::start(&folder);
     let drain = |lasts: &str| {
@@ -312,5 +348,5 @@ fn who_gives_no_name_is_named_by_number_and_a_time_of_nothing_is_refused() {
     assert!(said(&drain("0s"), 64).contains("expected more than no time at all"));
     said(&drain("5m"), 0);
     let by = listed(&folder)[0]["by"].as_str().unwrap().to_owned();
-    assert_eq!(by, format!("uid {}", rustix::process::getuid().as_raw()));
+    assert_eq!(by, unix_user());
 }

@@ -22,7 +22,7 @@ use crate::running::{Folder, eventually};
 const NOW: i64 = 1_795_132_800;
 
 /// The example with a table of moves, and a list of two accounts of the shared cell.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::example(&BTreeMap::new());
     folder.append("config/cellgate.yaml", "moves:\n  file: moves.csv");
     folder.write("wave", "# Wave 3\n1001\nhooli\n");
@@ -61,7 +61,7 @@ trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// A replica at a socket of this name.
-fn replica(folder: &Folder, name: &str, page: impl Fn(&str) -> String + Send + 'static) -> String {
+pub fn replica(folder: &Folder, name: &str, page: impl Fn(&str) -> String + Send + 'static) -> String {
     let path = folder.path(name);
     let listener = UnixListener::bind(&path).unwrap();
     door(move || Box::new(listener.accept().unwrap().0), page);
@@ -69,7 +69,7 @@ fn replica(folder: &Folder, name: &str, page: impl Fn(&str) -> String + Send + '
 }
 
 /// What a replica says that has the files of the folder as soon as they are written; another process each.
-fn honest(folder: PathBuf, writes: Arc<AtomicU64>) -> impl Fn(&str) -> String + Send {
+pub fn honest(folder: PathBuf, writes: Arc<AtomicU64>) -> impl Fn(&str) -> String + Send {
     static PROCESSES: AtomicU64 = AtomicU64::new(0);
     process(PROCESSES.fetch_add(1, Ordering::Relaxed), folder, writes)
 }

@@ -22,7 +22,7 @@ use crate::raw_http;
 use crate::running::{Folder, authority, eventually, install_provider};
 use crate::world::TOKEN_12345;
 
-const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// More messages than any receiver here gets.
@@ -31,14 +31,14 @@ const MESSAGES: usize = 10_000;
 /// Longest wait for what a receiver says of a message that was answered.
 const TOLD: Duration = Duration::from_secs(30);
 
-struct Receiver {
+pub struct Receiver {
     child: Child,
     port: u16,
     told: Inbox<Value>,
 }
 
 impl Receiver {
-    fn start(mode: &str, secret: &str, tls: &[&Path]) -> Self {
+    pub fn start(mode: &str, secret: &str, tls: &[&Path]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/webhooks/receiver.py");
         let mut command = Command::new(python());
         command.arg("-B").arg(script).args([mode, secret]).args(tls).stdout(Stdio::piped());
@@ -56,12 +56,12 @@ impl Receiver {
         Self { child, port, told }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/in?from=cellgate", self.port)
     }
 
     /// What it says of so many messages.
-    fn told(&self, many: usize) -> Vec<Value> {
+    pub fn told(&self, many: usize) -> Vec<Value> {
         (0..many).map(|_| self.told.recv_timeout(TOLD).unwrap()).collect()
     }
 }
@@ -94,6 +94,7 @@ fn sent(url: &str, secrets: &[&str], messages: Vec<Message>) -> (Summary, Vec<Fa
         tls: Arc::new(tls),
         now: || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs().try_into().unwrap(),
         random: || 0.0,
+        accepted: Box::new(|_| ()),
         failed: Box::new(move |failure| heard.lock().unwrap().push(failure.clone())),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -210,7 +211,11 @@ fn outreach_tells_a_receiver_over_tls_and_says_what_it_does_not_have() {
     let first = receiver.told(1).remove(0);
     assert_eq!((&first["id"], &first["event"]["data"]), (&dry["webhook-id"], &first["event"]["data"]));
     assert_eq!(first["event"]["data"]["address"], "acme.us1.dbt.com");
-    said(&outreach(&arguments), 0);
+    let both = folder.path("both").display().to_string();
+    let told = outreach(&[&[both.as_str(), "-o", "json"], &arguments[..]].concat());
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["letters"], &told["webhook"]["accepted"]), (&1.into(), &1.into()), "{told}");
+    assert!(!told.to_string().contains("only-ours"), "{told}");
     assert_eq!(receiver.told(1)[0]["id"], first["id"], "nothing new");
 
     // Whom nobody vouches for gets nothing, and is not asked five times.

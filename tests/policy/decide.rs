@@ -273,6 +273,17 @@ fn walking_ids_without_a_credential_teaches_nothing() {
     check(get(path).with(&["Cookie: other=anything"]), "401 credential_required path 12345");
     check(get(path).with(&["x-api-key: x"]), "us1-c1 path 12345");
     check(get("cloud.getdbt.com/api/v2/accounts/"), "401 credential_required none");
+    // Nothing in the field, or nothing behind its scheme. A client that leaves out the scheme has sent something.
+    for nothing in
+        ["Authorization: ", "authorization: token", "Authorization: Token  ", "Authorization: Bearer"]
+    {
+        check(get(path).with(&[nothing]), "401 credential_required path 12345");
+    }
+    for nothing in ["Authorization: basic", "x-api-key: ", "Cookie: sessionid="] {
+        check(get(path).with(&[nothing]), "401 credential_required path 12345");
+    }
+    check(get(path).with(&["Authorization: dbtc_x"]), "us1-c1 path 12345");
+    check(get(path).with(&["Authorization: ", "Authorization: Basic x"]), "us1-c1 path 12345");
     // Routes that ask for none, browsers that cannot send one, and cell hosts.
     check(get("cloud.getdbt.com/deploy/12345/"), "us1-c1 path 12345");
     check(get("mx789.us1.dbt.com/api/v2/accounts/12345/"), "us1-c1 host_prefix 12345");

@@ -69,6 +69,7 @@ fn request(snapshot: &Arc<Snapshot>, id: u64) -> RequestEvent {
         reused: true,
         upstream_deprecated: false,
         planned: None,
+        traced: None,
     }
 }
 

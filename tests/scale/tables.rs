@@ -182,11 +182,28 @@ proptest! {
     }
 }
 
-/// Most bytes of the table of a million accounts with a prefix each, from the issue.
-const MOST_BYTES_OF_A_MILLION: u64 = 64_000_000;
+#[test]
+fn the_prefixes_of_one_row_are_no_duplicates_of_each_other() {
+    // In tables so small, slots of the same row are passed often, and one in 256 of them looks like the prefix.
+    for table in 0..2_000 {
+        let prefixes: Vec<String> = (0..16).map(|nth| text::prefix(table * 16 + nth)).collect();
+        let (_, duplicates) = built(&[Row {
+            id: 1,
+            prefixes: prefixes.clone(),
+            cell: 0,
+            redirect_browsers: false,
+            schedule: None,
+        }]);
+        assert_eq!(duplicates, [], "{prefixes:?}");
+    }
+}
+
+/// Most bytes of the table of a million accounts with a prefix of eight characters each: the target of the benchmark
+/// (docs/performance.md).
+const MOST_BYTES_OF_A_MILLION: u64 = 40_000_000;
 
 #[test]
-fn a_table_of_a_million_accounts_fits_into_64_megabytes() {
+fn a_table_of_a_million_accounts_fits_into_40_megabytes() {
     let count = accounts(100_000);
     let mut builder = AccountTableBuilder::with_capacity(usize::try_from(count).unwrap());
     for number in 0..count {
@@ -205,8 +222,9 @@ fn a_table_of_a_million_accounts_fits_into_64_megabytes() {
     let walks = table.longest_walks();
     println!("{count} accounts: {bytes} bytes, {} each; longest walks {walks:?}", bytes / count);
     assert!(bytes * 1_000_000 <= MOST_BYTES_OF_A_MILLION * count, "{bytes} bytes");
-    // A walk is what chosen ids could make long; by chance those of millions stay below a hundred.
-    assert!(walks.0 < 200 && walks.1 < 200, "{walks:?}");
+    // A walk is what chosen ids could make long; by chance the longest of a million is some 370 slots (the logarithm of
+    // their number over a - 1 - ln a, where a part a of the slots is taken: Pittel, 1987).
+    assert!(walks.0 < 600 && walks.1 < 600, "{walks:?}");
     assert_eq!(table.len() as u64, count);
     for number in [0, 1, count / 2, count - 1] {
         let row = table.by_prefix(&text::prefix(number)).unwrap();

@@ -112,6 +112,26 @@ pub fn admin_with(socket: &Path, method: &str, target: &str, body: &str) -> RawR
     ask(&mut unix(socket), request.as_bytes()).unwrap()
 }
 
+/// A write of five bytes that goes on until it is ended.
+pub struct Upload(TcpStream);
+
+impl Upload {
+    /// Sends the head and less than all of the body.
+    pub fn begin(address: SocketAddr, host: &str) -> Self {
+        let mut stream = tcp(address);
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nab");
+        stream.write_all(head.as_bytes()).unwrap();
+        Self(stream)
+    }
+
+    /// Sends the rest, and reads the answer.
+    pub fn end(mut self) -> RawReply {
+        self.0.write_all(b"cde").unwrap();
+        read_reply(&mut self.0, false).unwrap()
+    }
+}
+
 /// Reads one answer; informational ones before it are passed over.
 pub fn read_reply(connection: &mut dyn Connection, head_only: bool) -> io::Result<RawReply> {
     let mut bytes = Vec::new();

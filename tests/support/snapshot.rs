@@ -128,6 +128,7 @@ impl SnapshotBuilder {
             limits: RequestLimits::default(),
             endpoint_classes: Default::default(),
             trusted_proxies: Vec::new(),
+            server_timing: Default::default(),
             guide: "https://docs.example.com/url-migration".into(),
             certificates: CertificateTable::default(),
             tickets: TicketRules::default(),

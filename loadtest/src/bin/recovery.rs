@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use loadtest::place::private_folder;
 use loadtest::recovery::curve::Summary;
-use loadtest::recovery::peer::{Arm, Kind, check, private_folder};
+use loadtest::recovery::peer::{Arm, Kind, check};
 use loadtest::recovery::plot::svg;
 use loadtest::recovery::run::Scenario;
 use loadtest::usage::parsed;

@@ -121,11 +121,13 @@ impl Shared {
         response
     }
 
-    /// Notes the account of a known credential; answers an unknown one the way dbt's API does.
+    /// Notes the account of a known credential, a token or a session's cookie; answers an unknown one the way dbt's API does.
     fn authenticate(&self, seen: &mut Seen) -> Option<Response<AnyBody>> {
         let tokens = self.tokens.as_ref()?;
         let token = seen.header("authorization").and_then(|value| value.split_once(' '));
-        let account = token.and_then(|(_scheme, token)| tokens.get(token.trim()));
+        let session = || seen.header("cookie").and_then(|cookie| cookie.strip_prefix("sessionid="));
+        let token = token.map(|(_scheme, token)| token.trim()).or_else(session);
+        let account = token.and_then(|token| tokens.get(token));
         if let Some(account) = account {
             seen.authenticated = Some(account.clone());
             return None;

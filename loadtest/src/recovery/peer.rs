@@ -4,11 +4,10 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use super::attempt::{End, attempt};
 use super::herd::{ACCOUNTS, FIRST_ACCOUNT, request};
+use crate::place::free_address;
 use crate::tied::tied_to_us;
 
 /// One way to stand before the cell.
@@ -325,33 +325,4 @@ fn filled(text: &str, arm: Arm, site: &Site, address: SocketAddr) -> String {
         .replace("@LIMIT@", &limit.max(1).to_string())
         .replace("@QUEUE@", &a_second.to_string())
         .replace("@CAPACITY@", &a_second.to_string())
-}
-
-/// A port below those that the system gives to clients: none of the programs can be given an open socket. Not twice the
-/// same in a process, for tests run beside each other.
-fn free_address() -> io::Result<SocketAddr> {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let first = FIRST_PORT + u16::try_from(std::process::id() % 5_000).unwrap_or_default();
-    loop {
-        let port = first.saturating_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        if port > LAST_PORT {
-            return Err(io::Error::other(format!("no port from {first} to {LAST_PORT} is free")));
-        }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-}
-
-/// Where to look for a port: above what the other tests take.
-const FIRST_PORT: u16 = 21_000;
-
-/// The last of them.
-const LAST_PORT: u16 = 30_000;
-
-/// Makes a folder that only its owner can read, as cellgate asks for its own.
-pub fn private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

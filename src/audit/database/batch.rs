@@ -79,8 +79,8 @@ impl Batch {
     fn add(&mut self, frame: &Frame) {
         self.replica.clone_from(&frame.replica);
         self.cover(frame);
-        for row in &frame.uses {
-            self.month(row.day).add_use(row);
+        for row in frame.uses.uses() {
+            self.month(row.day).add_use(&row);
         }
         for (day, fingerprint, requests) in &frame.learned {
             *self.month(*day).learned.entry((*day, fingerprint.clone())).or_default() += requests;
@@ -111,9 +111,9 @@ impl Batch {
             let sum = last.unknown_clients.entry(key).or_default();
             (sum.count, sum.too_many) = (sum.count + of.requests, sum.too_many + of.too_many);
         }
-        for account in &frame.accounts {
-            let seen = (frame.ended_at, account.cell.clone(), account.prefix.clone());
-            let known = last.accounts.entry(account.id).or_insert_with(|| seen.clone());
+        for (id, (cell, prefix)) in frame.accounts.iter() {
+            let seen = (frame.ended_at, cell.to_owned(), prefix.map(str::to_owned));
+            let known = last.accounts.entry(id).or_insert_with(|| seen.clone());
             *known = seen.max(known.clone());
         }
     }
@@ -186,13 +186,12 @@ mod tests {
     fn windows_add_up_by_month_whatever_came_first() {
         let december = 1_796_083_200;
         let mut first = frame("a", 1, vec![uses(1, "curl", 3), uses(2, "curl", 1)]);
-        first.accounts = vec![Account { id: 1, prefix: None, cell: "us1".into() }];
-        let mut second = frame("a", 2, vec![uses(1, "curl", 4)]);
-        second.uses[0].template = "/api/v2/accounts/{account}/jobs/".into();
-        second.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us2".into() }];
-        let mut third = frame("a", 3, vec![uses(1, "curl", 5)]);
+        first.accounts = vec![Account { id: 1, prefix: None, cell: "us1".into() }].into();
+        let template = "/api/v2/accounts/{account}/jobs/".into();
+        let mut second = frame("a", 2, vec![Use { template, ..uses(1, "curl", 4) }]);
+        second.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us2".into() }].into();
+        let mut third = frame("a", 3, vec![Use { day: december / 86_400, ..uses(1, "curl", 5) }]);
         (third.started_at, third.ended_at, third.last) = (december - 5, december + 5, true);
-        third.uses[0].day = december / 86_400;
         for order in [[&first, &second, &third], [&third, &second, &first]] {
             let batch = Batch::of(&order);
             let months: Vec<_> = batch.months.values().collect();

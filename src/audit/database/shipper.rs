@@ -11,6 +11,7 @@ use super::super::books::Shared;
 use super::super::frame::Frame;
 use super::super::spool::Reader;
 use super::{DatabaseError, DatabaseSettings, connect_to_write, prune, write};
+use crate::policy::code::Code;
 use crate::telemetry::metrics::ShipmentMeters;
 use crate::telemetry::wall_time::unix_seconds;
 
@@ -97,7 +98,7 @@ impl Shipper {
             drop(outbox);
             if given_up > 0 {
                 self.meters.given_up.increment(given_up);
-                tracing::error!(
+                tracing::error!(code = %Code::FleetDatabaseGap,
                     windows = given_up,
                     "the database of the fleet was away for longer than the spool holds: it will miss these windows, and \
                      reports say so. The books of this replica have them"
@@ -135,7 +136,7 @@ impl Shipper {
         self.meters.failed.increment(1);
         self.meters.waiting.set(self.shared.outbox().len(Reader::Database) as f64);
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::error!(
+            tracing::error!(code = %Code::FleetDatabaseAway,
                 %error,
                 "the database of the fleet does not take the books; they wait in the spool of this replica and are tried \
                  again. Check books.database of boot.yaml"

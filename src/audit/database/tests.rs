@@ -41,7 +41,7 @@ fn windows(rng: &mut fastrand::Rng, writer: &str, replica: &str) -> Vec<Frame> {
         for _ in 0..rng.usize(0..4) {
             let mut row = uses(rng.u64(1..12), clients[rng.usize(0..3)], rng.u64(1..50));
             row.day = at.div_euclid(DAY);
-            row.hours = vec![(u8::try_from(at.rem_euclid(DAY) / 3_600).unwrap(), row.requests())];
+            row.hours = vec![(u8::try_from(at.rem_euclid(DAY) / 3_600).unwrap(), row.statuses.iter().sum())];
             (row.first_seen, row.last_seen) = (at + rng.i64(0..60), at + rng.i64(60..3_600));
             (row.writes, row.refused) = (rng.u64(0..3), rng.u64(0..2));
             row.integration.class = ["none", "trigger"][rng.usize(0..2)].into();
@@ -57,7 +57,8 @@ fn windows(rng: &mut fastrand::Rng, writer: &str, replica: &str) -> Vec<Frame> {
         (frame.started_at, frame.ended_at) = (at, at + 3_600);
         (frame.replica, frame.last) = (replica.into(), number == 70 * 24 - 1);
         let cell = ["us1", "shared"][rng.usize(0..2)].to_owned();
-        frame.accounts.push(Account { id: rng.u64(1..12), prefix: Some("ab123".into()), cell: cell.clone() });
+        frame.accounts =
+            vec![Account { id: rng.u64(1..12), prefix: Some("ab123".into()), cell: cell.clone() }].into();
         frame.learned.push((at.div_euclid(DAY), "07".repeat(16), 2));
         frame.on_cell_hosts.push((at.div_euclid(DAY), rng.u64(1..12), 3));
         let ends = Ends { requests: 9, failed: rng.u64(0..9), late: [1, 0] };
@@ -181,9 +182,9 @@ fn a_fleet_is_complete_for_the_time_of_all_its_replicas() {
         days.collect::<Vec<_>>()
     };
     let mut once = run("a", "edge-0", -100, 0, false);
-    once[40].uses = vec![uses(1, "curl", 1)];
-    once[40].uses[0].day = once[40].started_at / DAY;
-    (once[40].uses[0].first_seen, once[40].uses[0].last_seen) = (once[40].started_at, once[40].started_at);
+    let at = once[40].started_at;
+    let of = Use { day: at / DAY, first_seen: at, last_seen: at, ..uses(1, "curl", 1) };
+    once[40].uses = vec![of].into();
     write(&mut client, &once).unwrap();
     let verdict = || {
         let question = Question { all: true, now: NOON, ..Question::default() };
@@ -286,10 +287,10 @@ fn old_months_go_and_one_account_can_be_forgotten() {
     let settings = settings(&server);
     let mut client = connect_to_write(&settings).unwrap();
     let old = NOON - 400 * DAY;
-    let mut early = frame("a", 1, vec![uses(1, "curl", 5)]);
-    (early.started_at, early.ended_at, early.uses[0].day) = (old, old + 10, old / DAY);
+    let mut early = frame("a", 1, vec![Use { day: old / DAY, ..uses(1, "curl", 5) }]);
+    (early.started_at, early.ended_at) = (old, old + 10);
     let mut late = frame("a", 2, vec![uses(1, "curl", 3), uses(2, "curl", 4)]);
-    late.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }];
+    late.accounts = vec![Account { id: 1, prefix: Some("ab123".into()), cell: "us1".into() }].into();
     late.on_cell_hosts = vec![(NOON / DAY, 1, 3), (NOON / DAY - 10, 2, 3)];
     write(&mut client, &[early, late]).unwrap();
     let months = || {

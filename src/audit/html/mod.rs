@@ -14,10 +14,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
+use crate::policy::html::hash;
 use crate::policy::legacy_use::verdict::Verdict;
 
 use super::fleet::{Fleet, FleetAccount};
@@ -130,11 +127,6 @@ fn facts(facts: &[(&str, String)]) -> String {
     }
     html.push_str("</dl><p class=\"quiet\">All times are UTC.</p>");
     html
-}
-
-/// As a policy names what is inline.
-fn hash(text: &str) -> String {
-    format!("sha256-{}", STANDARD.encode(digest(&SHA256, text.as_bytes())))
 }
 
 /// A verdict with its sign: colour is never alone.

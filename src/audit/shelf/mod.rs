@@ -7,6 +7,7 @@ mod files;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::bell;
 use super::database::{DatabaseError, DatabaseSettings};
 use super::days::Days;
 use super::month::Month;
@@ -96,8 +97,20 @@ pub(super) enum Row<'a> {
     Database(&'a postgres::Row),
 }
 
-/// Asks the books for something, all of it as of one moment.
+/// Asks the books for something, all of it as of one moment, when what a running process holds back is in them.
 pub(super) fn ask<'a, T>(
+    source: impl Into<Source<'a>>,
+    answer: impl FnOnce(&Shelf) -> Reading<T>,
+) -> Result<T, ReportError> {
+    let source = source.into();
+    if let Source::Folder(folder) = &source {
+        bell::ring(folder);
+    }
+    ask_at_once(&source, answer)
+}
+
+/// Asks them as they are: for a reload, which weighs days and must not wait for minutes.
+pub(super) fn ask_at_once<'a, T>(
     source: impl Into<Source<'a>>,
     answer: impl FnOnce(&Shelf) -> Reading<T>,
 ) -> Result<T, ReportError> {

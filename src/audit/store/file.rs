@@ -10,10 +10,10 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
-use super::super::days::Days;
-use super::super::frame::{Frame, Gap, Use};
+use super::super::frame::{Frame, Gap};
+use super::super::merged::Merged;
 use super::super::month::Month;
-use super::{brownouts, minutes, unknown_clients};
+use super::{brownouts, minutes, unknown_clients, uses};
 
 /// Each entry takes the schema one version further. Append only: files in the field have the rest.
 const MIGRATIONS: [&str; 3] =
@@ -99,6 +99,10 @@ impl MonthFile {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
         connection.pragma_update(None, "max_page_count", MAX_PAGES)?;
+        // A list of words in a CHECK makes a table of them for each row that is inserted, which costs more than the row; and a row of
+        // a day follows its integration in one transaction. Both are held by what we write; others are held by the schema.
+        connection.pragma_update(None, "ignore_check_constraints", true)?;
+        connection.pragma_update(None, "foreign_keys", false)?;
         migrate(&mut connection, &path)?;
         Ok(Self { connection, month, path, inode })
     }
@@ -108,32 +112,35 @@ impl MonthFile {
         fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
     }
 
-    /// Adds what a frame has of this month, in one transaction. A frame that is there already (its commit had succeeded and
-    /// reported an error, or the process ended before it said so) changes nothing.
-    pub fn write(&mut self, frame: &Frame) -> Result<(), StoreError> {
+    /// Adds what frames of one writer, in their order, have of this month, in one transaction. A frame that is there already
+    /// (its commit had succeeded and reported an error, or the process ended before it said so) changes nothing. How many rows
+    /// were written.
+    pub fn write(&mut self, frames: &[Frame]) -> Result<u64, StoreError> {
+        let Some(Frame { writer, .. }) = frames.first() else { return Ok(0) };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let last: Option<i64> = transaction
             .prepare_cached("SELECT last_window FROM writers WHERE writer = ?1")?
-            .query_row([&frame.writer], |row| row.get(0))
+            .query_row([writer], |row| row.get(0))
             .optional()?;
-        if last.is_some_and(|last| last >= frame.number) {
-            return Ok(());
-        }
+        let new: Vec<&Frame> = frames.iter().filter(|frame| Some(frame.number) > last).collect();
+        let Some(newest) = new.last() else { return Ok(0) };
         transaction
             .prepare_cached(
                 "INSERT INTO writers (writer, last_window) VALUES (?1, ?2)
                  ON CONFLICT (writer) DO UPDATE SET last_window = excluded.last_window",
             )?
-            .execute(params![frame.writer, frame.number])?;
-        write_coverage(&transaction, frame, self.month)?;
-        for row in frame.uses.iter().filter(|row| Month::of_day(row.day) == self.month) {
-            write_use(&transaction, row, self.month)?;
+            .execute(params![writer, newest.number])?;
+        let rows = uses::write(&transaction, &new, self.month)?;
+        let more = write_days(&transaction, &new, self.month)?;
+        for frame in &new {
+            write_coverage(&transaction, frame, self.month)?;
+            minutes::write(&transaction, frame, self.month)?;
+            brownouts::write(&transaction, frame, self.month)?;
         }
-        write_days(&transaction, frame, self.month)?;
-        minutes::write(&transaction, frame, self.month)?;
-        brownouts::write(&transaction, frame, self.month)?;
-        if Month::of(frame.ended_at) == self.month {
-            write_accounts(&transaction, frame)?;
+        let ended: Vec<&Frame> =
+            new.iter().filter(|frame| Month::of(frame.ended_at) == self.month).copied().collect();
+        uses::write_accounts(&transaction, &ended)?;
+        for frame in ended {
             write_renamed(&transaction, frame)?;
             unknown_clients::write(&transaction, frame)?;
             for gap in &frame.gaps {
@@ -141,7 +148,7 @@ impl MonthFile {
             }
         }
         transaction.commit()?;
-        Ok(())
+        Ok(rows + more)
     }
 
     /// Records that something is missing.
@@ -219,93 +226,6 @@ fn write_coverage(transaction: &Transaction<'_>, frame: &Frame, month: Month) ->
     Ok(())
 }
 
-fn write_use(transaction: &Transaction<'_>, row: &Use, month: Month) -> rusqlite::Result<()> {
-    let integration = integration(transaction, row, month)?;
-    let mut hours = [0; 24];
-    for (hour, requests) in &row.hours {
-        if let Some(place) = hours.get_mut(usize::from(*hour)) {
-            *place = to_i64(*requests);
-        }
-    }
-    let mut upsert = transaction.prepare_cached(UPSERT_USE)?;
-    let counts = row.statuses.into_iter().chain([row.writes, row.refused]).map(to_i64);
-    let values = [row.day, integration].into_iter().chain(counts).chain(hours);
-    upsert.execute(rusqlite::params_from_iter(values))?;
-    Ok(())
-}
-
-/// The id of an integration, with the days of this row added.
-fn integration(transaction: &Transaction<'_>, row: &Use, month: Month) -> rusqlite::Result<i64> {
-    let of = &row.integration;
-    let key =
-        params![of.subject, to_i64(of.account), of.client, of.surface, of.class, of.credential, of.network];
-    let known = transaction
-        .prepare_cached(
-            "SELECT id, days FROM integrations WHERE subject = ?1 AND account = ?2 AND client = ?3 AND surface = ?4
-                 AND class = ?5 AND credential = ?6 AND network = ?7",
-        )?
-        .query_row(key, |found| Ok((found.get::<_, i64>(0)?, Days::of_bytes(found.get_ref(1)?.as_blob()?))))
-        .optional()?;
-    let (id, mut days) = known.map_or_else(|| (None, Days::default()), |(id, days)| (Some(id), days));
-    days.add(row.day - month.first_day(), &row.hours);
-    let days = days.to_bytes();
-    if let Some(id) = id {
-        transaction
-            .prepare_cached(
-                "UPDATE integrations SET template = min(template, ?2), first_seen = min(first_seen, ?3),
-                     last_seen = max(last_seen, ?4), days = ?5 WHERE id = ?1",
-            )?
-            .execute(params![id, row.template, row.first_seen, row.last_seen, days])?;
-        return Ok(id);
-    }
-    transaction
-        .prepare_cached(
-            "INSERT INTO integrations (subject, account, client, surface, class, credential, network,
-                 template, first_seen, last_seen, days) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute(params![
-            of.subject,
-            to_i64(of.account),
-            of.client,
-            of.surface,
-            of.class,
-            of.credential,
-            of.network,
-            row.template,
-            row.first_seen,
-            row.last_seen,
-            days
-        ])?;
-    Ok(transaction.last_insert_rowid())
-}
-
-const UPSERT_USE: &str = "INSERT INTO use_by_day VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-        ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
-    ON CONFLICT (day, integration) DO UPDATE SET
-        status_1xx = status_1xx + excluded.status_1xx, status_2xx = status_2xx + excluded.status_2xx,
-        status_3xx = status_3xx + excluded.status_3xx, status_4xx = status_4xx + excluded.status_4xx,
-        status_5xx = status_5xx + excluded.status_5xx,
-        writes = writes + excluded.writes, refused = refused + excluded.refused,
-        h00 = h00 + excluded.h00, h01 = h01 + excluded.h01, h02 = h02 + excluded.h02, h03 = h03 + excluded.h03,
-        h04 = h04 + excluded.h04, h05 = h05 + excluded.h05, h06 = h06 + excluded.h06, h07 = h07 + excluded.h07,
-        h08 = h08 + excluded.h08, h09 = h09 + excluded.h09, h10 = h10 + excluded.h10, h11 = h11 + excluded.h11,
-        h12 = h12 + excluded.h12, h13 = h13 + excluded.h13, h14 = h14 + excluded.h14, h15 = h15 + excluded.h15,
-        h16 = h16 + excluded.h16, h17 = h17 + excluded.h17, h18 = h18 + excluded.h18, h19 = h19 + excluded.h19,
-        h20 = h20 + excluded.h20, h21 = h21 + excluded.h21, h22 = h22 + excluded.h22, h23 = h23 + excluded.h23";
-
-fn write_accounts(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Result<()> {
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO accounts (account, prefix, cell, seen_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (account) DO UPDATE
-         SET prefix = excluded.prefix, cell = excluded.cell, seen_at = excluded.seen_at
-         WHERE (excluded.seen_at, excluded.cell, coalesce(excluded.prefix, '')) > (seen_at, cell, coalesce(prefix, ''))",
-    )?;
-    for account in &frame.accounts {
-        upsert.execute(params![to_i64(account.id), account.prefix, account.cell, frame.ended_at])?;
-    }
-    Ok(())
-}
-
 /// In the month in which it was seen, which is kept as long as any with the older name.
 fn write_renamed(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
@@ -318,25 +238,31 @@ fn write_renamed(transaction: &Transaction<'_>, frame: &Frame) -> rusqlite::Resu
 }
 
 /// What is kept by day.
-fn write_days(transaction: &Transaction<'_>, frame: &Frame, month: Month) -> rusqlite::Result<()> {
+fn write_days(transaction: &Transaction<'_>, frames: &[&Frame], month: Month) -> rusqlite::Result<u64> {
+    let mut written = 0;
+    let of_month = month.first_day()..month.next().first_day();
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO learned_use (day, fingerprint, requests) VALUES (?1, ?2, ?3)
          ON CONFLICT (day, fingerprint) DO UPDATE SET requests = requests + excluded.requests",
     )?;
-    for (day, fingerprint, requests) in frame.learned.iter().filter(|(day, ..)| Month::of_day(*day) == month)
-    {
-        upsert.execute(params![day, fingerprint, to_i64(*requests)])?;
+    for (day, fingerprint, requests) in frames.iter().flat_map(|frame| &frame.learned) {
+        if of_month.contains(day) {
+            written += upsert.execute(params![day, fingerprint, to_i64(*requests)])? as u64;
+        }
     }
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO cell_use (day, account, requests) VALUES (?1, ?2, ?3)
          ON CONFLICT (day, account) DO UPDATE SET requests = requests + excluded.requests",
     )?;
-    for (day, account, requests) in
-        frame.on_cell_hosts.iter().filter(|(day, ..)| Month::of_day(*day) == month)
-    {
-        upsert.execute(params![day, to_i64(*account), to_i64(*requests)])?;
+    let windows = frames.iter().map(|frame| {
+        frame.on_cell_hosts.iter().map(|(day, account, requests)| ((*day, *account), *requests))
+    });
+    for ((day, account), requests) in Merged::new(windows, |sum, more| *sum = sum.saturating_add(more)) {
+        if of_month.contains(&day) {
+            written += upsert.execute(params![day, to_i64(account), to_i64(requests)])? as u64;
+        }
     }
-    Ok(())
+    Ok(written)
 }
 
 fn write_gap(connection: &Connection, writer: &str, gap: &Gap) -> rusqlite::Result<()> {

@@ -5,14 +5,16 @@ mod brownouts;
 mod file;
 mod minutes;
 mod unknown_clients;
+mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::frame::{Frame, Gap};
 use super::month::{FILE_PREFIX, Month};
+use crate::policy::code::Code;
 
 pub(super) use file::{
     KEEP_CELL_USE_DAYS, KEEP_LEARNED_DAYS, MonthFile, StoreError, as_if_migrated, check_version, to_i64,
@@ -49,19 +51,28 @@ impl Store {
         &self.folder
     }
 
-    /// Adds a frame to the books, once in each month of which it has something. `now` (Unix seconds) is for the names of
-    /// files that are moved aside.
-    pub fn write(&mut self, frame: &Frame, now: i64) -> Result<(), StoreError> {
-        for month in months_of(frame) {
-            match self.in_month(month, &frame.writer, now, |file| file.write(frame)) {
+    /// Adds frames of one writer, in their order, to the books, each once in each month of which it has something; to how many
+    /// rows they came. `now` (Unix seconds) is for the names of files that are moved aside.
+    pub fn write_all(&mut self, frames: &[Frame], now: i64) -> Result<u64, StoreError> {
+        let Some(Frame { writer, .. }) = frames.first() else { return Ok(0) };
+        let months: BTreeSet<Month> = frames.iter().flat_map(months_of).collect();
+        let mut rows = 0;
+        for month in months {
+            rows += match self.in_month(month, writer, now, |file| file.write(frames)) {
                 Err(error) if error.is_damage() => {
-                    self.start_afresh(month, &frame.writer, now, &error)?;
-                    self.in_month(month, &frame.writer, now, |file| file.write(frame))?;
+                    self.start_afresh(month, writer, now, &error)?;
+                    self.in_month(month, writer, now, |file| file.write(frames))?
                 }
                 other => other?,
-            }
+            };
         }
-        Ok(())
+        Ok(rows)
+    }
+
+    /// Adds one frame.
+    #[cfg(test)]
+    pub fn write(&mut self, frame: &Frame, now: i64) -> Result<(), StoreError> {
+        self.write_all(std::slice::from_ref(frame), now).map(|_| ())
     }
 
     /// Deletes what is too old, at most once an hour.
@@ -89,8 +100,8 @@ impl Store {
         month: Month,
         writer: &str,
         now: i64,
-        work: impl FnOnce(&mut MonthFile) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        work: impl FnOnce(&mut MonthFile) -> Result<u64, StoreError>,
+    ) -> Result<u64, StoreError> {
         let mut file = match self.open.remove(&month) {
             Some(file) if file.is_in_place() => file,
             Some(_) => self.open_removed(month, writer, now)?,
@@ -109,7 +120,7 @@ impl Store {
 
     /// Somebody has deleted or replaced the file: opens what is there now and says so in it.
     fn open_removed(&self, month: Month, writer: &str, now: i64) -> Result<MonthFile, StoreError> {
-        tracing::error!(
+        tracing::error!(code = %Code::BooksReplaced,
             file = %month.file(&self.folder).display(),
             "a file of the books was removed or replaced while it was open; continuing in the one there now"
         );
@@ -127,7 +138,7 @@ impl Store {
         damage: &StoreError,
     ) -> Result<(), StoreError> {
         let aside = move_aside(&self.folder, month, now)?;
-        tracing::error!(
+        tracing::error!(code = %Code::BooksDamaged,
             %damage, moved_to = %aside.display(),
             "a file of the books is damaged: it is moved aside and a new one begun"
         );
@@ -173,9 +184,11 @@ fn lost(month: Month, reason: &str, note: Option<String>, now: i64) -> Gap {
 
 /// The months that a frame has something of, or that it says were watched.
 pub(super) fn months_of(frame: &Frame) -> Vec<Month> {
-    let days = frame.uses.iter().map(|row| row.day);
+    let days = frame.uses.days().iter().copied();
     let days = days.chain(frame.learned.iter().map(|(day, ..)| *day));
-    let days = days.chain(frame.on_cell_hosts.iter().map(|(day, ..)| *day));
+    // In the order of days.
+    let by_day = frame.on_cell_hosts.chunk_by(|(day, ..), (next, ..)| day == next);
+    let days = days.chain(by_day.map(|of_day| of_day[0].0));
     let days = days.chain(frame.minutes.iter().map(|of| of.minute.div_euclid(24 * 60)));
     let days = days.chain(frame.brownouts.iter().map(|line| line.day));
     let days = days.chain(frame.lost.iter().map(|call| call.at.div_euclid(86_400)));

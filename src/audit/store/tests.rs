@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::Connection;
 
 use super::super::frame::tests::{NOON, frame, uses};
+use super::super::frame::{Account, Use};
 use super::super::report::requests_by_account;
 use super::super::report::{Question, read};
 use super::file::{KEEP_CELL_USE_DAYS, MAX_PAGES};
@@ -16,6 +17,11 @@ const DAY: i64 = 86_400;
 
 fn november(folder: &Path) -> PathBuf {
     Month::of(NOON).file(folder)
+}
+
+/// The same, so many days earlier.
+fn ago(days: i64, of: Use) -> Use {
+    Use { day: of.day - days, ..of }
 }
 
 fn requests(folder: &Path) -> u64 {
@@ -56,8 +62,8 @@ fn a_frame_counts_once_and_frames_add_up() {
 fn a_frame_of_two_months_is_written_to_both_once_and_covers_both() {
     let folder = tempfile::tempdir().unwrap();
     let midnight = Month::of(NOON).seconds().end;
-    let mut both = frame("a", 1, vec![uses(1, "curl", 3), uses(1, "curl", 4)]);
-    both.uses[1].day = midnight.div_euclid(DAY);
+    let next = Use { day: midnight.div_euclid(DAY), ..uses(1, "curl", 4) };
+    let mut both = frame("a", 1, vec![uses(1, "curl", 3), next]);
     (both.started_at, both.ended_at) = (midnight - 4, midnight + 6);
     for _ in 0..2 {
         Store::new(folder.path()).write(&both, NOON).unwrap();
@@ -84,8 +90,7 @@ fn a_frame_of_two_months_is_written_to_both_once_and_covers_both() {
 #[test]
 fn a_late_request_of_another_month_says_nothing_of_what_was_watched_then() {
     let folder = tempfile::tempdir().unwrap();
-    let mut late = frame("a", 1, vec![uses(1, "curl", 3)]);
-    late.uses[0].day -= 40;
+    let late = frame("a", 1, vec![ago(40, uses(1, "curl", 3))]);
     let mut store = Store::new(folder.path());
     store.write(&late, NOON).unwrap();
     assert_eq!(requests(folder.path()), 3);
@@ -133,7 +138,7 @@ fn a_full_disk_changes_nothing_and_heals() {
     let error = file.record_gap("a", &gap).unwrap_err();
     assert!(!error.is_damage(), "{error}");
     file.connection.pragma_update(None, "max_page_count", MAX_PAGES).unwrap();
-    file.write(&frame("a", 1, vec![uses(1, "curl", 2)])).unwrap();
+    file.write(&[frame("a", 1, vec![uses(1, "curl", 2)])]).unwrap();
     assert_eq!(requests(folder.path()), 2);
 }
 
@@ -155,8 +160,7 @@ fn the_schema_is_made_once_and_a_later_one_is_left_alone() {
 fn damage_is_told_from_other_trouble_and_only_the_damaged_month_is_put_aside() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::new(folder.path());
-    let mut october = frame("a", 1, vec![uses(1, "curl", 5)]);
-    october.uses[0].day -= 30;
+    let october = frame("a", 1, vec![ago(30, uses(1, "curl", 5))]);
     store.write(&october, NOON).unwrap();
     drop(store);
     fs::write(november(folder.path()), "these are no books".repeat(1000)).unwrap();
@@ -191,8 +195,7 @@ fn old_months_go_as_files_and_the_days_of_half_a_year_stay() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::new(folder.path());
     for (number, days_ago) in (1..).zip([0, 40, 100, 199, 240]) {
-        let mut late = frame("a", number, vec![uses(1, "curl", 1)]);
-        late.uses[0].day -= days_ago;
+        let late = frame("a", number, vec![ago(days_ago, uses(1, "curl", 1))]);
         store.write(&late, NOON).unwrap();
     }
     fs::write(folder.path().join("books-2019-01.sqlite-wal"), "of another").unwrap();
@@ -247,4 +250,60 @@ fn reports_go_without_an_earlier_month_that_cannot_be_read_and_say_so() {
     let report = read(folder.path(), Question::default()).unwrap();
     let notes: Vec<_> = report.gaps.iter().filter_map(|gap| gap.note.as_deref()).collect();
     assert_eq!((report.requests(), notes), (3, vec!["books-2026-08.sqlite", "books-2026-09.sqlite"]));
+}
+
+#[test]
+fn windows_that_are_written_together_are_written_as_if_one_by_one() {
+    let rows = |folder: &Path| {
+        let file = Connection::open(november(folder)).unwrap();
+        let tables = [
+            "SELECT subject || account || client || surface || class || credential || network || template || first_seen || last_seen || hex(days) FROM integrations",
+            "SELECT day || client || account || status_1xx || status_2xx || status_3xx || status_4xx || status_5xx || writes || refused || h09 || h10 || h11
+                 FROM use_by_day JOIN integrations ON id = integration",
+            "SELECT account || coalesce(prefix, '-') || cell || seen_at FROM accounts",
+            "SELECT day || ' ' || account || ' ' || requests FROM cell_use",
+            "SELECT writer || started_at || ended_at FROM coverage",
+            "SELECT writer || last_window FROM writers",
+            "SELECT reason || coalesce(started_at, '-') || ended_at FROM gaps",
+        ];
+        tables.map(|query| {
+            let mut query = file.prepare(query).unwrap();
+            let mut rows: Vec<String> =
+                query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            rows.sort();
+            rows
+        })
+    };
+    let mut rng = fastrand::Rng::with_seed(4);
+    let frames: Vec<Frame> = (1..=30)
+        .filter(|number| *number != 17)
+        .map(|number| {
+            let many = rng.usize(0..20);
+            let made_up = (0..many).map(|_| {
+                let mut of = ago(
+                    rng.i64(0..3),
+                    uses(rng.u64(1..9), ["curl", "airflow"][rng.usize(0..2)], rng.u64(1..5)),
+                );
+                of.hours = vec![(rng.u8(9..12), of.statuses[1])];
+                of.template = ["other", "/a"][rng.usize(0..2)].into();
+                (of.first_seen, of.last_seen) = (NOON - rng.i64(0..99), NOON + rng.i64(0..99));
+                of
+            });
+            let mut frame = frame("a", number, made_up.collect());
+            let (id, cell) = (rng.u64(1..4), ["us1", "us2"][rng.usize(0..2)].into());
+            frame.accounts = vec![Account { id, prefix: Some("ab123".into()), cell }].into();
+            frame.on_cell_hosts = (1..rng.u64(2..5)).map(|id| (NOON / DAY, id, rng.u64(1..9))).collect();
+            frame
+        })
+        .collect();
+    let [one_by_one, together] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for frame in &frames {
+        Store::new(one_by_one.path()).write(frame, NOON).unwrap();
+    }
+    let mut store = Store::new(together.path());
+    store.write_all(&frames[..3], NOON).unwrap();
+    // Some of them are in already.
+    store.write_all(&frames[1..], NOON).unwrap();
+    assert_eq!(rows(together.path()), rows(one_by_one.path()));
+    assert_eq!(rows(together.path())[6].len(), 1, "the window that is missing");
 }

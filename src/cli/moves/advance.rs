@@ -1,23 +1,23 @@
 //! `cellgate move advance` and `cellgate move status`: how far moves are, what they wait for, and the next state of those
 //! that wait for nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::super::form::Form;
 use super::super::plan::REFUSED;
-use super::super::{OK, now, print, span};
+use super::super::{OK, complain, now, print, print_line, span};
 use super::replicas::{self, Declared, Named};
+use super::told::{Asked, End, Ended, Look, Open, Step, Waits};
 use super::{Folder, Stop, WAITING, listed, writing};
 use crate::config::advance::{Next, Reason, Replica, Standing, Waiting, advance, lagging, open, standing};
 use crate::config::moving::{self, FORGOTTEN, Listed};
 use crate::config::{Config, Problem, Sources};
+use crate::policy::code::Code;
 use crate::policy::ids::AccountId;
 use crate::policy::moves::MoveState;
-
-/// Accounts whose wait is told one by one; the others wait for the same.
-const SHOWN: usize = 20;
 
 /// Write the next state of moves, where every replica has the present one and, before the flip, no write of the account
 /// under way at its old cell.
@@ -45,6 +45,8 @@ pub(super) struct Args {
     place: Folder,
     #[command(flatten)]
     replicas: Declared,
+    #[command(flatten)]
+    pub(super) form: Form,
 }
 
 /// Say how far moves are, and what they wait for.
@@ -57,6 +59,8 @@ pub(super) struct Status {
     place: Folder,
     #[command(flatten)]
     replicas: Declared,
+    #[command(flatten)]
+    pub(super) form: Form,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
@@ -68,43 +72,35 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Stop> {
         )));
     }
     let until = args.wait.map(|wait| Instant::now() + wait);
-    let (mut chosen, mut said) = (None, String::new());
+    let (mut chosen, mut said, mut written) = (None, String::new(), BTreeSet::new());
     loop {
         let has_time = until.is_some_and(|until| Instant::now() < until);
         let step = match step(args, &replicas, &mut chosen) {
             // Whoever changes the folder will be done with it, and then it is looked at anew.
-            Err(Stop::Busy(why)) if has_time => Step { end: End::Open, said: format!("Waiting: {why}.") },
+            Err(Stop::Busy(why)) if has_time => Step::Unread(format!("Waiting: {why}.")),
             Err(Stop::Folder(problems)) if has_time => {
-                Step { end: End::Open, said: half_changed(args.place.path(), &problems) }
+                Step::Unread(half_changed(args.place.path(), &problems))
             }
             step => step?,
         };
-        if step.said != said {
-            print(format!("{}\n", step.said).as_bytes())?;
-            said = step.said;
+        written.extend(step.written().iter().cloned());
+        let (end, words) = (step.end(), step.to_string());
+        let is_last = end != End::Open || !has_time;
+        match args.form.is_json() {
+            true if is_last => print_line(&step.to_json(&written).to_string())?,
+            _ if words == said => {}
+            // The object is for the end, and people may look on.
+            true => complain(&words),
+            false => print_line(&words)?,
         }
-        match step.end {
+        said = words;
+        match end {
             End::Settled => return Ok(OK.into()),
             End::TakenBack => return Ok(REFUSED.into()),
             End::Open if has_time => std::thread::sleep(args.every),
             End::Open => return Ok(WAITING.into()),
         }
     }
-}
-
-/// How a step leaves the moves.
-enum End {
-    /// Some are on their way, or some replica does not have the last flip.
-    Open,
-    /// All are flipped, and every replica has it.
-    Settled,
-    /// None is on its way, and some were taken back by somebody else.
-    TakenBack,
-}
-
-struct Step {
-    end: End,
-    said: String,
 }
 
 /// An account of this run, and which move of it is meant.
@@ -145,40 +141,46 @@ fn step(args: &Args, replicas: &[Named], chosen: &mut Option<Vec<Chosen>>) -> Re
         none => none.insert(choose(args, &config)?),
     };
     let fates = Fates::new(&config, chosen);
+    let all = chosen.len();
     let batch = batch(&fates.open, args.batch);
     let asked = replicas::reported(replicas)?;
+    let folder = args.place.path().display().to_string();
     if batch.is_empty() {
-        return Ok(ended(&config, &fates, &lagging(&config.hash, &asked)));
+        let Fates { flipped, taken_back, .. } = fates;
+        let lagging = lagging(&config.hash, &asked).into_iter().collect();
+        return Ok(Step::Ended(Ended { folder, hash: config.hash, flipped, taken_back, lagging }));
     }
-    let (mut publish, mut waits) = (Vec::new(), Vec::new());
-    for (of, next) in batch.iter().zip(advance(&config.hash, &batch, &asked)) {
+    let (published, waits) = nexts(&batch, &config.hash, &asked);
+    let left = fates.open.len();
+    let (is_dry, goes_on) = (args.dry_run, args.wait.is_some());
+    let mut open =
+        Open { folder, hash: config.hash, files: Vec::new(), published, is_dry, goes_on, waits, left, all };
+    if !open.published.is_empty() {
+        let publish: Vec<(Standing, MoveState)> =
+            open.published.iter().map(|of| (of.clone(), of.state)).collect();
+        let changed = moving::carry_on(&sources, &publish, now()).map_err(Stop::Against)?;
+        if !is_dry {
+            args.place.write(&sources, &changed)?;
+            let is_flipped = |of: &&Standing| of.state == MoveState::Flipped;
+            open.left -= open.published.iter().filter(is_flipped).count();
+            open.hash = changed.config.hash;
+        }
+        open.files = changed.files;
+    }
+    Ok(Step::Open(open))
+}
+
+/// The moves whose next state may be written, in that state; and what the others wait for.
+fn nexts(moves: &[Standing], hash: &str, asked: &[Replica]) -> (Vec<Standing>, Waits) {
+    let (mut ready, mut waits) = (Vec::new(), Vec::new());
+    for (of, next) in moves.iter().zip(advance(hash, moves, asked)) {
         match next {
-            Next::Publish(state) => publish.push((of.clone(), state)),
+            Next::Publish(state) => ready.push(Standing { state, ..of.clone() }),
             Next::Wait(reasons) => waits.extend(reasons),
             Next::Done => {}
         }
     }
-    let (mut said, mut left) = (String::new(), fates.open.len());
-    if !publish.is_empty() {
-        let changed = moving::carry_on(&sources, &publish, now()).map_err(Stop::refused)?;
-        let what = states(publish.iter().map(|(of, state)| (of, *state)));
-        let folder = args.place.path().display();
-        if args.dry_run {
-            said.push_str(&format!("Would be written:\n{what}"));
-        } else {
-            args.place.write(&sources, &changed)?;
-            let files = changed.files.join(", ");
-            let then = if args.wait.is_some() { "this waits for it" } else { "and run this again" };
-            said.push_str(&format!("Written ({files}):\n{what}Deploy {folder}, {then}.\n"));
-            left -= publish.iter().filter(|(_, state)| *state == MoveState::Flipped).count();
-        }
-    }
-    said.push_str(&waiting(&waits));
-    said.push_str(&match (left, chosen.len()) {
-        (0, _) => "All are flipped as soon as every replica has it.".to_owned(),
-        (left, all) => format!("{left} of {all} accounts are not flipped yet."),
-    });
-    Ok(Step { end: End::Open, said })
+    (ready, waits.into_iter().collect())
 }
 
 /// What is waited for where the folder cannot be believed as it is.
@@ -201,7 +203,7 @@ fn whole(sources: &Sources) -> Result<(), Stop> {
         let what =
             format!("the file {}, and the hash that replicas are asked for is over it too", unreadable.what);
         let expected = "the files as replicas have them: run this where they can be read";
-        Some(Problem::in_file(name, what, expected))
+        Some(Problem::in_file(Code::FileNotRead, name, what, expected))
     });
     let unread: Vec<Problem> = unread.collect();
     if unread.is_empty() { Ok(()) } else { Err(Stop::Folder(unread)) }
@@ -230,9 +232,9 @@ fn choose(args: &Args, config: &Config) -> Result<Vec<Chosen>, Stop> {
             }
         };
         let expected = "an account that cellgate move --accounts FILE --to CELL has announced";
-        not_on_its_way.push(Problem::in_file(&name, what, expected).at_line(line));
+        not_on_its_way.push(Problem::in_file(Code::NotMoving, &name, what, expected).at_line(line));
     }
-    if not_on_its_way.is_empty() { Ok(chosen) } else { Err(Stop::refused(not_on_its_way)) }
+    if not_on_its_way.is_empty() { Ok(chosen) } else { Err(Stop::Against(not_on_its_way)) }
 }
 
 /// Those that are held, which are to be ended first, and then as many more as may be held at once.
@@ -242,92 +244,12 @@ fn batch(moves: &[Standing], most: u32) -> Vec<Standing> {
     if held.is_empty() { of(MoveState::Prepare).take(most as usize).cloned().collect() } else { held }
 }
 
-/// Where none is on its way: where the accounts are, and whether every replica knows.
-fn ended(config: &Config, fates: &Fates, lagging: &[Waiting]) -> Step {
-    let (flipped, gone) = (fates.flipped.len(), fates.taken_back.len());
-    let mut said = match (flipped, gone) {
-        (0, 0) => "No account is on its way.\n".to_owned(),
-        (1, 0) => "The account is flipped:\n".to_owned(),
-        (all, 0) => format!("All {all} accounts are flipped:\n"),
-        (some, gone) => format!("{some} of {} accounts are flipped:\n", some + gone),
-    };
-    said.push_str(&states(fates.flipped.iter().map(|of| (of, of.state))));
-    if gone > 0 {
-        said.push_str(&format!("Taken back meanwhile, and not moved: {}.\n", some_of(&fates.taken_back)));
-    }
-    let hash = config.hash.get(..12).unwrap_or_default();
-    let end = match (lagging, gone) {
-        ([], 0) => End::Settled,
-        ([], _) => End::TakenBack,
-        (_, _) => End::Open,
-    };
-    if lagging.is_empty() {
-        said.push_str(&format!("Every replica has {hash}…."));
-    } else {
-        let lag = waiting(lagging);
-        said.push_str(&format!(
-            "Replicas without {hash}… may still hold their writes: deploy it.\n{}",
-            lag.trim_end()
-        ));
-    }
-    Step { end, said }
-}
-
-/// Each reason once, and what to do about it.
-fn waiting(waits: &[Waiting]) -> String {
-    let lines: BTreeSet<String> = waits.iter().map(|of| format!("Waiting: {of}.\n")).collect();
-    let mut text: String = lines.iter().take(SHOWN).map(String::as_str).collect();
-    if lines.len() > SHOWN {
-        text.push_str(&format!("Waiting: for {} more like these.\n", lines.len() - SHOWN));
-    }
-    let any = |is: fn(&Reason) -> bool| waits.iter().any(|of| is(&of.reason));
-    for (holds, advice) in [
-        (any(|reason| matches!(reason, Reason::Silent(_))), SILENT),
-        (any(|reason| matches!(reason, Reason::OtherFiles { .. })), OTHER_FILES),
-        (any(|reason| matches!(reason, Reason::Predecessors(_))), PREDECESSORS),
-        (any(|reason| matches!(reason, Reason::Unnamed(_) | Reason::Contradicts(_))), LIES),
-        (any(|reason| matches!(reason, Reason::Writes { .. })), WRITES),
-    ] {
-        if holds {
-            text.push_str(&format!("  {advice}\n"));
-        }
-    }
-    text
-}
-
-const SILENT: &str = "A replica that does not answer may still write. See that the address is its admin door and bring it back, or end it and \
-                      leave it out (docs/moves.md).";
-const OTHER_FILES: &str =
-    "Deploy this folder to it, or wait until it is there; its /config says what it refused.";
-const PREDECESSORS: &str = "After an upgrade, nobody counts what the old process still has under way. It ends by itself within its drain.deadline; two \
-                            SIGTERM end it at once and cut what it has.";
-const LIES: &str = "Same files and another answer: is the address that replica's, and all of one version?";
-const WRITES: &str = "They end by themselves, or are cut after moves.drain.";
-
-/// `  us-mt -> us1: 500 holding`, and the accounts where there are few.
-fn states<'s>(moves: impl Iterator<Item = (&'s Standing, MoveState)>) -> String {
-    let mut by: BTreeMap<(&str, &str, MoveState), Vec<AccountId>> = BTreeMap::new();
-    for (of, state) in moves {
-        by.entry((&of.from, &of.to, state)).or_default().push(of.account);
-    }
-    let line = |((from, to, state), accounts): (&(&str, &str, MoveState), &Vec<AccountId>)| {
-        format!("  {from} -> {to}: {} {} ({})\n", accounts.len(), state.as_str(), some_of(accounts))
-    };
-    by.iter().map(line).collect()
-}
-
-/// `1001, 1002`, and not too many of them.
-fn some_of(accounts: &[AccountId]) -> String {
-    let named: Vec<String> = accounts.iter().take(SHOWN).map(ToString::to_string).collect();
-    format!("{}{}", named.join(", "), if accounts.len() > SHOWN { ", …" } else { "" })
-}
-
-/// How many requests wait at each replica, where any does.
-fn held(asked: &[Replica]) -> String {
+/// How many requests wait at each replica where any does.
+fn held(asked: &[Replica]) -> Vec<(Box<str>, u64)> {
     let at = |replica: &Replica| {
         let said = replica.said.as_ref().ok()?;
         let held: u64 = said.moves.values().map(|of| of.waiting).sum();
-        (held > 0).then(|| format!("Requests held now at replica {}: {held}.\n", replica.name))
+        (held > 0).then(|| (replica.name.clone(), held))
     };
     asked.iter().filter_map(at).collect()
 }
@@ -336,38 +258,22 @@ pub(super) fn status(args: &Status) -> Result<ExitCode, Stop> {
     let replicas = args.replicas.all()?;
     let (sources, config) = args.place.read()?;
     let moves = open(&config);
-    let mut text = match moves.as_slice() {
-        [] => "No account is on its way.\n".to_owned(),
-        some => states(some.iter().map(|of| (of, of.state))),
+    let asked = match replicas.as_slice() {
+        [] => None,
+        some => {
+            whole(&sources)?;
+            let asked = replicas::reported(some)?;
+            let (ready, waits) = match moves.is_empty() {
+                true => (Vec::new(), lagging(&config.hash, &asked).into_iter().collect()),
+                false => nexts(&moves, &config.hash, &asked),
+            };
+            Some(Asked { held: held(&asked), ready, waits })
+        }
     };
-    let (mut ready, mut waits) = (Vec::new(), Vec::new());
-    if replicas.is_empty() {
-        text.push_str(NOT_ASKED);
-    } else {
-        whole(&sources)?;
-        let asked = replicas::reported(&replicas)?;
-        text.push_str(&held(&asked));
-        for (of, next) in moves.iter().zip(advance(&config.hash, &moves, &asked)) {
-            match next {
-                Next::Publish(state) => ready.push((of, state)),
-                Next::Wait(reasons) => waits.extend(reasons),
-                Next::Done => {}
-            }
-        }
-        if moves.is_empty() {
-            waits = lagging(&config.hash, &asked);
-        }
+    let look = Look { folder: args.place.path().display().to_string(), hash: config.hash, moves, asked };
+    match args.form.is_json() {
+        true => print_line(&look.to_json().to_string())?,
+        false => print(look.to_string().as_bytes())?,
     }
-    if !ready.is_empty() {
-        text.push_str(&format!(
-            "Ready, to be written by cellgate move advance:\n{}",
-            states(ready.into_iter())
-        ));
-    }
-    text.push_str(&waiting(&waits));
-    print(text.as_bytes())?;
-    Ok(if moves.is_empty() && waits.is_empty() { OK } else { WAITING }.into())
+    Ok(if look.is_settled() { OK } else { WAITING }.into())
 }
-
-const NOT_ASKED: &str = "No replica was asked: --replicas FILE, or --replica NAME=ADDRESS for each of them, says what they have and \
-                         wait for.\n";

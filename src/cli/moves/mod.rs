@@ -3,20 +3,24 @@
 
 mod advance;
 mod announce;
-mod replicas;
+pub(super) mod replicas;
+mod told;
 mod writing;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::json;
 
+use super::form::Form;
 use super::plan::REFUSED;
-use super::{ConfigFolder, OK, USAGE, complain, now, print, print_problems};
+use super::{ConfigFolder, OK, USAGE, complain, form, now, print_line};
 use crate::config::files::moves_file;
 use crate::config::moving::{self, Changed, Listed};
 use crate::config::{self, Config, Problem, Sources};
 use crate::load;
+use crate::policy::code::Code;
 
 /// Something is still to do or to wait for.
 const WAITING: u8 = 2;
@@ -55,6 +59,8 @@ struct Abort {
     accounts: PathBuf,
     #[command(flatten)]
     place: Folder,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// The configuration folder that is changed.
@@ -65,25 +71,39 @@ struct Folder {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let ended = match &args.action {
-        None => announce::run(&args.announce),
-        Some(Action::Advance(args)) => advance::run(args),
-        Some(Action::Abort(args)) => abort(args),
-        Some(Action::Status(args)) => advance::status(args),
+    let (form, ended) = match &args.action {
+        None => (args.announce.form, announce::run(&args.announce)),
+        Some(Action::Advance(args)) => (args.form, advance::run(args)),
+        Some(Action::Abort(args)) => (args.form, abort(args)),
+        Some(Action::Status(args)) => (args.form, advance::status(args)),
     };
     match ended {
         Ok(code) => Ok(code),
         Err(Stop::Problems(problems) | Stop::Folder(problems)) => {
-            print_problems(&problems);
+            form.tell(&problems)?;
             Ok(USAGE.into())
         }
         Err(Stop::Busy(why)) => Err(anyhow::anyhow!(why)),
-        Err(Stop::Refused(why)) => {
-            complain(&format!("{why}\nRefused. Nothing was written."));
+        Err(Stop::Against(problems)) if form.is_json() => {
+            form.tell(&problems)?;
             Ok(REFUSED.into())
         }
+        Err(Stop::Against(problems)) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            refused(form, &lines.join("\n"))
+        }
+        Err(Stop::Refused(why)) => refused(form, &why),
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+/// Says what stands against it, in lines.
+fn refused(form: Form, why: &str) -> anyhow::Result<ExitCode> {
+    match form.is_json() {
+        true => print_line(&form::one(why).to_string())?,
+        false => complain(&format!("{why}\nRefused. Nothing was written.")),
+    }
+    Ok(REFUSED.into())
 }
 
 /// Why a command ended before its end.
@@ -94,7 +114,9 @@ enum Stop {
     Folder(Vec<Problem>),
     /// Somebody else is changing the configuration folder. Nothing was written.
     Busy(String),
-    /// Something stands against it, in lines.
+    /// These stand against it.
+    Against(Vec<Problem>),
+    /// Something that is no problem of a file stands against it, in lines.
     Refused(String),
     /// Files or the terminal.
     Failed(anyhow::Error),
@@ -103,14 +125,6 @@ enum Stop {
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
-    }
-}
-
-impl Stop {
-    /// What stands against a change.
-    fn refused(problems: Vec<Problem>) -> Self {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Self::Refused(lines.join("\n"))
     }
 }
 
@@ -144,7 +158,7 @@ fn listed(path: &Path, config: &Config) -> Result<Vec<Listed>, Stop> {
     let name = path.display().to_string();
     let text = load::bounded(path, MAX_LIST_BYTES).map_err(|unreadable| {
         let what = format!("the file {}", unreadable.what);
-        Stop::Problems(vec![Problem::in_file(&name, what, unreadable.expected)])
+        Stop::Problems(vec![Problem::in_file(Code::FileNotRead, &name, what, unreadable.expected)])
     })?;
     moving::listed(&name, &text, config).map_err(Stop::Problems)
 }
@@ -157,16 +171,22 @@ fn abort(args: &Abort) -> Result<ExitCode, Stop> {
     let (sources, config) = args.place.read()?;
     let accounts = listed(&args.accounts, &config)?;
     let name = args.accounts.display().to_string();
-    let changed = moving::take_back(&sources, &config, (&name, &accounts), now()).map_err(Stop::refused)?;
+    let changed = moving::take_back(&sources, &config, (&name, &accounts), now()).map_err(Stop::Against)?;
     args.place.write(&sources, &changed)?;
-    let diff = config::diff(&config, &changed.config);
-    print(
-        format!(
-            "{diff}\nWritten: {}. Deploy {}: what is held goes on to the old cell as soon as a replica has it.\n",
+    let diff = config::diff(&config, &changed.config).to_string();
+    let folder = args.place.path().display();
+    if args.form.is_json() {
+        let accounts: Vec<u64> = accounts.iter().map(|of| of.account.value()).collect();
+        let told = json!({
+            "outcome": "aborted", "folder": folder.to_string(), "hash": changed.config.hash, "written": changed.files,
+            "accounts": accounts, "changes": diff.split("; ").collect::<Vec<_>>(),
+        });
+        print_line(&told.to_string())?;
+    } else {
+        print_line(&format!(
+            "{diff}\nWritten: {}. Deploy {folder}: what is held goes on to the old cell as soon as a replica has it.",
             changed.files.join(", "),
-            args.place.path().display(),
-        )
-        .as_bytes(),
-    )?;
+        ))?;
+    }
     Ok(OK.into())
 }

@@ -12,6 +12,7 @@ use crate::config::Problem;
 use crate::config::advance::{Replica, Reported, same_process};
 use crate::config::headroom::{Counted, counted, rates};
 use crate::load;
+use crate::policy::code::Code;
 
 /// An admin plane answers within milliseconds, a tunnel within a round trip. The largest answer has tens of thousands of
 /// moves at 200 bytes, or of metric series.
@@ -25,7 +26,7 @@ const MAX_LIST_BYTES: u64 = 256 * 1024;
 
 /// Every replica of the fleet.
 #[derive(Debug, clap::Args)]
-pub(super) struct Declared {
+pub(in super::super) struct Declared {
     /// Admin door of a replica: the path of its socket, or http://127.0.0.1:PORT; once for each of them, all of them
     #[arg(long = "replica", value_name = "[NAME=]ADDRESS")]
     given: Vec<String>,
@@ -50,50 +51,68 @@ impl Declared {
         }
     }
 
+    /// Name and door of each, for who only looks.
+    pub fn doors(&self) -> Result<Vec<(Box<str>, Door)>, Vec<Problem>> {
+        Ok(self.listed()?.into_iter().map(|Named { name, door }| (name, door)).collect())
+    }
+
     /// All of them, each once.
-    pub fn all(&self) -> Result<Vec<Named>, Stop> {
+    pub(super) fn all(&self) -> Result<Vec<Named>, Stop> {
+        self.listed().map_err(Stop::Problems)
+    }
+
+    fn listed(&self) -> Result<Vec<Named>, Vec<Problem>> {
         let given = self.given.iter().map(|text| ("--replica".to_owned(), None, text.clone()));
-        let mut lines: Vec<(String, Option<u32>, String)> = given.collect();
+        let mut lines: Vec<Told> = given.collect();
         if let Some(path) = &self.replicas {
             lines.extend(lines_of(path)?);
         }
         let mut named: Vec<Named> = Vec::new();
         let mut problems = Vec::new();
         for (file, line, text) in lines {
-            let mut refuse = |what: String, expected: &str| {
-                let problem = Problem::in_file(&file, what, expected);
+            let mut refuse = |code: Code, what: String, expected: &str| {
+                let problem = Problem::in_file(code, &file, what, expected);
                 problems.push(match line {
                     Some(line) => problem.at_line(line),
                     None => problem,
                 });
             };
             match parse(&text) {
-                None => refuse(format!("{text:?} is no address of an admin door"), ADDRESS),
+                None => {
+                    refuse(Code::ReplicaAddress, format!("{text:?} is no address of an admin door"), ADDRESS)
+                }
                 Some(new) if named.iter().any(|old| old.door == new.door) => {
-                    refuse(format!("{text:?} is declared twice"), "each replica once");
+                    refuse(Code::NameTwice, format!("{text:?} is declared twice"), "each replica once");
                 }
                 Some(new) if named.iter().any(|old| old.name == new.name) => {
-                    refuse(format!("two replicas are called {}", new.name), "a name of its own");
+                    refuse(
+                        Code::NameTwice,
+                        format!("two replicas are called {}", new.name),
+                        "a name of its own",
+                    );
                 }
                 Some(_) if named.len() == MAX_REPLICAS => {
-                    refuse("too many replicas".to_owned(), "at most 256");
+                    refuse(Code::LongList, "too many replicas".to_owned(), "at most 256");
                     break;
                 }
                 Some(new) => named.push(new),
             }
         }
-        if problems.is_empty() { Ok(named) } else { Err(Stop::Problems(problems)) }
+        if problems.is_empty() { Ok(named) } else { Err(problems) }
     }
 }
 
 const ADDRESS: &str = "the path of its socket, or http://127.0.0.1:PORT of its loopback door or a tunnel to it, perhaps after \
                        NAME=";
 
-fn lines_of(path: &Path) -> Result<Vec<(String, Option<u32>, String)>, Stop> {
+/// An address as it was told: in which file, if on which line, and in which words.
+type Told = (String, Option<u32>, String);
+
+fn lines_of(path: &Path) -> Result<Vec<Told>, Vec<Problem>> {
     let name = path.display().to_string();
     let text = load::bounded(path, MAX_LIST_BYTES).map_err(|unreadable| {
         let what = format!("the file {}", unreadable.what);
-        Stop::Problems(vec![Problem::in_file(&name, what, unreadable.expected)])
+        vec![Problem::in_file(Code::FileNotRead, &name, what, unreadable.expected)]
     })?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines =

@@ -10,13 +10,19 @@ use anyhow::{Context, anyhow};
 use super::Stop;
 use crate::config::moving::Changed;
 use crate::config::{Problem, Sources};
+use crate::policy::code::Code;
 
 /// Keeps a second `cellgate move` out of the folder until it is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, Stop> {
     let file = File::open(folder).map_err(|error| {
         let what = format!("the folder cannot be opened: {error}");
         let expected = "the configuration folder that is deployed from, with cellgate.yaml (--config DIR)";
-        Stop::Problems(vec![Problem::in_file(&folder.display().to_string(), what, expected)])
+        Stop::Problems(vec![Problem::in_file(
+            Code::FileNotRead,
+            &folder.display().to_string(),
+            what,
+            expected,
+        )])
     })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -168,7 +174,9 @@ mod tests {
             Ok(_) => "done".to_owned(),
             Err(Stop::Busy(why) | Stop::Refused(why)) => why,
             Err(Stop::Failed(error)) => format!("{error:#}"),
-            Err(Stop::Problems(problems) | Stop::Folder(problems)) => format!("{problems:?}"),
+            Err(Stop::Problems(problems) | Stop::Folder(problems) | Stop::Against(problems)) => {
+                format!("{problems:?}")
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{PATH, default, path_in};
 use crate::config::slot::At;
 use crate::config::{apply, raw};
+use crate::policy::code::Code;
 
 /// How the books are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +56,9 @@ pub(super) fn read(raw: raw::Books, at: &At<'_>, folder: &Path) -> Books {
 
 fn database(raw: raw::BooksDatabase, at: &At<'_>, folder: &Path) -> Option<BooksDatabase> {
     let mut raw = at.open(raw);
-    let connection_file = raw.connection_file(at).parse(PATH, |path| path_in(folder, &path)).required();
-    let ca_file = raw.ca_file(at).parse(PATH, |path| path_in(folder, &path)).optional();
+    let connection_file =
+        raw.connection_file(at).parse(Code::FilePath, PATH, |path| path_in(folder, &path)).required();
+    let ca_file = raw.ca_file(at).parse(Code::FilePath, PATH, |path| path_in(folder, &path)).optional();
     let every = raw.every(at).duration(INTERVALS).or(default::SHIP_EVERY);
     let replica = apply::replica(raw.replica(at)).optional();
     Some(BooksDatabase { connection_file: connection_file?, ca_file, replica, every })

@@ -1,6 +1,6 @@
 //! In which keys two boots differ: what a restart would change.
 
-use super::{Boot, books, place};
+use super::{Boot, access_log, admin, books, place, status, traces};
 use crate::policy::ids::Label;
 
 /// The fields in which two boots differ, by their path in the file; `listeners` by name.
@@ -19,12 +19,9 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     for name in before.listeners.iter().chain(added).map(|l| &l.name) {
         note(listener(before, name) != listener(after, name), &format!("listeners[{name}]"));
     }
-    note(place::differ(&before.admin.unix, &after.admin.unix), "admin.unix");
-    note(before.admin.unix_mode != after.admin.unix_mode, "admin.unix_mode");
-    note(before.admin.loopback != after.admin.loopback, "admin.loopback");
-    note(before.admin.allowed_hosts != after.admin.allowed_hosts, "admin.allowed_hosts");
-    note(before.admin.loopback_report != after.admin.loopback_report, "admin.loopback_report");
-    note(place::logs_differ(&before.access_log, &after.access_log), "access_log.path");
+    admin::note_changes(&before.admin, &after.admin, &mut note);
+    access_log::note_changes(&before.access_log, &after.access_log, &mut note);
+    traces::note_changes(before.traces.as_ref(), after.traces.as_ref(), &mut note);
     books::note_changes(&before.books, &after.books, &mut note);
     let (b, a) = (&before.limits, &after.limits);
     note(b.connections != a.connections, "limits.connections");
@@ -49,5 +46,6 @@ pub fn changes(before: &Boot, after: &Boot) -> Vec<String> {
     note(before.drain.upgrade_timeout != after.drain.upgrade_timeout, "drain.upgrade_timeout");
     note(before.guards != after.guards, "guards");
     note(before.apply != after.apply, "apply");
+    status::note_changes(&before.status, &after.status, &mut note);
     changed
 }

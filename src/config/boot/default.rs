@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What it says where nobody has given it a name.
+pub const STATUS_TITLE: &str = "Service status";
+
 /// Beside the configuration folder: what cellgate writes never triggers a reload.
 pub const STATE_DIR: &str = "../state";
 /// One thread for each core.
@@ -20,6 +23,12 @@ pub const ADMIN_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 pub const ACCESS_LOG: &str = "-";
 /// [`ACCESS_LOG`] as the reference shows it.
 pub const ACCESS_LOG_SHOWN: &str = "\"-\"";
+/// What the OTLP specification waits for one batch.
+pub const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Enough to see the usual; what failed comes along anyway.
+pub const TRACES_RATIO: &str = "1%";
+/// The name of the program.
+pub const TRACES_SERVICE: &str = "cellgate";
 /// What a killed process loses at most, against one small write.
 pub const BOOKS_WINDOW: Duration = Duration::from_secs(10);
 /// Some thousand windows of a quiet process, most of a day; an hour of a busy one.

@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::AccessLog;
+use super::LogTarget;
 
 /// Whether the paths differ in more than the way to the same place. No link is followed: what is only compared need not
 /// be there.
@@ -12,9 +12,9 @@ pub(super) fn differ(one: &Path, other: &Path) -> bool {
 }
 
 /// The same of access logs.
-pub(super) fn logs_differ(one: &AccessLog, other: &AccessLog) -> bool {
+pub(super) fn logs_differ(one: &LogTarget, other: &LogTarget) -> bool {
     match (one, other) {
-        (AccessLog::File(one), AccessLog::File(other)) => differ(one, other),
+        (LogTarget::File(one), LogTarget::File(other)) => differ(one, other),
         _ => one != other,
     }
 }

@@ -15,6 +15,7 @@ use super::time::parse_moment;
 use crate::policy::accounts::ScheduleIndex;
 use crate::policy::brownout::{AfterSunset, Brownout, BrownoutIndex, BrownoutMode, Brownouts, Exemption};
 use crate::policy::canary::Share;
+use crate::policy::code::Code;
 use crate::policy::endpoint_class::EndpointClasses;
 use crate::policy::extension::{Extension, MAX_MADE};
 use crate::policy::ids::{AccountId, Label, SurfaceIndex};
@@ -97,8 +98,11 @@ fn extensions(
         let reason = reason(raw.reason(&at));
         let after_sunset = raw.after_sunset(&at).word(&AFTER).optional();
         if let Some(first) = account.and_then(|account| lines.insert(account, at.line())) {
-            at.key("account")
-                .refuse(format!("the account is already in line {first}"), "one promise an account");
+            at.key("account").refuse(
+                Code::ExtensionTwice,
+                format!("the account is already in line {first}"),
+                "one promise an account",
+            );
         }
         Some(Extension { account: account?, sunset_at: sunset_at?, reason: reason?, after_sunset })
     };
@@ -140,7 +144,7 @@ fn texts(
 ) -> Vec<Box<str>> {
     let at = slot.at.clone();
     let items = at.at_most(slot.items(), most).into_iter();
-    items.filter_map(|slot| slot.parse(expected, &read).required()).collect()
+    items.filter_map(|slot| slot.parse(Code::UrlPath, expected, &read).required()).collect()
 }
 
 fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -> Option<Brownout> {
@@ -148,12 +152,19 @@ fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -
     let mut raw = at.open(slot.required()?);
     let id = raw.id(&at).label().required();
     if id.as_ref().is_some_and(|id| id.as_str() == ALL_BROWNOUTS) {
-        at.key("id").refuse("\"all\" means every brownout where one is cancelled", "another label");
+        at.key("id").refuse(
+            Code::BrownoutCalledAll,
+            "\"all\" means every brownout where one is cancelled",
+            "another label",
+        );
     }
     let mode = raw.mode(&at).word(&BrownoutMode::ALL.map(|mode| (mode.as_str(), mode))).required();
     let windows = windows::read(raw.windows(&at));
     let whole = Share::percent(100);
-    let share = raw.share(&at).parse("a share such as 10% or 0.5%", |text| Share::parse(&text)).or(whole);
+    let share = raw
+        .share(&at)
+        .parse(Code::Share, "a share such as 10% or 0.5%", |text| Share::parse(&text))
+        .or(whole);
     let accounts_at = at.key("accounts");
     let mut accounts: Vec<AccountId> = some(raw.accounts(&at), MAX_NAMED)
         .into_iter()
@@ -161,7 +172,11 @@ fn brownout(slot: Slot<'_, raw::Brownout>, classes: &Names, known: &Known<'_>) -
         .collect();
     accounts.sort_unstable();
     if accounts.windows(2).any(|pair| pair[0] == pair[1]) {
-        accounts_at.refuse("an account stands twice in the list", "each account once");
+        accounts_at.refuse(
+            Code::BrownoutAccountTwice,
+            "an account stands twice in the list",
+            "each account once",
+        );
     }
     let schedules = positions(raw.schedules(&at), known.targets.schedules);
     let surfaces = positions(raw.surfaces(&at), known.targets.surfaces);
@@ -213,22 +228,27 @@ fn some<'a, T: raw::Shape>(slot: Slot<'a, Vec<Field<T>>>, most: usize) -> Vec<Sl
 
 fn account(slot: Slot<'_, Digits>, accounts: &KnownAccounts) -> Option<AccountId> {
     let at = slot.at.clone();
-    let id =
-        slot.parse("an account id of plain digits", |Digits(text)| AccountId::parse(text.as_bytes()).ok());
+    let id = slot.parse(Code::AccountId, "an account id of plain digits", |Digits(text)| {
+        AccountId::parse(text.as_bytes()).ok()
+    });
     let id = id.required()?;
     if accounts.lacks(id) {
-        at.refuse(format!("account {id} has no row"), "an account of the account table");
+        at.refuse(
+            Code::AccountWithoutRow,
+            format!("account {id} has no row"),
+            "an account of the account table",
+        );
     }
     Some(id)
 }
 
 fn moment(slot: Slot<'_, String>) -> Option<i64> {
-    slot.parse(MOMENT, |text| parse_moment(&text)).required()
+    slot.parse(Code::Moment, MOMENT, |text| parse_moment(&text)).required()
 }
 
 fn reason(slot: Slot<'_, String>) -> Option<Box<str>> {
     const LENGTH: RangeInclusive<usize> = 3..=MAX_REASON;
     let expected = format!("a reason: one line of {} to {} bytes", LENGTH.start(), LENGTH.end());
     let line = |text: String| short_line(&text, MAX_REASON).filter(|text| LENGTH.contains(&text.len()));
-    slot.parse(expected, line).required()
+    slot.parse(Code::Text, expected, line).required()
 }

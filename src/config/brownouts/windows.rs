@@ -10,6 +10,7 @@ use super::super::raw::{self, Field};
 use super::super::slot::{At, Slot};
 use super::super::time::{parse_moment, parse_moment_with_offset, show_moment};
 use crate::policy::brownout::{LONGEST_WINDOW_S, Overlap, Window, Windows};
+use crate::policy::code::Code;
 
 /// Most windows of one brownout, repetitions counted: each day of half a year.
 const MAX_WINDOWS: usize = 200;
@@ -32,14 +33,22 @@ pub(super) fn read(slot: Slot<'_, Vec<Field<raw::BrownoutWindow>>>) -> Option<Wi
     let read: Vec<Vec<Window>> = slots.into_iter().filter_map(window).collect();
     let (whole, all) = (read.len() == count, read.concat());
     if all.len() > MAX_WINDOWS {
-        at.refuse(format!("{} windows with their repetitions", all.len()), format!("at most {MAX_WINDOWS}"));
+        at.refuse(
+            Code::TooManyWindows,
+            format!("{} windows with their repetitions", all.len()),
+            format!("at most {MAX_WINDOWS}"),
+        );
         return None;
     }
     match Windows::new(all) {
         Ok(windows) => Some(windows).filter(|_| whole),
         Err(Overlap(first, second)) => {
             let (from, until) = (show_moment(second.start), show_moment(first.end));
-            at.refuse(format!("one window begins at {from} and another ends at {until}"), "windows apart");
+            at.refuse(
+                Code::WindowsOverlap,
+                format!("one window begins at {from} and another ends at {until}"),
+                "windows apart",
+            );
             None
         }
     }
@@ -50,14 +59,14 @@ fn window(slot: Slot<'_, raw::BrownoutWindow>) -> Option<Vec<Window>> {
     let mut raw = at.open(slot.required()?);
     let zone = raw.zone(&at);
     let (is_zoned, zone) =
-        (zone.is_there(), zone.parse("a time zone such as America/New_York or UTC", zone_of));
+        (zone.is_there(), zone.parse(Code::TimeZone, "a time zone such as America/New_York or UTC", zone_of));
     let zone = zone.optional();
     let lasts = raw.lasts(&at).duration(SHORTEST..=LONGEST).required();
     let every = raw.every(&at).word(&[("day", DAY_S), ("week", 7 * DAY_S)]).optional();
     let expected = if is_zoned { LOCAL } else { WITH_OFFSET };
     let clock = |text: String| on_the_clock(&text, is_zoned);
-    let start = raw.start(&at).parse(expected, clock).required();
-    let until = raw.until(&at).parse(expected, clock).optional();
+    let start = raw.start(&at).parse(Code::Moment, expected, clock).required();
+    let until = raw.until(&at).parse(Code::Moment, expected, clock).optional();
     if is_zoned && zone.is_none() {
         return None;
     }
@@ -65,11 +74,15 @@ fn window(slot: Slot<'_, raw::BrownoutWindow>) -> Option<Vec<Window>> {
         (None, None) => None,
         (Some(step), Some(until)) => Some((step, until)),
         (Some(_), None) => {
-            at.key("until").refuse("missing", "a moment after which it is not repeated");
+            at.key("until").refuse(
+                Code::RepeatWithoutEnd,
+                "missing",
+                "a moment after which it is not repeated",
+            );
             return None;
         }
         (None, Some(_)) => {
-            at.key("until").refuse("nothing is repeated", "no until, or every: week");
+            at.key("until").refuse(Code::EndWithoutRepeat, "nothing is repeated", "no until, or every: week");
             return None;
         }
     };
@@ -86,12 +99,16 @@ fn window(slot: Slot<'_, raw::BrownoutWindow>) -> Option<Vec<Window>> {
 fn starts(at: &At<'_>, start: i64, step: Option<(i64, i64)>) -> Option<Vec<i64>> {
     let Some((step, until)) = step else { return Some(vec![start]) };
     if until < start {
-        at.key("until").refuse("it is before start", "start or later");
+        at.key("until").refuse(Code::RepeatEndsBefore, "it is before start", "start or later");
         return None;
     }
     let count = usize::try_from((until - start) / step + 1).unwrap_or(usize::MAX);
     if count > MAX_WINDOWS {
-        at.key("until").refuse(format!("that makes {count} windows"), format!("at most {MAX_WINDOWS}"));
+        at.key("until").refuse(
+            Code::TooManyWindows,
+            format!("that makes {count} windows"),
+            format!("at most {MAX_WINDOWS}"),
+        );
         return None;
     }
     Some((0..).map(|times| start + times * step).take(count).collect())
@@ -123,6 +140,6 @@ fn in_zone(at: &At<'_>, clock: i64, zone: Option<&TimeZone>) -> Option<i64> {
     };
     let shown = show_moment(clock);
     let what = format!("{} {wrong}", shown.trim_end_matches('Z'));
-    at.key("start").refuse(what, "another hour, or a moment with an offset");
+    at.key("start").refuse(Code::HourNotOnTheClock, what, "another hour, or a moment with an offset");
     None
 }

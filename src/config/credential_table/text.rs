@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Entry, Export, Input};
 use crate::config::problem::Problem;
 use crate::config::tables::CREDENTIAL_COLUMNS;
+use crate::policy::code::Code;
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::Label;
 use crate::policy::learned::{EXPIRES_AFTER_SECS, LearnedEntry, LearnedExport};
@@ -38,8 +39,8 @@ pub fn export(learned: &LearnedExport, now: u64) -> Export {
     };
     let mut rows: Vec<Entry> = routable.iter().map(row).collect();
     rows.sort();
-    let mut vetoes: Vec<(Fingerprint, &str)> =
-        ambiguous.iter().map(|entry| (entry.fingerprint, &*entry.key)).collect();
+    let mut vetoes: Vec<(Fingerprint, String)> =
+        ambiguous.iter().map(|entry| (entry.fingerprint, entry.key.to_string())).collect();
     vetoes.sort();
     let mut by_key = BTreeMap::new();
     for row in &rows {
@@ -48,7 +49,7 @@ pub fn export(learned: &LearnedExport, now: u64) -> Export {
     let mut text = format!("{}{}\n", counted(rows.len(), vetoes.len()), columns.join(","));
     rows.iter().for_each(|row| text.push_str(&row.line(&columns, "\n")));
     vetoes.iter().for_each(|(of, key_id)| text.push_str(&veto(key_id, *of, "\n")));
-    Export { text, by_key, ambiguous: vetoes.len(), expired: expired.len() }
+    Export { text, rows, by_key, ambiguous: vetoes, expired: expired.len() }
 }
 
 /// The present table, while it is written anew.
@@ -180,7 +181,7 @@ pub(super) fn cut_short(input: Input<'_>, entries: usize, ambiguous: usize) -> O
     let problem = || {
         let what = format!("the file has {}", found.trim_end().trim_end_matches('.'));
         let expected = "what its first line says; it was cut short or changed on its way here";
-        Problem::in_file(input.name, what, expected).at_line(1)
+        Problem::in_file(Code::HeaderLine, input.name, what, expected).at_line(1)
     };
     (!whole).then(problem)
 }

@@ -220,6 +220,6 @@ impl Objection {
 
 impl fmt::Display for Objection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({})", self.guard.as_str(), self.what, self.guard.hint())
+        write!(f, "{}: {} ({}) [{}]", self.guard.as_str(), self.what, self.guard.hint(), self.guard.code())
     }
 }

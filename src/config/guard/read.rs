@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::raw::{self, Field};
 use super::super::slot::{At, Slot};
 use super::{Allowance, Approvals, Guards, Mode, TableSize, TrafficShare, default, never_off};
+use crate::policy::code::Code;
 use crate::policy::ids::Label;
 
 /// Most protected cells: as many as there may be cells.
@@ -87,14 +88,15 @@ fn approvals(slot: Slot<'_, raw::Approvals>, folder: &Path, pushed: &Path) -> Op
     let fleet = raw.fleet(&at).label().required();
     let signers = raw.allowed_signers(&at);
     let signers_at = signers.at.clone();
-    let signers = signers.parse("a path, absolute or relative to the folder of boot.yaml", |path| {
-        (!path.is_empty() && !path.contains('\0')).then(|| plain(&folder.join(path)))
-    });
+    let signers =
+        signers.parse(Code::FilePath, "a path, absolute or relative to the folder of boot.yaml", |path| {
+            (!path.is_empty() && !path.contains('\0')).then(|| plain(&folder.join(path)))
+        });
     let allowed_signers = signers.required();
     if allowed_signers.as_ref().is_some_and(|path| path.starts_with(plain(pushed))) {
         let what =
             "the file lies in the configuration folder, so that one push could change who may approve it";
-        signers_at.refuse(what, "a file outside of it");
+        signers_at.refuse(Code::SignersInTheFolder, what, "a file outside of it");
     }
     let needed = raw.needed(&at).number(1..=MAX_NEEDED).or(default::APPROVALS_NEEDED);
     let max_age = raw.max_age(&at).duration(APPROVAL_AGES).or(default::APPROVAL_MAX_AGE);

@@ -24,6 +24,8 @@ mapping! {
         admin: Admin = NONE;
         /// One line of JSON for each request.
         access_log: AccessLog = NONE;
+        /// Traces of requests, for a collector of OpenTelemetry (docs/traces.md). Absent: none, and `traceparent` passes as it is.
+        traces: Traces = NONE;
         /// The books: who used the legacy hosts.
         books: Books = NONE;
         /// Bounds on connections and on the configuration itself.
@@ -34,6 +36,8 @@ mapping! {
         guards: Guards = NONE;
         /// How a reload comes in force (docs/steps.md). Absent: whole, at once.
         apply: Apply = NONE;
+        /// Where people outside see how the service stands (docs/status.md).
+        status: Status = NONE;
     }
 }
 
@@ -79,14 +83,93 @@ mapping! {
         /// Whether the loopback address shows `/report` too: everybody on the machine can then read which accounts still
         /// use the legacy hosts, and with what.
         loopback_report: bool = false;
+        /// Whether the loopback address also changes things, for whoever sends a token whose role may (docs/access.md).
+        loopback_operate: bool = false;
+        /// File of bearer tokens: CSV with the columns name, role, sha256 and, where wanted, expires and note. `cellgate token
+        /// new` makes a row. Read again when it changes. Nobody else may be able to read it.
+        tokens: String = NONE;
+        /// The group or others may read that file and the key of `tls`.
+        allow_readable: bool = false;
+        /// A port for other machines, where every call needs a role. Its files are read again when they change.
+        tls: AdminTls = NONE;
+    }
+}
+
+mapping! {
+    /// The admin port for other machines: TLS 1.3.
+    AdminTls {
+        /// IP address and port.
+        address: String = REQUIRED;
+        /// PEM file with its certificate, and those up to the authority.
+        cert: String = REQUIRED;
+        /// PEM file with the private key. Nobody else may be able to read it.
+        key: String = REQUIRED;
+        /// PEM file of the authorities that sign client certificates of operators, and of nobody else. Absent: tokens only.
+        client_ca: String = NONE;
+        /// PEM file of revocation lists for client certificates.
+        crl: String = NONE;
+        /// Which names in client certificates have which role; the first that fits counts.
+        clients: Vec<Field<AdminClient>> = NONE;
+    }
+}
+
+mapping! {
+    /// A name with a role.
+    AdminClient {
+        /// A DNS name, mail address or URI of the certificate, or its common name; whole, as it stands there.
+        name: String = REQUIRED;
+        /// `read`, `operate` or `approve`.
+        role: String = REQUIRED;
     }
 }
 
 mapping! {
     /// The access log.
     AccessLog {
-        /// A file, or `"-"` for the standard output.
+        /// A file, `"-"` (or `/dev/stdout`) for the standard output, or `/dev/stderr`. A file that somebody moves or deletes is
+        /// noticed within a second and made anew; one that is truncated goes on at its end.
         path: String = default::ACCESS_LOG_SHOWN;
+        /// What a line says: `standard`, `minimal`, `full` or `ecs` (docs/access-log.md).
+        profile: String = "standard";
+        /// Which share of the requests has a line. Where one is below 100%, each line says in `requests` how many it stands for.
+        sample: Sample = NONE;
+        /// Paths such as `/healthz` or `/probes/*` of which requests that went well have no line.
+        exclude_paths: Vec<Field<String>> = NONE;
+    }
+}
+
+mapping! {
+    /// Which share of the requests has a line.
+    Sample {
+        /// Of those that went well: `1%`, `0.5%`, `0%` for none.
+        ok: String = "100%";
+        /// Of all others: status 400 and above, refused here, or cut off.
+        failures: String = "100%";
+    }
+}
+
+mapping! {
+    /// Traces of requests, for a collector of OpenTelemetry.
+    Traces {
+        /// Where spans are posted (OTLP over HTTP, protobuf): `http://127.0.0.1:4318`, `https://otlp.example.com/v1/traces`. Without
+        /// a path it is `/v1/traces`.
+        endpoint: String = REQUIRED;
+        /// File with fields that are sent along, one `name: value` a line, such as an API key. Not everybody may be able to read it. Needs https,
+        /// or a collector on this machine.
+        headers_file: String = NONE;
+        /// File with the certificates in PEM that sign the collector's. Absent: those that this machine trusts.
+        ca_file: String = NONE;
+        /// How long the collector may take for a batch (100ms to 1m).
+        timeout: String = show_duration(default::TRACES_TIMEOUT);
+        /// Share of the traces that begin here and are kept: `1%`, `0.5%`, `0%` for none.
+        ratio: String = default::TRACES_RATIO;
+        /// Whether requests that failed because of a cell or of cellgate are kept whatever the share says, at most 100 a second.
+        failures: bool = true;
+        /// Networks of clients whose `traceparent` is continued, and whose word counts whether a trace is kept. What others send is replaced
+        /// by a trace of our own, which links to it.
+        trust_from: Vec<Field<String>> = NONE;
+        /// `service.name` of the spans.
+        service_name: String = default::TRACES_SERVICE;
     }
 }
 
@@ -171,6 +254,57 @@ mapping! {
         connection_window_bytes: u64 = http2::CONNECTION_WINDOW;
         /// Bytes that the windows of all connections may add up to. When three quarters of it are taken, new connections get smaller windows, down to the 64 KiB that every connection has.
         window_memory_bytes: u64 = http2::WINDOW_MEMORY;
+    }
+}
+
+mapping! {
+    /// Where people outside see how the service stands.
+    Status {
+        /// The heading of the page.
+        title: String = default::STATUS_TITLE;
+        /// IP address and port of a door that serves `/status`, `/status.json`, `/status/events` and nothing else, to anybody who
+        /// reaches it. Plain HTTP: put it behind what terminates TLS. None when absent.
+        address: String = NONE;
+        /// Page and JSON as files, for another web server.
+        publish: StatusPublish = NONE;
+        /// Who is told of each change.
+        webhook: StatusWebhook = NONE;
+        /// What has no public name below is shown by its own; else by a number.
+        internal_names: bool = false;
+        /// How cells are called in public.
+        cells: Vec<Field<StatusName>> = NONE;
+        /// How surfaces are called in public.
+        surfaces: Vec<Field<StatusName>> = NONE;
+    }
+}
+
+mapping! {
+    /// Page and JSON as files.
+    StatusPublish {
+        /// The folder for `index.html` and `status.json`; it is made where it is not there. One for each replica.
+        folder: String = REQUIRED;
+    }
+}
+
+mapping! {
+    /// Who is told of each change of the status, as Standard Webhooks has it.
+    StatusWebhook {
+        /// Where to; `https`, or `http` on this machine.
+        url: String = REQUIRED;
+        /// File with the secret (`whsec_...`) that the receiver has, which nobody else may read. Read anew for each change.
+        secret_file: String = REQUIRED;
+        /// File with authorities (PEM) to trust in place of those of the system.
+        ca_file: String = NONE;
+    }
+}
+
+mapping! {
+    /// How one is called in public.
+    StatusName {
+        /// Its own name.
+        name: String = REQUIRED;
+        /// What people see: one line of at most 60 characters.
+        shown_as: String = REQUIRED;
     }
 }
 

@@ -183,7 +183,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-        Ok(Tree::OtherNumber(value.to_string()))
+        // With its point, without which 1.0 looks like the whole number that it is not.
+        Ok(Tree::OtherNumber(format!("{value:?}")))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
@@ -362,6 +363,6 @@ macro_rules! mapping {
 use mapping;
 
 /// A key that must be there.
-const REQUIRED: &str = "required";
+pub const REQUIRED: &str = "required";
 /// A key that may be absent and then means nothing.
-const NONE: &str = "-";
+pub const NONE: &str = "-";

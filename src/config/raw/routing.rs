@@ -52,6 +52,8 @@ mapping! {
         tls: ClientTls = NONE;
         /// Networks whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
         trusted_proxies: Vec<Field<String>> = NONE;
+        /// Who is told, in `Server-Timing`, where the time of a request went. Nobody when absent.
+        server_timing: ServerTiming = NONE;
         /// What a request head may be.
         limits: RoutingLimits = NONE;
         /// How long requests may take as a whole, by path: clicks, long polls, streams.
@@ -62,6 +64,16 @@ mapping! {
         redirect_exceptions: Vec<Field<String>> = NONE;
         /// Origins, such as `https://app.example.com`, whose scripts may read answers of our own (CORS).
         cors_origins: Vec<Field<String>> = NONE;
+    }
+}
+
+mapping! {
+    /// Who is told where the time of a request went.
+    ServerTiming {
+        /// Networks of clients, such as `10.0.0.0/8`, by the address behind trusted proxies.
+        networks: Vec<Field<String>> = REQUIRED;
+        /// Whether the name of the cell stands there, too.
+        cell_name: bool = false;
     }
 }
 

@@ -13,6 +13,7 @@ use super::{MAX_ROWS, Row};
 use crate::policy::accounts::{
     AccountTable, AccountTableBuilder, DuplicateAccount, NewAccount, ScheduleIndex,
 };
+use crate::policy::code::Code;
 use crate::policy::ids::{AccountId, CellIndex, Label};
 
 /// Most prefixes of one account: its own, its vanity name and former ones.
@@ -92,12 +93,24 @@ pub(super) fn known_account(row: Row<'_>, text: &str, accounts: &KnownAccounts) 
     let id = match AccountId::parse(text.as_bytes()) {
         Ok(id) => id,
         Err(error) => {
-            row.refuse("account", format!("found {}, which {error}", quoted(text)), ACCOUNT, None);
+            row.refuse(
+                Code::AccountId,
+                "account",
+                format!("found {}, which {error}", quoted(text)),
+                ACCOUNT,
+                None,
+            );
             return None;
         }
     };
     if accounts.lacks(id) {
-        row.refuse("account", format!("account {id} has no row"), "an account of the account table", None);
+        row.refuse(
+            Code::AccountWithoutRow,
+            "account",
+            format!("account {id} has no row"),
+            "an account of the account table",
+            None,
+        );
     }
     Some(id)
 }
@@ -125,6 +138,7 @@ pub(in crate::config) fn accounts_csv(
                 "true" => true,
                 other => {
                     accounts.refuse(
+                        Code::NotAWord,
                         row,
                         "redirect_browsers",
                         format!("found {}", quoted(other)),
@@ -190,9 +204,17 @@ impl<'a> Accounts<'a> {
         Self { lookup, rows, numbers, sound: true }
     }
 
-    fn refuse(&mut self, row: Row<'_>, column: &str, what: String, expected: &str, hint: Option<String>) {
+    fn refuse(
+        &mut self,
+        code: Code,
+        row: Row<'_>,
+        column: &str,
+        what: String,
+        expected: &str,
+        hint: Option<String>,
+    ) {
         self.sound = false;
-        row.refuse(column, what, expected, hint);
+        row.refuse(code, column, what, expected, hint);
     }
 
     fn add<'r>(
@@ -208,14 +230,14 @@ impl<'a> Accounts<'a> {
         let prefixes = self.prefixes(row, prefixes);
         let cell = self.lookup.cells.find(cell).or_else(|| {
             let (what, expected, hint) = self.lookup.cells.unknown(cell);
-            self.refuse(row, "cell", what, &expected, hint);
+            self.refuse(Code::NoSuchName, row, "cell", what, &expected, hint);
             None
         });
         let schedule = schedule.and_then(|name| {
             let found = self.lookup.schedules.find(name);
             if found.is_none() {
                 let (what, expected, hint) = self.lookup.schedules.unknown(name);
-                self.refuse(row, "schedule", what, &expected, hint);
+                self.refuse(Code::NoSuchName, row, "schedule", what, &expected, hint);
             }
             found.map(|index| ScheduleIndex(narrow(index)))
         });
@@ -231,7 +253,14 @@ impl<'a> Accounts<'a> {
         match AccountId::parse(text.as_bytes()) {
             Ok(id) => Some(id),
             Err(error) => {
-                self.refuse(row, "account", format!("found {}, which {error}", quoted(text)), ACCOUNT, None);
+                self.refuse(
+                    Code::AccountId,
+                    row,
+                    "account",
+                    format!("found {}, which {error}", quoted(text)),
+                    ACCOUNT,
+                    None,
+                );
                 None
             }
         }
@@ -243,18 +272,32 @@ impl<'a> Accounts<'a> {
             if Label::check(text).is_err() {
                 let hint =
                     Label::parse(&text.to_lowercase()).ok().map(|label| format!("did you mean \"{label}\"?"));
-                self.refuse(row, "prefixes", format!("found {}", quoted(text)), LABEL, hint);
+                self.refuse(Code::Label, row, "prefixes", format!("found {}", quoted(text)), LABEL, hint);
                 continue;
             }
             if let Some(why) = self.lookup.reserved.get(text) {
                 let what = format!("{} is {why}", quoted(text));
-                self.refuse(row, "prefixes", what, "a label of the account's own", None);
+                self.refuse(
+                    Code::PrefixReserved,
+                    row,
+                    "prefixes",
+                    what,
+                    "a label of the account's own",
+                    None,
+                );
             }
             prefixes.push(text);
         }
         if prefixes.len() > MAX_PREFIXES {
             let expected = format!("at most {MAX_PREFIXES}");
-            self.refuse(row, "prefixes", format!("found {} prefixes", prefixes.len()), &expected, None);
+            self.refuse(
+                Code::TooManyPrefixes,
+                row,
+                "prefixes",
+                format!("found {} prefixes", prefixes.len()),
+                &expected,
+                None,
+            );
         }
         prefixes
     }
@@ -264,7 +307,13 @@ impl<'a> Accounts<'a> {
         if self.rows.is_empty() {
             if self.sound {
                 let hint = Some("if accounts are missing, the file was truncated on its way here".to_owned());
-                whole.refuse("", "the table has no accounts".to_owned(), "at least one account", hint);
+                whole.refuse(
+                    Code::TableEmpty,
+                    "",
+                    "the table has no accounts".to_owned(),
+                    "at least one account",
+                    hint,
+                );
             }
             return KnownAccounts::Unknown;
         }
@@ -281,7 +330,7 @@ impl<'a> Accounts<'a> {
             };
             let (first, second) = (self.numbers[first], self.numbers[second]);
             let what = format!("{claimed} is already in line {}", whole.other(first).line());
-            whole.other(second).refuse(column, what, "it in one row only", None);
+            whole.other(second).refuse(Code::RowTwice, column, what, "it in one row only", None);
         }
         if sound { KnownAccounts::Table(table) } else { KnownAccounts::Partial(table) }
     }

@@ -7,6 +7,7 @@ use super::Row;
 use super::accounts::{KnownAccounts, known_account};
 use super::csv::read_csv;
 use super::keyed::Keyed;
+use crate::policy::code::Code;
 use crate::policy::credential::Fingerprint;
 use crate::policy::ids::AccountId;
 use crate::policy::keyed::KeyTable;
@@ -35,7 +36,7 @@ pub(in crate::config) fn credentials_csv(
     read_rows(file, text, accounts, report, |row, key_id, entry| {
         if keys.find(key_id).is_none() {
             let (what, expected, hint) = keys.unknown(key_id);
-            row.refuse("key_id", what, &expected, hint);
+            row.refuse(Code::NoSuchName, "key_id", what, &expected, hint);
         }
         if let Some((fingerprint, account)) = entry {
             table.add(row, fingerprint, account);
@@ -43,7 +44,7 @@ pub(in crate::config) fn credentials_csv(
     });
     table.finish(Row::Csv { file, line: 0, report }, |_, second, first| {
         let what = format!("it is already in line {first}");
-        second.refuse("fingerprint", what, "each fingerprint once", None);
+        second.refuse(Code::RowTwice, "fingerprint", what, "each fingerprint once", None);
     })
 }
 
@@ -73,7 +74,13 @@ fn read_rows(
         let bytes: Option<[u8; 16]> = unhex(fingerprint).and_then(|bytes| bytes.try_into().ok());
         if bytes.is_none() {
             // Not quoted: what stands here by mistake may be a token.
-            row.refuse("fingerprint", "found something else".to_owned(), "32 hexadecimal digits", None);
+            row.refuse(
+                Code::Fingerprint,
+                "fingerprint",
+                "found something else".to_owned(),
+                "32 hexadecimal digits",
+                None,
+            );
         }
         let account = known_account(row, account, accounts);
         each(row, key_id, bytes.map(Fingerprint).zip(account));

@@ -2,10 +2,11 @@
 
 use super::super::problem::{Problem, Report, did_you_mean, one_of, quoted};
 use super::{MAX_ROWS, Row};
+use crate::policy::code::Code;
 
 /// Calls `each` for every row, with its fields in the order of `columns`; fields of absent columns are empty.
 /// `required` are the positions in `columns` that must be there. False when anything was refused here.
-pub(super) fn read_csv<const N: usize>(
+pub(in crate::config) fn read_csv<const N: usize>(
     file: &str,
     text: &[u8],
     report: &Report,
@@ -26,7 +27,13 @@ pub(super) fn read_csv<const N: usize>(
                     Row::Csv { file, line: record.position().map_or(0, |at| line_of(text, at)), report };
                 for (column, _) in columns.iter().zip(positions).filter(|(_, at)| broken(&record, *at)) {
                     let hint = Some("a quote before it may not be closed, and swallow rows".to_owned());
-                    row.refuse(column, "found a line break".to_owned(), "a row on one line", hint);
+                    row.refuse(
+                        Code::BrokenRow,
+                        column,
+                        "found a line break".to_owned(),
+                        "a row on one line",
+                        hint,
+                    );
                     sound = false;
                 }
                 each(
@@ -44,7 +51,12 @@ pub(super) fn read_csv<const N: usize>(
         }
         rows += 1;
         if rows > MAX_ROWS {
-            report.push(Problem::in_file(file, "too many rows", format!("at most {MAX_ROWS}")));
+            report.push(Problem::in_file(
+                Code::TooManyRows,
+                file,
+                "too many rows",
+                format!("at most {MAX_ROWS}"),
+            ));
             return false;
         }
     }
@@ -53,7 +65,7 @@ pub(super) fn read_csv<const N: usize>(
 /// Whether a field of a row goes on in another line.
 fn broken(record: &::csv::StringRecord, position: Option<usize>) -> bool {
     let field = position.and_then(|at| record.get(at)).unwrap_or_default();
-    field.contains(['\n', '\r'])
+    memchr::memchr2(b'\n', b'\r', field.as_bytes()).is_some()
 }
 
 /// Whether the last line has an end: where it has none, its last field may be the beginning of another one, and
@@ -64,7 +76,12 @@ fn ended(file: &str, text: &[u8], report: &Report) -> bool {
     }
     let line = u32::try_from(text.iter().filter(|b| **b == b'\n').count() + 1).unwrap_or(u32::MAX);
     let hint = Some("if somebody else wrote it, it was cut short on its way here".to_owned());
-    let problem = Problem::in_file(file, "the last line does not end", "a line break at the end of the file");
+    let problem = Problem::in_file(
+        Code::LastLineOpen,
+        file,
+        "the last line does not end",
+        "a line break at the end of the file",
+    );
     report.push(problem.at_line(line).with_hint(hint));
     false
 }
@@ -79,7 +96,7 @@ fn header<const N: usize>(
 ) -> Option<[Option<usize>; N]> {
     let problem = |what: String, hint: Option<String>| {
         let expected = format!("a first line with the columns {}", columns.join(","));
-        report.push(Problem::in_file(file, what, expected).at_line(1).with_hint(hint));
+        report.push(Problem::in_file(Code::HeaderLine, file, what, expected).at_line(1).with_hint(hint));
     };
     let names = match reader.headers() {
         Ok(names) if !names.is_empty() => names,
@@ -142,7 +159,7 @@ fn row_problem(file: &str, text: &[u8], error: &::csv::Error) -> Problem {
         }
         _ => (error.to_string(), "CSV as in RFC 4180".to_owned()),
     };
-    let problem = Problem::in_file(file, what, expected);
+    let problem = Problem::in_file(Code::BrokenRow, file, what, expected);
     match line {
         Some(line) => problem.at_line(line),
         None => problem,

@@ -7,6 +7,7 @@ use super::accounts::{KnownAccounts, known_account};
 use super::csv::read_csv;
 use super::keyed::Keyed;
 use super::{MAX_ROWS, Row};
+use crate::policy::code::Code;
 use crate::policy::ids::EntityId;
 use crate::policy::keyed::KeyTable;
 
@@ -58,7 +59,7 @@ fn add(
     let id = EntityId::parse(environment.as_bytes());
     if let Err(error) = id {
         let what = format!("found {}, which {error}", quoted(environment));
-        row.refuse("environment", what, "an environment id of plain digits", None);
+        row.refuse(Code::AccountId, "environment", what, "an environment id of plain digits", None);
     }
     let account = known_account(row, account, accounts);
     if let (Ok(id), Some(account)) = (id, account) {
@@ -69,6 +70,6 @@ fn add(
 fn finish(environments: Keyed<EntityId>, whole: Row<'_>) -> KeyTable<EntityId> {
     environments.finish(whole, |id, second, first| {
         let what = format!("environment {id} is already in line {first}");
-        second.refuse("environment", what, "each environment once", None);
+        second.refuse(Code::RowTwice, "environment", what, "each environment once", None);
     })
 }

@@ -5,7 +5,7 @@
 
 mod accounts;
 mod credentials;
-mod csv;
+pub(super) mod csv;
 mod environments;
 mod keyed;
 mod moves;
@@ -21,13 +21,14 @@ pub(super) use moves::{MOVE_COLUMNS, MOVE_STATES, moves_csv};
 
 use super::problem::{Problem, Report};
 use super::slot::At;
+use crate::policy::code::Code;
 
 /// Most rows of a table: accounts alone take half a gigabyte of memory then.
 const MAX_ROWS: usize = 10_000_000;
 
 /// Where a row stands.
 #[derive(Clone, Copy)]
-enum Row<'a> {
+pub(super) enum Row<'a> {
     /// In a CSV file; line 0 is the file as a whole.
     Csv { file: &'a str, line: u32, report: &'a Report },
     /// In the list of a YAML file.
@@ -35,14 +36,14 @@ enum Row<'a> {
 }
 
 impl Row<'_> {
-    fn refuse(self, column: &str, what: String, expected: &str, hint: Option<String>) {
+    pub(super) fn refuse(self, code: Code, column: &str, what: String, expected: &str, hint: Option<String>) {
         match self {
             Self::Csv { file, line, report } => {
-                let problem = Problem::in_file(file, what, expected).at_path(column).with_hint(hint);
+                let problem = Problem::in_file(code, file, what, expected).at_path(column).with_hint(hint);
                 report.push(if line == 0 { problem } else { problem.at_line(line) });
             }
             Self::Yaml { list, index } => {
-                list.index(index as usize).key(column).refuse_with(what, expected, hint);
+                list.index(index as usize).key(column).refuse_with(code, what, expected, hint);
             }
         }
     }

@@ -6,6 +6,7 @@ use super::super::problem::{Report, did_you_mean, quoted};
 use super::Row;
 use super::accounts::{KnownAccounts, known_account};
 use super::csv::read_csv;
+use crate::policy::code::Code;
 use crate::policy::ids::{AccountId, CellIndex};
 use crate::policy::moves::{Move, MoveState, MoveTable};
 
@@ -49,11 +50,12 @@ pub(in crate::config) fn moves_csv(
             let Some(account) = account else { return };
             if let Some(first) = lines.insert(account, row.number()) {
                 let what = format!("account {account} is already in line {}", row.other(first).line());
-                row.refuse("account", what, "the newest move of each account", None);
+                row.refuse(Code::RowTwice, "account", what, "the newest move of each account", None);
                 return;
             }
             if from == to {
                 row.refuse(
+                    Code::MoveToItself,
                     "to",
                     format!("account {account} moves from {} to itself", quoted(to)),
                     "another cell",
@@ -73,7 +75,13 @@ fn state_of(row: Row<'_>, text: &str) -> Option<MoveState> {
     let found = MOVE_STATES.into_iter().find(|state| state.as_str() == text);
     if found.is_none() {
         let hint = did_you_mean(text, MOVE_STATES.iter().map(|state| state.as_str()));
-        row.refuse("state", format!("found {}", quoted(text)), "prepare, holding or flipped", hint);
+        row.refuse(
+            Code::NotAWord,
+            "state",
+            format!("found {}", quoted(text)),
+            "prepare, holding or flipped",
+            hint,
+        );
     }
     found
 }
@@ -83,7 +91,7 @@ fn epoch_of(row: Row<'_>, text: &str) -> Option<u32> {
     let epoch = text.parse().ok().filter(|_| plain);
     if epoch.is_none() {
         let expected = "how often the account was moved, this time included: 1 or more";
-        row.refuse("epoch", format!("found {}", quoted(text)), expected, None);
+        row.refuse(Code::Epoch, "epoch", format!("found {}", quoted(text)), expected, None);
     }
     epoch
 }
@@ -93,7 +101,7 @@ fn cell(row: Row<'_>, column: &str, name: &str, cells: &Names, is_open: bool) ->
     let found = cells.find(name).and_then(|at| u16::try_from(at).ok()).map(CellIndex);
     if found.is_none() && is_open {
         let (what, expected, hint) = cells.unknown(name);
-        row.refuse(column, what, &expected, hint);
+        row.refuse(Code::NoSuchName, column, what, &expected, hint);
     }
     found
 }
@@ -106,7 +114,13 @@ fn agrees(row: Row<'_>, account: AccountId, of: &Move, (from, to): (&str, &str),
     match of.state {
         MoveState::Prepare | MoveState::Holding if of.from.is_some() && !is_at(of.from) => {
             let what = format!("account {account} is not in {} by the account table", quoted(from));
-            row.refuse("from", what, "the cell of its row, until the move is flipped", hint());
+            row.refuse(
+                Code::MoveAndTable,
+                "from",
+                what,
+                "the cell of its row, until the move is flipped",
+                hint(),
+            );
         }
         MoveState::Flipped if is_at(of.from) => {
             let what = format!(
@@ -114,7 +128,13 @@ fn agrees(row: Row<'_>, account: AccountId, of: &Move, (from, to): (&str, &str),
                 quoted(to),
                 quoted(from)
             );
-            row.refuse("state", what, "the account table and the move to say the same", hint());
+            row.refuse(
+                Code::MoveAndTable,
+                "state",
+                what,
+                "the account table and the move to say the same",
+                hint(),
+            );
         }
         MoveState::Prepare | MoveState::Holding | MoveState::Flipped => {}
     }

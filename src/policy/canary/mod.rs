@@ -51,7 +51,7 @@ impl Share {
     }
 
     /// Whether something with this hash is in the share. Of two shares, the larger has all that the smaller has.
-    fn has(self, hash: u64) -> bool {
+    pub fn has(self, hash: u64) -> bool {
         // The upper bits of the product spread the hash evenly over any number of places (Lemire, 2019).
         (u128::from(hash) * u128::from(WHOLE)) >> 64 < u128::from(self.0)
     }

@@ -7,6 +7,7 @@ use super::{Conflict, Decision, Source, Verdict, Why};
 use crate::policy::accounts::Account;
 use crate::policy::address::own_address;
 use crate::policy::facts::{self, RequestFacts, Scheme, Upgrade};
+use crate::policy::fields::Field;
 use crate::policy::hosts::{Fallback, HostMatch, Role};
 use crate::policy::identify::{self, Birth, Cookies, Explicit, Known};
 use crate::policy::ids::AccountId;
@@ -236,7 +237,7 @@ fn is_session(facts: &RequestFacts<'_>, cookies: &Cookies<'_>) -> bool {
         && facts.upgrade == Upgrade::None
         && !facts.headers.contains_key(AUTHORIZATION)
         // Browsers before 2023 send no Sec-Fetch-Mode with what a page's script asks for.
-        && (facts.headers.contains_key("sec-fetch-mode")
+        && (facts.fields.has(Field::SecFetchMode)
             || facts.headers.get(USER_AGENT).is_some_and(browser))
 }
 
@@ -248,11 +249,9 @@ fn redirect(
     host: &HostMatch<'_>,
     decision: &Decision,
 ) -> Option<Verdict> {
-    let account = snapshot.accounts.by_id(decision.account?)?;
     // A redirect shows the account's own address, and so does not come before the credential is known:
     // walking ids in a browser's manner must teach nobody which customers exist.
-    let wanted = account.redirect_browsers
-        && decision.credential_known
+    let wanted = decision.credential_known
         && host.rule.role == Role::Legacy
         && navigates(facts)
         && !snapshot.redirect_exceptions.iter().any(|start| facts.path().starts_with(&**start));
@@ -261,6 +260,7 @@ fn redirect(
     if !wanted || !plain {
         return None;
     }
+    let account = snapshot.accounts.by_id(decision.account?).filter(|account| account.redirect_browsers)?;
     location(snapshot, account, host, facts.target).map(|location| Verdict::Redirect { location })
 }
 
@@ -268,7 +268,7 @@ fn redirect(
 /// for programs.
 fn location(snapshot: &Snapshot, account: Account<'_>, host: &HostMatch<'_>, target: &str) -> Option<String> {
     let address = own_address(snapshot, account, host.surface)?;
-    address.surface.is_none().then(|| format!("https://{address}{target}"))
+    address.surface.is_none().then(|| address.url(target))
 }
 
 /// Whether a person's browser is about to show the answer as a page.

@@ -2,6 +2,9 @@
 
 use std::net::Ipv6Addr;
 
+use memchr::memchr;
+
+use super::bytes::all;
 use crate::policy::facts::Scheme;
 use crate::policy::ids::MAX_LABEL_LEN;
 
@@ -28,8 +31,8 @@ impl<'a> Authority<'a> {
                 let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?) };
                 (&text[..address.len() + 2], port)
             }
-            None => match text.split_once(':') {
-                Some((host, port)) => (host_name(host)?, Some(port)),
+            None => match memchr(b':', text.as_bytes()) {
+                Some(colon) => (host_name(&text[..colon])?, Some(&text[colon + 1..])),
                 None => (host_name(text)?, None),
             },
         };
@@ -52,7 +55,7 @@ impl<'a> Authority<'a> {
 
     /// The host in lower case: borrowed where it already is, else written to `scratch`.
     pub fn lower_host(self, scratch: &'a mut String) -> &'a str {
-        if !self.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        if all(self.host.as_bytes(), |byte| !byte.is_ascii_uppercase()) {
             return self.host;
         }
         scratch.clear();
@@ -66,15 +69,12 @@ impl<'a> Authority<'a> {
 /// not served, and 421 says so better than 400.
 fn host_name(text: &str) -> Option<&str> {
     let name = text.strip_suffix('.').unwrap_or(text);
-    let fits = |label: &str| {
-        let bytes = label.as_bytes();
-        !bytes.is_empty()
-            && bytes.len() <= MAX_LABEL_LEN
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            && bytes.first() != Some(&b'-')
-            && bytes.last() != Some(&b'-')
+    let fits = |label: &[u8]| {
+        (1..=MAX_LABEL_LEN).contains(&label.len())
+            && all(label, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && !matches!(label, [b'-', ..] | [.., b'-'])
     };
-    (name.len() <= MAX_HOST_LEN && name.split('.').all(fits)).then_some(name)
+    (name.len() <= MAX_HOST_LEN && name.as_bytes().split(|byte| *byte == b'.').all(fits)).then_some(name)
 }
 
 fn parse_port(text: &str) -> Option<u16> {

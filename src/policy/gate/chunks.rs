@@ -1,7 +1,7 @@
 //! The framing of a chunked request body, byte by byte (RFC 9112 section 7.1): sizes, extensions and trailer
 //! lines that every reader ends at the same byte. The data between them is not looked at, and nothing is kept.
 //!
-//! The engine reads chunks with more patience. Where a balancer in front of us reads them with less, or with
+//! Most servers read chunks with more patience. Where a balancer in front of us reads them with less, or with
 //! another kind of patience, the two would disagree about where a request ends.
 
 use super::super::refusal::BadRequest;
@@ -26,6 +26,15 @@ pub struct ChunkReader {
     /// Bytes of the present line.
     line: u16,
     trailers: u8,
+}
+
+/// What bytes of a chunked body begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextData {
+    /// So many bytes of framing.
+    pub framing: usize,
+    /// Behind them, so many bytes of data.
+    pub payload: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,21 +69,36 @@ impl ChunkReader {
     /// # Errors
     /// [`BadRequest::Body`]: two readers may see two things in it.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), BadRequest> {
-        while let Some((byte, rest)) = bytes.split_first() {
+        loop {
+            let next = self.next(bytes)?;
+            bytes = &bytes[next.framing + next.payload..];
+            if next.payload == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads on to the next data, which is where the framing in front of it ends. Without any, either the body has
+    /// ended there or all bytes were framing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn next(&mut self, bytes: &[u8]) -> Result<NextData, BadRequest> {
+        let mut framing = 0;
+        while let Some(byte) = bytes.get(framing) {
             self.state = match self.state {
-                State::Done => return Ok(()),
+                State::Done => break,
                 State::Data(left) => {
-                    let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    bytes = &bytes[here..];
-                    let left = left - here as u64;
+                    let payload = (bytes.len() - framing).min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let left = left - payload as u64;
                     self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
-                    continue;
+                    return Ok(NextData { framing, payload });
                 }
                 _ => self.step(*byte).ok_or(BadRequest::Body)?,
             };
-            bytes = rest;
+            framing += 1;
         }
-        Ok(())
+        Ok(NextData { framing, payload: 0 })
     }
 
     /// Whether the body has ended.

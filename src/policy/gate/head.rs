@@ -107,6 +107,22 @@ impl Head {
         }
     }
 
+    /// The fields, in the order in which they came: names as they were spelled, values without the blanks around them.
+    pub fn fields<'a>(&self, raw: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Span)> + use<'a> {
+        // The request line ends behind ` HTTP/1.1`, a line with its CRLF, and so does the head.
+        let (mut start, end) = (self.target.end + " HTTP/1.1\r\n".len(), self.len - "\r\n".len());
+        std::iter::from_fn(move || {
+            let line = memchr(b'\n', &raw[start..end])?;
+            let text = &raw[start..start + line - 1];
+            let colon = memchr(b':', text)?;
+            let value = &text[colon + 1..];
+            let blanks = value.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let value_start = start + colon + 1 + blanks;
+            start += line + 1;
+            Some((&text[..colon], Span { start: value_start, end: value_start + trim_blanks(value).len() }))
+        })
+    }
+
     /// The target to forward: origin-form, or `*`. An absolute target without a path means `*` for
     /// OPTIONS and `/` otherwise (RFC 9112 sections 3.2.4 and 3.2.1).
     pub fn origin_target<'a>(&self, raw: &'a [u8]) -> std::borrow::Cow<'a, str> {
@@ -194,7 +210,7 @@ impl HeadReader {
         let new = &raw[self.searched..];
         // A CR at the end may be the end of the line.
         let new = new.strip_suffix(b"\r").unwrap_or(new);
-        if !new.iter().all(|byte| is_visible(*byte) || *byte == b' ') {
+        if !all(new, |byte| is_visible(byte) || byte == b' ') {
             return Err(BadRequest::RequestLine.into());
         }
         let line = &raw[self.line..];
@@ -282,14 +298,13 @@ impl Fields {
         if self.count > limits.header_fields {
             return Err(Refusal::HeadersTooLarge);
         }
-        let colon = memchr(b':', line).ok_or(BadRequest::HeaderLine)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
         // An obsolete fold begins with a blank and a blank before the colon ends the name: neither is
         // a token.
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        let end = line.iter().position(|byte| !is_token(*byte)).ok_or(BadRequest::HeaderLine)?;
+        let (name, [b':', value @ ..]) = line.split_at(end) else {
             return Err(BadRequest::HeaderLine.into());
-        }
-        if !all(value, is_field_content) {
+        };
+        if name.is_empty() || !all(value, is_field_content) {
             return Err(BadRequest::HeaderLine.into());
         }
         let value = trim_blanks(value);

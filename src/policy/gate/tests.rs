@@ -494,6 +494,10 @@ fn extended_connect_is_websocket_or_nothing() {
     check("CONNECT", None, Err(Refusal::MethodNotAllowed));
     check("GET", Some("websocket"), Err(Refusal::NotImplemented));
     check("TRACE", None, Err(Refusal::MethodNotAllowed));
+    for length in ["0", "5"] {
+        let told = http2("CONNECT", Some("a.test"), Some("websocket"), &[("content-length", length)]);
+        assert_eq!(told, Err(BadRequest::ContentLength.into()), "{length}");
+    }
     // Upgrade fields have no meaning in HTTP/2.
     let fields = [("upgrade", "websocket")];
     assert_eq!(http2("GET", Some("a.test"), None, &fields).unwrap(), "a.test a.test None");

@@ -6,7 +6,7 @@
 //! as looking at the most normalised one: `/b/../accounts/5/%252e%252e` names account 5 only for a
 //! server that decodes once.
 
-use super::{Named, account_segment, matches};
+use super::{Named, places};
 use crate::policy::refusal::BadRequest;
 use crate::policy::snapshot::PathTemplate;
 
@@ -62,14 +62,11 @@ pub(super) fn check(
 
 /// Whether a reading names the account that the strict one names, or none.
 fn agrees(templates: &[PathTemplate], path: &[u8], strict: Option<Named<'_>>) -> bool {
-    let segments = || path.split(|byte| *byte == b'/').skip(1);
-    let Some(template) = templates.iter().find(|template| matches(&template.segments, segments())) else {
+    let found = templates.iter().find_map(|template| Some((template, places(&template.segments, path)?)));
+    let Some((template, Some(account))) = found.map(|(template, places)| (template, places.account)) else {
         return true;
     };
-    !template.names_account()
-        || strict.is_some_and(|strict| {
-            std::ptr::eq(strict.template, template) && strict.account == account_segment(template, segments())
-        })
+    strict.is_some_and(|strict| std::ptr::eq(strict.template, template) && strict.account == account)
 }
 
 /// Undoes one level of percent encoding.

@@ -52,6 +52,23 @@ impl Latencies {
         self.0.iter().copied().map(u64::from).sum()
     }
 
+    /// Counts one.
+    pub fn record(&mut self, latency: Duration) {
+        self.add_in(bucket(latency), 1);
+    }
+
+    /// Adds so many in one bucket; one that is beyond the last counts in none.
+    pub fn add_in(&mut self, bucket: usize, count: u32) {
+        if let Some(sum) = self.0.get_mut(bucket) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// The buckets that have some, and how many.
+    pub fn counted(&self) -> impl Iterator<Item = (usize, u32)> {
+        self.0.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
     /// Adds those of another time or place.
     pub fn add(&mut self, others: &Self) {
         for (all, more) in self.0.iter_mut().zip(&others.0) {

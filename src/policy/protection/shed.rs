@@ -16,11 +16,11 @@ pub enum Shed {
     QueueFull,
     /// It has waited in the queue for as long as is worth waiting.
     WaitedTooLong,
-    /// The cell comes back, and gets no more than it can bear.
+    /// The cell comes back, takes more than probes by now, and gets no more than it can bear.
     Recovering,
     /// The part of the cell that the request belongs to is gone, and the others have declared no room for it.
     NoHeadroom,
-    /// Nothing of the cell can be used.
+    /// Nothing of the cell can be used, as far as is known: only probes go to it, if any.
     CellDown,
     /// An operator's word.
     Operator,

@@ -128,7 +128,8 @@ impl Standing {
         let (recovery, failover) = (modes.of(Policy::Recovery), modes.of(Policy::Failover));
         if pass.is_for(recovery)
             && !self.envelope.admits(ask.priority, ask.random as u32, now)
-            && let Some(refused) = self.refuse((Policy::Recovery, recovery), Shed::Recovering, ask, &mut pass)
+            && let Some(refused) =
+                self.refuse((Policy::Recovery, recovery), self.envelope.refusal(), ask, &mut pass)
         {
             return refused;
         }
@@ -384,9 +385,8 @@ impl Standing {
 }
 
 fn asker(ask: &Ask) -> Asker {
-    let Ask { priority, account, left, random, .. } = *ask;
-    let account_hash = account.map_or(NOBODY, |account| hash_number(account.value()));
-    Asker { priority, account_hash, left, random }
+    let account_hash = ask.account.map_or(NOBODY, |account| hash_number(account.value()));
+    Asker { priority: ask.priority, account_hash, left: ask.left, random: ask.random }
 }
 
 /// What a refusal at the gate is called.

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use super::{Metrics, increment, unix_seconds};
+use crate::telemetry::families;
 use crate::telemetry::labels::Reload;
 
 impl Metrics {
@@ -23,6 +24,11 @@ impl Metrics {
     /// Since when a last good configuration is served in place of the files; `None` where the files are.
     pub fn serving_last_good(&self, written: Option<SystemTime>) {
         self.scraped.lock().unwrap_or_else(PoisonError::into_inner).last_good_since = written;
+    }
+
+    /// Whether what is in the state folder is lost with the container, the pod or the machine.
+    pub fn state_ephemeral(&self, is_ephemeral: bool) {
+        self.registry.gauge(&families::STATE_EPHEMERAL, &[]).set(f64::from(u8::from(is_ephemeral)));
     }
 
     fn read(&self, ok: bool, at: SystemTime) {

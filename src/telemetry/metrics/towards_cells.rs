@@ -11,9 +11,13 @@ use crate::policy::snapshot::Snapshot;
 impl Metrics {
     /// Counts an attempt to connect to a cell.
     pub fn upstream_connection(&self, snapshot: &Snapshot, cell: CellIndex, result: Connect) {
-        if let Some(meters) = self.meters_of(snapshot.generation) {
+        let counted = self.with_meters(snapshot.generation, |meters| {
             meters.cell(usize::from(cell.0)).count_connect(result);
-        } else if let Some(cell) = snapshot.cells.get(usize::from(cell.0)) {
+        });
+        if counted.is_some() {
+            return;
+        }
+        if let Some(cell) = snapshot.cells.get(usize::from(cell.0)) {
             CellMeters::new(&self.registry, snapshot, cell.name.as_str()).count_connect(result);
         }
     }

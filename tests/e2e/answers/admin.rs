@@ -39,7 +39,7 @@ fn the_socket_is_its_owners_alone_and_does_everything() {
     let row = raw_http::admin(&socket, "GET", "/accounts/12345").json();
     assert_eq!((&row["cell"], &row["prefixes"][0]), (&"cell-2".into(), &"acme".into()), "{row}");
     world.edge.folder.edit("config/accounts.csv", "12345,acme ac345,cell-2,,", "12345,acme ac345,cell-1,,");
-    let stale = "POST /reload HTTP/1.1\r\nHost: x\r\nIf-Match: \"7\"\r\nConnection: close\r\n\r\n";
+    let stale = "POST /reload HTTP/1.1\r\nHost: admin\r\nIf-Match: \"7\"\r\nConnection: close\r\n\r\n";
     let reply = raw_http::ask(&mut raw_http::unix(&socket), stale.as_bytes()).unwrap();
     assert_eq!(reply.status, 412, "{}", reply.text());
     assert_eq!(raw_http::admin(&socket, "POST", "/reload").status, 200);

@@ -51,7 +51,8 @@ fn sigterm_fails_readiness_finishes_what_is_in_flight_and_exits_with_0() {
 
     process.signal("TERM");
     eventually("readiness to fail", || (raw_http::page(admin, "/readyz").status == 503).then_some(()));
-    assert_eq!(raw_http::page(admin, "/readyz").json()["reasons"][0]["reason"], "draining");
+    let reasons = raw_http::page(admin, "/readyz").json()["reasons"].as_array().unwrap().clone();
+    assert!(reasons.iter().any(|one| one["reason"] == "draining"), "{reasons:?}");
     assert_eq!(raw_http::page(admin, "/healthz").status, 200);
     assert!(raw_http::ends(&mut idle), "an idle connection has nothing to wait for");
     let mut late = raw_http::tcp(http);

@@ -70,6 +70,41 @@ pub fn send(process: &Process, folder: &Folder) -> BTreeSet<u16> {
     statuses
 }
 
+/// What callers of the admin plane bring to say who they are, and what they make up beside it: at both doors, reading and changing.
+pub fn call_admin(process: &Process, folder: &Folder) {
+    let field = canary;
+    for (authorization, path) in [
+        (format!("Bearer cga_{}", field("admintoken")), "/cells".to_owned()),
+        (
+            format!("Basic {}", field("adminbasic")),
+            format!("/levers/{}?token={}", field("adminpath"), field("adminquery")),
+        ),
+        (format!("{} x", field("adminscheme")), format!("/{}", field("adminpage"))),
+    ] {
+        for method in ["GET", "POST", "DELETE"] {
+            let more = format!("Origin: http://{0}\r\nX-{0}: {0}\r\n", field("adminorigin"));
+            let body = field("adminbody");
+            let call = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n{more}\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            for connection in [
+                &mut raw_http::tcp(process.admin()) as &mut dyn raw_http::Connection,
+                &mut raw_http::unix(&folder.path("state/admin.sock")),
+            ] {
+                let reply = raw_http::ask(connection, call.as_bytes()).unwrap();
+                assert!((400..500).contains(&reply.status), "{call}: {}", reply.status);
+                assert!(
+                    !reply.text().contains("canary") && !reply.text().contains(&body),
+                    "{}",
+                    reply.text()
+                );
+            }
+        }
+    }
+}
+
 /// Fields of every request.
 fn fields() -> String {
     let mut fields = String::new();

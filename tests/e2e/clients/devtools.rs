@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::browser::browser;
+use crate::running::eventually;
 
 /// Longest wait for one answer; a busy machine takes seconds to draw a long page.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -135,6 +136,17 @@ impl Page {
             Err(error) => panic!("waiting for {what}: {error}; `make test` installs the browser"),
         }
     }
+}
+
+/// What the page says, once it says this.
+pub fn says(page: &mut Page, selector: &str, part: &str) -> String {
+    let expression = format!("document.querySelector({selector:?})?.textContent ?? ''");
+    let mut last = String::new();
+    eventually(&format!("{part:?} in {selector}"), || {
+        last = page.ask(&expression).as_str().unwrap().to_owned();
+        last.contains(part).then_some(())
+    });
+    last
 }
 
 impl Drop for Page {

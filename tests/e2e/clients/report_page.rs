@@ -28,6 +28,7 @@ fn file_of(name: &str, fleet: &Fleet) -> PathBuf {
 
 pub fn keep(name: &str, base64: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/e2e");
+    fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name), STANDARD.decode(base64).unwrap()).unwrap();
 }
 

@@ -8,6 +8,7 @@ use loadtest::socket::tungstenite::protocol::frame::coding::CloseCode;
 use loadtest::socket::{self, Socket, tungstenite::Message};
 
 use super::{HOST, OTHER, counts, metric, publish, world};
+use crate::raw_http::Upload;
 use crate::running::eventually;
 use crate::world::World;
 
@@ -130,14 +131,12 @@ fn writes_that_outlast_the_drain_are_cut_and_their_clients_know_it() {
 #[test]
 fn a_write_that_ends_in_time_is_left_alone() {
     let world = world(", drain: 1h");
-    let client = world.edge.plain(Http::H1);
-    let ask = Ask::post(HOST, "/", "x").sim("delay_ms=1500");
-    let asked = world.spawn(async move { client.ask(&ask).await.unwrap() });
+    let upload = Upload::begin(world.edge.addr("http"), HOST);
     eventually("the cell to have it", || (world.cell("cell-1").requests() == 1).then_some(()));
     publish(&world, "prepare");
     publish(&world, "holding");
     assert_eq!(counts(&world), (1, 0));
-    assert_eq!(world.block_on(asked).unwrap().status, 200);
+    assert_eq!(upload.end().status, 200);
     eventually("it to be over", || (counts(&world) == (0, 0)).then_some(()));
     assert!(metric(&world, "cellgate_moves_cut_writes_total 0"));
 }

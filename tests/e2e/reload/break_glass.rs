@@ -6,6 +6,7 @@ use cellgate::last_good::{self, LastGood};
 
 use super::guards::{GUARDS, delete_a_cell};
 use super::rejected::Site;
+use crate::access::unix_user;
 use crate::process::{self, Process};
 use crate::raw_http;
 use crate::running::Folder;
@@ -65,7 +66,13 @@ fn what_serves_is_kept_whatever_the_files_say() {
     assert_eq!(reply.status, 409, "{}", reply.text());
     let objection = reply.json()["objections"][0].clone();
     assert_eq!(objection["guard"], "break_glass");
-    assert!(objection["what"].as_str().unwrap().ends_with(r#"by "ann": "us1 is on fire""#), "{objection}");
+    assert!(
+        objection["what"]
+            .as_str()
+            .unwrap()
+            .ends_with(&format!(r#"by "{} for ann": "us1 is on fire""#, unix_user())),
+        "{objection}"
+    );
     assert_eq!(site.page("/config")["hash"], before);
     let reasons = site.page("/readyz")["reasons"].clone();
     assert_eq!(
@@ -208,8 +215,10 @@ fn nobody_alone_takes_a_protected_cell_away_or_accounts_back() {
     let told = break_glass(&site, &["keep", "--reason", "for ever", "--for", "9h"], 64);
     assert!(told.contains("it would last 9h; expected 1m to 4h"), "{told}");
     let admin = |body: &str| {
-        let head =
-            format!("POST /break-glass HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "POST /break-glass HTTP/1.1\r\nHost: admin\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         raw_http::ask(&mut raw_http::unix(&site.folder.path("state/admin.sock")), head.as_bytes()).unwrap()
     };
     assert_eq!(admin("").status, 400);

@@ -1,6 +1,8 @@
 //! Reloads that must not happen, and starts on bad files: nothing changes, and every place that says so says
 //! the same. In a process of its own, whose standard error and exit codes are part of it.
 
+use std::process::Command;
+
 use cellgate::last_good::{self, LastGood};
 use serde_json::Value;
 
@@ -92,6 +94,20 @@ fn a_rejected_reload_changes_nothing_and_says_why_everywhere() {
         assert_eq!((&config["generation"], &config["hash"]), (&before["generation"], &before["hash"]));
         assert_eq!(config["last_reload"]["outcome"], "rejected", "{config}");
         assert_eq!(config["last_reload"]["problems"][0]["what"], what.as_str());
+        let ready = site.page("/readyz");
+        let reason = &ready["reasons"][0];
+        assert_eq!((&ready["ready"], &reason["blocks"]), (&true.into(), &false.into()), "{ready}");
+        assert_eq!(reason["reason"], "reload_rejected", "{ready}");
+        let detail = reason["detail"].as_str().unwrap();
+        assert!(detail.contains(named) && detail.contains("`cellgate check`"), "{detail}");
+        // The document of /live is up to a second old.
+        eventually("the rejected reload in top", || {
+            let mut top = Command::new(env!("CARGO_BIN_EXE_cellgate"));
+            let top = top.args(["top", "--once", "--socket"]).arg(site.folder.path("state/admin.sock"));
+            let page = top.env_remove("COLUMNS").output().unwrap();
+            let page = String::from_utf8_lossy(&page.stdout).into_owned();
+            (page.contains("reload_rejected: The reload at ") && page.contains(named)).then_some(())
+        });
         assert_eq!(site.cell(), "cell-2");
         site.process.line("the problem in the log", |line| {
             let text = line["fields"]["problem"].as_str().unwrap_or("");
@@ -105,6 +121,7 @@ fn a_rejected_reload_changes_nothing_and_says_why_everywhere() {
         site.folder.write("config/accounts.csv", include_str!("../../../config/accounts.csv"));
         site.folder.write(file, &good);
         assert_eq!(site.reload().status, 200);
+        assert_eq!(site.page("/readyz")["reasons"], Value::Array(Vec::new()));
     }
     assert_eq!(process::run(&site.folder, &["check"]).status.code(), Some(0));
     assert_eq!(site.page("/config")["generation"], 1, "the files say again what serves");

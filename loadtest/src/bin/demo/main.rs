@@ -1,16 +1,24 @@
 //! `demo`: four simulated cells and cellgate on loopback, and the lines to try on them. `make run` calls it.
 //!
-//! It serves the configuration in `config/` with the programs that lie beside it, until Ctrl-C. With
-//! `--check` it runs every line that it would print and looks at what comes back.
+//! It serves the configuration in `config/` with the programs that lie beside it, until Ctrl-C. At a terminal it sends
+//! traffic and shows what becomes of it, with a key for each thing to try; elsewhere it prints the lines. With `--check` it
+//! runs every line that it would print and looks at what comes back.
 // What it prints is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
+mod deletion;
+mod live;
+mod lock;
 mod place;
 mod port;
 mod process;
+mod screen;
 mod start;
+mod tally;
 mod tour;
+mod traffic;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +32,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use place::Place;
 use process::Processes;
 use start::{CELLGATE, started};
+use tour::Shared;
 
 /// How often the processes are looked at: soon enough that the news of a death comes before the answer to
 /// the next pasted line is read.
@@ -33,12 +42,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Args {
-    /// Take free ports instead of those in config/; works on a copy of the configuration in target/demo
-    #[arg(long, conflicts_with = "check")]
-    free_ports: bool,
+    /// Take free ports instead of those in config/; works on a copy of the configuration in DIR
+    #[arg(
+        long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "target/demo",
+        conflicts_with = "check"
+    )]
+    free_ports: Option<PathBuf>,
     /// Try every line instead of printing it, on free ports; DIR holds certs/dev, the rest is made
     #[arg(long, value_name = "DIR")]
     check: Option<PathBuf>,
+    /// Work on free ports in this folder, which holds certs/dev
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "free_ports"], hide = true)]
+    apart: Option<PathBuf>,
 }
 
 // One thread: the kernel ends the children when the thread that started them is gone.
@@ -78,16 +93,20 @@ async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn demonstrate(args: &Args, processes: &mut Processes) -> Result<ExitCode> {
-    let place = match (&args.check, args.free_ports) {
+    let place = match (args.check.as_ref().or(args.apart.as_ref()), &args.free_ports) {
         (Some(folder), _) => Place::apart(folder)?,
-        (None, true) => Place::copied()?,
-        (None, false) => Place::example()?,
+        (None, Some(folder)) => Place::copied(folder)?,
+        (None, None) => Place::example()?,
     };
-    let edge = started(&place, processes).await?;
-    let steps = tour::steps(&place, &edge);
+    deletion::mended(&place)?;
+    let mut edge = started(&place, processes).await?;
+    let steps = tour::steps(&place, &edge, Shared::Answers);
     if args.check.is_some() {
         let failed = check::run(&place, &steps, processes).await?;
         return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if screen::is_there() {
+        return live::run(&place, &mut edge, processes).await;
     }
     print!("{}", tour::text(&place, &edge, &steps)?);
     watch(&place, processes).await

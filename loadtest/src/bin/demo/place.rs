@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::lock::Lock;
+
 /// The simulated cells and the ports that `config/cellgate.yaml` gives them.
 pub const CELLS: [(&str, u16); 4] = [("cell-1", 7101), ("cell-2", 7102), ("cell-3", 7103), ("shared", 7104)];
 
@@ -13,6 +15,9 @@ pub const EDGE_PORTS: [(&str, u16); 4] = [("HTTP", 8080), ("HTTPS", 8443), ("h2c
 
 /// The example configuration, from the folder of the repository.
 const EXAMPLE: &str = "config";
+
+/// What cellgate writes, from the folder of a copy.
+const STATE: &str = "state";
 
 /// Where a demonstration happens.
 #[derive(Debug)]
@@ -27,14 +32,18 @@ pub struct Place {
     pub free_ports: bool,
     /// Where cellgate and simcell are: beside this program.
     programs: PathBuf,
+    /// Nobody else works here.
+    _lock: Lock,
 }
 
 impl Place {
     /// The repository itself.
     pub fn example() -> Result<Self> {
+        let state = PathBuf::from("state");
         let place = Self {
+            _lock: locked(&state, "take a folder of your own: make run DEMO=--free-ports")?,
             config: EXAMPLE.into(),
-            state: "state".into(),
+            state,
             ca: "certs/dev/ca.pem".into(),
             free_ports: false,
             programs: programs()?,
@@ -42,17 +51,23 @@ impl Place {
         place.prepared()
     }
 
-    /// A copy of the configuration under `target/`, with the certificates of the repository.
-    pub fn copied() -> Result<Self> {
-        let root = Path::new("target/demo");
+    /// A copy of the configuration in a folder, with the certificates of the repository.
+    pub fn copied(root: &Path) -> Result<Self> {
+        let lock =
+            locked(&root.join(STATE), "take another folder: make run DEMO=--free-ports=target/demo-2")?;
         let certs = root.join("certs/dev");
         fs::create_dir_all(&certs).with_context(|| format!("making {}", certs.display()))?;
         copy_files(Path::new("certs/dev"), &certs)?;
-        Self::apart(root)
+        Self::in_folder(root, lock)
     }
 
     /// A copy of the configuration in a folder that has certificates already.
     pub fn apart(root: &Path) -> Result<Self> {
+        Self::in_folder(root, locked(&root.join(STATE), "take another folder")?)
+    }
+
+    /// Writes what the lock is for.
+    fn in_folder(root: &Path, lock: Lock) -> Result<Self> {
         let config = root.join(EXAMPLE);
         for folder in ["", "keys"] {
             let (from, to) = (Path::new(EXAMPLE).join(folder), config.join(folder));
@@ -60,8 +75,9 @@ impl Place {
             copy_files(&from, &to)?;
         }
         let place = Self {
+            _lock: lock,
             config,
-            state: root.join("state"),
+            state: root.join(STATE),
             ca: root.join("certs/dev/ca.pem"),
             free_ports: true,
             programs: programs()?,
@@ -92,19 +108,33 @@ impl Place {
     }
 
     fn prepared(self) -> Result<Self> {
-        ensure!(
-            self.config.join("boot.yaml").is_file(),
-            "there is no {}/boot.yaml here; start this in the folder of the repository (make run does)",
-            self.config.display()
-        );
         ensure!(self.ca.is_file(), "{} is missing; make it with: make certs", self.ca.display());
         for program in ["cellgate", "simcell"] {
             let path = self.program(program);
             ensure!(path.is_file(), "{} is missing; build it with: cargo build --workspace", path.display());
         }
-        make_private(&self.state)?;
         Ok(self)
     }
+}
+
+#[cfg(test)]
+impl Place {
+    /// A folder in which nothing is.
+    pub fn empty(root: &Path) -> Result<Self> {
+        let lock = Lock::take(root, "")?;
+        let (config, state, ca) = (root.join(EXAMPLE), root.to_owned(), root.join("ca.pem"));
+        Ok(Self { config, state, ca, free_ports: true, programs: root.to_owned(), _lock: lock })
+    }
+}
+
+/// Makes sure that nobody else works with a state folder, which it makes where it is not there, before anything is written.
+fn locked(state: &Path, elsewhere: &str) -> Result<Lock> {
+    ensure!(
+        Path::new(EXAMPLE).join("boot.yaml").is_file(),
+        "there is no {EXAMPLE}/boot.yaml here; start this in the folder of the repository (make run does)"
+    );
+    make_private(state)?;
+    Lock::take(state, elsewhere)
 }
 
 fn programs() -> Result<PathBuf> {

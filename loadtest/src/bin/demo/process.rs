@@ -51,6 +51,14 @@ impl Processes {
         Ok(ended)
     }
 
+    /// Kills one at once, as `kill -9` does; false if it is not among those that run.
+    pub async fn kill_one(&mut self, name: &str) -> Result<bool> {
+        let Some(at) = self.running.iter().position(|process| process.name == name) else { return Ok(false) };
+        let mut process = self.running.remove(at);
+        process.child.kill().await.with_context(|| format!("killing {name}"))?;
+        Ok(true)
+    }
+
     /// Asks all to end, the last one first, and waits for each: cellgate finishes its requests while its
     /// cells are still there.
     pub async fn stop(&mut self) {

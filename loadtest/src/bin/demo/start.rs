@@ -26,12 +26,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A credential that each cell knows, and whose it is; a cell answers 401 to all others. The first two stand
 /// in `config/credentials.csv` too.
-pub const TOKENS: [(&str, &str, &str); 4] = [
-    ("cell-1", "dbtu_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0", "70403103966603"),
-    ("cell-2", "dbtc_FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1", "12345"),
+pub const TOKENS: [(&str, &str, &str); 11] = [
+    ("cell-1", PERSONAL_TOKEN, "70403103966603"),
+    ("cell-2", SERVICE_TOKEN, "12345"),
     ("cell-3", SHARED_TOKEN, "1001"),
     ("shared", SHARED_TOKEN, "1001"),
+    // The request shapes were recorded with two tokens and one cookie, whosever account they are of.
+    ("cell-1", SERVICE_TOKEN, "70403103966603"),
+    ("cell-1", SESSION, "70403103966603"),
+    ("cell-2", PERSONAL_TOKEN, "12345"),
+    ("cell-2", SESSION, "70437463654557"),
+    ("cell-3", SERVICE_TOKEN, "70471823417825"),
+    ("cell-3", PERSONAL_TOKEN, "70471823417825"),
+    ("cell-3", MOVED_TOKEN, "26228"),
 ];
+
+/// The personal token of the request shapes.
+const PERSONAL_TOKEN: &str = "dbtu_FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0FAKE0";
+
+/// The service token of the request shapes.
+const SERVICE_TOKEN: &str = "dbtc_FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1FAKE1";
+
+/// The session cookie of the request shapes.
+const SESSION: &str = "FAKE";
+
+/// A credential of account 26228, which has moved from the shared cell to cell-3.
+pub const MOVED_TOKEN: &str = "dbtc_FAKE3FAKE3FAKE3FAKE3FAKE3FAKE3FAKE3";
 
 /// A credential of account 1001, which starts in the shared cell and may be moved to cell-3.
 pub const SHARED_TOKEN: &str = "dbtc_FAKE2FAKE2FAKE2FAKE2FAKE2FAKE2FAKE2";
@@ -47,8 +67,8 @@ pub struct Edge {
     pub h2c: SocketAddr,
     /// The read-only pages.
     pub admin: SocketAddr,
-    /// The process of the shared cell.
-    pub shared_pid: u32,
+    /// The process of the shared cell, while it is ours and runs: the id of one that is gone may be anybody's.
+    pub shared_pid: Option<u32>,
     /// Where the shared cell listens.
     pub shared: SocketAddr,
 }
@@ -91,11 +111,21 @@ pub async fn started(place: &Place, processes: &mut Processes) -> Result<Edge> {
         https: of("https")?,
         h2c: of("h2c")?,
         admin: of("admin")?,
-        shared_pid,
+        shared_pid: Some(shared_pid),
         shared,
     };
     ready(edge.admin).await?;
     Ok(edge)
+}
+
+/// Starts the shared cell again, where it was.
+pub async fn start_shared(place: &Place, edge: &mut Edge, processes: &mut Processes) -> Result<()> {
+    let (name, log) = ("shared", place.log("shared"));
+    let args = cell_args(name, edge.shared.port());
+    let pid = processes.start(name, &place.program("simcell"), &args, &log)?;
+    said(processes, &log, name, |log| log.lines().next().and_then(listens)).await?;
+    edge.shared_pid = Some(pid);
+    Ok(())
 }
 
 /// The arguments of a simulated cell.

@@ -33,14 +33,25 @@ const HEAD: &str = "-o /dev/null -D -";
 /// curl's exit code when `-m` has ended it.
 const TIMED_OUT: i32 = 28;
 
+/// What the shared cell does while lines are made: those that cannot work are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// It answers.
+    Answers,
+    /// Its process is gone.
+    Dead,
+    /// Its process is there again, and some of its requests are refused still.
+    ComesBack,
+}
+
 /// All lines.
-pub fn steps(place: &Place, edge: &Edge) -> Vec<Step> {
+pub fn steps(place: &Place, edge: &Edge, shared: Shared) -> Vec<Step> {
     let curl = Curl::new(place, edge);
     let mut steps = legacy(&curl);
     steps.extend(own_address(&curl));
     steps.extend(streams(&curl, edge));
     steps.extend(refusals(&curl));
-    steps.extend(the_incident(place, edge, &curl));
+    steps.extend(the_incident(place, edge, &curl, shared));
     steps.extend(evacuation(place, &curl));
     steps.extend(operators(place, edge));
     steps
@@ -246,8 +257,45 @@ fn refusals(curl: &Curl) -> Vec<Step> {
     )
 }
 
-fn the_incident(place: &Place, edge: &Edge, curl: &Curl) -> Vec<Step> {
-    let shared = "https://cloud.getdbt.com/api/v2/accounts/1001/";
+/// Where a request of the shared cell goes.
+const SHARED_URL: &str = "https://cloud.getdbt.com/api/v2/accounts/1001/";
+
+/// From how the shared cell is now. Nothing is killed that is not ours: one that was started in another terminal ends there.
+fn the_incident(place: &Place, edge: &Edge, curl: &Curl, shared: Shared) -> Vec<Step> {
+    let kill = edge.shared_pid.map(|pid| step("Kill the shared cell", format!("kill -9 {pid}"), &[]));
+    let (heading, mut steps) = match shared {
+        Shared::Answers => ("The incident: the shared environment dies", while_it_answers(curl)),
+        Shared::Dead => ("The incident: the shared environment is dead", Vec::new()),
+        Shared::ComesBack => ("The incident: the shared environment comes back", while_it_comes_back(curl)),
+    };
+    if shared == Shared::Dead || kill.is_some() {
+        steps.extend(kill.filter(|_| shared != Shared::Dead));
+        steps.extend(while_it_is_dead(place, edge, curl));
+    }
+    with_heading(heading, steps)
+}
+
+fn while_it_answers(curl: &Curl) -> Vec<Step> {
+    vec![
+        step(
+            "Account 1001 still lives in the shared cell",
+            curl.legacy(HEAD, SHARED_TOKEN, SHARED_URL),
+            &["HTTP/2 200", "x-cell: shared"],
+        ),
+        step(
+            "From that answer cellgate has learned whose token this is: here nothing else names the account",
+            curl.legacy(HEAD, SHARED_TOKEN, "https://cloud.getdbt.com/api/v2/accounts/"),
+            &["HTTP/2 200", "x-cell: shared"],
+        ),
+    ]
+}
+
+fn while_it_comes_back(curl: &Curl) -> Vec<Step> {
+    let says = "Account 1001 lives there: 200, or 503 with Retry-After as long as only a share of its requests is let in";
+    vec![step(says, curl.legacy("-i", SHARED_TOKEN, SHARED_URL), &["HTTP/2 "])]
+}
+
+fn while_it_is_dead(place: &Place, edge: &Edge, curl: &Curl) -> Vec<Step> {
     let args: Vec<String> = cell_args("shared", edge.shared.port());
     let mut again = step(
         "Start it again; it runs in this terminal, so open one more for the rest",
@@ -255,38 +303,24 @@ fn the_incident(place: &Place, edge: &Edge, curl: &Curl) -> Vec<Step> {
         &["simcell name=shared"],
     );
     again.stays = true;
-    with_heading(
-        "The incident: the shared environment dies",
-        vec![
-            step(
-                "Account 1001 still lives in the shared cell",
-                curl.legacy(HEAD, SHARED_TOKEN, shared),
-                &["HTTP/2 200", "x-cell: shared"],
-            ),
-            step(
-                "From that answer cellgate has learned whose token this is: here nothing else names the account",
-                curl.legacy(HEAD, SHARED_TOKEN, "https://cloud.getdbt.com/api/v2/accounts/"),
-                &["HTTP/2 200", "x-cell: shared"],
-            ),
-            step("Kill the shared cell", format!("kill -9 {}", edge.shared_pid), &[]),
-            step(
-                "An account with a cell of its own does not notice",
-                curl.legacy(HEAD, token("cell-2"), "https://cloud.getdbt.com/api/v2/accounts/12345/jobs/"),
-                &["HTTP/2 200", "x-cell: cell-2"],
-            ),
-            step(
-                "An account of the shared cell is told that nothing was sent and it may try again",
-                curl.legacy("-i", SHARED_TOKEN, shared),
-                &["HTTP/2 502", "cell_unreachable", "x-cellgate-outcome: not-forwarded"],
-            ),
-            again,
-            step(
-                "And it answers again",
-                curl.legacy(HEAD, SHARED_TOKEN, shared),
-                &["HTTP/2 200", "x-cell: shared"],
-            ),
-        ],
-    )
+    vec![
+        step(
+            "An account with a cell of its own does not notice",
+            curl.legacy(HEAD, token("cell-2"), "https://cloud.getdbt.com/api/v2/accounts/12345/jobs/"),
+            &["HTTP/2 200", "x-cell: cell-2"],
+        ),
+        step(
+            "An account of the shared cell is told that nothing was sent and it may try again",
+            curl.legacy("-i", SHARED_TOKEN, SHARED_URL),
+            &["HTTP/2 502", "cell_unreachable", "x-cellgate-outcome: not-forwarded"],
+        ),
+        again,
+        step(
+            "And it answers again, after some seconds with 503 and Retry-After",
+            curl.legacy(HEAD, SHARED_TOKEN, SHARED_URL),
+            &["HTTP/2 200", "x-cell: shared"],
+        ),
+    ]
 }
 
 fn evacuation(place: &Place, curl: &Curl) -> Vec<Step> {
@@ -351,4 +385,35 @@ fn operators(place: &Place, edge: &Edge) -> Vec<Step> {
             ),
         ],
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn text(shared: Shared, shared_pid: Option<u32>) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::empty(folder.path()).unwrap();
+        let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let [http, https, h2c, admin, shared_at] = [8080, 8443, 8082, 9900, 7104].map(at);
+        let edge = Edge { http, https, h2c, admin, shared_pid, shared: shared_at };
+        super::text(&place, &edge, &steps(&place, &edge, shared)).unwrap()
+    }
+
+    #[test]
+    fn no_line_is_printed_that_cannot_work_now() {
+        let (lives, dead) = ("# Account 1001 still lives in", "does not notice");
+        let check = |shared, pid, expect: [bool; 3]| {
+            let text = text(shared, pid);
+            let found = [text.contains("kill -9 4711"), text.contains(lives), text.contains(dead)];
+            assert_eq!((found, text.contains("kill -9")), (expect, expect[0]), "{shared:?}: {text}");
+        };
+        check(Shared::Answers, Some(4711), [true, true, true]);
+        check(Shared::Dead, None, [false, false, true]);
+        check(Shared::ComesBack, Some(4711), [true, false, true]);
+        // Started in another terminal: it ends there.
+        check(Shared::Answers, None, [false, true, false]);
+        check(Shared::ComesBack, None, [false, false, false]);
+    }
 }

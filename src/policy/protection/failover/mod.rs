@@ -325,6 +325,7 @@ impl Failover {
         published: &Published,
         now: Moment,
     ) {
+        let _update = published.update();
         let all: f64 = need.iter().sum();
         let (mut end, mut assigned) = (0.0, 0.0);
         for ((state, plan), lane) in self.groups.iter().zip(plans).zip(&published.lanes) {

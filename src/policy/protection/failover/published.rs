@@ -1,8 +1,8 @@
 //! What requests read of a failover: which group is an account's own, who of it is moved, where to, and how
-//! much of that may go. Plain numbers in atomics; a request that sees half of an update goes to a group that
-//! would have been right before.
+//! much of that may go. Plain numbers in atomics; a request that sees half of an update is not refused for that: it goes
+//! to its account's own group, as all did before.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use super::super::super::moment::Moment;
 use super::super::cut::Cut;
@@ -24,6 +24,8 @@ pub enum Chosen {
 #[derive(Debug)]
 pub struct Published {
     pub(super) lanes: Box<[Lane]>,
+    /// Odd while an update is written; another number after each.
+    turn: AtomicU64,
     /// Requests that asked, by class.
     pub(super) offered: [AtomicU64; 4],
     /// Requests that found their group full.
@@ -81,9 +83,33 @@ impl Published {
         };
         Self {
             lanes: (0..groups).map(lane).collect(),
+            turn: AtomicU64::new(0),
             offered: [const { AtomicU64::new(0) }; 4],
             full_count: AtomicU64::new(0),
         }
+    }
+
+    /// An update of the lanes, until this is dropped. One at a time.
+    pub(super) fn update(&self) -> Update<'_> {
+        self.turn.fetch_add(1, Ordering::AcqRel);
+        // What is written of the lanes stays behind it, as what is read stays before the second look.
+        fence(Ordering::Release);
+        Update(&self.turn)
+    }
+
+    /// The number of the update that all lanes are of; none while one is written.
+    fn turn(&self) -> Option<u64> {
+        Some(self.turn.load(Ordering::Acquire)).filter(|turn| turn.is_multiple_of(2))
+    }
+}
+
+/// See [`Published::update`].
+#[must_use]
+pub(super) struct Update<'a>(&'a AtomicU64);
+
+impl Drop for Update<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -97,6 +123,7 @@ pub fn choose_group(
     now: Moment,
 ) -> Chosen {
     count(&published.offered[priority as usize]);
+    let turn = published.turn();
     let key = account.unwrap_or(ticket);
     let place = mixed(key, 1);
     let below = |lane: &Lane| u64::from(place) < lane.home_end.load(Ordering::Relaxed);
@@ -109,7 +136,13 @@ pub fn choose_group(
         return Chosen::Own(home);
     }
     let chosen = moved(published, mixed(key, 3), priority, now);
-    if chosen == Chosen::Shed && lane.takes_the_rest.load(Ordering::Relaxed) {
+    // What was read before an update and what was read after it may say no together, and neither would alone.
+    let is_torn = || {
+        // What was read of the lanes stays before what is read now (Boehm, "Can seqlocks get along", 2012).
+        fence(Ordering::Acquire);
+        turn.is_none() || published.turn() != turn
+    };
+    if chosen == Chosen::Shed && (lane.takes_the_rest.load(Ordering::Relaxed) || is_torn()) {
         lane.total.charge(now);
         count(&lane.own_count);
         return Chosen::Own(home);
@@ -140,4 +173,27 @@ fn mixed(key: u64, which: u64) -> u32 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((bits ^ (bits >> 31)) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_an_update_refuses_nobody() {
+        let published = Published::new(2);
+        let choose = || choose_group(&published, 7, None, Priority::Api, Moment::START);
+        assert_eq!(choose(), Chosen::Own(0));
+        let update = published.update();
+        published.lanes[0].kept.store(0, Ordering::Relaxed);
+        assert_eq!(choose(), Chosen::Own(0), "where else it may go is not written yet");
+        drop(update);
+        assert_eq!(choose(), Chosen::Shed, "nobody has room for it");
+        let update = published.update();
+        published.lanes[1].cut.store(Cut::ALL.bits(), Ordering::Relaxed);
+        published.lanes[1].moved.set(f64::INFINITY, std::time::Duration::ZERO, Moment::START);
+        assert_eq!(choose(), Chosen::Moved(1), "what is there already counts");
+        drop(update);
+        assert_eq!(choose(), Chosen::Moved(1));
+    }
 }

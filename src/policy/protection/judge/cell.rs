@@ -8,7 +8,7 @@ use super::super::super::guard::Mode;
 use super::super::super::ids::Label;
 use super::super::super::moment::Moment;
 use super::super::super::snapshot::{Cell, Endpoint, EndpointKey};
-use super::super::concurrency::{Limit, LimitRules, WindowSample};
+use super::super::concurrency::{Limit, LimitRules, Why, WindowSample};
 use super::super::failover::{self, Failover, FailoverRules, Published, SavedGroup, Standing};
 use super::super::health::{
     self, FAIL_OPEN_SHARE, Health, HealthRules, Panic, Siblings, State, Summary, TRICKLE_LEAST_PER_SECOND,
@@ -27,13 +27,11 @@ use super::groups::GroupLimits;
 use super::recent::RecentGroups;
 use super::report::{CellReport, EndpointReport, GroupReport};
 use super::scene::{Scene, capacity, count, declared, may_eject, nowhere, ramp_rules, zones};
+use super::usual::Usual;
 use super::{Change, Look, SavedCell, place};
 
 /// Over so many seconds the 95th percentile of a cell is taken: a ramp's period.
 const SECONDS: usize = 5;
-
-/// Weight of a second in what is usual for a cell: about the last minutes.
-const USUAL: f64 = 0.01;
 
 /// Weight of a second in the good rate of a cell.
 const RATE: f64 = 0.1;
@@ -53,7 +51,7 @@ pub(super) struct CellJudge {
     second: [Came; 3],
     /// The last seconds.
     latencies: [Latencies; SECONDS],
-    usual: Option<Duration>,
+    usual: Usual,
     /// Requests a second that were served, while things were well.
     good_rate: f64,
     panic: Panic,
@@ -103,7 +101,7 @@ impl CellJudge {
             declared,
             second: Default::default(),
             latencies: [Latencies::NONE; SECONDS],
-            usual: saved.as_ref().and_then(|saved| saved.usual_p95),
+            usual: Usual::restored(saved.as_ref().and_then(|saved| saved.usual_p95)),
             good_rate: saved.as_ref().map_or(0.0, |saved| saved.good_rate),
             panic: Panic::Calm,
             observing: Observing::restored(saved.as_ref().and_then(|saved| saved.would_act)),
@@ -263,7 +261,7 @@ impl CellJudge {
             failing_accounts: came.failing_accounts,
             group_serves: self.recent.another_serves(scene),
             p95: self.p95(),
-            baseline: self.usual,
+            baseline: self.usual.p95(),
             queue_share: f64::from(scene.queued()) / f64::from(self.limit.value().max(1)),
         };
         self.second.iter_mut().zip(&all).for_each(|(second, came)| second.add(came));
@@ -294,8 +292,10 @@ impl CellJudge {
         };
         if is_well {
             if let Some(p95) = self.p95() {
-                let usual = self.usual.unwrap_or(p95);
-                self.usual = Some(usual.mul_f64(1.0 - USUAL) + p95.mul_f64(USUAL));
+                let zones = scene.cell.groups.iter().map(|group| &group.zone);
+                let is_limited = matches!(self.limit.why(), Why::Losses | Why::Late);
+                let is_sick = is_limited || scene.verdicts.concern(&scene.cell.name, zones);
+                self.usual.learn(p95, is_sick);
             }
             self.good_rate += (f64::from(of_health.served) - self.good_rate) * RATE;
         }
@@ -337,7 +337,7 @@ impl CellJudge {
             cell: name.clone(),
             ramp: ramp::Saved { pin: None, ..self.ramp.saved(rules, now, now_secs) },
             limit: self.limit.saved(),
-            usual_p95: self.usual,
+            usual_p95: self.usual.p95(),
             good_rate: self.good_rate,
             groups: groups.filter_map(|(zone, saved)| Some((zone, saved?))).collect(),
             group_limits: self.group_limits.saved(),
@@ -378,7 +378,7 @@ impl CellJudge {
             frozen: self.failover.evidence().frozen,
             may_retry: standing.may_retry(),
             p95: self.p95(),
-            usual_p95: self.usual,
+            usual_p95: self.usual.p95(),
             would_have: standing.would_have(),
             alarm: self.alarm,
             would_act: self.observing.longest(),

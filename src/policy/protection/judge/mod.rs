@@ -11,6 +11,7 @@ mod recent;
 mod report;
 mod saved;
 mod scene;
+mod usual;
 
 use std::collections::BTreeMap;
 use std::fmt;

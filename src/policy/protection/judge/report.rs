@@ -10,7 +10,7 @@ use super::super::failover::GroupEvidence;
 use super::super::health::{Health, Panic, State, Summary};
 use super::super::observing::Alarm;
 use super::super::ramp::{self, Phase};
-use super::super::verdict::{Evidence, Held, Verdict};
+use super::super::verdict::{CLEARS_AFTER, Evidence, Held, Verdict};
 use super::super::would::WouldHave;
 
 /// All of it.
@@ -118,8 +118,14 @@ pub struct VerdictReport {
     pub verdict: Verdict,
     /// For how long.
     pub stands_for: Duration,
+    /// How long ago it was found last.
+    pub found_before: Duration,
+    /// For how long it stands on, where it is not found again.
+    pub left: Duration,
     /// By what it was found last.
     pub evidence: Evidence,
+    /// What is there now, where it was not found in the last second.
+    pub present: Option<Evidence>,
 }
 
 impl GroupReport {
@@ -154,7 +160,17 @@ impl EndpointReport {
 
 impl VerdictReport {
     pub(super) fn new(held: &Held, now: Moment) -> Self {
-        let Held { verdict, since, evidence, .. } = held.clone();
-        Self { verdict, stands_for: now.since(since), evidence }
+        let Held { verdict, since, found, evidence, present } = held.clone();
+        let found_before = now.since(found);
+        let left = CLEARS_AFTER.saturating_sub(found_before);
+        Self { verdict, stands_for: now.since(since), found_before, left, evidence, present }
+    }
+
+    /// One that was said and found just now, by nothing.
+    #[cfg(test)]
+    pub(crate) fn fresh(verdict: Verdict) -> Self {
+        let evidence = Evidence::default();
+        let (since, found) = (Moment::START, Moment::START);
+        Self::new(&Held { verdict, since, found, evidence, present: None }, Moment::START)
     }
 }

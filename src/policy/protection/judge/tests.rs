@@ -10,6 +10,7 @@ use super::super::levers::Lever;
 use super::super::modes::Modes;
 use super::super::priority::Priority;
 use super::super::ramp::Phase;
+use super::super::shed::Shed;
 use super::super::standing::{Admission, Ask, Outcome};
 use super::super::verdict::counters::Failure;
 use super::*;
@@ -27,6 +28,10 @@ struct World {
     /// Of the last second: those that were served, and those that were not.
     served: u32,
     not: u32,
+    /// Why, where that was before an endpoint was chosen.
+    refused: Vec<Shed>,
+    /// How long an answer takes to begin.
+    first_byte: Duration,
 }
 
 impl World {
@@ -44,12 +49,15 @@ impl World {
             now: Moment::START,
             served: 0,
             not: 0,
+            refused: Vec::new(),
+            first_byte: Duration::from_millis(20),
         }
     }
 
     /// A second of so many requests; `up` says which endpoints take connections.
     fn second(&mut self, requests: u32, up: impl Fn(usize) -> bool) {
         (self.served, self.not) = (0, 0);
+        self.refused.clear();
         for number in 0..requests {
             if number % (requests / 10) == 0 {
                 self.look();
@@ -82,12 +90,19 @@ impl World {
         let random = self.random.u64(..);
         let ask = Ask { priority: Priority::Api, account, long_lived: false, left: None, random };
         let admission = standing.ask(self.now, &ask, &Modes::default(), || unreachable!("nobody waits"));
-        let Admission::Go(pass) = admission else { return false };
+        let pass = match admission {
+            Admission::Go(pass) => pass,
+            Admission::Wait(..) => return false,
+            Admission::Refused(why, _) => {
+                self.refused.push(why);
+                return false;
+            }
+        };
         let at = pass.group.unwrap_or(0);
         let served = match cell.groups[at].endpoints[0].load.enter(account) {
             None => false,
             Some(attempt) if up(at) => {
-                let first_byte = Some(Duration::from_millis(20));
+                let first_byte = Some(self.first_byte);
                 standing.tell(self.now, &pass, &ask, Outcome::Served, first_byte);
                 attempt.asked().answered(AttemptEnd::Answered, first_byte);
                 true
@@ -135,6 +150,46 @@ fn a_cell_that_was_gone_as_a_whole_comes_back_by_its_ramp() {
         }
         assert!(seconds < 200, "{groups} groups: {} served after {seconds} s", world.served);
     }
+}
+
+#[test]
+fn a_cell_that_is_gone_is_called_down_until_it_takes_more_than_probes() {
+    let mut world = World { judge: Judge::warm(), ..World::new(1) };
+    (0..60).for_each(|_| world.second(100, |_| true));
+    (0..10).for_each(|_| world.second(100, |_| false));
+    let mut said = 0;
+    for second in 10..120 {
+        world.second(100, |_| false);
+        assert!(world.refused.iter().all(|why| *why == Shed::CellDown), "{second} s: {:?}", world.refused);
+        said += world.refused.len();
+    }
+    assert!(said > 8_000, "{said} of 11000 were refused before an endpoint was chosen");
+    let mut recovering = 0;
+    for second in 0..300 {
+        let before = world.phase();
+        world.second(100, |_| true);
+        let expect = match before {
+            Phase::Down | Phase::Probing => Shed::CellDown,
+            Phase::Ramping | Phase::Full => Shed::Recovering,
+        };
+        if world.phase() == before {
+            assert!(world.refused.iter().all(|why| *why == expect), "{second} s: {:?}", world.refused);
+            recovering += if expect == Shed::Recovering { world.refused.len() } else { 0 };
+        }
+    }
+    assert!(recovering > 1_000, "{recovering} while it came back");
+    assert_eq!(world.phase(), Phase::Full);
+}
+
+#[test]
+fn a_cell_that_is_slow_for_minutes_stays_far_above_what_is_usual() {
+    let mut world = World { judge: Judge::warm(), ..World::new(1) };
+    (0..120).for_each(|_| world.second(50, |_| true));
+    world.first_byte = Duration::from_millis(500);
+    (0..600).for_each(|_| world.second(50, |_| true));
+    let cell = world.judge.report(&world.snapshot, world.now).cells.remove(0);
+    let [now, usual] = [cell.p95, cell.usual_p95].map(Option::unwrap_or_default);
+    assert!(now > usual * 10, "{now:?} now, usually {usual:?}");
 }
 
 #[test]

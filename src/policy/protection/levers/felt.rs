@@ -29,6 +29,8 @@ pub fn felt(levers: &Levers, cell: &Cell, admission: &Admission) -> Option<Lever
     let name = cell.name.as_str();
     match admission {
         Admission::Refused(Shed::Recovering, _) => levers.ramp(name).map(|of| of.lever),
+        // The cell is gone: no lever did that.
+        Admission::Refused(Shed::CellDown, _) => None,
         Admission::Refused(Shed::NoHeadroom, _) => drained_group(levers, cell),
         Admission::Refused(..) | Admission::Wait(..) => levers.cap(name).in_flight.map(|of| of.lever),
         Admission::Go(pass) if pass.is_moved => drained_group(levers, cell),

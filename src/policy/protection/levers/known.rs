@@ -72,14 +72,15 @@ impl Shed {
 /// Names of the cells that levers have left without an endpoint: their requests are refused. Whoever drains the only zone has
 /// perhaps not meant that.
 pub fn bare_cells(levers: &Levers, live: &Snapshot) -> Vec<String> {
-    let is_bare = |cell: &&Cell| {
-        cell.groups.iter().all(|group| {
-            let drained =
-                |address| levers.drained(cell.name.as_str(), group.zone.as_str(), address).is_some();
-            group.endpoints.iter().all(|endpoint| drained(&endpoint.address))
-        })
-    };
-    live.cells.iter().filter(is_bare).map(|cell| cell.name.to_string()).collect()
+    live.cells.iter().filter(|cell| is_bare(levers, cell)).map(|cell| cell.name.to_string()).collect()
+}
+
+/// Whether levers have left a cell without an endpoint.
+pub fn is_bare(levers: &Levers, cell: &Cell) -> bool {
+    cell.groups.iter().all(|group| {
+        let drained = |address| levers.drained(cell.name.as_str(), group.zone.as_str(), address).is_some();
+        group.endpoints.iter().all(|endpoint| drained(&endpoint.address))
+    })
 }
 
 fn find<'s>(live: &'s Snapshot, name: &Label) -> Result<&'s Cell, Unknown> {

@@ -252,6 +252,15 @@ impl Lever {
         }
     }
 
+    /// The account that it is about, where it is about one.
+    pub const fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Shed(shed) => shed.account,
+            Self::Hold { whose: Held::Account(account), .. } => Some(*account),
+            _ => None,
+        }
+    }
+
     /// How long it is pulled where nobody says.
     pub const fn default_time(&self) -> Duration {
         match self {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{LONGEST, Lever, LeverId, MOST, Pulled, REASON, SHORTEST};
+use crate::policy::cover::holds_admin_token;
+use crate::policy::line::is_line;
 
 /// Longest name of who says so: that of an address of mail (RFC 5321 section 4.5.3.1), in bytes.
 const MAX_NAME: usize = 320;
@@ -49,9 +51,16 @@ pub enum Refused {
     /// Nobody will know who.
     #[error("the name has {0} bytes; expected 1 to {MAX_NAME}")]
     Name(usize),
-    /// More than a line.
-    #[error("the {0} has a line break or another control character in it; expected one line of text")]
+    /// More than a line, or one that looks like another.
+    #[error(
+        "the {0} has a line break in it, a control character, or one that turns the direction of reading; expected one line of text"
+    )]
     NotALine(&'static str),
+    /// It would stand in the trail, the log and on pages, where who reads them could use it.
+    #[error(
+        "the {0} has a token of cellgate in it; say it without, and take that token out of the file of tokens: it has been shown"
+    )]
+    Token(&'static str),
     /// Released already, or over, or never there.
     #[error("lever {0} is not pulled")]
     NotPulled(LeverId),
@@ -176,7 +185,11 @@ impl Levers {
 }
 
 fn one_line<'t>(which: &'static str, text: &'t str) -> Result<&'t str, Refused> {
-    if text.contains(char::is_control) { Err(Refused::NotALine(which)) } else { Ok(text) }
+    match text {
+        _ if !is_line(text) => Err(Refused::NotALine(which)),
+        _ if holds_admin_token(text) => Err(Refused::Token(which)),
+        _ => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -214,14 +227,29 @@ mod tests {
             "ann",
             "a\nb c",
             hour,
-            "the reason has a line break or another control character in it; expected one line of text",
+            "the reason has a line break in it, a control character, or one that turns the direction of reading; expected one line of text",
         );
+        for turned in ["an\u{202e}n", "an\u{2066}n", "an\u{2028}n"] {
+            let said =
+                "has a line break in it, a control character, or one that turns the direction of reading";
+            check(turned, "us1 burns", hour, &format!("the name {said}; expected one line of text"));
+            check("ann", turned, hour, &format!("the reason {said}; expected one line of text"));
+        }
+        let token = crate::policy::access::token::minted([7; 32]);
+        for shown in [&*token, &format!("see {token}!"), &token[..30]] {
+            let pulled = |by: &str, reason: &str| {
+                let lever = Lever::parse("drain cell us1").unwrap();
+                Levers::default().pull(lever, (by, reason), Some(hour), NOW)
+            };
+            assert_eq!(pulled("ann", shown), Err(Refused::Token("reason")));
+            assert_eq!(pulled(shown, "us1 burns"), Err(Refused::Token("name")));
+        }
         check(" ", "us1 burns", hour, "the name has 0 bytes; expected 1 to 320");
         check(
             "a\u{1b}b",
             "us1 burns",
             hour,
-            "the name has a line break or another control character in it; expected one line of text",
+            "the name has a line break in it, a control character, or one that turns the direction of reading; expected one line of text",
         );
         check("ann", "us1 burns", Duration::ZERO, "it would last 0 s; expected 1s to 24 h");
         check("ann", "us1 burns", LONGEST + SHORTEST, "it would last 86401 s; expected 1s to 24 h");

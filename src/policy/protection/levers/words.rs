@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use super::{Held, Lever, LeverKind, Most, OperatorPass, Place, Policy, Shed};
 use crate::policy::guard::Mode;
 use crate::policy::ids::{AccountId, Label};
+use crate::policy::line::is_deceptive;
 use crate::policy::snapshot::EndpointAddress;
 
 /// Most bytes of the line: the longest client family, quoted, and some names.
@@ -172,7 +173,7 @@ impl Words {
         if text.len() > MAX_BYTES {
             return Err(wrong(format!("it has {} bytes", text.len()), &format!("at most {MAX_BYTES}")));
         }
-        if let Some(char) = text.chars().find(|char| char.is_control()) {
+        if let Some(char) = text.chars().find(|char| is_deceptive(*char)) {
             return Err(wrong(format!("it has the character {char:?} in it"), "one line of text"));
         }
         let (mut words, mut chars) = (Vec::new(), text.chars().peekable());

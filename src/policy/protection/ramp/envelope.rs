@@ -1,12 +1,13 @@
 //! What requests read of a ramp: a rate, and who goes first within it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::super::super::moment::Moment;
 use super::super::cut::Cut;
 use super::super::pace::{BURST, Pace};
 use super::super::priority::Priority;
+use super::super::shed::Shed;
 
 /// One for each cell; outlives reloads.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Envelope {
     cut: AtomicU64,
     /// The part of the cell's concurrency that goes with the rate, as bits of a float.
     fraction: AtomicU64,
+    /// Nothing goes but what finds out whether the cell is back.
+    only_probes: AtomicBool,
     /// Requests that asked while there was a limit, by class.
     offered: [AtomicU64; 4],
     admitted: AtomicU64,
@@ -46,6 +49,7 @@ impl Default for Envelope {
             pace: Pace::unlimited(),
             cut: AtomicU64::new(Cut::ALL.bits()),
             fraction: AtomicU64::new(1.0f64.to_bits()),
+            only_probes: AtomicBool::new(false),
             offered: [const { AtomicU64::new(0) }; 4],
             admitted: AtomicU64::new(0),
         }
@@ -79,6 +83,12 @@ impl Envelope {
         f64::from_bits(self.fraction.load(Ordering::Relaxed))
     }
 
+    /// What a request is told that it does not admit. Where what it admits only finds out whether the cell is back, that
+    /// is gone as far as anybody knows, and nobody must be told that it comes back.
+    pub fn refusal(&self) -> Shed {
+        if self.only_probes.load(Ordering::Relaxed) { Shed::CellDown } else { Shed::Recovering }
+    }
+
     pub(super) fn take_counts(&self) -> Came {
         let took = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         Came {
@@ -87,7 +97,14 @@ impl Envelope {
         }
     }
 
-    pub(super) fn publish(&self, rate: f64, fraction: f64, offered: &[f64; 4], now: Moment) {
+    pub(super) fn publish(
+        &self,
+        (rate, only_probes): (f64, bool),
+        fraction: f64,
+        offered: &[f64; 4],
+        now: Moment,
+    ) {
+        self.only_probes.store(only_probes, Ordering::Relaxed);
         self.cut.store(Cut::of(offered, rate * CHOSEN).bits(), Ordering::Relaxed);
         self.fraction.store(fraction.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
         let (rate, burst) = with_burst(rate);

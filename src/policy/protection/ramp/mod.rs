@@ -48,6 +48,8 @@ pub struct Ramp {
     lifted: bool,
     /// Until when a process that began without knowing anything looks for a crowd.
     watched_until: Option<Moment>,
+    /// It is probed because a crowd waits for it, and not because it was gone.
+    is_crowded: bool,
     period: Period,
     /// When the period began; up to one period in the future at first, so that replicas do not step together.
     began: Moment,
@@ -78,6 +80,7 @@ impl Ramp {
             rate: 0.0,
             lifted: true,
             watched_until: None,
+            is_crowded: false,
             period: Period::default(),
             began: now,
             held_until: now,
@@ -227,7 +230,7 @@ impl Ramp {
             // What probes meet is what they are for.
             (Phase::Probing, Some(Reason::CellFails)) | (_, None) => {}
             (_, Some(reason)) => {
-                self.phase = Phase::Down;
+                (self.phase, self.is_crowded) = (Phase::Down, false);
                 self.held_until = now + rules.period;
                 return Some(reason);
             }
@@ -258,7 +261,7 @@ impl Ramp {
 
     fn probe(&mut self, rules: &RampRules, capacity: f64, why: Reason, now: Moment) -> Reason {
         (self.phase, self.lifted, self.watched_until) = (Phase::Probing, false, None);
-        self.rate = self.first_rate(rules, capacity);
+        (self.rate, self.is_crowded) = (rules.first_rate(capacity), why == Reason::Crowd);
         (self.quiet_since, self.quickest) = (None, [None; 2]);
         self.begin_period(now + rules.period.mul_f64(self.offset));
         why
@@ -267,7 +270,7 @@ impl Ramp {
     /// Ends a period when its time has come, or when it is clear before that it hurts.
     fn judge(&mut self, rules: &RampRules, capacity: f64, now: Moment) -> Option<Reason> {
         let ended = now.since(self.began) >= rules.period;
-        let first = self.first_rate(rules, capacity);
+        let first = rules.first_rate(capacity);
         let again = self.halved.is_none_or(|halved| now.since(halved) >= rules.period);
         let hurts = again && self.rate > first && self.period.fails(rules);
         if !(ended || hurts) {
@@ -352,7 +355,7 @@ impl Ramp {
         self.begin_period(now);
         let Some(capacity) = capacity else { return self.lift(Reason::PinEnded, now) };
         let rate = pin.rate / f64::from(rules.replicas.get());
-        let first = self.first_rate(rules, capacity);
+        let first = rules.first_rate(capacity);
         (self.rate, self.lifted) = (rate.clamp(first, capacity), false);
         self.phase = if rate < capacity { Phase::Ramping } else { Phase::Full };
         Some(Reason::PinEnded)
@@ -378,17 +381,14 @@ impl Ramp {
         self.evidence.rate = rate;
         self.evidence.held_until = (now < self.held_until).then_some(self.held_until);
         self.evidence.pinned_until = self.pin.map(|pin| pin.until);
-        envelope.publish(rate, fraction, &self.offered, now);
+        // What an operator lets through is more than probes.
+        let only_probes = self.phase.only_probes() && !self.is_crowded && self.pin.is_none();
+        envelope.publish((rate, only_probes), fraction, &self.offered, now);
     }
 
     /// Whether a full cell is left alone.
     const fn is_open(&self) -> bool {
         self.lifted || self.watched_until.is_some()
-    }
-
-    fn first_rate(&self, rules: &RampRules, capacity: f64) -> f64 {
-        let least = rules.start_rate / f64::from(rules.replicas.get());
-        (capacity * rules.start_share).max(least).min(capacity.max(least))
     }
 
     fn begin_period(&mut self, began: Moment) {

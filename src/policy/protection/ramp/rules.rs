@@ -71,3 +71,11 @@ impl Default for RampRules {
         }
     }
 }
+
+impl RampRules {
+    /// The first rate of a replica, for its part of a capacity.
+    pub(super) fn first_rate(&self, capacity: f64) -> f64 {
+        let least = self.start_rate / f64::from(self.replicas.get());
+        (capacity * self.start_share).max(least).min(capacity.max(least))
+    }
+}

@@ -43,6 +43,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether nothing goes to it but what finds out whether it is back, if anything does.
+    pub const fn only_probes(self) -> bool {
+        matches!(self, Self::Down | Self::Probing)
+    }
+
     /// Name in metrics and on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {

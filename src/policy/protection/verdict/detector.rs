@@ -10,13 +10,17 @@ use super::effects::Verdicts;
 use super::endpoint::{Endpoint, Row, SavedEndpoint};
 use super::said::{Evidence, Verdict};
 use super::signals::{Place, ProcessSignals, Signals};
-use super::tree::{Finding, Process, judge};
+use super::tree::{Finding, Process, judge, present};
 
 /// A verdict stands so long after it was found last: a network that comes and goes is sick.
-const CLEARS_AFTER: Duration = Duration::from_secs(60);
+pub const CLEARS_AFTER: Duration = Duration::from_secs(60);
 
 /// An endpoint that has left the configuration is remembered so long: a reload may be taken back.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Of so many verdicts that stand and are not found, the strongest, it is said what is there now: nobody reads more, and each
+/// costs a look at all endpoints.
+const MOST_PRESENT: usize = 20;
 
 /// More endpoints than this are not looked at: ten times what a router of cells has, and 20 MB.
 const MOST_ENDPOINTS: usize = 20_000;
@@ -54,6 +58,8 @@ pub struct Held {
     pub found: Moment,
     /// By what it was found last.
     pub evidence: Evidence,
+    /// What is there now, where it was not found in the last second.
+    pub present: Option<Evidence>,
 }
 
 /// Tells who is sick, once a second. Bounded by the number of endpoints, and a second costs in proportion to it.
@@ -105,7 +111,12 @@ impl Detector {
         self.forget(now);
         let rows: Vec<Row<'_>> =
             self.endpoints.iter().filter(|e| e.seen == now).map(|endpoint| endpoint.row(now)).collect();
-        let findings = judge(&rows, self.cells.len(), self.zones.len(), self.process());
+        let (process, cells) = (self.process(), self.cells.len());
+        let findings = judge(&rows, cells, self.zones.len(), process);
+        let is_left = |held: &&mut Held| !findings.iter().any(|finding| finding.verdict == held.verdict);
+        for held in self.verdicts.held.iter_mut().filter(is_left).take(MOST_PRESENT) {
+            held.present = Some(present(&rows, cells, process, &held.verdict));
+        }
         self.changes.clear();
         self.say(findings, now);
         self.take_back(now);
@@ -178,7 +189,7 @@ impl Detector {
         for Finding { verdict, evidence, hold } in findings {
             let streak = before.get(&verdict).map_or(1, |streak| streak.saturating_add(1));
             if let Some(held) = self.verdicts.held.iter_mut().find(|held| held.verdict == verdict) {
-                (held.found, held.evidence) = (now, evidence);
+                (held.found, held.evidence, held.present) = (now, evidence, None);
             } else if streak >= hold && !self.verdicts.held.iter().any(|held| held.verdict.covers(&verdict)) {
                 self.changes.push(Change {
                     verdict: verdict.clone(),
@@ -186,7 +197,8 @@ impl Detector {
                     at: now,
                     evidence: evidence.clone(),
                 });
-                self.verdicts.held.push(Held { verdict: verdict.clone(), since: now, found: now, evidence });
+                let (since, found, present) = (now, now, None);
+                self.verdicts.held.push(Held { verdict: verdict.clone(), since, found, evidence, present });
             }
             self.streaks.insert(verdict, streak);
         }
@@ -313,6 +325,21 @@ mod tests {
         assert_eq!(fleet.run(2, zone_away).said(), [zone()]);
         assert_eq!(fleet.run(60, peace).said(), [zone()]);
         assert_eq!(fleet.run(60, peace).said(), []);
+    }
+
+    #[test]
+    fn a_verdict_that_stands_without_its_reason_says_what_is_there_now() {
+        let mut fleet = Fleet::default();
+        fleet.run(300, peace).run(40, zone_away);
+        assert_eq!(fleet.detector.verdicts().held()[0].present, None, "it is as was found");
+        fleet.run(55, peace);
+        let held = fleet.detector.verdicts().held()[0].clone();
+        let sick = |evidence: &Evidence| (evidence.sick, evidence.heard);
+        assert_eq!(sick(&held.evidence), ((6, 0), 6), "when it was found last");
+        assert_eq!(held.present.as_ref().map(sick), Some(((0, 0), 6)), "{held:?}");
+        let now = Moment::START + Duration::from_secs(fleet.second);
+        let last = now.since(held.found);
+        assert!(!last.is_zero() && last < CLEARS_AFTER, "{last:?}");
     }
 
     #[test]

@@ -59,6 +59,18 @@ impl Verdicts {
         })
     }
 
+    /// Whether anything that stands is about this cell, or about one of the zones that it is in.
+    pub fn concern<'a>(&self, cell: &Label, zones: impl Iterator<Item = &'a Label> + Clone) -> bool {
+        self.held.iter().any(|held| match &held.verdict {
+            Verdict::Cell(sick, _) => sick == cell,
+            Verdict::Endpoint(place) => place.cell == *cell,
+            Verdict::Zone(sick) | Verdict::Ambiguous(Doubt::Zone(sick)) => {
+                zones.clone().any(|zone| zone == sick)
+            }
+            verdict => is_everywhere(verdict),
+        })
+    }
+
     /// Whether load should leave this zone, within what the other zones can take: it is sick, nothing says that all
     /// are, and at least as many zones are left as are lost.
     pub fn evacuate(&self, zone: &Label) -> bool {
@@ -99,6 +111,7 @@ mod tests {
             since: Moment::START,
             found: Moment::START,
             evidence: Evidence::default(),
+            present: None,
         });
         Verdicts { held: held.collect(), zones: 3 }
     }
@@ -135,6 +148,28 @@ mod tests {
                 all.connect_timeout_factor(&here),
             );
             assert_eq!(found, (frozen, retries, evacuated, factor), "{verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_concerns_a_cell_by_its_name_its_zones_and_its_endpoints() {
+        let endpoint = |cell: &str| {
+            let place = Place { cell: label(cell), zone: None, endpoint: "10.0.0.1:443".into() };
+            Verdict::Endpoint(place)
+        };
+        for (verdict, expect) in [
+            (Verdict::Path, true),
+            (Verdict::Proxy, true),
+            (Verdict::Zone(label("z1")), true),
+            (Verdict::Zone(label("z2")), false),
+            (Verdict::Ambiguous(Doubt::Zone(label("z1"))), true),
+            (Verdict::Cell(label("a"), Sick::Network), true),
+            (Verdict::Cell(label("b"), Sick::Network), false),
+            (endpoint("a"), true),
+            (endpoint("b"), false),
+        ] {
+            let said = of(std::slice::from_ref(&verdict)).concern(&label("a"), [label("z1")].iter());
+            assert_eq!(said, expect, "{verdict:?}");
         }
     }
 }

@@ -22,6 +22,6 @@ pub mod series;
 pub mod signals;
 pub mod tree;
 
-pub use detector::{Change, Detector, Held};
+pub use detector::{CLEARS_AFTER, Change, Detector, Held};
 pub use effects::Verdicts;
 pub use said::{Doubt, Evidence, Sick, Verdict};

@@ -101,6 +101,16 @@ impl Verdict {
 }
 
 impl Verdict {
+    /// Whether this endpoint is one of those that it is about.
+    pub fn is_about(&self, place: &Place) -> bool {
+        match self {
+            Self::Proxy | Self::Path | Self::Ambiguous(Doubt::Widespread | Doubt::Shared) => true,
+            Self::Zone(zone) | Self::Ambiguous(Doubt::Zone(zone)) => place.zone.as_ref() == Some(zone),
+            Self::Cell(cell, _) => place.cell == *cell,
+            Self::Endpoint(one) => place == one,
+        }
+    }
+
     /// Whether what was said before does not hold any more where this is said now: something else of the same cell, or
     /// what our clock has said, and it was the clock.
     pub fn contradicts(&self, other: &Self) -> bool {

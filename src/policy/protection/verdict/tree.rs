@@ -95,6 +95,14 @@ pub fn judge(rows: &[Row<'_>], cells: usize, zones: usize, process: Process) -> 
     second.findings
 }
 
+/// What those that a verdict is about are like in this second, in which it was not found.
+pub fn present(rows: &[Row<'_>], cells: usize, process: Process, verdict: &Verdict) -> Evidence {
+    let trusted = process.trusted && !process.sleeps;
+    let states: Vec<State> =
+        rows.iter().map(|row| row.network(trusted).max(row.application(trusted))).collect();
+    evidence(rows, &states, cells, |row| verdict.is_about(row.place), 1.0)
+}
+
 struct Second<'a> {
     rows: &'a [Row<'a>],
     cells: usize,

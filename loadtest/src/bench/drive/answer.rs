@@ -1,0 +1,162 @@
+//! What an answer must be: from the account's own cell, and marked as deprecated on the legacy host and nowhere else.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use crate::bench::table::{CELL_HEADER, CELLS, Table};
+
+use super::ask::Ask;
+
+/// What became of a request that was not answered as it must be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// No whole answer.
+    #[error("no whole answer: {0}")]
+    Lost(#[from] io::Error),
+    /// A whole answer, and not the right one.
+    #[error("a wrong answer: {0}")]
+    Wrong(String),
+}
+
+impl Fault {
+    /// A failure that is not the system's.
+    pub(super) fn lost(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Lost(io::Error::other(error))
+    }
+}
+
+/// What an answer says, as far as it is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Status.
+    pub status: u16,
+    /// Which cell answered; `None` where none or a stranger is named.
+    pub cell: Option<u8>,
+    /// Whether there is a `Deprecation`.
+    pub deprecated: bool,
+}
+
+impl Told {
+    /// Whether this is the answer to `ask`: of this status, and unless nothing but the status counts (`l4`) from the
+    /// account's cell and with or without `Deprecation` as the host wants it.
+    pub(super) fn check(self, status: u16, ask: Ask, table: Table, l4: bool) -> Result<(), Fault> {
+        let expected = Self { status, cell: Some(table.cell(ask.account)), deprecated: ask.legacy };
+        let right = if l4 { self.status == status } else { self == expected };
+        if right {
+            return Ok(());
+        }
+        Err(Fault::Wrong(format!("{} instead of {}", self.words(), expected.words())))
+    }
+
+    fn words(self) -> String {
+        let cell = self.cell.map_or_else(|| "no cell".to_owned(), Table::cell_name);
+        let deprecation = if self.deprecated { "with" } else { "without" };
+        format!("{} from {cell} {deprecation} Deprecation", self.status)
+    }
+}
+
+/// The head of an answer in HTTP/1.1.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Its length.
+    pub bytes: usize,
+    /// What it says.
+    pub told: Told,
+    /// Length of the body.
+    pub body_bytes: u64,
+    /// Whether the connection ends after it.
+    pub last: bool,
+}
+
+/// Fields of one head: the cells send three, and no contestant adds more than a dozen.
+const FIELDS_MAX: usize = 48;
+
+/// The first head in `bytes`; none where its end has not come yet.
+///
+/// # Errors
+/// It is no HTTP, or the length of the body is not said: the cells say it, and a proxy that takes it away is another
+/// than the one that was ordered.
+pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
+        .map_err(Fault::lost)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    let mut told = Told { status: response.code.unwrap_or_default(), ..Told::default() };
+    let (mut body_bytes, mut last) = (None, false);
+    for field in response.headers.iter() {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            6 if is(CELL_HEADER) => told.cell = cell(field.value),
+            10 if is("connection") => last = field.value.eq_ignore_ascii_case(b"close"),
+            11 if is(DEPRECATION) => told.deprecated = true,
+            14 if is("content-length") => body_bytes = length_of(field.value),
+            _ => {}
+        }
+    }
+    // To 101 no body follows (RFC 9110 section 15.2).
+    let body_bytes = if told.status == 101 { Some(0) } else { body_bytes };
+    let body_bytes = body_bytes.ok_or_else(|| Fault::lost("an answer without Content-Length"))?;
+    Ok(Some(Head { bytes: length, told, body_bytes, last }))
+}
+
+/// On answers of the legacy host (RFC 9745).
+pub(super) const DEPRECATION: &str = "deprecation";
+
+/// The number of a cell by its name.
+pub(super) fn cell(name: &[u8]) -> Option<u8> {
+    match name.strip_prefix(b"cell-")? {
+        [digit @ b'0'..=b'9'] => Some(digit - b'0').filter(|cell| *cell < CELLS),
+        _ => None,
+    }
+}
+
+fn length_of(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const TABLE: Table = Table { accounts: 10 };
+
+    #[test]
+    fn a_head_is_read_when_it_is_whole_and_not_before() {
+        let text = "HTTP/1.1 200 OK\r\nX-CELL: cell-3\r\nDeprecation: @1\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
+        let told = Told { status: 200, cell: Some(3), deprecated: true };
+        let expected = Head { bytes: text.len(), told, body_bytes: 9, last: true };
+        assert_eq!(head(format!("{text}body").as_bytes()).unwrap(), Some(expected));
+        assert_eq!(head(&text.as_bytes()[..text.len() - 1]).unwrap(), None);
+        assert!(matches!(head(b"SSH-2.0-OpenSSH\r\n"), Err(Fault::Lost(_))));
+        assert!(matches!(head(b"HTTP/1.1 200 OK\r\n\r\n"), Err(Fault::Lost(_))), "no length");
+    }
+
+    #[test]
+    fn only_the_cells_of_the_benchmark_have_numbers() {
+        let numbers =
+            ["cell-0", "cell-9", "cell-10", "cell-", "cell-x", "mt"].map(|name| cell(name.as_bytes()));
+        assert_eq!(numbers, [Some(0), Some(9), None, None, None, None]);
+    }
+
+    #[test]
+    fn each_difference_is_wrong_and_a_relay_is_asked_for_the_status_alone() {
+        let ask = Ask { account: 4, legacy: true };
+        let right = Told { status: 200, cell: Some(TABLE.cell(4)), deprecated: true };
+        right.check(200, ask, TABLE, false).unwrap();
+        let other = Some((TABLE.cell(4) + 1) % CELLS);
+        for (wrong, also_l4) in [
+            (Told { status: 503, ..right }, true),
+            (Told { cell: other, ..right }, false),
+            (Told { cell: None, ..right }, false),
+            (Told { deprecated: false, ..right }, false),
+        ] {
+            assert!(matches!(wrong.check(200, ask, TABLE, false), Err(Fault::Wrong(_))), "{wrong:?}");
+            assert_eq!(wrong.check(200, ask, TABLE, true).is_err(), also_l4, "{wrong:?}");
+        }
+        let own = Ask { legacy: false, ..ask };
+        assert!(right.check(200, own, TABLE, false).is_err(), "an own host is not deprecated");
+    }
+}

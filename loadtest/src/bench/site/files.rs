@@ -1,0 +1,152 @@
+//! What contestants read: their configurations, filled in, and the same table in the form that each of them takes.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Kind, Site};
+use crate::bench::table::{DOMAIN, Table};
+
+/// The certificate, PEM, in a contestant's folder `config`.
+pub const CERTIFICATE: &str = "server.pem";
+
+/// Its key.
+pub const KEY: &str = "server.key";
+
+/// Writes all that a contestant reads.
+pub fn write(kind: Kind, site: &Site, folder: &Path, plain: SocketAddr, tls: SocketAddr) -> io::Result<()> {
+    let config = folder.join("config");
+    for (name, text) in templates(kind) {
+        fs::write(config.join(name), filled(text, site, folder, plain, tls))?;
+    }
+    for table in tables(kind) {
+        let mut file = BufWriter::new(File::create(config.join(table.name))?);
+        write!(file, "{}", table.head)?;
+        for account in 0..site.table.accounts {
+            (table.row)(&mut file, &site.table, account)?;
+        }
+        file.flush()?;
+    }
+    write_certificate(kind, site, &config)
+}
+
+fn templates(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    match kind {
+        Kind::Cellgate => vec![
+            ("boot.yaml", include_str!("../../../peers/bench/cellgate/boot.yaml")),
+            ("cellgate.yaml", include_str!("../../../peers/bench/cellgate/cellgate.yaml")),
+        ],
+        Kind::Haproxy => vec![("haproxy.cfg", include_str!("../../../peers/bench/haproxy.cfg"))],
+        Kind::Nginx => vec![("nginx.conf", include_str!("../../../peers/bench/nginx.conf"))],
+        Kind::Envoy => vec![("envoy.yaml", include_str!("../../../peers/bench/envoy.yaml"))],
+        Kind::Relay => vec![("relay.cfg", include_str!("../../../peers/bench/relay.cfg"))],
+        // It is told on its command line.
+        Kind::Floor => Vec::new(),
+    }
+}
+
+/// A file with a row for each account.
+struct TableFile {
+    name: &'static str,
+    head: &'static str,
+    row: fn(&mut dyn Write, &Table, u32) -> io::Result<()>,
+}
+
+fn tables(kind: Kind) -> Vec<TableFile> {
+    let table = |name, head, row| TableFile { name, head, row };
+    match kind {
+        Kind::Cellgate => vec![table("accounts.csv", "account,prefixes,cell\n", |to, all, account| {
+            writeln!(to, "{},{},cell-{}", all.id(account), all.prefix(account), all.cell(account))
+        })],
+        Kind::Haproxy => vec![
+            table("prefixes.map", "", |to, all, account| {
+                writeln!(to, "{} cell-{}", all.prefix(account), all.cell(account))
+            }),
+            table("ids.map", "", |to, all, account| {
+                writeln!(to, "{} cell-{}", all.id(account), all.cell(account))
+            }),
+        ],
+        Kind::Nginx => vec![
+            table("hosts.map", "", |to, all, account| {
+                writeln!(to, "{}.{DOMAIN} cell-{};", all.prefix(account), all.cell(account))
+            }),
+            table("ids.map", "", |to, all, account| {
+                writeln!(to, "{} cell-{};", all.id(account), all.cell(account))
+            }),
+        ],
+        Kind::Envoy => vec![table("table.csv", "", |to, all, account| {
+            let cell = all.cell(account);
+            writeln!(to, "{},cell-{cell}\n{},cell-{cell}", all.prefix(account), all.id(account))
+        })],
+        Kind::Relay | Kind::Floor => Vec::new(),
+    }
+}
+
+/// HAProxy wants certificate and key in one file; the others have a file for each. A key is its owner's alone.
+fn write_certificate(kind: Kind, site: &Site, config: &Path) -> io::Result<()> {
+    let pair = &site.certificate.pair;
+    let secret = |name: &str, text: &str| {
+        let file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(config.join(name));
+        file?.write_all(text.as_bytes())
+    };
+    match kind {
+        Kind::Relay => Ok(()),
+        Kind::Haproxy => secret(CERTIFICATE, &format!("{}{}", pair.cert_pem, pair.key_pem)),
+        Kind::Cellgate | Kind::Nginx | Kind::Envoy | Kind::Floor => {
+            fs::write(config.join(CERTIFICATE), &pair.cert_pem)?;
+            secret(KEY, &pair.key_pem)
+        }
+    }
+}
+
+fn filled(template: &str, site: &Site, folder: &Path, plain: SocketAddr, tls: SocketAddr) -> String {
+    let either = |said: bool, yes: &str, no: &str| if said { yes.to_owned() } else { no.to_owned() };
+    let mut values = vec![
+        ("PLAIN".to_owned(), plain.to_string()),
+        ("PLAIN_PORT".to_owned(), plain.port().to_string()),
+        ("TLS".to_owned(), tls.to_string()),
+        ("TLS_PORT".to_owned(), tls.port().to_string()),
+        ("WORKERS".to_owned(), site.workers.to_string()),
+        ("FOLDER".to_owned(), folder.display().to_string()),
+        ("HASH_SIZE".to_owned(), (HASH_SIZE_LEAST.max(4 * site.table.accounts)).to_string()),
+        ("LOG".to_owned(), either(site.log, "", "# ")),
+        ("NGINX_LOG".to_owned(), either(site.log, "access.log json buffer=64k flush=1s", "off")),
+        (
+            "ENVOY_LOG".to_owned(),
+            either(site.log, ENVOY_LOG, "").replace("@FOLDER@", &folder.display().to_string()),
+        ),
+        ("CELLGATE_LOG".to_owned(), either(site.log, CELLGATE_LOG, CELLGATE_NO_LOG)),
+        ("PROTO".to_owned(), either(site.grpc, " proto h2", "")),
+        ("NGINX_PASS".to_owned(), either(site.grpc, "grpc_pass grpc", "proxy_pass http")),
+        ("ENVOY_HTTP2".to_owned(), either(site.grpc, ENVOY_HTTP2, "{}")),
+    ];
+    for (cell, origin) in site.origins.iter().enumerate() {
+        values.push((format!("CELL{cell}"), origin.to_string()));
+        values.push((format!("CELL{cell}_PORT"), origin.port().to_string()));
+    }
+    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
+}
+
+/// nginx needs this for its own words.
+const HASH_SIZE_LEAST: u32 = 4_096;
+
+/// Each line is in a file.
+const CELLGATE_LOG: &str = "access_log: { path: ../state/access.log }";
+
+/// Without lines; those of requests that fail remain, and there are none.
+const CELLGATE_NO_LOG: &str = "access_log: { sample: { ok: 0% } }";
+
+/// Speaks HTTP/2 to a cell.
+const ENVOY_HTTP2: &str = r#"{ envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { http2_protocol_options: {} } } }"#;
+
+/// What the others write, under the same names.
+const ENVOY_LOG: &str = r#"                access_log:
+                  - name: envoy.access_loggers.file
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+                      path: "@FOLDER@/envoy.log"
+                      log_format:
+                        json_format: { time: "%START_TIME%", client: "%DOWNSTREAM_REMOTE_ADDRESS%", method: "%REQ(:METHOD)%", host: "%REQ(:AUTHORITY)%", target: "%REQ(:PATH)%", status: "%RESPONSE_CODE%", bytes: "%BYTES_SENT%", ms: "%DURATION%", cell: "%UPSTREAM_CLUSTER%" }"#;

@@ -1,0 +1,113 @@
+//! Which accounts there are, and which cell has each: plain functions of an account's number, so that the load, the
+//! cells and the configurations of all contestants agree without one list in memory.
+
+/// How many cells there are.
+pub const CELLS: u8 = 10;
+
+/// Where all names of the benchmark are.
+pub const DOMAIN: &str = "app.example.com";
+
+/// The legacy host.
+pub const LEGACY_HOST: &str = "legacy.example.com";
+
+/// Which cell answered.
+pub const CELL_HEADER: &str = "x-cell";
+
+/// A table of so many accounts over ten cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// How many accounts. They are numbered from 0.
+    pub accounts: u32,
+}
+
+impl Table {
+    /// The id of an account.
+    pub fn id(&self, account: u32) -> u64 {
+        FIRST_ID + u64::from(account)
+    }
+
+    /// The prefix of an account's own host: 6 to 8 bytes for any table of up to ten million.
+    pub fn prefix(&self, account: u32) -> String {
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES_MAX);
+        self.write_prefix(account, &mut bytes);
+        bytes.into_iter().map(char::from).collect()
+    }
+
+    /// Appends the prefix of an account's own host.
+    pub fn write_prefix(&self, account: u32, to: &mut Vec<u8>) {
+        let mut digits = [0; PREFIX_BYTES_MAX];
+        let mut begin = digits.len();
+        let mut rest = self.id(account);
+        while rest > 0 {
+            begin -= 1;
+            digits[begin] = BASE_36[(rest % 36) as usize]; // Below 36.
+            rest /= 36;
+        }
+        to.extend_from_slice(b"ab");
+        to.extend_from_slice(&digits[begin..]);
+    }
+
+    /// The cell of an account, below [`CELLS`].
+    pub fn cell(&self, account: u32) -> u8 {
+        (mixed(u64::from(account)) % u64::from(CELLS)) as u8 // Below ten.
+    }
+
+    /// The name of a cell, in configurations and in `X-Cell`.
+    pub fn cell_name(cell: u8) -> String {
+        format!("cell-{cell}")
+    }
+}
+
+/// Ids of today's legacy hosts have five digits and more.
+const FIRST_ID: u64 = 100_000;
+
+/// `ab`, and as many digits as any `u64` has in base 36.
+const PREFIX_BYTES_MAX: usize = 15;
+
+const BASE_36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// The finalizer of SplitMix64: neighbours land in cells that have nothing to do with each other.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_accounts_have_a_prefix_in_common_and_each_is_the_id_in_base_36() {
+        let table = Table { accounts: 100_000 };
+        let prefixes: HashSet<String> = (0..table.accounts).map(|account| table.prefix(account)).collect();
+        assert_eq!(prefixes.len(), 100_000);
+        for account in [0, 1, 99_999, 9_999_999] {
+            let prefix = table.prefix(account);
+            let digits = prefix.strip_prefix("ab").expect("begins with ab");
+            assert_eq!(u64::from_str_radix(digits, 36), Ok(table.id(account)), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn each_cell_has_about_a_tenth_of_the_accounts() {
+        let table = Table { accounts: 100_000 };
+        let mut counts = [0; CELLS as usize];
+        for account in 0..table.accounts {
+            counts[usize::from(table.cell(account))] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn tables_of_different_sizes_agree_about_the_accounts_that_both_have() {
+        let (small, large) = (Table { accounts: 100 }, Table { accounts: 1_000_000 });
+        for account in 0..100 {
+            assert_eq!(small.prefix(account), large.prefix(account));
+            assert_eq!(small.cell(account), large.cell(account));
+        }
+    }
+}

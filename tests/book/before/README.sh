@@ -1,0 +1,10 @@
+# Certificates that are not there; and a cell that is taken away with what named it.
+cp -r config wrong
+sed -i 's|certs/dev|certs/gone|' wrong/cellgate.yaml
+cp -r config next
+sed -i '/- name: cell-3/,+5d; /cell: cell-3/d' next/cellgate.yaml
+sed -i 's/,cell-3,/,cell-1,/' next/accounts.csv
+for _ in $(seq 100); do
+    cellgate report | grep -q 12345 && break
+    sleep 0.1
+done

@@ -1,0 +1,2 @@
+# As in the repository.
+ln -s "$REPOSITORY/monitoring" monitoring
