@@ -88,7 +88,7 @@ impl Client {
 }
 
 /// Longest wait for a connection: longer than any listener that works, shorter than a test's patience.
-pub const OPEN_MAX: Duration = Duration::from_secs(5);
+pub const OPEN_MAX: Duration = Duration::from_secs(10);
 
 /// One connection. It closes when the line and all its clones (h2) are dropped.
 #[derive(Clone)]

@@ -53,7 +53,7 @@ pub enum OpenError {
 }
 
 /// The server says in its first frame whether it allows extended CONNECT; this is for a slow one.
-const ALLOW_MAX: Duration = Duration::from_secs(2);
+const ALLOW_MAX: Duration = Duration::from_secs(10);
 
 /// Opens a WebSocket on a connection of its own, over the client's protocol. `ask` gives host, path and further
 /// header fields.

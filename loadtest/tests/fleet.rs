@@ -61,7 +61,8 @@ async fn every_member_of_a_killed_cell_is_a_drop() {
 async fn a_black_hole_is_noticed_by_the_echo_that_does_not_come() {
     let (cell, plans) = fleets().await;
     for plan in plans {
-        let fleet = Fleet::open(plan.timeout(Duration::from_millis(300))).await;
+        // It is also how long opening may take.
+        let fleet = Fleet::open(plan.timeout(Duration::from_secs(1))).await;
         assert!(fleet.until(|report| report.echoes > 0).await);
         cell.behave(Behaviour::BlackHole).await.unwrap();
         assert!(fleet.until(|report| report.drops.len() == report.opened).await);

@@ -97,7 +97,7 @@ async fn latency_counts_from_when_a_request_was_due() {
         assert_eq!(report.all.ok, 20, "{report}");
         // The last of 20 is due at 475 ms and served at 950 ms.
         let max = report.all.latency.max_us;
-        assert!((440_000..2_000_000).contains(&max), "{report}");
+        assert!((440_000..20_000_000).contains(&max), "{report}");
         assert!(report.all.latency.p50_us > 150_000, "{report}");
         cell.behave(Behaviour::Normal).await.unwrap();
     }
@@ -217,11 +217,15 @@ async fn grpc_is_checked_to_its_trailers() {
 #[tokio::test]
 async fn what_is_due_beyond_the_limit_is_counted_as_not_sent() {
     let cell = cell().await;
-    cell.behave(Behaviour::Delay(millis(400))).await.unwrap();
+    // Nobody is answered before all have become due, however long that takes.
+    cell.behave(Behaviour::BlackHole).await.unwrap();
     let [h1, _] = clients(&cell);
-    let mut plan = LoadPlan::at_rate(h1, vec![get()], 100.0, millis(100));
+    let mut plan = LoadPlan::at_rate(h1, vec![get()], 100.0, millis(100)).timeout(Duration::from_secs(30));
     plan.in_flight_max = 4;
-    let report = Load::run(plan).await;
+    let load = Load::start(plan);
+    assert!(load.until(|report| failures(report) == [(FailureKind::NotSent, 6)]).await);
+    cell.behave(Behaviour::Normal).await.unwrap();
+    let report = load.finish().await;
     assert_eq!(report.all.ok, 4, "{report}");
     assert_eq!(failures(&report), [(FailureKind::NotSent, 6)], "{report}");
 }

@@ -109,6 +109,7 @@ pub(super) async fn serve(sockets: Sockets, doors: Doors, mut gate: watch::Recei
         for places in [&loopback_places, &unix_places] {
             let _ = places.acquire_many(MAX_CONNECTIONS).await;
         }
+        status_places.all_left().await;
         tls_places.all_left().await;
     };
     let _ = tokio::time::timeout(STOP_PATIENCE, all_ended).await;

@@ -100,11 +100,12 @@ impl Running {
     pub fn note_few_descriptors(&self, most: descriptors::Most) -> Option<NoteReady> {
         let connections = self.shared.boot.limits.connections.get();
         let (needed, most) = (descriptors::needed(connections), descriptors::too_few(most, connections)?);
+        let note = self.shared.readiness.note(Reason::FewDescriptors { most, needed, connections });
         tracing::warn!(code = %Code::FewDescriptors, most, needed, connections,
             "where all connections of limits.connections are taken, no file can be opened any more: raise the hard limit of \
              open files, or lower limits.connections"
         );
-        Some(self.shared.readiness.note(Reason::FewDescriptors { most, needed, connections }))
+        Some(note)
     }
 
     /// As SIGHUP: reads the configuration again and opens log files anew.

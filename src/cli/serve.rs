@@ -62,7 +62,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => return Err(error),
         },
     };
-    announce(&running);
     let _few_descriptors = running.note_few_descriptors(most);
     let waiting = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -72,6 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let _inside = waiting.enter();
         Signals::new()?
     };
+    // Not before signals are waited for: whoever has read that it serves may send one at once, and is not to kill it.
+    announce(&running);
     let told = waiting.block_on(Watcher::new(&mut running).until_told_to_stop(signals));
     let (drained, heir) = match told {
         Told::ToStop(mut signals) => {

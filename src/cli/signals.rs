@@ -112,17 +112,17 @@ impl<'a> Watcher<'a> {
     }
 
     fn ended(&mut self, ended: Result<Heir, UpgradeError>) -> Option<Heir> {
+        if let Err(error) = &ended {
+            tracing::error!(code = %Code::NotUpgraded, %error, "not upgraded: this process goes on as before");
+            self.running.metrics().upgrade(Upgrade::Failed);
+            systemd::ready(&format!("{}; not upgraded: {error}", serving(self.running)));
+        }
+        // Last: who asked finds it in the log and among the metrics.
         let said = ended.as_ref().map(Heir::successor).map_err(Clone::clone);
         for asked in self.asked.drain(..) {
             let _ = asked.send(said.clone());
         }
-        ended
-            .inspect_err(|error| {
-                tracing::error!(code = %Code::NotUpgraded, %error, "not upgraded: this process goes on as before");
-                self.running.metrics().upgrade(Upgrade::Failed);
-                systemd::ready(&format!("{}; not upgraded: {error}", serving(self.running)));
-            })
-            .ok()
+        ended.ok()
     }
 
     fn reloaded(&mut self) {

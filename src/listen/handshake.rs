@@ -592,14 +592,35 @@ mod tests {
         }
     }
 
-    /// Sends what `pace` gives until the server closes; returns how long that took.
-    async fn cut_after(served: &Served, first: &[u8], then_every: Option<(Duration, &[u8])>) -> Duration {
-        let started = Instant::now();
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
+    /// Paused time goes on as soon as all tasks wait, also for what is on its way through the kernel. While this is
+    /// held it stands still: the runtime takes it for work.
+    fn time_stands() -> std::sync::mpsc::SyncSender<()> {
+        let (held, released) = std::sync::mpsc::sync_channel(1);
+        tokio::task::spawn_blocking(move || released.recv());
+        held
+    }
+
+    /// Connects, and is accepted in the same moment.
+    async fn accepted(world: &World, served: &Served) -> TcpStream {
+        let opened = world.recorder.count("opened") + 1;
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        world.recorder.until("opened", opened).await;
+        stream
+    }
+
+    /// Sends `first` and then a byte now and then, until the server notes `end`; returns how long that took.
+    async fn cut_after(
+        (world, served): (&World, &Served),
+        first: &[u8],
+        then_every: Option<(Duration, &[u8])>,
+        end: &str,
+    ) -> Duration {
+        let (started, times) = (Instant::now(), world.recorder.count(end) + 1);
+        let still = time_stands();
+        let mut stream = accepted(world, served).await;
         stream.write_all(first).await.unwrap();
-        let (mut reader, mut writer) = stream.split();
+        drop(still);
         let mut rest = then_every.map_or(&[][..], |(_, bytes)| bytes).iter();
-        let mut byte = [0];
         loop {
             let pause = async {
                 match then_every {
@@ -609,50 +630,62 @@ mod tests {
             };
             tokio::select! {
                 biased;
-                // A reset is as much an end as an orderly close.
-                read = reader.read(&mut byte) => {
-                    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-                    return started.elapsed();
-                }
+                () = world.recorder.until(end, times) => break,
                 () = pause => {}
             }
-            let _ = writer.write_all(std::slice::from_ref(rest.next().unwrap())).await;
+            let _ = stream.write_all(std::slice::from_ref(rest.next().unwrap())).await;
         }
+        let took = started.elapsed();
+        // A reset is as much an end as an orderly close.
+        let read = stream.read(&mut [0]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+        took
     }
+
+    /// Sends these, which end with a hello, and nothing instead of the client's second flight; returns how long it took
+    /// until the server closed.
+    async fn cut_after_answer((world, served): (&World, &Served), pieces: &[&[u8]]) -> Duration {
+        let started = Instant::now();
+        let still = time_stands();
+        let mut stream = accepted(world, served).await;
+        for piece in pieces {
+            stream.write_all(piece).await.unwrap();
+            tokio::time::advance(TICK).await;
+        }
+        let mut answer = vec![0];
+        stream.read_exact(&mut answer).await.unwrap();
+        drop(still);
+        stream.read_to_end(&mut answer).await.unwrap();
+        started.elapsed()
+    }
+
+    /// A pause of slow clients.
+    const TICK: Duration = Duration::from_millis(700);
 
     #[tokio::test(start_paused = true)]
     async fn half_open_handshakes_are_cut_at_the_total_deadline() {
         let world = world();
         let hello = client_hello(&world, "cloud.getdbt.com");
-        let tick = Duration::from_millis(700);
+        let (timeout, of_proxy) = ("handshake timeout", "refused proxy_timeout");
         let served = world.serve_tls();
-        assert_eq!(cut_after(&served, b"", None).await, HANDSHAKE_DEADLINE);
-        assert_eq!(cut_after(&served, &hello[..20], None).await, HANDSHAKE_DEADLINE);
-        // The whole hello, and then silence instead of the client's second flight.
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
-        let started = Instant::now();
-        stream.write_all(&hello).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        assert!(!answer.is_empty());
-        assert_eq!(started.elapsed(), HANDSHAKE_DEADLINE);
+        let tls = (&world, &served);
+        assert_eq!(cut_after(tls, b"", None, timeout).await, HANDSHAKE_DEADLINE);
+        assert_eq!(cut_after(tls, &hello[..20], None, timeout).await, HANDSHAKE_DEADLINE);
+        assert_eq!(cut_after_answer(tls, &[&hello]).await, HANDSHAKE_DEADLINE);
         // A byte now and then does not extend it.
-        assert_eq!(cut_after(&served, b"", Some((tick, &hello))).await, HANDSHAKE_DEADLINE);
-        world.recorder.until("handshake timeout", 4).await;
+        assert_eq!(cut_after(tls, b"", Some((TICK, &hello)), timeout).await, HANDSHAKE_DEADLINE);
+        world.recorder.until(timeout, 4).await;
 
         let served = proxied(&world, Protocol::Https(Alpn::Http1), "127.0.0.0/8");
-        assert_eq!(cut_after(&served, b"", None).await, HANDSHAKE_DEADLINE);
-        assert_eq!(
-            cut_after(&served, b"PROXY", Some((tick, b" UNKNOWN xxxxxxxxxxxxxx"))).await,
-            HANDSHAKE_DEADLINE
-        );
-        world.recorder.until("refused proxy_timeout", 2).await;
+        let proxied = (&world, &served);
+        assert_eq!(cut_after(proxied, b"", None, of_proxy).await, HANDSHAKE_DEADLINE);
+        let slow = Some((TICK, &b" UNKNOWN xxxxxxxxxxxxxx"[..]));
+        assert_eq!(cut_after(proxied, b"PROXY", slow, of_proxy).await, HANDSHAKE_DEADLINE);
+        world.recorder.until(of_proxy, 2).await;
         // The header has used its share: the handshake gets what is left.
-        assert_eq!(
-            cut_after(&served, b"PROXY UNKNOWN\r", Some((tick, &[b"\n", &hello[..]].concat()))).await,
-            HANDSHAKE_DEADLINE
-        );
-        world.recorder.until("handshake timeout", 5).await;
+        let pieces: [&[u8]; 4] = [b"PROXY UNKNOWN\r", b"\n", &hello[..20], &hello[20..]];
+        assert_eq!(cut_after_answer(proxied, &pieces).await, HANDSHAKE_DEADLINE);
+        world.recorder.until(timeout, 5).await;
         world.recorder.until("closed", 7).await;
         assert_eq!((world.counts.total(), world.counts.sources()), (0, 0));
     }

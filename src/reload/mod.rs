@@ -156,8 +156,12 @@ impl Reloader {
                     self.reload(Trigger::Signal, &inbox, &mut retired).await;
                 }
                 () = watch.changed() => {
-                    watch.settled(SETTLE, SETTLE_AT_MOST).await;
-                    self.reload(Trigger::FileChange, &inbox, &mut retired).await;
+                    // Whoever sends a signal says that the files are whole, and is not kept waiting for more of them.
+                    let trigger = tokio::select! {
+                        () = watch.settled(SETTLE, SETTLE_AT_MOST) => Trigger::FileChange,
+                        Some(()) = signals.recv() => Trigger::Signal,
+                    };
+                    self.reload(trigger, &inbox, &mut retired).await;
                 }
             }
         }

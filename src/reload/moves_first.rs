@@ -148,8 +148,7 @@ impl Reloader {
         let was = (serving(&before.ready.next), before.trigger);
         let candidate = before.candidate.as_ref().map(|one| Arc::new(one.with_moves(next, &stable)));
         retired.add(Arc::clone(&before.ready.next));
-        self.staging.standing =
-            Some(Staged { ready, number, candidate: candidate.clone(), _note: note, ..before });
+        self.staging.standing = Some(Staged { ready, number, candidate: candidate.clone(), note, ..before });
         if let Some(candidate) = candidate {
             self.stand(Some(candidate));
         }

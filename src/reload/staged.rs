@@ -60,7 +60,7 @@ pub(super) struct Staged {
     pub(super) ends: Instant,
     pub(super) next_look: Instant,
     pub(super) since: SystemTime,
-    pub(super) _note: NoteReady,
+    pub(super) note: NoteReady,
 }
 
 impl Staging {
@@ -152,7 +152,7 @@ impl Reloader {
             ends: now + waits.map_or(Duration::ZERO, |first| first.delay),
             next_look: now + LOOK_EVERY,
             since: SystemTime::now(),
-            _note: note,
+            note,
         });
         match waits {
             Some(first) => {
@@ -216,7 +216,8 @@ impl Reloader {
         let Some(staged) = self.staging.standing.take() else { return };
         // From the swap on it is no candidate any more, and nobody must read that it serves a share.
         self.report(inbox);
-        let Staged { ready, trigger, number, seen, .. } = staged;
+        let Staged { ready, trigger, number, seen, note, .. } = staged;
+        drop(note);
         let (generation, now) = (ready.next.generation, SystemTime::now());
         let (requests, failed) = seen.moved();
         tracing::info!(%generation, requests, failed, "nothing speaks against the new configuration");
@@ -238,7 +239,10 @@ impl Reloader {
         let Some(staged) = self.staging.standing.take() else { return };
         // First of all.
         self.stand(None);
-        let Staged { ready, trigger, since, .. } = staged;
+        // Whoever hears of the outcome must read of no candidate any more, here or beside readiness.
+        self.report(inbox);
+        let Staged { ready, trigger, since, note, .. } = staged;
+        drop(note);
         let (hash, generation) = (ready.next.hash.clone(), ready.next.generation);
         let rest = Some(ready.next.rest.clone()).filter(|rest| *rest != self.live.pin().rest);
         let (now, after) = (SystemTime::now(), since.elapsed().unwrap_or_default());

@@ -337,8 +337,7 @@ mod tests {
     use crate::policy::moment::Moment;
     use crate::status::desk::Reader;
     use crate::status_file;
-    use crate::telemetry::Telemetry;
-    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::fixture::{count, legacy_event, snapshot};
 
     const NOW: i64 = 1_795_168_800;
 
@@ -356,13 +355,12 @@ mod tests {
 
     /// Ten seconds in which each request of its one tile fails, from this one on.
     fn fail(keeper: &mut Keeper, metrics: &Arc<Metrics>, from: i64) {
-        let telemetry = Telemetry::start(Arc::clone(metrics), Vec::new()).unwrap();
         let snapshot = snapshot(1);
         for second in from..from + 10 {
             for _ in 0..20 {
                 let mut event = legacy_event(&snapshot);
                 event.status = 500;
-                telemetry.record(event);
+                count(metrics, &event);
             }
             metrics.pulse.tick(Moment::at(Duration::from_secs(u64::try_from(second).unwrap())));
             keeper.look(NOW + second);
@@ -440,13 +438,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (metrics, desk) = (Arc::new(Metrics::new()), StatusDesk::new(page::policy()));
         let mut keeper = keeper(&metrics, &desk, folder.path());
-        let telemetry = Telemetry::start(Arc::clone(&metrics), Vec::new()).unwrap();
         let (snapshot, mut told) = (snapshot(1), Vec::new());
         for second in 0..20 {
             for _ in 0..20 {
                 let mut event = legacy_event(&snapshot);
                 event.status = 500;
-                telemetry.record(event);
+                count(&metrics, &event);
             }
             metrics.pulse.tick(Moment::at(Duration::from_secs(u64::try_from(second).unwrap())));
             keeper.look(NOW + second);

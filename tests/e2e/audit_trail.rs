@@ -138,7 +138,8 @@ fn what_cannot_be_written_down_is_refused_and_the_generation_before_serves() {
     let process = Process::start(&folder);
     let (trail, aside) = (folder.path("state/audit.jsonl"), folder.path("state/aside"));
     fs::rename(&trail, &aside).unwrap();
-    fs::create_dir(&trail).unwrap();
+    // A link, which goes in one step: whoever watches the files may try again at any moment.
+    std::os::unix::fs::symlink(&aside, &trail).unwrap();
     folder.edit("config/accounts.csv", MOVE.0, MOVE.1);
     let reply = reload(&folder);
     assert_eq!(reply.status, 409, "{}", reply.text());
@@ -151,7 +152,6 @@ fn what_cannot_be_written_down_is_refused_and_the_generation_before_serves() {
     assert_eq!((&now["generation"], &now["last_reload"]["outcome"]), (&1.into(), &"refused".into()));
     assert_eq!(cell(&folder), "cell-2");
 
-    fs::remove_dir(&trail).unwrap();
     fs::rename(&aside, &trail).unwrap();
     applied(&process, &folder, 2);
     assert_eq!(cell(&folder), "cell-3");

@@ -22,8 +22,8 @@ use crate::python::python;
 use crate::running::{LOOK, authority};
 use crate::world::{TOKEN_12345, World};
 
-/// Longest life of one client.
-const CLIENT: Duration = Duration::from_secs(60);
+/// Longest life of one client; a busy machine takes many seconds to start a browser.
+const CLIENT: Duration = Duration::from_secs(180);
 
 /// Runs a client that knows nobody but us: no proxy, no other authority.
 fn client(program: &mut Command, world: &World) -> String {
@@ -71,7 +71,7 @@ fn trust(world: &World) -> PathBuf {
 
 pub fn curl(world: &World, options: &[&str], port: u16, url: &str) -> Value {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "20", "--cacert"]).arg(trust(world));
+    command.args(["--silent", "--show-error", "--max-time", "60", "--cacert"]).arg(trust(world));
     command.args(["--connect-to", &format!("::127.0.0.1:{port}"), "-H"]);
     command.arg(format!("Authorization: Token {TOKEN_12345}")).args(options);
     let told = "%{stderr}%{stdout}\n{\"version\":\"%{http_version}\",\"status\":%{http_code}}\n";

@@ -119,7 +119,7 @@ impl Disk {
     /// For which times the books were kept, by run of a process.
     fn kept(&self) -> Vec<(i64, i64)> {
         let read = "import glob, json, sqlite3\n\
-             months = [sqlite3.connect(path) for path in glob.glob('books-*.sqlite')]\n\
+             months = [sqlite3.connect(path, timeout=30) for path in glob.glob('books-*.sqlite')]\n\
              print(json.dumps([row for month in months for row in month.execute('SELECT started_at, ended_at FROM coverage')]))";
         let said = self.run("python3", &["-c", read]).unwrap();
         serde_json::from_slice(&said.stdout).unwrap()
@@ -229,8 +229,8 @@ fn a_full_disk_and_one_that_cannot_be_written_cost_no_request_and_what_nobody_co
     );
 
     // And killed then: what nobody could keep is not counted, and that is known.
-    let from = now();
     writable("0");
+    let from = now();
     send(&process, 10);
     let failed = failures(&process);
     eventually("writes that fail", || (failures(&process) > failed + 1.0).then_some(()));
@@ -257,10 +257,11 @@ fn a_disk_that_becomes_read_only_costs_no_request_and_its_hole_is_told() {
     let mut process = disk.start(&folder);
     send(&process, 10);
     eventually("these in the books", || (disk.known() == 10).then_some(()));
-    let from = now();
     if !disk.fail() {
         return not_here("way to make an ext4 fail (remount,abort)");
     }
+    // Not before: to make it fail may take longer than two windows.
+    let from = now();
     send(&process, 20);
     let failed = failures(&process);
     eventually("writes that fail", || (failures(&process) > failed + 1.0).then_some(()));

@@ -19,10 +19,11 @@ const ROW: &str = "70403103966603,ab123,cell-1,,";
 /// It stays in cell-1.
 const OTHER: &str = "hj210.us1.dbt.com";
 
-/// A table without a move, and these keys of `moves`.
+/// A table without a move, and these keys of `moves`. What waits has the longest time that there is, where nothing else is said.
 fn prepared(folder: &Folder, keys: &str) {
     write(folder, "");
-    folder.append("config/cellgate.yaml", &format!("moves: {{ file: moves.csv{keys} }}"));
+    let budget = if keys.contains("budget: ") { "" } else { ", budget: 4s" };
+    folder.append("config/cellgate.yaml", &format!("moves: {{ file: moves.csv{budget}{keys} }}"));
 }
 
 fn world(keys: &str) -> World {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::process::Process;
 use crate::raw_http;
-use crate::running::Folder;
+use crate::running::{Folder, eventually};
 
 /// A process of a shell that has set its limits, and serves.
 fn started(folder: &Folder, limits: &str) -> Process {
@@ -51,7 +51,8 @@ fn a_process_that_may_have_too_few_files_open_says_so_and_serves() {
     let process = started(&folder, "ulimit -Sn 256; ulimit -Hn 400");
     let line = process.line("the warning", |line| line["fields"]["code"] == "E0614");
     assert_eq!((&line["fields"]["most"], &line["fields"]["needed"]), (&400.into(), &402.into()));
-    let found = reasons(&process);
+    // The line comes a moment before the note.
+    let found = eventually("a reason", || Some(reasons(&process)).filter(|found| found[0].is_object()));
     assert_eq!((&found[0]["reason"], &found[0]["blocks"]), (&"few_descriptors".into(), &false.into()));
     let detail = found[0]["detail"].as_str().unwrap();
     assert!(detail.contains("400 files") && detail.contains("limits.connections"), "{detail}");

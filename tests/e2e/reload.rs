@@ -22,7 +22,7 @@ use loadtest::load::{Load, LoadPlan, RunningLoad, Template};
 use tokio::task::JoinHandle;
 
 use crate::raw_http;
-use crate::running::{Edge, Folder, eventually};
+use crate::running::{Edge, eventually};
 use crate::world::{TOKEN_12345, World, load_lane};
 
 /// As many as the issue asks for.
@@ -40,9 +40,12 @@ const EVERY: Duration = Duration::from_millis(10);
 #[test]
 fn two_hundred_reloads_under_load_fail_misroute_and_drop_nothing() {
     let _lane = load_lane();
-    // The one account that moves makes nearly all of the traffic.
-    let no_guards = |folder: &Folder| folder.edit("config/boot.yaml", "guards: {", "guards: { mode: 'off',");
-    let world = World::prepared(no_guards);
+    let world = World::prepared(|folder| {
+        // The one account that moves makes nearly all of the traffic.
+        folder.edit("config/boot.yaml", "guards: {", "guards: { mode: 'off',");
+        // However long it takes, no line is told that it has asked often enough.
+        folder.append("config/boot.yaml", "limits: { requests_per_connection: 1000000 }");
+    });
     let edge = &world.edge;
     let (plain, tls) = (edge.plain(Http::H1), edge.tls(Http::H2));
     let walk = Arc::new(Walk::default());

@@ -108,7 +108,10 @@ async fn ask_all(
             .method(method.clone())
             .header("authorization", "Token dbtc_FAKE1")
             .header("x-test-number", &number.to_string());
-        let reply = match open.ask(&ask).await {
+        let asked = open.ask(&ask).await;
+        // A connection that ends with this answer may not look closed yet.
+        let stays = asked.as_ref().is_ok_and(|reply| reply.header("connection") != Some("close"));
+        let reply = match asked {
             Ok(reply) => match reply.header("x-cellgate-outcome") {
                 None => Told::Done,
                 Some(outcome) => Told::Failed { outcome: outcome.into() },
@@ -117,7 +120,7 @@ async fn ask_all(
             Err(error) => Told::Nothing { error: format!("{error:?}").into(), before },
         };
         told.push((number, reply));
-        line = Some((open, before + 1));
+        line = stays.then_some((open, before + 1));
     }
     told
 }

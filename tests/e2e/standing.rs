@@ -1,7 +1,10 @@
 //! Cells that fall and come back, from end to end: who is asked, what is refused meanwhile, and what a restart knows.
 
+use std::net::SocketAddr;
+
 use loadtest::cell::Behaviour;
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::raw_http::{self, RawReply};
 use crate::running::{Folder, eventually};
@@ -33,6 +36,28 @@ fn behave(world: &World, how: Behaviour) {
     world.block_on(world.cell("cell-1").behave(how)).unwrap();
 }
 
+/// An address where nobody listens, and which nobody else gets for as long as the socket is there.
+fn dead() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+/// How often the first cell took no connection, once so many requests to it are counted, which is after their answers.
+fn refused(world: &World, asked: u64) -> u64 {
+    let number = |line: &str, series: &str| -> Option<u64> {
+        line.strip_prefix(series)?.rsplit_once(' ')?.1.parse().ok()
+    };
+    eventually("all requests to be counted", || {
+        let page = raw_http::page(world.edge.admin(), "/metrics").text();
+        let sum = |series: &str| page.lines().filter_map(|line| number(line, series)).sum::<u64>();
+        let requests = sum("cellgate_requests_total{cell=\"cell-1\",");
+        let refused = sum("cellgate_upstream_connections_total{cell=\"cell-1\",result=\"refused\"}");
+        (requests == asked).then_some(refused)
+    })
+}
+
 #[test]
 fn a_dead_cell_is_refused_at_once_and_found_to_be_back() {
     let world = World::example();
@@ -47,8 +72,11 @@ fn a_dead_cell_is_refused_at_once_and_found_to_be_back() {
     assert!((1..=60).contains(&after), "{after}");
     eventually("the page to say so", || (state(&world, 0) == "ejected").then_some(()));
     assert_eq!(standing(&world)["panic"], "trickle");
-    let page = raw_http::page(world.edge.admin(), "/metrics").text();
-    assert!(page.contains("cellgate_refusals_total{reason=\"cell_down\"} "), "{page}");
+    // Counted after the answer.
+    eventually("the refusal to be counted", || {
+        let page = raw_http::page(world.edge.admin(), "/metrics").text();
+        page.contains("cellgate_refusals_total{reason=\"cell_down\"} ").then_some(())
+    });
     // Nobody else notices.
     let other = b"GET / HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), other).unwrap();
@@ -62,25 +90,23 @@ fn a_dead_cell_is_refused_at_once_and_found_to_be_back() {
 fn a_dead_endpoint_is_left_out_and_no_request_meets_it_any_more() {
     let world = World::example();
     let port = world.cell("cell-1").addr().port();
-    // Nobody listens on the port of a socket that is closed.
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, dead) = dead();
     world.edge.folder.point("cell-1", &format!("127.0.0.1:{port}, \"{dead}\""));
     assert_eq!(raw_http::admin(&world.edge.socket(), "POST", "/reload").status, 200);
+    let mut asked = 0;
     eventually("it to be out", || {
+        asked += 1;
         assert_eq!(ask(&world).status, 200, "a connection that is refused is made elsewhere");
         (state(&world, 1) == "ejected").then_some(())
     });
-    let tried = || {
-        let page = raw_http::page(world.edge.admin(), "/metrics").text();
-        let series = "cellgate_upstream_connections_total{cell=\"cell-1\",result=\"refused\"} ";
-        page.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok()).unwrap()
-    };
-    let before = tried();
+    let before = refused(&world, asked);
+    assert!(before > 0);
     for _ in 0..50 {
         assert_eq!(ask(&world).status, 200);
     }
     // Its time may have come meanwhile; then one request was its probe.
-    assert!(tried() <= before + 1, "{} after {before}", tried());
+    let after = refused(&world, asked + 50);
+    assert!(after <= before + 1, "{after} after {before}");
     assert_eq!(state(&world, 0), "up");
 }
 
@@ -105,7 +131,8 @@ fn who_finds_no_permit_waits_a_moment_and_those_who_cannot_are_told_when_to_come
     drop(hung);
     eventually("the permit to come back", || (in_flight() == 0).then_some(()));
     assert_eq!(ask(&world).status, 200);
-    assert_eq!(standing(&world)["queued"], 0, "nobody waits for ever");
+    // What the page says is as old as its last report.
+    eventually("nobody to wait any more", || (standing(&world)["queued"] == 0).then_some(()));
 }
 
 /// Declares a capacity for the group of the first cell.
@@ -162,7 +189,7 @@ fn watched(mode: &str) -> (Vec<u16>, u64, Value) {
     // The limiter cannot be off.
     let limit = if mode == "observe" { "observe" } else { "enforce" };
     let modes = format!("modes: {{ {modes}, limit: {limit}{until} }}");
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, dead) = dead();
     let world = World::prepared(|folder| folder.tune("cell-1", &["max_in_flight: 100", &modes]));
     let port = world.cell("cell-1").addr().port();
     world.edge.folder.point("cell-1", &format!("127.0.0.1:{port}, \"{dead}\""));
@@ -178,15 +205,23 @@ fn watched(mode: &str) -> (Vec<u16>, u64, Value) {
         .collect();
     behave(&world, Behaviour::Killed);
     statuses.extend((0..40).map(|_| ask(&world).status));
-    let page = raw_http::page(world.edge.admin(), "/metrics").text();
-    let series = "cellgate_upstream_connections_total{cell=\"cell-1\",result=\"refused\"} ";
-    let refused = page.lines().find_map(|line| line.strip_prefix(series)?.parse().ok()).unwrap();
+    let refused = refused(&world, 100);
+    let mut page = standing(&world);
     if mode == "observe" {
-        eventually("the page to say so", || {
-            (standing(&world)["would_have"].as_array()?.len() >= 2).then_some(())
+        // What the page says is as old as its last report.
+        page = eventually("the page to say so", || {
+            let page = standing(&world);
+            let has = |act: &str, least: u64| would_have(&page, "health", act) >= least;
+            (has("ejected", 1) && has("elsewhere", 10)).then_some(page)
         });
     }
-    (statuses, refused, standing(&world))
+    (statuses, refused, page)
+}
+
+/// How often a part that only watches would have done this, by what `/cells` says.
+fn would_have(page: &Value, policy: &str, act: &str) -> u64 {
+    let Some(all) = page["would_have"].as_array() else { return 0 };
+    all.iter().find(|one| one[0] == policy && one[1] == act).and_then(|one| one[2].as_u64()).unwrap_or(0)
 }
 
 #[test]
@@ -198,10 +233,6 @@ fn what_only_watches_changes_nothing_on_the_wire_and_says_what_it_would_have_don
     assert!(off[60..].iter().all(|status| *status == 502), "{off:?}");
     assert_eq!(tried_off, tried_observed, "the dead endpoint is tried as often");
     assert!(page_off.get("would_have").is_none(), "{page_off}");
-    let counted = |policy: &str, act: &str| {
-        let all = page["would_have"].as_array().unwrap();
-        all.iter().find(|one| one[0] == policy && one[1] == act).and_then(|one| one[2].as_u64()).unwrap_or(0)
-    };
-    assert!(counted("health", "ejected") >= 1, "{page}");
-    assert!(counted("health", "elsewhere") >= 10, "half of what came after it: {page}");
+    assert!(would_have(&page, "health", "ejected") >= 1, "{page}");
+    assert!(would_have(&page, "health", "elsewhere") >= 10, "half of what came after it: {page}");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::sync::watch;
 
 use crate::origin::query;
 use crate::registry::{Registry, Saw};
@@ -13,6 +14,9 @@ use crate::wire::{BodyRx, BodyTx, H1Tx, Head, PatternCheck, pattern};
 
 /// How much a fast origin writes at once.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// A client that has not got by then what was sent does not get it: it was held back.
+const TAKEN: Duration = Duration::from_secs(20);
 
 /// What the connection does when the next request comes; set by an earlier request on it.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,6 +37,8 @@ pub struct Exchange {
     pub reply: Reply,
     pub registry: Arc<Registry>,
     pub trap: Trap,
+    /// h2: whoever takes the connection's next request learns of the trap here, before the answer that lets it come.
+    pub next: Option<watch::Sender<Trap>>,
     /// h1: the connection is of no further use.
     pub spent: bool,
 }
@@ -161,6 +167,26 @@ impl Exchange {
         Ok((total, good))
     }
 
+    /// Between two pieces: `ms`, or with `step=1` until the client has all that was sent.
+    fn pause(&self, sent: u64) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (step, ms) = (self.flag("step", "1"), self.number("ms", 50));
+        let (registry, id) = (Arc::clone(&self.registry), self.id.clone());
+        async move {
+            if step {
+                return taken(&registry, &id, sent).await;
+            }
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Ok(())
+        }
+    }
+
+    fn set(&mut self, trap: Trap) {
+        self.trap = trap;
+        if let Some(next) = &self.next {
+            next.send_replace(trap);
+        }
+    }
+
     /// Resolves when the proxy gives this exchange up.
     async fn gone(&mut self) -> String {
         match (&mut self.reply, &mut self.rx) {
@@ -191,7 +217,8 @@ impl Exchange {
     // ---- behaviours ----
 
     async fn sprung(&mut self) -> Result<()> {
-        let trap = std::mem::replace(&mut self.trap, Trap::None);
+        let trap = self.trap;
+        self.set(Trap::None);
         self.read_body().await?;
         match trap {
             Trap::Refuse => self.reset(h2::Reason::REFUSED_STREAM),
@@ -205,10 +232,10 @@ impl Exchange {
     async fn hello(&mut self) -> Result<()> {
         let (n, good) = self.read_body().await?;
         if self.flag("next", "close") {
-            self.trap = Trap::Close;
+            self.set(Trap::Close);
         }
         if self.flag("next", "refuse") {
-            self.trap = Trap::Refuse;
+            self.set(Trap::Refuse);
         }
         let text = format!("hello {} {n} {}", self.head.method, if good { "intact" } else { "CORRUPT" });
         self.answer(200, &[], text).await?;
@@ -292,21 +319,24 @@ impl Exchange {
         self.hello().await
     }
 
-    /// `n` pieces of `size` bytes, one each `ms`; `cl=1` announces the length, `sse=1` shapes them as events.
+    /// `n` pieces of `size` bytes, one each `ms`, or with `step=1` each when the client has the one before; `cl=1`
+    /// announces the length, `sse=1` shapes them as events.
     async fn drip(&mut self) -> Result<()> {
         self.read_body().await?;
-        let (n, size, ms) = (self.number("n", 1), self.number("size", 1), self.number("ms", 100));
+        let (n, size) = (self.number("n", 1), self.number("size", 1));
         let length = self.flag("cl", "1").then_some(n * size);
         let sse = self.flag("sse", "1");
         let extra: &[_] =
             if sse { &[("content-type", "text/event-stream"), ("cache-control", "no-cache")] } else { &[] };
         self.begin(200, length, extra, false).await?;
+        let mut sent = 0;
         for i in 0..n {
             let piece =
                 if sse { Bytes::from(format!("data: {i}\n\n")) } else { pattern(i * size, size as usize) };
+            sent += piece.len() as u64;
             self.put(piece).await?;
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+                waited = self.pause(sent) => waited?,
                 why = self.gone() => bail!("{why}"),
             }
         }
@@ -370,7 +400,7 @@ impl Exchange {
             ("length", _) => {
                 self.begin(200, Some(100_000), &[], false).await?;
                 self.put(pattern(0, 50_000)).await?;
-                self.pause_then_break().await;
+                self.break_behind(50_000).await;
             }
             ("chunk", _) => {
                 self.begin(200, None, &[], false).await?;
@@ -378,21 +408,23 @@ impl Exchange {
                 if let Reply::H1(tx) = &mut self.reply {
                     tx.raw("1000\r\nonly the beginning of it").await?;
                 }
-                self.pause_then_break().await;
+                self.break_behind(50_000).await;
             }
             ("between-chunks", _) => {
                 self.begin(200, None, &[], false).await?;
                 self.put(pattern(0, 50_000)).await?;
-                self.pause_then_break().await;
+                self.break_behind(50_000).await;
             }
             _ => self.reset(h2::Reason::INTERNAL_ERROR),
         }
         Ok(())
     }
 
-    /// Lets what was written travel first: the client must have seen a begun response.
-    async fn pause_then_break(&mut self) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Lets what was written travel first: the client must have seen a begun response, and a reset of a stream may
+    /// overtake what waits on it.
+    async fn break_behind(&mut self, sent: u64) {
+        // A client that never gets it says so itself.
+        let _ = taken(&self.registry, &self.id, sent).await;
         self.reset(h2::Reason::INTERNAL_ERROR);
     }
 
@@ -474,9 +506,12 @@ impl Exchange {
             "stream" => {
                 self.read_body().await?;
                 self.begin(200, None, &kind, false).await?;
+                let mut sent = 0;
                 for i in 0..self.number("n", 10) {
-                    self.put(message(&format!("m{i}"))).await?;
-                    tokio::time::sleep(Duration::from_millis(self.number("ms", 50))).await;
+                    let message = message(&format!("m{i}"));
+                    sent += message.len() as u64;
+                    self.put(message).await?;
+                    self.pause(sent).await?;
                 }
             }
             "bidi" => {
@@ -493,6 +528,12 @@ impl Exchange {
         }
         self.finish(&[("grpc-status", "0"), ("grpc-message", "fine")]).await
     }
+}
+
+/// Until the client has so many bytes of the body.
+async fn taken(registry: &Registry, id: &str, bytes: u64) -> Result<()> {
+    let has = |r: &Registry| r.taken(id) >= bytes;
+    registry.wait("the client gets what the cell has sent", TAKEN, has).await.map(drop)
 }
 
 /// One length-prefixed gRPC message.

@@ -16,6 +16,7 @@ use crate::edge::{HOST_H1, HOST_H2};
 use crate::leaving::Leaving;
 use crate::origin::{Door, Origin};
 use crate::registry::Registry;
+use crate::table::SOON;
 use crate::wire::{AnySocket, BodyRx, BodyTx, H1Rx, H1Tx, Head};
 
 /// A protocol on one side of the proxy.
@@ -145,6 +146,14 @@ impl Fixture {
         self.client(legs).await?.send(request).await
     }
 
+    /// The next piece of an answer whose cell waits with each for the one before: what is held back never comes.
+    pub async fn step(&self, id: &str, rx: &mut CallRx) -> Result<Option<Bytes>> {
+        let next = tokio::time::timeout(SOON, rx.data()).await;
+        let piece = next.map_err(|_| anyhow!("held back after {} bytes", self.registry.taken(id)))??;
+        self.registry.took(id, piece.as_ref().map_or(0, Bytes::len));
+        Ok(piece)
+    }
+
     /// The state between two rows: doors open, and no pooled connection that a row has set a trap on.
     pub async fn settle(&self) -> Result<()> {
         self.origin_h1.set(Door::Open).await?;
@@ -157,7 +166,7 @@ impl Fixture {
         self.origin_h1.kill_connections();
         self.origin_h2.kill_connections();
         let closed = "all connections to the cells closed";
-        self.registry.wait(closed, Duration::from_secs(5), |r| r.connections() == 0).await.map(drop)
+        self.registry.wait(closed, SOON, |r| r.connections() == 0).await.map(drop)
     }
 
     /// The edge may not have seen yet that its HTTP/2 connection to a cell is closed: a request that must not go twice would

@@ -164,6 +164,7 @@ async fn serve_h1(socket: TcpStream, connection: u64, registry: Arc<Registry>) -
             reply: Reply::H1(tx),
             registry: registry.clone(),
             trap,
+            next: None,
             spent: false,
         };
         let result = exchange.run().await;
@@ -228,15 +229,15 @@ async fn serve_h2(socket: TcpStream, connection: u64, registry: Arc<Registry>) -
             reply: Reply::H2 { respond, body: None },
             registry: registry.clone(),
             trap: now,
+            next: Some(trap_to.clone()),
             spent: false,
         };
-        let (registry, trap_to) = (registry.clone(), trap_to.clone());
+        let registry = registry.clone();
         tokio::spawn(async move {
             let _in_flight = in_flight;
             if let Err(e) = exchange.run().await {
                 registry.note(&exchange.id, Saw::Aborted(format!("{e:#}")));
             }
-            trap_to.send_replace(exchange.trap);
         });
     }
 }

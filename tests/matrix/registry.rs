@@ -28,6 +28,7 @@ struct Seen {
     heads_on: HashMap<u64, u64>,
     in_flight: i64,
     written: HashMap<String, u64>,
+    taken: HashMap<String, u64>,
     connections: i64,
     accepted: u64,
 }
@@ -98,6 +99,15 @@ impl Registry {
 
     pub fn written(&self, id: &str) -> u64 {
         self.look(|s| s.written.get(id).copied().unwrap_or(0))
+    }
+
+    /// The client of `id` has got more of the answer's body.
+    pub fn took(&self, id: &str, bytes: usize) {
+        self.with(|s| *s.taken.entry(id.to_string()).or_default() += bytes as u64);
+    }
+
+    pub fn taken(&self, id: &str) -> u64 {
+        self.look(|s| s.taken.get(id).copied().unwrap_or(0))
     }
 
     pub fn of(&self, id: &str) -> Vec<Saw> {

@@ -21,11 +21,15 @@ struct Case {
 }
 
 /// A row that takes longer is stuck: the slowest by design, 100 MB both ways in a debug build, takes a few
-/// seconds when other tests compete for two cores.
-const LIMIT: Duration = Duration::from_secs(30);
+/// seconds when other tests compete for two cores. Below every deadline of 50 seconds and more, which no row waits for.
+const LIMIT: Duration = Duration::from_secs(45);
 
-/// How long an exchange may still run at a cell after its row.
-const TIDY: Duration = Duration::from_secs(2);
+/// Whatever is to happen happens at once; this is for a machine that is busy, and below the 10 seconds that cellgate
+/// gives to slow clients and cells.
+pub const SOON: Duration = Duration::from_secs(8);
+
+/// A sweep runs once a second.
+const SWEPT: Duration = Duration::from_secs(15);
 
 /// The rows of one topic.
 #[derive(Default)]
@@ -117,7 +121,7 @@ async fn nothing_held(fixture: &Fixture) -> Outcome {
         if held == [0, 0] && permits == 0 {
             return (name, begun.elapsed(), Ok(String::new()));
         }
-        if begun.elapsed() > Duration::from_secs(4) {
+        if begun.elapsed() > SWEPT {
             return (
                 name,
                 begun.elapsed(),
@@ -140,7 +144,7 @@ async fn in_turn(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
             Ok(()) => one(case, &fixture).await,
             Err(error) => (case.name, Duration::ZERO, Err(error)),
         };
-        let tidy = fixture.tidy(TIDY).await;
+        let tidy = fixture.tidy(SOON).await;
         let (name, took, result) = outcome;
         outcomes.push((name, took, result.and_then(|said| tidy.map(|()| said))));
     }
@@ -155,7 +159,7 @@ async fn at_once(table: Table, fixture: Arc<Fixture>) -> Vec<Outcome> {
         running.spawn(async move { one(case, &fixture).await });
     }
     let mut outcomes = running.join_all().await;
-    let tidy = fixture.tidy(TIDY).await;
+    let tidy = fixture.tidy(SOON).await;
     outcomes.push(("no exchange is left behind".into(), Duration::ZERO, tidy.map(|()| String::new())));
     outcomes.push(nothing_held(&fixture).await);
     outcomes

@@ -16,7 +16,7 @@ use crate::running::{Edge, Folder};
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 2] = [0x8a, 0];
 
-/// A cellgate whose cell may be silent for 400 ms and whose requests may take 1 s, but for two classes.
+/// A cellgate and its cell. Two classes of requests have deadlines of their own.
 struct World {
     edge: Edge,
     _cell: RunningCell,
@@ -24,18 +24,22 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    /// With these timeouts of the cell, and so long for a whole request. What a test is not about is left to the defaults
+    /// or made long: no deadline but its own is to end what a busy machine stops for a second.
+    fn new(timeouts: &str, whole: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let cell = runtime.block_on(RunningCell::start(CellOptions::named("cell-1"))).unwrap();
         let folder = Folder::example(&BTreeMap::from([("cell-1".to_owned(), cell.addr())]));
-        folder.tune("cell-1", &["timeouts: { response_head: 400ms, idle: 400ms, tunnel_idle: 1500ms }"]);
+        folder.tune("cell-1", &[&format!("timeouts: {{ {timeouts} }}")]);
         let text = folder.read("config/cellgate.yaml");
         let from = text.find("endpoint_classes:\n").unwrap();
         let until = from + text[from..].find("\n\n").unwrap();
-        let classes = "endpoint_classes:\n  - { name: interactive, request_timeout: 1s }\n  \
-             - { name: long-poll, paths: [/poll], request_timeout: 20s, response_head: 10s }\n  \
-             - { name: stream, paths: [/stream], request_timeout: unlimited, idle: 10s }";
+        let classes = format!(
+            "endpoint_classes:\n  - {{ name: interactive, request_timeout: {whole} }}\n  \
+             - {{ name: long-poll, paths: [/poll], request_timeout: 20s, response_head: 10s }}\n  \
+             - {{ name: stream, paths: [/stream], request_timeout: unlimited, idle: 10s }}"
+        );
         folder.write("config/cellgate.yaml", &format!("{}{classes}{}", &text[..from], &text[until..]));
         Self { edge: Edge::start(folder), _cell: cell, _runtime: runtime }
     }
@@ -57,7 +61,7 @@ impl World {
 
 #[test]
 fn the_first_byte_is_waited_for_as_the_class_says() {
-    let world = World::new();
+    let world = World::new("response_head: 400ms", "20s");
     assert_eq!(world.status("/page", "delay_ms=3000"), 504);
     assert_eq!(world.status("/poll/next", "delay_ms=1200"), 200);
     assert_eq!(world.status("/stream", "delay_ms=3000"), 504);
@@ -65,8 +69,8 @@ fn the_first_byte_is_waited_for_as_the_class_says() {
 
 #[test]
 fn silence_between_bytes_ends_an_answer_as_the_class_says() {
-    let world = World::new();
-    let slow = "body=3;piece=1;every_ms=1000";
+    let world = World::new("idle: 400ms", "20s");
+    let slow = "body=3;piece=1;every_ms=2000";
     world.get("/page", slow).unwrap_err();
     world.get("/poll", slow).unwrap_err();
     assert_eq!(world.get("/stream", slow).unwrap().body.len(), 3);
@@ -74,25 +78,25 @@ fn silence_between_bytes_ends_an_answer_as_the_class_says() {
 
 #[test]
 fn an_answer_that_is_never_silent_ends_with_the_whole() {
-    let world = World::new();
-    let steady = "body=30;piece=1;every_ms=50";
-    // 1.5 s in all.
+    let world = World::new("idle: 10s", "2s");
+    let steady = "body=80;piece=1;every_ms=50";
+    // 4 s in all.
     world.get("/page", steady).unwrap_err();
-    assert_eq!(world.get("/poll", steady).unwrap().body.len(), 30);
-    assert_eq!(world.get("/stream/query?x=1", steady).unwrap().body.len(), 30);
+    assert_eq!(world.get("/poll", steady).unwrap().body.len(), 80);
+    assert_eq!(world.get("/stream/query?x=1", steady).unwrap().body.len(), 80);
 }
 
 #[test]
 fn a_websocket_outlives_the_request_timeout_and_ends_with_its_silence() {
-    let world = World::new();
+    let world = World::new("idle: 400ms, tunnel_idle: 5s", "2s");
     let mut socket = world.connect();
     let upgrade = format!(
         "GET /page HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     assert_eq!(ask(&mut socket, upgrade.as_bytes()).unwrap().status, 101);
-    // Three times the whole of a request, with silences that are longer than those of an answer.
-    for _ in 0..6 {
+    // Twice the whole of a request, with silences that are longer than those of an answer.
+    for _ in 0..8 {
         std::thread::sleep(Duration::from_millis(500));
         socket.write_all(&PING).unwrap();
         let mut pong = [0; 2];

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
@@ -120,11 +121,15 @@ pub fn run(folder: &Folder, arguments: &[&str]) -> Output {
 }
 
 /// A loopback port that is free, and not one that the system gives to clients: while nobody listens there, a
-/// client must be refused and not meet another client or itself.
+/// client must be refused and not meet another client or itself. Each is given once: whoever is to listen there begins
+/// later, when another test may ask for one.
 pub fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap();
+    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (first..30_000).find(free).unwrap()
+    let mut ports = ports.take_while(|port| *port < 30_000);
+    ports.find(free).unwrap()
 }
 
 /// The built program, which nobody writes to or reads from.

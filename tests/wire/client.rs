@@ -16,7 +16,7 @@ const FIRST_BYTE: Duration = Duration::from_millis(250);
 /// Silence after an answer that may be the first of several.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// A probe is an ordinary request: silence for so long is a finding.
+/// A probe is an ordinary request: silence for so long is a finding, and so is that of whoever must be answered.
 const PROBE: Duration = Duration::from_secs(20);
 
 /// Sends a payload piece by piece, and returns what came back until nothing did.
@@ -39,6 +39,17 @@ pub async fn deliver(address: SocketAddr, pieces: &[Vec<u8>], http2: bool) -> Ve
     if !http2 {
         while listen(&mut stream, &mut heard, QUIET, |_| true).await {}
     }
+    heard
+}
+
+/// Sends a request that is answered somehow, and returns what came back until it is `enough`, and nothing more did.
+pub async fn converse(address: SocketAddr, request: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let Ok(mut stream) = TcpStream::connect(address).await else { return heard };
+    // Whoever is answered and cut while this is sent can read the answer.
+    let _ = stream.write_all(request).await;
+    listen(&mut stream, &mut heard, PROBE, enough).await;
+    while listen(&mut stream, &mut heard, QUIET, |_| true).await {}
     heard
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::canonical::Message;
-use crate::client::{deliver, probe};
+use crate::client::{converse, probe};
 use crate::edge::{CELLS, Edge, account};
 
 /// What the client that asked may see.
@@ -49,6 +50,9 @@ const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\
 
 /// So long after the first piece the exchange is over and its connection would be idle.
 const PAUSE: Duration = Duration::from_millis(15);
+
+/// Longer than a cell takes for anything that it says.
+const SAID: Duration = Duration::from_secs(20);
 
 fn case(name: impl Into<String>, expect: Expect, pieces: &[&str]) -> Case {
     let pieces = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
@@ -230,8 +234,9 @@ fn interim() -> Vec<Case> {
     ]
 }
 
-/// Answers each request on a connection: those that ask for a case with it, all others as they should.
-async fn cell(mut stream: TcpStream, cases: &[Case]) {
+/// Answers each request on a connection: those that ask for a case with it, all others as they should. Tells the number of
+/// the case of which it has nothing more to say.
+async fn cell(mut stream: TcpStream, cases: &[Case], played: &watch::Sender<Option<usize>>) {
     let mut bytes = Vec::new();
     loop {
         let head = loop {
@@ -244,7 +249,7 @@ async fn cell(mut stream: TcpStream, cases: &[Case]) {
         };
         bytes.drain(..head.len);
         let asked = head.target.split("/case-").nth(1).and_then(|number| number.parse::<usize>().ok());
-        let Some(case) = asked.and_then(|number| cases.get(number)) else {
+        let Some((number, case)) = asked.and_then(|number| Some((number, cases.get(number)?))) else {
             let id = head.field("x-request-id").unwrap_or_default();
             let text = format!("[cell=raw id={id} target={}]", head.target);
             let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
@@ -253,18 +258,33 @@ async fn cell(mut stream: TcpStream, cases: &[Case]) {
             }
             continue;
         };
-        for (number, piece) in case.pieces.iter().enumerate() {
-            if number > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
-            if stream.write_all(piece).await.is_err() {
-                return;
-            }
-        }
-        if case.closes {
+        let said = say(&mut stream, &case.pieces).await;
+        played.send_replace(Some(number));
+        if said.is_err() || case.closes {
             return;
         }
     }
+}
+
+async fn say(stream: &mut TcpStream, pieces: &[Vec<u8>]) -> std::io::Result<()> {
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        stream.write_all(piece).await?;
+    }
+    Ok(())
+}
+
+/// Whether the head of an answer has come, and not only such as come before one.
+fn is_answered(mut heard: &[u8]) -> bool {
+    while let Some(end) = heard.windows(4).position(|four| four == b"\r\n\r\n") {
+        if !heard.starts_with(b"HTTP/1.1 1") || heard.starts_with(b"HTTP/1.1 101") {
+            return true;
+        }
+        heard = &heard[end + 4..];
+    }
+    false
 }
 
 /// What is wrong with what a client heard.
@@ -325,10 +345,12 @@ fn the_next_client_of_a_hostile_cell_sees_nothing_of_it() {
     let address = listener.local_addr().unwrap();
     let evil = Arc::new(cases());
     let answers = Arc::clone(&evil);
+    let (told, mut played) = watch::channel(None);
+    let told = Arc::new(told);
     runtime.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answers = Arc::clone(&answers);
-            tokio::spawn(async move { cell(stream, &answers).await });
+            let (answers, told) = (Arc::clone(&answers), Arc::clone(&told));
+            tokio::spawn(async move { cell(stream, &answers, &told).await });
         }
     });
     let edge = Edge::start([address; CELLS.len()]);
@@ -339,10 +361,15 @@ fn the_next_client_of_a_hostile_cell_sees_nothing_of_it() {
         let path = format!("/api/v2/accounts/{}/case-{number}", account(0));
         let request = format!("{method} {path} HTTP/1.1\r\nHost: old.test\r\n{fields}\r\n");
         runtime.block_on(async {
-            let heard = deliver(client, &[request.into_bytes()], false).await;
+            // What is broken off is so when its connection ends.
+            let enough = |heard: &[u8]| case.expect != BrokenOff && is_answered(heard);
+            let heard = converse(client, request.as_bytes(), enough).await;
             bad.extend(wrong(case, &heard));
             // One at once, three more when all has come. Not before what comes later, if anything does: a cell
             // that answers a request before it has read it whole cannot be told from one that answers it.
+            let said = played.wait_for(|played| *played == Some(number));
+            let said = tokio::time::timeout(SAID, said).await.map(drop);
+            bad.extend(said.is_err().then(|| format!("{}: the cell has not said it all", case.name)));
             tokio::time::sleep(PAUSE * u32::from(case.pieces.len() > 1) * 3).await;
             bad.extend(probe(client, "raw", account(0), &format!("{number}-a")).await);
             let ids = ["b", "c", "d"].map(|name| format!("{number}-{name}"));

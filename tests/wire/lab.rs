@@ -89,8 +89,10 @@ impl Lab {
 
     /// Ends cellgate, and returns what all cells read and all that was forwarded.
     pub fn end(self) -> (Vec<Read>, Vec<serde_json::Value>) {
-        let Self { edge, book, nginx, servers, runtime } = self;
+        let Self { edge, book, mut nginx, servers, runtime } = self;
         let log = edge.end();
+        // It writes of a request after its answer; the others do before.
+        nginx.finish(WRITTEN_WITHIN);
         let end = Instant::now() + WRITTEN_WITHIN;
         let mut reads = Self::reads(&book, &nginx, &servers);
         // Until two looks in a row see the same.

@@ -21,7 +21,8 @@ async fn events_come_one_by_one() {
     for client in clients(&cell) {
         let line = client.open("h").await.unwrap();
         let nothing = StreamBody::new(futures_util::stream::empty());
-        let mut response = line.stream(&get("sse=3;every_ms=60"), nothing).await.unwrap();
+        // Far longer than what is asked for: we may be stopped between the first event and our clock.
+        let mut response = line.stream(&get("sse=3;every_ms=400"), nothing).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let first = response.body_mut().frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "id: 0\ndata: event 0\n\n");

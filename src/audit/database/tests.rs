@@ -330,7 +330,12 @@ fn old_months_go_and_one_account_can_be_forgotten() {
 fn the_certificate_of_the_database_is_looked_at() {
     let key = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Held and not listened on, so that nobody else is given the port before the server takes it: two may be bound to
+    // it that both allow that, as the server does, and of which one listens.
+    let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    held.set_reuse_address(true).unwrap();
+    held.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = held.local_addr().unwrap().as_socket().unwrap().port();
     let mut server = Server::start();
     server.stop();
     for (name, text) in [("crt", key.cert.pem()), ("key", key.signing_key.serialize_pem())] {

@@ -13,6 +13,7 @@ use super::{Site, addresses};
 use crate::clients::devtools::Page;
 use crate::process::Process;
 use crate::raw_http;
+use crate::running::eventually;
 
 const BODY: &str = r#"{"lever":"shed 50% cell cell-1","reason":"us1 burns","seconds":600}"#;
 
@@ -22,15 +23,19 @@ fn evil_site() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let page = "<!doctype html><title>evil</title><iframe name=sink></iframe>";
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close";
-            let mut stream = stream;
-            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+            // A browser opens connections on which it may never ask: nobody waits behind one.
+            std::thread::spawn(move || show(stream));
         }
     });
     address
+}
+
+fn show(mut stream: TcpStream) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let page = "<!doctype html><title>evil</title><iframe name=sink></iframe>";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close";
+    let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
 }
 
 /// `ssh -L PORT:SOCKET`.
@@ -132,9 +137,13 @@ fn a_page_of_another_site_changes_nothing_and_reads_nothing_that_names_accounts(
     assert_eq!(levers["levers"], serde_json::json!([]), "nothing is pulled");
     let cross = site.call("refused", "cross_site");
     assert_eq!(cross["changes"], "POST /levers");
-    let trail = site.trail();
-    let refused = |door: &str| trail.iter().any(|line| line["event"] == "call" && line["trigger"] == door);
-    assert!(["loopback", "socket", "tls"].iter().all(|door| refused(door)), "{trail:?}");
+    // Those of the last door may still be on their way to the disk.
+    let trail = eventually("a refusal at each door", || {
+        let trail = site.trail();
+        let refused =
+            |door: &str| trail.iter().any(|line| line["event"] == "call" && line["trigger"] == door);
+        ["loopback", "socket", "tls"].iter().all(|door| refused(door)).then_some(trail)
+    });
     assert!(!trail.iter().any(|line| line["event"] == "lever" || line["trigger"] == "admin"), "{trail:?}");
 
     // The console's own page, at the same address, with a token from its script, is let in.

@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::said;
 use crate::raw_http::{self, RawReply};
-use crate::running::Folder;
 use crate::world::World;
 use crate::{process, running};
 
@@ -60,12 +59,8 @@ impl Script {
     }
 }
 
-fn world(prepare: impl FnOnce(&Folder)) -> World {
-    World::prepared(|folder| {
-        folder.tune("cell-1", &["timeouts: { connect: 500ms, response_head: 500ms }"]);
-        prepare(folder);
-    })
-}
+/// For a cell that does not get ready in time, before others that do.
+const CONNECT: &str = "timeouts: { connect: 2s }";
 
 /// Sends cell-1's requests there from now on.
 fn point(world: &World, endpoint: &str) {
@@ -102,7 +97,7 @@ fn with<'a>(
 
 #[test]
 fn why_a_cell_cannot_be_reached() {
-    let world = world(|_| {});
+    let world = World::example();
     // The name is one that no resolver asks anybody about (RFC 6761 section 6.4).
     let refused = format!("127.0.0.1:{}", process::quiet_port());
     for (endpoint, error) in [
@@ -125,7 +120,10 @@ fn why_a_cell_cannot_be_reached() {
 
 #[test]
 fn why_a_cell_that_is_to_speak_http2_cannot_be_reached() {
-    let world = world(|folder| folder.over_http2("cell-1"));
+    let world = World::prepared(|folder| {
+        folder.tune("cell-1", &[CONNECT]);
+        folder.over_http2("cell-1");
+    });
     for (answer, then_close, error) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], false, "http_protocol_error"),
         (b"", true, "connection_terminated"),
@@ -139,7 +137,7 @@ fn why_a_cell_that_is_to_speak_http2_cannot_be_reached() {
 
 #[test]
 fn why_an_answer_is_none() {
-    let world = world(|_| {});
+    let world = World::example();
     let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(70_000));
     let cases: [(&[u8], bool, &str); 10] = [
         (b"", true, "connection_terminated"),
@@ -171,7 +169,7 @@ fn why_an_answer_is_none() {
 
 #[test]
 fn a_hint_says_nothing_for_one_hop_and_nothing_of_ours() {
-    let world = world(|_| {});
+    let world = World::example();
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\
                 X-Cellgate-Outcome: not-forwarded\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = format!("{hint}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
@@ -192,7 +190,8 @@ fn a_hint_says_nothing_for_one_hop_and_nothing_of_ours() {
 
 #[test]
 fn what_a_cell_did_not_do_in_time() {
-    let world = world(|folder| {
+    let world = World::prepared(|folder| {
+        folder.tune("cell-1", &["timeouts: { response_head: 500ms }"]);
         let class = "  - { name: interactive, request_timeout: 15m }\n";
         let brief = "  - { name: brief, paths: [/brief], request_timeout: 100ms }\n";
         folder.edit("config/cellgate.yaml", class, &format!("{class}{brief}"));
@@ -221,9 +220,9 @@ const SNI: &str = "cell-1.cells.internal";
 #[test]
 fn why_a_cell_is_not_trusted() {
     let (ours, others) = (Authority::new("cells").unwrap(), Authority::new("others").unwrap());
-    let world = world(|folder| {
+    let world = World::prepared(|folder| {
         folder.write("certs/cells.pem", ours.ca_pem());
-        folder.tune("cell-1", &[&format!("tls: {{ ca: ../certs/cells.pem, sni: {SNI} }}")]);
+        folder.tune("cell-1", &[CONNECT, &format!("tls: {{ ca: ../certs/cells.pem, sni: {SNI} }}")]);
     });
     let cell = |authority: &Authority, name: &str| {
         let pair = authority.issue(&[name], Usage::Server).unwrap();

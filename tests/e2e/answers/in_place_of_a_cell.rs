@@ -22,10 +22,23 @@ const HOST: &str = "ab123.us1.dbt.com";
 const PERMITS: usize = 2;
 
 fn world() -> World {
-    World::prepared(|folder| {
-        let permits = format!("max_in_flight: {PERMITS}");
-        folder.tune("cell-1", &[&permits, "timeouts: { connect: 500ms, response_head: 500ms }"]);
-    })
+    with(&[])
+}
+
+/// With more keys of the cell. Whoever wants an answer of it has no short time for it.
+fn with(keys: &[&str]) -> World {
+    let permits = format!("max_in_flight: {PERMITS}");
+    World::prepared(|folder| folder.tune("cell-1", &[&[&*permits][..], keys].concat()))
+}
+
+fn in_flight(world: &World) -> usize {
+    world.edge.running().snapshot().cells[0].load.in_flight() as usize
+}
+
+/// Waits until so many requests are left that hold a permit: each comes back a moment after its answer, and the
+/// next request must not find the cell full for that.
+fn over(world: &World, left: usize) {
+    eventually("the request to be over", || (in_flight(world) == left).then_some(()));
 }
 
 /// A POST, so that nothing is sent twice.
@@ -40,16 +53,19 @@ type Expect<'a> = (u16, u32, &'a str, bool, [&'a str; 2]);
 /// Asks over HTTP/1.1, HTTP/2 and gRPC, and compares all three.
 fn refused(world: &World, sim: &str, (status, grpc, outcome, retry, errors): Expect<'_>) {
     let [http1, http2] = errors.map(|error| format!("cellgate; error={error}"));
+    let before = in_flight(world);
     let mut connection = raw_http::tcp(world.edge.addr("http"));
     let reply = raw_http::ask(&mut connection, request(&format!("X-Sim: {sim}\r\n")).as_bytes()).unwrap();
     said(&reply, status, outcome, "h1");
     assert_eq!(reply.header("retry-after").is_some(), retry, "{:?}", reply.headers);
     assert_eq!(reply.json()["status"]["code"], status);
     assert_eq!(reply.header("proxy-status"), Some(http1.as_str()));
+    over(world, before);
     world.block_on(async {
         let line = world.edge.tls(Http::H2).open(HOST).await.unwrap();
         let reply = line.ask(&Ask::post(HOST, "/x", "{}").sim(sim)).await.unwrap();
         said_h2(&reply, status, outcome, "h2");
+        over(world, before);
         let call = call::call(HOST, "/a.B/C", &[b"x"]).sim(sim);
         let reply = call::finish(&line, &call).await.unwrap();
         assert_eq!((reply.http_status.as_u16(), reply.status()), (200, Some(grpc)), "{reply:?}");
@@ -60,6 +76,7 @@ fn refused(world: &World, sim: &str, (status, grpc, outcome, retry, errors): Exp
         // The next call finds the same connection in order.
         assert!(!line.is_closed());
     });
+    over(world, before);
 }
 
 #[test]
@@ -74,7 +91,8 @@ fn a_cell_that_cannot_be_reached_is_502_and_nothing_was_sent() {
 
 #[test]
 fn a_slow_cell_is_504_and_may_have_acted() {
-    refused(&world(), "delay_ms=5000", (504, 4, "unknown", false, ["connection_read_timeout"; 2]));
+    let world = with(&["timeouts: { response_head: 500ms }"]);
+    refused(&world, "delay_ms=5000", (504, 4, "unknown", false, ["connection_read_timeout"; 2]));
 }
 
 #[test]
@@ -109,7 +127,8 @@ async fn lossy_way(to: SocketAddr) -> (SocketAddr, watch::Sender<()>) {
 #[test]
 fn an_http2_connection_that_has_gone_silent_costs_its_requests_and_no_more() {
     let world = World::prepared(|folder| {
-        folder.tune("cell-1", &["timeouts: { connect: 500ms, response_head: 500ms }"]);
+        // Two of its three answers must be there by then.
+        folder.tune("cell-1", &["timeouts: { response_head: 3s }"]);
         folder.over_http2("cell-1");
     });
     let (way, lose) = world.block_on(lossy_way(world.cell("cell-1").addr()));
@@ -124,9 +143,7 @@ fn an_http2_connection_that_has_gone_silent_costs_its_requests_and_no_more() {
 
 #[test]
 fn a_full_cell_is_503_with_a_time_to_come_back_and_others_are_served() {
-    let world = World::prepared(|folder| {
-        folder.tune("cell-1", &[&format!("max_in_flight: {PERMITS}")]);
-    });
+    let world = world();
     let mut taken = Vec::new();
     for _ in 0..PERMITS {
         let mut connection = raw_http::tcp(world.edge.addr("http"));
@@ -134,14 +151,13 @@ fn a_full_cell_is_503_with_a_time_to_come_back_and_others_are_served() {
         std::io::Write::write_all(&mut connection, hanging.as_bytes()).unwrap();
         taken.push(connection);
     }
-    let in_flight = || world.edge.running().snapshot().cells[0].load.in_flight() as usize;
-    eventually("both permits to be taken", || (in_flight() == PERMITS).then_some(()));
+    eventually("both permits to be taken", || (in_flight(&world) == PERMITS).then_some(()));
     refused(&world, "", (503, 14, "not-forwarded", true, ["connection_limit_reached"; 2]));
     let other = b"GET / HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), other).unwrap();
     assert_eq!(reply.header("x-cell"), Some("cell-2"));
     drop(taken);
-    eventually("the permits to come back", || (in_flight() == 0).then_some(()));
+    over(&world, 0);
     let reply = raw_http::ask(&mut raw_http::tcp(world.edge.addr("http")), request("").as_bytes()).unwrap();
     assert_eq!(reply.header("x-cell"), Some("cell-1"));
 }
@@ -161,12 +177,15 @@ fn a_cell_that_dies_in_the_middle_of_a_body_is_seen_to() {
         // Nothing follows that could be taken for the next answer.
         let _ = connection.read_to_end(&mut rest);
         assert!(!rest.windows(5).any(|five| five == b"HTTP/"), "{sim}");
+        over(&world, 0);
         world.block_on(async {
             let line = world.edge.tls(Http::H2).open(HOST).await.unwrap();
             let broken = line.ask(&Ask::get(HOST, "/x").sim(sim)).await;
             assert!(broken.is_err(), "{sim}: {broken:?}");
+            over(&world, 0);
             let next = line.ask(&Ask::get(HOST, "/x")).await.unwrap();
             assert_eq!(next.cell(), Some("cell-1"), "the stream is reset, the connection stays");
         });
+        over(&world, 0);
     }
 }

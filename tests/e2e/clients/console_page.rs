@@ -18,16 +18,18 @@ use crate::running::{Folder, eventually};
 use crate::world::{TOKEN_12345, World};
 
 fn world(loopback_report: bool) -> World {
-    World::prepared(|folder| {
-        if loopback_report {
-            folder.edit(
-                "config/boot.yaml",
-                "  loopback: 127.0.0.1:0\n",
-                "  loopback: 127.0.0.1:0\n  loopback_report: true\n",
-            );
-        }
-        folder.append("config/boot.yaml", "books: { window: 1s }\n");
-    })
+    World::prepared(|folder| prepare(folder, loopback_report))
+}
+
+fn prepare(folder: &Folder, loopback_report: bool) {
+    if loopback_report {
+        folder.edit(
+            "config/boot.yaml",
+            "  loopback: 127.0.0.1:0\n",
+            "  loopback: 127.0.0.1:0\n  loopback_report: true\n",
+        );
+    }
+    folder.append("config/boot.yaml", "books: { window: 1s }\n");
 }
 
 /// On the socket of a world.
@@ -209,22 +211,27 @@ fn where_accounts_are_not_to_be_seen_the_page_says_what_is_needed() {
     }
 }
 
+/// A port for a process and for the one after it. Below those of the system's choice, which it gives to somebody else while
+/// nobody listens there, and above those where other tests of this process look for one.
+fn own_port() -> u16 {
+    let first = 32_000 + u16::try_from(std::process::id() % 700).unwrap();
+    (first..32_768).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
 #[test]
 fn a_page_that_has_lost_its_process_says_since_when_and_finds_the_next_one() {
-    let world = world(true);
-    let port = world.edge.admin().port();
+    let address = format!("  loopback: 127.0.0.1:{}\n", own_port());
+    let world = World::prepared(|folder| {
+        prepare(folder, true);
+        folder.edit("config/boot.yaml", "  loopback: 127.0.0.1:0\n", &address);
+    });
     let (mut page, _) = open(&world);
     says(&mut page, "#stream", "live");
-    let world = world.restart_with(|folder| {
+    let world = world.restart_with(|_| {
         says(&mut page, "#stream", "Stale since ");
         assert_eq!(page.ask("document.body.classList.contains('stale')"), true);
         says(&mut page, "#headline", "What happens now is not known");
         keep("console-stale.png", &page.picture());
-        folder.edit(
-            "config/boot.yaml",
-            "  loopback: 127.0.0.1:0\n",
-            &format!("  loopback: 127.0.0.1:{port}\n"),
-        );
     });
     let process = raw_http::page(world.edge.admin(), "/live").json()["process"].clone();
     eventually("the page to be live again", || (page.ask("live.process") == process).then_some(()));

@@ -90,8 +90,8 @@ impl Page {
     /// The same of an address.
     pub fn visit(&mut self, url: &str) {
         self.events.clear();
-        self.tell("Page.navigate", json!({"url": url}));
-        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
+        let loader = self.tell("Page.navigate", json!({"url": url}))["loaderId"].clone();
+        while !is_loaded(&self.events, &loader) {
             let message = self.message("the page to load");
             self.events.push(message);
         }
@@ -136,6 +136,15 @@ impl Page {
             Err(error) => panic!("waiting for {what}: {error}; `make test` installs the browser"),
         }
     }
+}
+
+/// Whether this document has loaded: that the one before has, the empty one of the beginning too, may be told after its end.
+fn is_loaded(events: &[Value], loader: &Value) -> bool {
+    let is_begun = |event: &Value| {
+        event["method"] == "Page.frameNavigated" && event["params"]["frame"]["loaderId"] == *loader
+    };
+    let mut since = events.iter().skip_while(|event| !is_begun(event));
+    since.any(|event| event["method"] == "Page.loadEventFired")
 }
 
 /// What the page says, once it says this.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::devtools::Page;
 use crate::fleet::made_up;
+use crate::running::eventually;
 
 /// Of three hundred accounts, beside the pictures that are taken of it.
 fn file(name: &str) -> PathBuf {
@@ -134,7 +135,10 @@ fn the_report_sorts_and_filters_and_asks_nobody_for_anything() {
     assert_eq!(column(&mut page, 1).len(), 1);
     assert_eq!(page.ask("document.getElementById('shown').textContent"), "1 of 300");
     page.ask("location.hash = document.querySelector('#table td a').hash");
-    assert_eq!(page.ask("document.querySelectorAll('details[open]').length"), 1, "a link opens its account");
+    // The page is told of the new address after the script that has changed it has ended.
+    eventually("a link to open its account", || {
+        (page.ask("document.querySelectorAll('details[open]').length") == 1).then_some(())
+    });
     assert_eq!(unasked(&page), Vec::<Value>::new());
 }
 

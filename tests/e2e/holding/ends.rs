@@ -94,12 +94,13 @@ fn a_long_grpc_stream_is_told_unavailable_before_writes_are_cut() {
 
 #[test]
 fn writes_that_outlast_the_drain_are_cut_and_their_clients_know_it() {
-    let world = world(", drain: 1s");
+    // Long enough for a busy machine to look at them before it is over.
+    let world = world(", drain: 4s");
     let slow: Vec<_> = [Http::H1, Http::H2]
         .map(|http| (http, slow_write(&world, world.edge.plain(http), &format!("slow-over-{http:?}"))))
         .into();
     let stays = world.edge.plain(Http::H1);
-    let other = Ask::post(OTHER, "/", "x").sim("delay_ms=3000");
+    let other = Ask::post(OTHER, "/", "x").sim("delay_ms=7000");
     let other = world.spawn(async move { stays.ask(&other).await.unwrap() });
     // One whose answer has begun.
     let begun = world.block_on(async {

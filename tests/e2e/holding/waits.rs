@@ -196,7 +196,8 @@ fn a_client_that_goes_away_gives_its_slot_to_the_next() {
 fn a_process_that_ends_sends_nothing_of_what_waits() {
     let mut world = World::prepared(|folder| {
         prepared(folder, ", budget: 4s");
-        folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 1s");
+        // It is cut in the last tenth of this, and before the budget is over.
+        folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 3s");
     });
     publish(&world, "holding");
     let client = world.edge.plain(Http::H1);
@@ -221,6 +222,9 @@ fn the_first_request_after_a_flip_finds_a_connection_on_either_protocol() {
     let client = world.edge.plain(Http::H2);
     let held = world.spawn(async move { client.ask(&post("first-write")).await.unwrap() });
     until_waiting(&world, 1);
+    // A write takes none that is older than a second; of the next one that second has only begun.
+    let before = connections();
+    eventually("the next young one", || (connections() > before).then_some(()));
     publish(&world, "flipped");
     assert_eq!(world.block_on(held).unwrap().cell(), Some("cell-2"));
     let line = world.edge.access_line("first-write");

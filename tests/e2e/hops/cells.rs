@@ -67,6 +67,8 @@ fn a_cell_is_reached_by_name_over_tls_with_its_own_authority_and_shares_no_conne
                 "one kept connection: {seen:?}"
             );
             assert!(tls.client_certificate_sha256.is_some(), "{tls:?}");
+            // The connection is kept after the client has its answer, and before the line is written.
+            world.edge.access_line(reply.header("x-request-id").unwrap());
             let call = call::call("ab123.us1.dbt.com", "/a.B/C", &[b"x"]);
             assert_eq!(call::finish(&line, &call).await.unwrap().status(), Some(0));
             // The same address is another cell's too, and its authority is not this one.

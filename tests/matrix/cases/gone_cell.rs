@@ -1,14 +1,13 @@
 //! The cell goes away at every moment: the right status before the head, a visible break after it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::client::{Body, Fixture, H1_CELL, Legs, Proto, expect_status};
 use crate::origin::Door;
 use crate::registry::Saw;
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::pattern;
 
 pub fn rows(t: &mut Table) {
@@ -60,13 +59,17 @@ async fn no_head(f: Arc<Fixture>, legs: Legs, at: &str) -> Result<String> {
 }
 
 async fn mid_body(f: Arc<Fixture>, legs: Legs, at: &str) -> Result<String> {
-    let mut call = f.call(legs, &f.request(legs, "GET", &format!("die?at={at}"))).await?;
+    let request = f.request(legs, "GET", &format!("die?at={at}"));
+    let mut call = f.call(legs, &request).await?;
     expect_status(&call.head().await?, &[200])?;
     let mut seen = 0;
     loop {
-        match tokio::time::timeout(Duration::from_secs(5), call.rx.data()).await {
-            Err(_) => bail!("the client still waits 5 s after the cell broke off ({seen} bytes seen)"),
-            Ok(Ok(Some(piece))) => seen += piece.len(),
+        match tokio::time::timeout(SOON, call.rx.data()).await {
+            Err(_) => bail!("the client still waits {SOON:?} after the cell broke off ({seen} bytes seen)"),
+            Ok(Ok(Some(piece))) => {
+                seen += piece.len();
+                f.registry.took(&request.id, piece.len());
+            }
             Ok(Ok(None)) => bail!("a broken body ended cleanly after {seen} bytes"),
             Ok(Err(_)) => break,
         }
@@ -80,10 +83,10 @@ async fn mid_upload(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let mut call = f.call(legs, &request).await?;
     call.tx.data(pattern(0, 100_000)).await?;
     let began = |s: &Saw| matches!(s, Saw::BodyBegan);
-    f.registry.saw(&request.id, Duration::from_secs(2), began, "the upload reaches the cell").await?;
+    f.registry.saw(&request.id, SOON, began, "the upload reaches the cell").await?;
     f.origin(legs.up).kill_connections();
-    let head = tokio::time::timeout(Duration::from_secs(5), call.head()).await;
-    let Ok(head) = head else { bail!("no answer 5 s after the cell died under the upload") };
+    let head = tokio::time::timeout(SOON, call.head()).await;
+    let Ok(head) = head else { bail!("no answer {SOON:?} after the cell died under the upload") };
     let head = head?;
     expect_status(&head, &[502])?;
     ensure!(f.registry.heads(&request.id) == 1, "the upload was sent again");

@@ -1,4 +1,4 @@
-//! The client goes away at every moment: the cell learns it within two seconds and nothing stays behind.
+//! The client goes away at every moment: the cell learns it soon and nothing stays behind. How soon is printed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::client::{Body, Call, Fixture, H1_CLIENT, H2Client, Legs, Proto, Request};
 use crate::registry::Saw;
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::{BodyTx, pattern};
-
-const SOON: Duration = Duration::from_secs(2);
 
 /// The way a client leaves.
 #[derive(Clone, Copy, PartialEq)]

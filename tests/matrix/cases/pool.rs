@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use crate::client::{Body, Client, Fixture, LEGS, Legs, Request};
 use crate::edge::HOST_LEAVING;
 use crate::leaving;
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::pattern;
 
 /// Several workers may have a pool each; this many tries find the trapped connection.
@@ -86,7 +86,7 @@ async fn closed_idle(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String
             one(fresh(&f, legs, client.take()).await?, &f.request(legs, "GET", "hello")).await?;
         ensure!(status == 200, "round {i}: status {status}");
         f.origin(legs.up).kill_connections();
-        f.registry.wait("idle connections closed", Duration::from_secs(1), |r| r.connections() == 0).await?;
+        f.registry.wait("idle connections closed", SOON, |r| r.connections() == 0).await?;
         // The FIN crosses loopback and wakes the proxy; a proxy that ignores it for this long is what the case is about.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let second = with_body(f.request(legs, method, "hello"), method);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::client::{BOTH_H1, Body, Call, Client, Fixture, H1_CELL, H1_CLIENT, LEGS, Legs, expect_status};
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::{H1Rx, H1Tx, Head, PatternCheck, pattern};
 
 pub fn rows(t: &mut Table) {
@@ -88,8 +88,8 @@ async fn go_on(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let request =
         f.request(legs, "POST", "continue").body(Body::Length(5_000)).header("Expect", "100-continue");
     let mut call = f.call(legs, &request).await?;
-    let told = tokio::time::timeout(Duration::from_secs(3), call.any_head()).await;
-    let told = told.map_err(|_| anyhow!("no 100 within 3 s: the client waits for ever"))??;
+    let told = tokio::time::timeout(SOON, call.any_head()).await;
+    let told = told.map_err(|_| anyhow!("no 100 within {SOON:?}: the client waits for ever"))??;
     expect_status(&told, &[100])?;
     upload(call).await
 }
@@ -154,7 +154,7 @@ async fn http10(f: Arc<Fixture>, legs: Legs, behaviour: &str, keep: bool) -> Res
     if keep {
         return Ok("kept".into());
     }
-    let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
+    let end = tokio::time::timeout(SOON, rx.gone()).await;
     ensure!(end.is_ok(), "the connection stays open after an HTTP/1.0 request");
     Ok(String::new())
 }
@@ -197,7 +197,7 @@ async fn close(f: Arc<Fixture>, legs: Legs) -> Result<String> {
     let (head, _) = call.whole().await?;
     expect_status(&head, &[200])?;
     let Client::H1(mut rx, _tx, _) = call.reuse()? else { bail!("h1 only") };
-    let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
+    let end = tokio::time::timeout(SOON, rx.gone()).await;
     ensure!(end.is_ok(), "the connection stays open after Connection: close");
     Ok(String::new())
 }

@@ -1,13 +1,12 @@
 //! WebSocket: the tunnel is never torn, whatever comes right behind the 101.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::client::{BOTH_H1, Client, Fixture, expect_status};
 use crate::registry::Saw;
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::{H1Rx, H1Tx, PatternCheck, pattern};
 
 /// pingora issue 946 tore 122 of 900.
@@ -96,10 +95,8 @@ async fn big(f: Arc<Fixture>) -> Result<String> {
 async fn client_ends(f: Arc<Fixture>) -> Result<String> {
     let (id, rx, tx) = open(&f, "gap=0").await?;
     drop((rx, tx));
-    let waited = f
-        .registry
-        .saw(&id, Duration::from_secs(2), |s| matches!(s, Saw::Aborted(_)), "the cell sees the tunnel end")
-        .await?;
+    let waited =
+        f.registry.saw(&id, SOON, |s| matches!(s, Saw::Aborted(_)), "the cell sees the tunnel end").await?;
     Ok(format!("{} ms", waited.as_millis()))
 }
 
@@ -107,15 +104,15 @@ async fn half_closed(f: Arc<Fixture>) -> Result<String> {
     let (_, mut rx, mut tx) = open(&f, "farewell=1").await?;
     tx.half_close().await?;
     ensure!(take(&mut rx, 8).await? == b"FAREWELL", "another word");
-    let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
+    let end = tokio::time::timeout(SOON, rx.gone()).await;
     end.map_err(|_| anyhow::anyhow!("the tunnel stays open with both halves ended"))
 }
 
 async fn cell_ends(f: Arc<Fixture>) -> Result<String> {
     let (_, mut rx, mut tx) = open(&f, "gap=0").await?;
     tx.raw("BYE").await?;
-    let end = tokio::time::timeout(Duration::from_secs(2), rx.gone()).await;
-    end.map_err(|_| anyhow::anyhow!("the client still waits 2 s after the cell closed"))
+    let end = tokio::time::timeout(SOON, rx.gone()).await;
+    end.map_err(|_| anyhow::anyhow!("the client still waits {SOON:?} after the cell closed"))
 }
 
 async fn refused(f: Arc<Fixture>) -> Result<String> {

@@ -13,11 +13,8 @@ use loadtest::socket::{OpenError, Socket, open};
 
 use crate::client::{Fixture, LEGS, Legs, Proto, TLS_LEGS};
 use crate::edge::HOST_SIM;
-use crate::table::Table;
+use crate::table::{SOON, Table};
 use crate::wire::pattern;
-
-/// Whatever is to happen happens at once; this is for a machine that is busy.
-const SOON: Duration = Duration::from_secs(5);
 
 pub fn rows(t: &mut Table) {
     // The cell is always the simulated one; only the client's side differs.

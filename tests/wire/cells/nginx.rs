@@ -93,6 +93,22 @@ impl Nginx {
         let text = read(self.folder.path(), "access.log");
         text.lines().filter_map(line).collect()
     }
+
+    /// Has it end what it does, of which nobody sends it more, and waits for that: then it has written down all that it
+    /// read. It may wait itself for the request of a connection that has none; not so long is waited for it.
+    pub fn finish(&mut self, within: Duration) {
+        let end = Instant::now() + within;
+        if self.signal("QUIT") {
+            while Instant::now() < end && self.child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) -> bool {
+        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        told.is_ok_and(|told| told.success())
+    }
 }
 
 /// One line of the log. A connection that was opened and closed, as the start looks for it, has none.
@@ -107,8 +123,10 @@ fn line(text: &str) -> Option<Read> {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // It has ended already, or is ended now.
-        let quit = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        if quit.is_ok_and(|quit| quit.success()) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return;
+        }
+        if self.signal("TERM") {
             let _ = self.child.wait();
         } else {
             let _ = self.child.kill();

@@ -128,7 +128,8 @@ impl<'a> Served<'a> {
         let (word, id) = body.split_once(' ').unwrap_or((body, ""));
         match word {
             "probe" => self.answer(stream, id).await,
-            "wait" if played => self.answer(stream, id).await,
+            // One that comes a second time comes because the case is played, which its connection may be about to tell.
+            "wait" if played || times > 1 => self.answer(stream, id).await,
             "wait" => {
                 self.waiting.push((stream, id.to_owned()));
                 self.told.send_modify(|progress| progress.waiting += 1);

@@ -11,11 +11,12 @@ use crate::place::Place;
 use crate::process::Processes;
 use crate::tour::Step;
 
-/// How long what a line shows may take to become true: the books are written every 10 s.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// How long what a line shows may take to become true: the books are written every 10 s, and the machine may be busy.
+/// Only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long one line may run; the slowest streams for two seconds.
-const LINE_WITHIN: Duration = Duration::from_secs(20);
+const LINE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(250);
