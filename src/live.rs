@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::policy::canary::Candidate;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{RequestLimits, Snapshot};
 
 /// The serving snapshot.
 #[derive(Debug)]
@@ -48,6 +48,12 @@ impl Live {
     /// that its account belongs to.
     pub fn pin_both(&self) -> Pinned {
         Pinned::clone(&self.pinned.load())
+    }
+
+    /// What a head may be at this moment. Whoever wants no more of the snapshot looks and does not pin: all threads count
+    /// their pins in one number.
+    pub fn limits(&self) -> RequestLimits {
+        self.pinned.load().stable.limits
     }
 
     /// Serves `next` from now on, whole. Cannot fail: everything fallible has happened before.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thread_local::ThreadLocal;
 
+use crate::policy::apart::Apart;
 use crate::policy::credential::Fingerprint;
 use crate::policy::decide::Decision;
 use crate::policy::hosts::Role;
@@ -50,7 +51,7 @@ const NO_NAME: &str = "-";
 /// All sheets.
 #[derive(Debug)]
 pub(super) struct Sheets {
-    sheets: ThreadLocal<Mutex<Sheet>>,
+    sheets: ThreadLocal<Apart<Mutex<Sheet>>>,
     max_details: usize,
 }
 

@@ -3,10 +3,12 @@
 //! Not here: when to drain, and what "finish" means on a connection; `app` and `proxy` know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+
+use crate::policy::apart::Apart;
 
 /// How long tasks that were told to stop at once may take to be gone. They are dropped at their next
 /// await, so this only bounds a task that computes.
@@ -44,6 +46,16 @@ pub enum Phase {
     Killed,
 }
 
+impl Phase {
+    const ALL: [Self; 6] =
+        [Self::Running, Self::Draining, Self::Closed, Self::Ending, Self::Cutting, Self::Killed];
+
+    /// The one of this number.
+    fn of(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Killed)
+    }
+}
+
 /// Moves the phase. One per process, with whoever handles signals.
 #[derive(Debug)]
 pub struct Drain {
@@ -79,6 +91,8 @@ struct Held {
     handed_over: AtomicBool,
     /// Milliseconds after the beginning of [`Phase::Ending`] over which goodbyes are spread.
     goodbyes: AtomicU64,
+    /// A [`Phase`], for those who look at each request: to look at a channel is to write to its lock.
+    phase: Apart<AtomicU8>,
 }
 
 impl Drain {
@@ -163,6 +177,8 @@ impl Drain {
         self.phase.send_if_modified(|phase| {
             let later = *phase < to;
             *phase = to.max(*phase);
+            // Before anybody is woken, who looks then.
+            self.held.phase.store(*phase as u8, Ordering::Release);
             later
         });
     }
@@ -171,7 +187,7 @@ impl Drain {
 impl Shutdown {
     /// The phase now.
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        Phase::of(self.held.phase.load(Ordering::Acquire))
     }
 
     /// Whether connections should finish: no new request after the present one.
@@ -188,6 +204,13 @@ impl Shutdown {
     pub async fn reached(&mut self, at_least: Phase) {
         if self.phase.wait_for(|phase| *phase >= at_least).await.is_err() {
             // Nobody is left who could move the phase.
+            std::future::pending().await
+        }
+    }
+
+    /// Returns once the phase is beyond this one. Never returns when the [`Drain`] is gone before.
+    pub(super) async fn over(mut self, phase: Phase) {
+        if self.phase.wait_for(|now| *now > phase).await.is_err() {
             std::future::pending().await
         }
     }
@@ -231,6 +254,7 @@ mod tests {
         drain.kill();
         drain.stop_accepting();
         assert_eq!(drain.shutdown().phase(), Phase::Killed);
+        assert_eq!(Phase::ALL.map(|phase| Phase::of(phase as u8)), Phase::ALL);
     }
 
     #[tokio::test(start_paused = true)]

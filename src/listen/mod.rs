@@ -5,7 +5,7 @@
 //! it. What is spoken on the stream, and what it means, is for `proxy` and `policy` to say. The order
 //! of reading: `spec` (what to listen on), `connection` (what comes out), `bind` and `serve` (the
 //! loop), `handshake` with `proxy_protocol` and `tls` (what happens to one connection), then the
-//! values that are held meanwhile: `limits`, `drain`, and who is told: `observe`.
+//! values that are held meanwhile: `limits`, `drain` with `lookout`, and who is told: `observe`.
 
 pub mod bind;
 pub mod connection;
@@ -13,6 +13,7 @@ pub mod drain;
 mod handshake;
 pub mod limits;
 pub(crate) mod log_budget;
+pub mod lookout;
 pub mod observe;
 pub mod proxy_protocol;
 pub mod serve;

@@ -7,20 +7,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::apart::Apart;
 use super::holding::Waiting;
 use super::protection::standing::Standing;
 use super::retry::RetryBudget;
 use super::unauthorized::Unauthorized;
 use super::writes::Writes;
 
-/// How many permits of one kind are taken.
+/// How many permits of one kind are taken. Each kind apart: what one cell is asked for is no business of another's.
 #[derive(Debug, Default)]
-pub struct Permits(AtomicU32);
+pub struct Permits(Apart<AtomicU32>);
 
 /// One of a bounded number.
 #[derive(Debug)]
 #[must_use = "dropping a permit ends what it was taken for"]
 pub struct Permit(Arc<Permits>);
+
+/// The same for whoever ends before the counter does: a request, which has its snapshot. It is counted once, and not a
+/// second time as an owner of the counter, in another number that all threads write to.
+#[derive(Debug)]
+#[must_use = "dropping a permit ends what it was taken for"]
+pub struct Lent<'a>(&'a Permits);
 
 /// Permits, and how many there are.
 #[derive(Clone, Debug)]
@@ -54,21 +61,43 @@ pub struct CellLoad {
 impl Permits {
     /// Takes a permit unless `limit` are taken already.
     pub fn try_take(self: &Arc<Self>, limit: u32) -> Option<Permit> {
-        // Count first, look second: two that race for the last permit cannot both get it.
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(Arc::clone(self));
-        (before < limit).then_some(permit)
+        self.count(limit).then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Lends a permit unless `limit` are taken already.
+    pub fn try_lend(&self, limit: u32) -> Option<Lent<'_>> {
+        self.count(limit).then(|| Lent(self))
     }
 
     /// How many are taken now.
     pub fn taken(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// One more, unless that is more than `limit`.
+    fn count(&self, limit: u32) -> bool {
+        // Count first, look second: two that race for the last permit cannot both get it.
+        let has_room = self.0.fetch_add(1, Ordering::Relaxed) < limit;
+        if !has_room {
+            self.give_back();
+        }
+        has_room
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back();
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
     }
 }
 
@@ -82,12 +111,22 @@ impl Bound {
     pub fn try_take(&self) -> Option<Permit> {
         self.permits.try_take(self.most)
     }
+
+    /// Lends one, unless all are taken.
+    pub fn try_lend(&self) -> Option<Lent<'_>> {
+        self.permits.try_lend(self.most)
+    }
 }
 
 impl CellLoad {
     /// A permit for a request, unless `limit` are taken already.
     pub fn try_acquire(&self, limit: u32) -> Option<Permit> {
         self.requests.try_take(limit)
+    }
+
+    /// The same, lent.
+    pub fn try_lend(&self, limit: u32) -> Option<Lent<'_>> {
+        self.requests.try_lend(limit)
     }
 
     /// A number for a request, one more than that of the one before at this cell. Of all cells together, cells that are asked by
@@ -116,5 +155,17 @@ mod tests {
         assert_eq!(load.in_flight(), 2);
         drop(first);
         assert!(load.try_acquire(2).is_some());
+    }
+
+    #[test]
+    fn what_is_lent_is_taken_from_the_same_number() {
+        let load = CellLoad::default();
+        let (taken, lent) = (load.try_acquire(2), load.try_lend(2));
+        assert!(taken.is_some() && lent.is_some() && load.try_lend(2).is_none());
+        assert_eq!(load.in_flight(), 2, "who was refused is not counted");
+        drop(lent);
+        assert_eq!(load.in_flight(), 1);
+        drop(taken);
+        assert_eq!(load.in_flight(), 0);
     }
 }

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod address;
 pub mod admit;
 pub mod annotate;
+pub mod apart;
 pub mod bad_request;
 mod beginnings;
 pub mod brownout;

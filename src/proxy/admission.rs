@@ -17,7 +17,7 @@ use super::operators;
 use super::request::Request;
 use super::service::Service;
 use crate::clock::Clock;
-use crate::policy::admit::Permit;
+use crate::policy::admit::{Lent, Permit};
 use crate::policy::endpoint_class::ClassOf;
 use crate::policy::facts::Upgrade;
 use crate::policy::guard::Mode;
@@ -52,7 +52,7 @@ pub(super) struct Admitted<'a> {
     modes: Modes,
     watched: Watched,
     /// Of the process and of the cell.
-    _permits: [Option<Permit>; 2],
+    _permits: [Option<Lent<'a>>; 2],
 }
 
 /// Why a request is not admitted.
@@ -91,7 +91,7 @@ impl Waiter for Signal {
 impl Service {
     /// Admits a request to its cell, perhaps after a short wait.
     pub(super) async fn admit<'a>(
-        &self,
+        &'a self,
         wanting: &Wanting<'a>,
         down: &mut Downstream,
     ) -> Result<Admitted<'a>, Turned> {
@@ -173,15 +173,20 @@ impl Service {
     }
 
     /// Permits of the process and of the cell. Who holds a reserved one takes them where they are free: it is one more.
-    fn permits(&self, cell: &Cell, is_reserved: bool, random: u32) -> Result<[Option<Permit>; 2], Turned> {
+    fn permits<'a>(
+        &'a self,
+        cell: &'a Cell,
+        is_reserved: bool,
+        random: u32,
+    ) -> Result<[Option<Lent<'a>>; 2], Turned> {
         let most = bulkhead::most_of_cell(self.requests.most, cell.share_percent, cell.max_in_flight);
         // The cell first: one that is full may not use up what the others have, not even for a moment.
-        let of_cell = cell.load.try_acquire(most);
+        let of_cell = cell.load.try_lend(most);
         let away = |why| Err(Turned::Away(why, cell.load.standing.turn_away(random)));
         if of_cell.is_none() && !is_reserved {
             return away(Shed::CellFull);
         }
-        let of_process = self.requests.try_take();
+        let of_process = self.requests.try_lend();
         if of_process.is_none() && !is_reserved {
             return away(Shed::ProcessFull);
         }

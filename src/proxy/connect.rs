@@ -89,37 +89,46 @@ impl Connector {
         endpoint: &Endpoint,
         need: Need,
     ) -> Result<Connected, ConnectError> {
+        // Before there is a timer: nobody waits for what is there, and a timer counts as an owner of the runtime, in a
+        // number of all threads.
+        if let Some(kept) = self.kept(cell, endpoint, need) {
+            return Ok(kept);
+        }
         let limit = endpoint.load.connect_timeout(cell.timeouts.connect);
         let resolving = AtomicBool::new(false);
         let connecting = async {
             if need.h2 {
                 self.h2(cell, endpoint, need.reserved, &resolving).await
             } else {
-                self.h1(cell, endpoint, need, &resolving).await
+                self.h1(cell, endpoint, need.reserved, &resolving).await
             }
         };
         let connected = tokio::time::timeout(limit, connecting).await;
         connected.unwrap_or_else(|_| Err(late(endpoint, &resolving, limit)))
     }
 
-    async fn h1(
-        &self,
-        cell: &Cell,
-        endpoint: &Endpoint,
-        need: Need,
-        resolving: &AtomicBool,
-    ) -> Result<Connected, ConnectError> {
+    /// A connection for HTTP/1 that has carried requests before.
+    fn kept(&self, cell: &Cell, endpoint: &Endpoint, need: Need) -> Option<Connected> {
+        if need.h2 || need.new {
+            return None;
+        }
+        let wire = self.pool.take(&endpoint.key, need.fresher_than.min(cell.timeouts.keep_alive))?;
         let address = match &endpoint.address {
             EndpointAddress::Socket(address) => Some(*address),
             EndpointAddress::Name(..) => None,
         };
-        if !need.new
-            && let Some(wire) = self.pool.take(&endpoint.key, need.fresher_than.min(cell.timeouts.keep_alive))
-        {
-            return Ok(Connected { upstream: Upstream::h1(wire), reused: true, address });
-        }
+        Some(Connected { upstream: Upstream::h1(wire), reused: true, address })
+    }
+
+    async fn h1(
+        &self,
+        cell: &Cell,
+        endpoint: &Endpoint,
+        reserved: bool,
+        resolving: &AtomicBool,
+    ) -> Result<Connected, ConnectError> {
         // Boxed, here and for HTTP/2: most requests find a connection, and none should have room for making one.
-        let (wire, address) = Box::pin(self.h1_connection(cell, endpoint, need.reserved, resolving)).await?;
+        let (wire, address) = Box::pin(self.h1_connection(cell, endpoint, reserved, resolving)).await?;
         Ok(Connected { upstream: Upstream::h1(wire), reused: false, address: Some(address) })
     }
 

@@ -22,9 +22,11 @@ use super::request::{self, Known, Peer, Request};
 use super::response::{deprecate, dress, mark, promise_https};
 use super::service::{Service, unix, unix_now};
 use super::tunnel::Tunnel;
+use crate::listen::lookout::Lookout;
 use crate::live::Pinned;
 use crate::policy::annotate;
 use crate::policy::brownout::notice::notice;
+use crate::policy::canary::Side;
 use crate::policy::cors;
 use crate::policy::decide::{Decision, Verdict};
 use crate::policy::envelope::{ErrorShape, Said};
@@ -46,6 +48,8 @@ struct Exchange<'a> {
     snapshot: &'a Snapshot,
     down: &'a mut Downstream,
     ended: &'a mut Ended,
+    /// Sees the end of the process come.
+    lookout: &'a mut Lookout,
     begun: Instant,
     /// Counts it, where it is a write, and is told when its account moves.
     write: Option<WriteGuard>,
@@ -53,11 +57,16 @@ struct Exchange<'a> {
 
 impl Service {
     /// Serves one request whose head has been read.
-    pub(super) async fn exchange(&self, peer: &Peer, pinned: Pinned, down: &mut Downstream) {
+    pub(super) async fn exchange(
+        &self,
+        peer: &Peer,
+        mut pinned: Pinned,
+        down: &mut Downstream,
+        lookout: &mut Lookout,
+    ) {
         let begun = Begun::now();
         let mut ended = Ended::default();
-        let mut pinned = pinned;
-        let (request, side, snapshot, placed) = loop {
+        let (request, side, placed) = loop {
             let levers = self.levers.read();
             let known = Known {
                 learned: &self.learned,
@@ -66,18 +75,20 @@ impl Service {
                 now: unix(begun.wall),
             };
             let (request, side) = request::read(peer, &pinned, known, down.request());
-            let moved = side.as_ref().filter(|side| side.is_moved);
-            let snapshot = Arc::clone(moved.map_or(&pinned.stable, |side| &side.candidate.snapshot));
-            match self.place(&snapshot, &request, down, &mut ended).await {
+            let snapshot = candidate(side.as_ref()).unwrap_or(&pinned.stable);
+            match self.place(snapshot, &request, down, &mut ended).await {
                 Placed::Again => pinned = self.pin_both(),
-                placed => break (request, side, snapshot, placed),
+                placed => break (request, side, placed),
             }
         };
+        // The pin itself where it can be: all threads count their pins in one number.
+        let snapshot = candidate(side.as_ref()).map_or(pinned.stable, Arc::clone);
         let mut exchange = Exchange {
             service: self,
             snapshot: &snapshot,
             down,
             ended: &mut ended,
+            lookout,
             begun: begun.clock,
             write: None,
         };
@@ -161,7 +172,7 @@ impl Exchange<'_> {
         let forwarded = tokio::select! {
             biased;
             forwarded = forwarding => forwarded.map_err(Ok),
-            cut = cut_off(self.service, self.write.as_ref()) => Err(Err(cut)),
+            cut = cut_off(self.service, self.lookout, self.write.as_ref()) => Err(Err(cut)),
         };
         let forwarded = forwarded.map_err(|failed| {
             failed.unwrap_or_else(|cut| {
@@ -202,7 +213,7 @@ impl Exchange<'_> {
     }
 
     /// Passes the cell's answer on, annotated.
-    async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing<'_>, answer: Answer) {
+    async fn relay(&mut self, request: &Request, cell: &Cell, outgoing: &Outgoing<'_>, answer: Answer<'_>) {
         let Answer { mut head, end, mut upstream, place, permit: _permit, progress } = answer;
         let tunnel = progress.is_tunnel();
         let asked = Asked::of(request.upgrade, request.version);
@@ -232,7 +243,7 @@ impl Exchange<'_> {
         let moved = tokio::select! {
             biased;
             moved = pump.body(&self.service.pieces) => moved,
-            cut = cut_off(self.service, write) => Err(cut.broken()),
+            cut = cut_off(self.service, self.lookout, write) => Err(cut.broken()),
             cut = stream_over(self.service, write, zone), if request.grpc => Err(cut.broken()),
         };
         let whole = pump.progress().is_whole() && !tunnel;
@@ -336,6 +347,11 @@ async fn send(down: &mut Downstream, reply: Reply) -> pingora::Result<()> {
     down.finish(None)?;
     let cleared = std::future::poll_fn(|cx| down.poll_clear(cx)).await;
     cleared.map_err(|error| pingora::Error::because(pingora::ErrorType::WriteError, "own answer", error))
+}
+
+/// What serves a request that a candidate has.
+fn candidate(side: Option<&Side>) -> Option<&Arc<Snapshot>> {
+    side.filter(|side| side.is_moved).map(|side| &side.candidate.snapshot)
 }
 
 fn end_of(moved: &Result<(), Broken>) -> End {

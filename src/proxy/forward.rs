@@ -57,7 +57,7 @@ pub struct Trace {
 }
 
 /// A response that has begun.
-pub struct Answer {
+pub struct Answer<'a> {
     /// Final head, as the cell sent it.
     pub head: Box<Parts>,
     /// No body follows.
@@ -67,7 +67,7 @@ pub struct Answer {
     /// For the connection pool.
     pub place: pick::Place,
     /// Of the group that answers; held until the answer has ended.
-    pub permit: InGroup,
+    pub permit: InGroup<'a>,
     /// How far both directions are.
     pub progress: Progress,
 }
@@ -86,15 +86,15 @@ pub enum Failed {
 ///
 /// # Errors
 /// [`Failed`]; the client has been sent no final head.
-pub(super) async fn forward(
-    connector: &Connector,
-    admitted: &Admitted<'_>,
-    cell: &Cell,
+pub(super) async fn forward<'a>(
+    connector: &'a Connector,
+    admitted: &'a Admitted<'a>,
+    cell: &'a Cell,
     process: &RetryBudget,
-    outgoing: &Outgoing<'_>,
+    outgoing: &'a Outgoing<'a>,
     down: &mut Downstream,
     trace: &mut Trace,
-) -> Result<Answer, Failed> {
+) -> Result<Answer<'a>, Failed> {
     let unreachable = Unreachable::NoEndpoint;
     let (group, passed_over) = (admitted.group(), Vec::new());
     let mut route =
@@ -146,7 +146,7 @@ struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer, Attempt> {
+    async fn attempt(&mut self, down: &mut Downstream, trace: &mut Trace) -> Result<Answer<'a>, Attempt> {
         let Self { cell, outgoing, .. } = *self;
         let (place, attempt, permit) = self.enter()?;
         trace.tried.connections += 1;
@@ -199,7 +199,10 @@ impl<'a> Route<'a> {
         let before = asked.counters().wants_sample().then(|| upstream.socket()).flatten();
         let number = trace.tried.sends + 1;
         let heads = exchange_heads(self.cell, self.outgoing, number, down, upstream).await;
-        if let Some((before, after)) = before.zip(upstream.socket()) {
+        // Each question is two system calls: the second is only for where there was a first.
+        if let Some(before) = before
+            && let Some(after) = upstream.socket()
+        {
             asked.counters().sample(before, after);
         }
         let sent = !matches!(&heads, Err(Attempt::Broken { sent: false, .. })) && !upstream.nothing_sent();

@@ -1,9 +1,7 @@
 //! One HTTP/1 connection: reads each request head itself, raw, under a total deadline, and forwards it only after
 //! `policy::gate` has found it unambiguous.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +18,7 @@ use super::request::Peer;
 use super::service::Service;
 use super::wire::{PIECE, Wire};
 use crate::listen::drain::Phase;
+use crate::listen::lookout::Lookout;
 use crate::policy::gate::{ChunkReader, Framing, Head, HeadReader, HeadStatus};
 use crate::policy::refusal::Refusal;
 
@@ -66,13 +65,14 @@ struct Waiting {
     exchange: Deadline,
     /// For the process to be so far on its way out.
     phase: Phase,
-    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+    lookout: Box<Lookout>,
 }
 
 impl Ready {
     fn new(service: &Service, wire: Box<Wire>) -> Self {
-        let (head, exchange, phase) = (Deadline::default(), Deadline::default(), Phase::Closed);
-        let waiting = Waiting { head, exchange, phase, reached: reached(service, phase) };
+        let (head, exchange) = (Deadline::default(), Deadline::default());
+        let lookout = Box::new(Lookout::new(service.shutdown()));
+        let waiting = Waiting { head, exchange, phase: Phase::Closed, lookout };
         Self { wire, buffered: BytesMut::new(), waiting }
     }
 
@@ -83,25 +83,11 @@ impl Ready {
         if let Poll::Ready(read) = self.wire.poll_read(cx, &mut self.buffered, PIECE) {
             return Poll::Ready(Waited::Read(read));
         }
-        if may_leave && self.waiting.reached.as_mut().poll(cx).is_ready() {
+        if may_leave && self.waiting.lookout.poll(cx, self.waiting.phase).is_ready() {
             return Poll::Ready(Waited::Leave);
         }
         self.waiting.head.poll(cx).map(|()| Waited::Late)
     }
-}
-
-impl Waiting {
-    /// From now on it waits for this phase.
-    fn until(&mut self, service: &Service, phase: Phase) {
-        if self.phase != phase {
-            (self.phase, self.reached) = (phase, reached(service, phase));
-        }
-    }
-}
-
-fn reached(service: &Service, phase: Phase) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let mut shutdown = service.shutdown();
-    Box::pin(async move { shutdown.reached(phase).await })
 }
 
 enum Waited {
@@ -119,7 +105,8 @@ async fn one_request(
 ) -> Option<Ready> {
     // Pinned when the head is complete: a connection that was idle over a reload serves the new one.
     let pinned = service.pin_both();
-    let Ready { wire, mut buffered, waiting: Waiting { head: patience, exchange, phase, reached } } = ready;
+    let Ready { wire, mut buffered, waiting } = ready;
+    let Waiting { head: patience, exchange, phase, mut lookout } = waiting;
     let read = match read {
         HeadRead::Complete(head) => begin(&head, &mut buffered).map(|request| (head.framing, request)),
         HeadRead::Closed => return None,
@@ -137,9 +124,9 @@ async fn one_request(
         session.close();
     }
     let mut down = Downstream::h1(session, exchange);
-    service.exchange(peer, pinned, &mut down).await;
+    service.exchange(peer, pinned, &mut down, &mut lookout).await;
     let (wire, buffered, exchange) = after(down).await?;
-    Some(Ready { wire, buffered, waiting: Waiting { head: patience, exchange, phase, reached } })
+    Some(Ready { wire, buffered, waiting: Waiting { head: patience, exchange, phase, lookout } })
 }
 
 /// Takes a head that the gate has read off what has come. What of its body has come with it must have one reading too.
@@ -183,11 +170,11 @@ enum HeadRead {
 /// a head that has begun must be complete within the head deadline, in total.
 async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRead {
     let times = service.limits();
-    let limits = service.pin().limits;
+    let limits = service.head_limits();
     let mut reader = HeadReader::default();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
     let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
-    ready.waiting.until(service, if first { Phase::Closed } else { Phase::Draining });
+    ready.waiting.phase = if first { Phase::Closed } else { Phase::Draining };
     let mut leaving = false;
     loop {
         match reader.read(&ready.buffered, &limits) {
@@ -203,7 +190,7 @@ async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRea
             Waited::Read(Ok(_)) => {}
             Waited::Leave if service.shutdown().is_handed_over() && ready.waiting.phase < Phase::Ending => {
                 // A close could cross its next request on the way; it has the time that it always has.
-                ready.waiting.until(service, Phase::Ending);
+                ready.waiting.phase = Phase::Ending;
             }
             Waited::Leave if !first => return HeadRead::Closed,
             Waited::Leave => {

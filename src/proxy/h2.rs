@@ -21,6 +21,7 @@ use super::service::{Granted, Service};
 use super::wire::ByteStream;
 use super::wire_h2::H2Wire;
 use crate::listen::drain::{Phase, Shutdown};
+use crate::listen::lookout::Lookout;
 use crate::policy::http2::Windows;
 use crate::telemetry::labels::ConnectionCut;
 
@@ -119,7 +120,7 @@ async fn begin(service: &Arc<Service>, stream: impl ByteStream, id: UniqueIDType
     let granted = service.grant();
     let metered = Metered::client(prefaced, limits.http2.control);
     let flooded = metered.flooded();
-    let options = options(service.pin().limits.head_bytes, limits.streams_per_connection, granted.windows);
+    let options = options(service.head_limits().head_bytes, limits.streams_per_connection, granted.windows);
     let connection = handshake(Box::new(H2Wire::new(metered, id)), Some(options)).await;
     Ok(Begun { connection: connection.map_err(io::Error::other)?, flooded, granted })
 }
@@ -156,7 +157,8 @@ fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
 async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: Box<HttpSession>, _active: Entered) {
     let pinned = service.pin_both();
     let mut down = Downstream::h2(session);
-    service.exchange(&peer, pinned, &mut down).await;
+    let mut lookout = Lookout::new(service.shutdown());
+    service.exchange(&peer, pinned, &mut down, &mut lookout).await;
     down.hear_out().await;
 }
 

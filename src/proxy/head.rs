@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use h2::ext::Protocol;
+use http::header::InvalidHeaderName;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use memchr::memchr_iter;
 use pingora::http::RequestHeader;
 
 use crate::policy::facts::WireVersion;
+use crate::policy::forwarding::{
+    TRACEPARENT, TRACESTATE, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
+};
 use crate::policy::gate::{Head, Span};
 use crate::policy::refusal::BadRequest;
 
@@ -26,6 +30,15 @@ pub struct RequestHead {
     pub protocol: Option<Protocol>,
     /// The fields; values are slices of what the client has sent.
     pub headers: HeaderMap,
+    /// What the client says of its connection. Of HTTP/2, nothing.
+    pub persistence: Persistence,
+}
+
+/// What the head of a message says of the connection that it came on (RFC 9112 section 9.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Persistence {
+    close: bool,
+    keep_alive: bool,
 }
 
 impl RequestHead {
@@ -39,12 +52,17 @@ impl RequestHead {
             None => PathAndQuery::from_maybe_shared(part(head.target)),
             Some(_) => PathAndQuery::try_from(&*head.origin_target(raw)),
         };
+        // Of these lines the first is the request's and the last is empty.
+        let lines = memchr_iter(b'\n', &raw[head.target.end..head.len]).count();
         // At once: a map that grows is copied.
-        let mut headers =
-            HeaderMap::with_capacity(memchr_iter(b'\n', &raw[head.target.end..head.len]).count());
+        let mut headers = HeaderMap::with_capacity(lines - 2);
+        let mut persistence = Persistence::default();
         for (name, value) in head.fields(raw) {
-            let name = HeaderName::from_bytes(name).map_err(|_| BadRequest::HeaderLine)?;
+            let name = field_name(name).map_err(|_| BadRequest::HeaderLine)?;
             let value = HeaderValue::from_maybe_shared(part(value)).map_err(|_| BadRequest::HeaderLine)?;
+            if matches!(name, header::CONNECTION) {
+                persistence.read(&value);
+            }
             headers.append(name, value);
         }
         Ok(Self {
@@ -54,6 +72,7 @@ impl RequestHead {
             target: target.map_err(|_| BadRequest::RequestLine)?,
             protocol: None,
             headers,
+            persistence,
         })
     }
 
@@ -75,8 +94,61 @@ impl RequestHead {
             target: read.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
             protocol: read.extensions.remove(),
             headers: read.headers,
+            persistence: Persistence::default(),
         }
     }
+}
+
+impl Persistence {
+    /// Reads one line of Connection.
+    pub fn read(&mut self, value: &HeaderValue) {
+        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// Whether the connection is to go on; `usual` in the version of the message.
+    pub fn goes_on(self, usual: bool) -> bool {
+        !self.close && (usual || self.keep_alive)
+    }
+}
+
+/// The name of a field. What most heads have is found as most programs spell it, with capitals or without: that costs a
+/// fraction of reading a name letter by letter, and one that the library does not know is not copied.
+///
+/// # Errors
+/// It can be none.
+pub fn field_name(spelled: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+    Ok(match spelled {
+        b"Host" | b"host" => header::HOST,
+        b"Date" | b"date" => header::DATE,
+        b"ETag" | b"etag" => header::ETAG,
+        b"Vary" | b"vary" => header::VARY,
+        b"Accept" | b"accept" => header::ACCEPT,
+        b"Cookie" | b"cookie" => header::COOKIE,
+        b"Origin" | b"origin" => header::ORIGIN,
+        b"Server" | b"server" => header::SERVER,
+        b"Referer" | b"referer" => header::REFERER,
+        b"Connection" | b"connection" => header::CONNECTION,
+        b"Set-Cookie" | b"set-cookie" => header::SET_COOKIE,
+        b"User-Agent" | b"user-agent" => header::USER_AGENT,
+        b"Traceparent" | b"traceparent" => TRACEPARENT,
+        b"Tracestate" | b"tracestate" => TRACESTATE,
+        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
+        b"X-Request-ID" | b"X-Request-Id" | b"x-request-id" => X_REQUEST_ID,
+        b"Authorization" | b"authorization" => header::AUTHORIZATION,
+        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
+        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
+        b"Accept-Encoding" | b"accept-encoding" => header::ACCEPT_ENCODING,
+        b"Accept-Language" | b"accept-language" => header::ACCEPT_LANGUAGE,
+        b"X-Forwarded-For" | b"x-forwarded-for" => X_FORWARDED_FOR,
+        b"Content-Encoding" | b"content-encoding" => header::CONTENT_ENCODING,
+        b"X-Forwarded-Host" | b"x-forwarded-host" => X_FORWARDED_HOST,
+        b"X-Forwarded-Proto" | b"x-forwarded-proto" => X_FORWARDED_PROTO,
+        b"Transfer-Encoding" | b"transfer-encoding" => header::TRANSFER_ENCODING,
+        _ => return HeaderName::from_bytes(spelled),
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +187,50 @@ mod tests {
         );
         assert_eq!((head.method, head.version), (Method::POST, WireVersion::Http11));
         assert_eq!((head.target.as_str(), head.authority), ("/a?b=c", None));
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_found() {
+        let known = "host date etag vary accept cookie origin server referer connection set-cookie user-agent \
+            traceparent tracestate content-type x-request-id authorization cache-control content-length \
+            accept-encoding accept-language x-forwarded-for content-encoding x-forwarded-host \
+            x-forwarded-proto transfer-encoding";
+        let others = "x-forwarded-server keep-alive x";
+        for name in known.split(' ').chain(others.split(' ')) {
+            let mut titled = name.to_owned();
+            let starts = std::iter::once(0).chain(name.match_indices('-').map(|(at, _)| at + 1));
+            starts.for_each(|at| titled[at..=at].make_ascii_uppercase());
+            for spelled in [name.to_owned(), titled, name.to_uppercase()] {
+                assert_eq!(field_name(spelled.as_bytes()).unwrap().as_str(), name, "{spelled}");
+            }
+        }
+        for (spelled, name) in [("ETag", "etag"), ("X-Request-ID", "x-request-id")] {
+            assert_eq!(field_name(spelled.as_bytes()).unwrap().as_str(), name);
+        }
+        for wrong in ["", "a b", "host:", "höst"] {
+            assert!(field_name(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_goes_on_as_its_head_says() {
+        let heads: [(&str, &[&str], bool); 9] = [
+            ("1.1", &[], true),
+            ("1.0", &[], false),
+            ("1.1", &["close"], false),
+            ("1.0", &["Keep-Alive"], true),
+            ("1.1", &["keep-alive, Close"], false),
+            ("1.1", &["close", "keep-alive"], false),
+            ("1.0", &["upgrade", "x ,\tkeep-alive"], true),
+            ("1.0", &["keep-alives", ""], false),
+            ("1.1", &["closed"], true),
+        ];
+        for (version, lines, goes_on) in heads {
+            let lines: String = lines.iter().map(|line| format!("connection: {line}\r\n")).collect();
+            let text = format!("GET / HTTP/{version}\r\nHost: a.test\r\n{lines}\r\n").leak();
+            let usual = version == "1.1";
+            assert_eq!(http1(text).unwrap().persistence.goes_on(usual), goes_on, "{text}");
+        }
     }
 
     #[test]

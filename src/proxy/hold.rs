@@ -208,8 +208,9 @@ mod tests {
             let live = Live::new(Arc::clone(&first));
             let holding = snapshot(2, Some(MoveState::Holding), Some(&first));
             let closed = AtomicBool::new(false);
+            let before = begun.load(Ordering::Relaxed);
             std::thread::scope(|scope| {
-                for writer in 0..3 {
+                let writers = [0, 1, 2].map(|writer| {
                     let (live, closed, begun, late) = (&live, &closed, &begun, &late);
                     scope.spawn(move || {
                         for _ in 0..4 {
@@ -225,7 +226,13 @@ mod tests {
                             // The moment in which its first byte would leave.
                             late.fetch_add(usize::from(closed.load(Ordering::SeqCst)), Ordering::Relaxed);
                         }
-                    });
+                    })
+                });
+                // On a busy machine all writers may start too late to begin: in every other round one has begun.
+                let waits =
+                    || begun.load(Ordering::Relaxed) == before && writers.iter().any(|of| !of.is_finished());
+                while round % 2 == 0 && waits() {
+                    std::thread::yield_now();
                 }
                 for _ in 0..round % 7 {
                     std::thread::yield_now();

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::broken::Broken;
 use super::service::Service;
+use crate::listen::drain::Phase;
+use crate::listen::lookout::Lookout;
 use crate::live::Live;
 use crate::policy::holding;
 use crate::policy::ids::{AccountId, CellIndex, Label};
@@ -53,14 +55,14 @@ impl CutOff {
 }
 
 /// Returns when an exchange must be cut.
-pub(super) async fn cut_off(service: &Service, write: Option<&WriteGuard>) -> CutOff {
+pub(super) async fn cut_off(service: &Service, lookout: &mut Lookout, write: Option<&WriteGuard>) -> CutOff {
     tokio::select! {
         biased;
         () = called(write, Call::Cut) => {
             service.telemetry().metrics.moves.cut_write();
             CutOff::Moved
         }
-        () = service.cutting() => CutOff::Drain,
+        () = lookout.reached(Phase::Cutting) => CutOff::Drain,
     }
 }
 

@@ -104,11 +104,14 @@ impl Outgoing<'_> {
             _ if chunked => RequestBody::Chunked,
             length => RequestBody::Length(length.unwrap_or(0)),
         };
-        session.request((&self.method, self.target.as_str()), body, client, |fields| {
-            self.each_field(client, attempt, |name, value| fields.write(name, value));
+        // The gate has read it, or the configuration says it.
+        debug_assert!(HeaderValue::from_str(&self.authority).is_ok(), "an authority is a valid field");
+        session.request((&self.method, self.target.as_str()), body, |lines| {
+            lines.field(&header::HOST, self.authority.as_bytes());
+            self.each_field(client, attempt, |name, value| lines.field(name, value.as_bytes()));
             if chunked {
                 // What the gate lets through is `chunked` in any case of letters; a cell is sent one spelling.
-                fields.write(&header::TRANSFER_ENCODING, &CHUNKED);
+                lines.field(&header::TRANSFER_ENCODING, b"chunked");
             }
         });
     }
@@ -118,7 +121,7 @@ impl Outgoing<'_> {
     /// # Errors
     /// The authority is none to the engine.
     pub fn h2(&self, cell: &Cell, client: &HeaderMap, attempt: u8) -> pingora::Result<Box<RequestHeader>> {
-        const OF_HTTP1: [HeaderName; 4] = [header::HOST, header::CONNECTION, header::UPGRADE, header::EXPECT];
+        const OF_HTTP1: [HeaderName; 3] = [header::CONNECTION, header::UPGRADE, header::EXPECT];
         let scheme = if cell.tls.is_some() { "https" } else { "http" };
         let uri = Uri::builder().scheme(scheme).authority(&*self.authority);
         let uri = uri.path_and_query(self.target.clone()).build();
@@ -138,11 +141,9 @@ impl Outgoing<'_> {
         Ok(Box::new(RequestHeader::from(parts)))
     }
 
-    /// Each field for the cell but Transfer-Encoding, in order: the client's without those that are removed or said anew,
-    /// then what `policy` decided, then what is of this connection and this attempt.
+    /// Each field for the cell but Host and Transfer-Encoding, in order: the client's without those that are removed or
+    /// said anew, then what `policy` decided, then what is of this connection and this attempt.
     fn each_field(&self, client: &HeaderMap, attempt: u8, mut tell: impl FnMut(&HeaderName, &HeaderValue)) {
-        let host = HeaderValue::from_str(&self.authority);
-        tell(&header::HOST, &host.expect("an authority that the gate has read is a valid field"));
         let cookies = self.merged_cookies(client);
         for (name, value) in client {
             let merged = cookies.is_some() && *name == header::COOKIE;
@@ -164,21 +165,22 @@ impl Outgoing<'_> {
         if let Some(signature) = &self.signature {
             tell(&seal::HEADER, signature);
         }
-        tell(&X_CELLGATE_ATTEMPT, &u16::from(attempt).into());
+        tell(&X_CELLGATE_ATTEMPT, &if attempt == 1 { ONCE } else { u16::from(attempt).into() });
     }
 
     /// Whether the cell is sent another field of this name, or none, in place of the client's.
     fn is_replaced(&self, name: &HeaderName) -> bool {
-        let edited = self.edits.is_some_and(|edits| {
-            edits.remove.contains(name) || edits.set.iter().any(|(other, _)| other == name)
-        });
-        edited
-            || match *name {
-                header::HOST | header::TRANSFER_ENCODING => true,
-                header::EXPECT => self.version == WireVersion::Http2,
-                header::SEC_WEBSOCKET_KEY => self.is_translated(),
-                _ => *name == X_CELLGATE_ATTEMPT || self.signature.is_some() && *name == seal::HEADER,
-            }
+        match *name {
+            header::HOST | header::TRANSFER_ENCODING => return true,
+            header::EXPECT if self.version == WireVersion::Http2 => return true,
+            header::SEC_WEBSOCKET_KEY if self.is_translated() => return true,
+            _ => {}
+        }
+        match self.edits {
+            // Among them is each that is set, and all that only we may say.
+            Some(edits) => edits.remove.contains(name),
+            None => *name == X_CELLGATE_ATTEMPT || self.signature.is_some() && *name == seal::HEADER,
+        }
     }
 
     /// A WebSocket over HTTP/2 (RFC 8441) towards HTTP/1.1.
@@ -203,7 +205,8 @@ impl Outgoing<'_> {
     }
 }
 
-const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+/// Most requests are sent once, and a number that is made a value is an allocation.
+const ONCE: HeaderValue = HeaderValue::from_static("1");
 
 /// Fields that are added to the client's, at most: a map that grows is copied.
 const OURS: usize = 16;

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::policy::apart::Apart;
+
 /// Four TLS records, and few system calls for large answers.
 pub(super) const WHOLE: usize = 64 * 1024;
 
@@ -14,10 +16,11 @@ const LEAST: usize = 4 * 1024;
 /// busy edge has; from 1,024 on it is a page each, and a connection stays below 32 KiB.
 const MEMORY: usize = 4 * 1024 * 1024;
 
-/// Clients that have not taken yet what they were sent, counted for the whole process.
+/// Clients that have not taken yet what they were sent, counted for the whole process; apart from what every request
+/// reads of it.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    behind: AtomicUsize,
+    behind: Apart<AtomicUsize>,
 }
 
 /// One client that is behind, until this is dropped.

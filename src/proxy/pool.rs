@@ -15,17 +15,25 @@ use tokio::time::Instant;
 
 use super::wire::Wire;
 use super::wire_h2::H2WireHandle;
+use crate::policy::apart::Apart;
 use crate::policy::snapshot::EndpointKey;
 
 /// Most idle HTTP/1 connections kept per endpoint: above the in-flight peak that one replica sees of
 /// one endpoint in the benchmark (256), so that a burst does not reconnect.
 const IDLE_PER_ENDPOINT: usize = 512;
 
+/// Tables that endpoints are spread over, each with its lock: several times the endpoints of ten cells with two zones,
+/// so that requests that go to different endpoints seldom wait for each other.
+const SHARDS: usize = 64;
+
 /// Idle connections of all endpoints.
-#[derive(Default)]
 pub struct Pool {
-    endpoints: Mutex<HashMap<EndpointKey, Endpoint>>,
+    shards: [Apart<Mutex<Endpoints>>; SHARDS],
+    /// Chooses the shard of an endpoint.
+    hasher: ahash::RandomState,
 }
+
+type Endpoints = HashMap<EndpointKey, Endpoint, ahash::RandomState>;
 
 #[derive(Default)]
 struct Endpoint {
@@ -82,12 +90,18 @@ impl Endpoint {
     }
 }
 
+impl Default for Pool {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Apart::default()), hasher: ahash::RandomState::default() }
+    }
+}
+
 impl Pool {
     /// The freshest idle HTTP/1 connection that is still quiet and was used within `within`.
     pub fn take(&self, key: &EndpointKey, within: Duration) -> Option<Box<Wire>> {
         loop {
             let mut idle = {
-                let mut endpoints = lock(&self.endpoints);
+                let mut endpoints = self.endpoints(key);
                 let h1 = &mut endpoints.get_mut(key)?.h1;
                 if h1.back()?.since.elapsed() >= within {
                     // The others are older still; they stay for requests that may use them.
@@ -105,8 +119,8 @@ impl Pool {
     /// Keeps an HTTP/1 connection for the next request.
     pub fn put(&self, key: &EndpointKey, wire: Box<Wire>) {
         let idle = Idle { wire, since: Instant::now(), unused: false };
-        let mut endpoints = lock(&self.endpoints);
-        let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
+        let mut endpoints = self.endpoints(key);
+        let h1 = &mut of(&mut endpoints, key).h1;
         let oldest = if h1.len() >= IDLE_PER_ENDPOINT { h1.pop_front() } else { None };
         h1.push_back(idle);
         drop(endpoints);
@@ -117,8 +131,8 @@ impl Pool {
     /// Keeps an HTTP/1 connection that has carried nothing yet, in place of older ones of this kind.
     pub fn put_unused(&self, key: &EndpointKey, wire: Box<Wire>) {
         let idle = Idle { wire, since: Instant::now(), unused: true };
-        let mut endpoints = lock(&self.endpoints);
-        let h1 = &mut endpoints.entry(key.clone()).or_default().h1;
+        let mut endpoints = self.endpoints(key);
+        let h1 = &mut of(&mut endpoints, key).h1;
         let (older, mut kept): (VecDeque<_>, VecDeque<_>) = h1.drain(..).partition(|idle| idle.unused);
         kept.push_back(idle);
         *h1 = kept;
@@ -129,7 +143,7 @@ impl Pool {
 
     /// Whether a request that needs a connection used, or made, within `within` would find one.
     pub fn is_ready(&self, key: &EndpointKey, h2: bool, within: Duration) -> bool {
-        let mut endpoints = lock(&self.endpoints);
+        let mut endpoints = self.endpoints(key);
         let Some(endpoint) = endpoints.get_mut(key) else { return false };
         if h2 {
             return endpoint.h2.iter().any(|one| one.is_usable() && one.connection.can_accept_streams(1));
@@ -141,7 +155,7 @@ impl Pool {
 
     /// An HTTP/2 connection that may take another stream, and its wire.
     pub fn shared(&self, key: &EndpointKey) -> Option<(ConnectionRef, H2WireHandle)> {
-        let mut endpoints = lock(&self.endpoints);
+        let mut endpoints = self.endpoints(key);
         let h2 = &mut endpoints.get_mut(key)?.h2;
         h2.retain(Shared::is_usable);
         let free = h2.iter_mut().find(|shared| shared.connection.can_accept_streams(1))?;
@@ -152,12 +166,12 @@ impl Pool {
     /// Adds an HTTP/2 connection.
     pub fn share(&self, key: &EndpointKey, connection: ConnectionRef, wire: H2WireHandle) {
         let shared = Shared { connection, wire, idle_since: None };
-        lock(&self.endpoints).entry(key.clone()).or_default().h2.push(shared);
+        of(&mut self.endpoints(key), key).h2.push(shared);
     }
 
     /// The lock that makes one HTTP/2 connection at a time to an endpoint.
     pub fn connecting(&self, key: &EndpointKey) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(&lock(&self.endpoints).entry(key.clone()).or_default().connecting)
+        Arc::clone(&of(&mut self.endpoints(key), key).connecting)
     }
 
     /// Closes what has been idle for longer than its endpoint's `keep_alive` says and what the cell has
@@ -165,34 +179,51 @@ impl Pool {
     /// second.
     pub fn sweep(&self, keep_alive: impl Fn(&EndpointKey) -> Option<Duration>) {
         let mut closed = Vec::new();
-        lock(&self.endpoints).retain(|key, endpoint| {
-            let Some(limit) = keep_alive(key) else {
-                closed.extend(endpoint.h1.drain(..));
-                return endpoint.h2.iter().any(|shared| !shared.connection.is_idle());
-            };
-            endpoint.sweep(limit, &mut closed);
-            true
-        });
+        for shard in &self.shards {
+            lock(shard).retain(|key, endpoint| {
+                let Some(limit) = keep_alive(key) else {
+                    closed.extend(endpoint.h1.drain(..));
+                    return endpoint.h2.iter().any(|shared| !shared.connection.is_idle());
+                };
+                endpoint.sweep(limit, &mut closed);
+                true
+            });
+        }
         drop(closed);
     }
 
     /// Closes the oldest idle HTTP/1 connection of an endpoint, where it has one. (One of HTTP/2 would go when its task
     /// ends, which is too late for whoever needs its place now.)
     pub fn close_oldest(&self, key: &EndpointKey) -> bool {
-        let oldest = lock(&self.endpoints).get_mut(key).and_then(|endpoint| endpoint.h1.pop_front());
+        let oldest = self.endpoints(key).get_mut(key).and_then(|endpoint| endpoint.h1.pop_front());
         // Closing is a system call, so it is done outside of the lock.
         oldest.is_some()
     }
 
     /// How many idle HTTP/1 connections an endpoint has.
     pub fn idle(&self, key: &EndpointKey) -> usize {
-        lock(&self.endpoints).get(key).map_or(0, |endpoint| endpoint.h1.len())
+        self.endpoints(key).get(key).map_or(0, |endpoint| endpoint.h1.len())
+    }
+
+    /// The shard of an endpoint.
+    fn endpoints(&self, key: &EndpointKey) -> MutexGuard<'_, Endpoints> {
+        // The remainder is below a number of places.
+        lock(&self.shards[(self.hasher.hash_one(key) % SHARDS as u64) as usize])
     }
 }
 
 /// A poisoned lock means that another holder panicked between two whole operations.
-fn lock(endpoints: &Mutex<HashMap<EndpointKey, Endpoint>>) -> MutexGuard<'_, HashMap<EndpointKey, Endpoint>> {
+fn lock(endpoints: &Mutex<Endpoints>) -> MutexGuard<'_, Endpoints> {
     endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What there is of an endpoint. Its key is copied for the first connection alone: each copy is counted, by all threads
+/// in one number.
+fn of<'a>(endpoints: &'a mut Endpoints, key: &EndpointKey) -> &'a mut Endpoint {
+    if !endpoints.contains_key(key) {
+        endpoints.insert(key.clone(), Endpoint::default());
+    }
+    endpoints.get_mut(key).expect("it was put there where it was not")
 }
 
 #[cfg(test)]
@@ -304,6 +335,26 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(pool.take(&key("a"), Duration::from_secs(1)).is_none());
         assert!(pool.take(&key("a"), LONG).is_some());
+    }
+
+    #[tokio::test]
+    async fn of_many_endpoints_each_finds_its_own_and_none_is_left_out_of_a_sweep() {
+        let pool = Pool::default();
+        let keys: Vec<_> = (0..200).map(|number| key(&number.to_string())).collect();
+        let far: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (wire, far) = connection();
+                pool.put(key, wire);
+                far
+            })
+            .collect();
+        assert!(keys.iter().all(|key| pool.idle(key) == 1));
+        assert!(keys.iter().step_by(2).all(|key| pool.take(key, LONG).is_some()));
+        assert_eq!(keys.iter().map(|key| pool.idle(key)).sum::<usize>(), 100);
+        pool.sweep(|_| None);
+        assert_eq!(keys.iter().map(|key| pool.idle(key)).sum::<usize>(), 0);
+        drop(far);
     }
 
     #[tokio::test]

@@ -137,7 +137,7 @@ fn unread() -> Method {
 fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEvent {
     RequestEvent {
         snapshot,
-        listener: Arc::clone(&peer.facts.listener.name),
+        listener: Arc::clone(&peer.listener),
         started,
         request_id: Box::default(),
         client_ip: peer.facts.client(),

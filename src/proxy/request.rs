@@ -2,6 +2,7 @@
 //! bytes while the rest of the exchange still knows what it is about.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -33,6 +34,17 @@ const MAX_USER_AGENT: usize = 256;
 pub struct Peer {
     /// What `listen` knows of it.
     pub facts: Facts,
+    /// The name of its listener, in a copy of its own: each event is counted as an owner, and those of the listener's by
+    /// all threads in one number.
+    pub listener: Arc<str>,
+}
+
+impl Peer {
+    /// The client of a connection.
+    pub fn new(facts: Facts) -> Self {
+        let listener = (*facts.listener.name).into();
+        Self { facts, listener }
+    }
 }
 
 /// One request and what was decided about it.

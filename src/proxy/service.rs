@@ -25,7 +25,7 @@ use crate::policy::protection::levers::board::LeverBoard;
 use crate::policy::refusal::Refusal;
 use crate::policy::request_id::RequestId;
 use crate::policy::retry::RetryBudget;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{RequestLimits, Snapshot};
 use crate::telemetry::Telemetry;
 
 /// Time and count limits of client connections; a part of what cannot be reloaded.
@@ -124,6 +124,11 @@ impl Service {
         self.live.pin()
     }
 
+    /// What a head may be, for whoever wants no more of the snapshot.
+    pub(super) fn head_limits(&self) -> RequestLimits {
+        self.live.limits()
+    }
+
     /// Where snapshots come from.
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.live
@@ -211,7 +216,7 @@ impl Handler for ServiceHandle {
     fn handle(&self, connection: Connection) -> impl Future<Output = ()> + Send {
         let Connection { stream, facts, guard } = connection;
         let (fd, http) = (facts.fd, facts.wire);
-        let peer = Arc::new(Peer { facts });
+        let peer = Arc::new(Peer::new(facts));
         // In a box each: an HTTP/1 connection, which is idle most of its life, has no room for HTTP/2. And outside
         // of the asynchronous block, which would keep room for `connection` as long as it lives.
         let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> = match http {

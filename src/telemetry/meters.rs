@@ -191,8 +191,12 @@ impl CellMeters {
         if let Some(Verdict::Forward { why, .. }) = event.decision.as_ref().map(|d| &d.verdict) {
             increment(&self.resolutions, why_slot(*why), 1);
         }
-        self.bytes_in.increment(event.bytes_in);
-        self.bytes_out.increment(event.bytes_out);
+        for (counter, bytes) in [(&self.bytes_in, event.bytes_in), (&self.bytes_out, event.bytes_out)] {
+            // Most requests have no body, and to add nothing is to write as well.
+            if bytes > 0 {
+                counter.increment(bytes);
+            }
+        }
         // An endpoint and no connection is a failed attempt: `count_connect` has it.
         if event.timings.connected.is_some() {
             if event.reused { &self.reused } else { &self.fresh }.increment(1);

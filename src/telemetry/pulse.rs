@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thread_local::ThreadLocal;
 
+use crate::policy::apart::Apart;
 use crate::policy::moment::Moment;
 use crate::policy::snapshot::Snapshot;
 
@@ -28,7 +29,7 @@ use seconds::{Seconds, Tally};
 /// The live numbers of one process.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    sheets: ThreadLocal<Mutex<Sheet>>,
+    sheets: ThreadLocal<Apart<Mutex<Sheet>>>,
     seconds: Mutex<Kept>,
     failures: Failures,
 }

@@ -43,7 +43,7 @@ pub struct Attempt<'a> {
 #[must_use]
 pub struct Asked<'a> {
     attempt: Attempt<'a>,
-    waiting: Waiting,
+    waiting: Waiting<'a>,
 }
 
 impl EndpointLoad {

@@ -228,7 +228,7 @@ impl Standing {
         if pass.group != Some(full) || pass.is_moved {
             return None;
         }
-        let groups = Arc::clone(&self.groups.read().unwrap_or_else(PoisonError::into_inner));
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         overflow(&groups, full, pass.priority, now, takes)
     }
 
@@ -290,7 +290,7 @@ impl Standing {
     }
 
     fn choose(&self, now: Moment, ask: &Ask, mode: Mode, pass: &mut Pass) -> Result<(), Admission> {
-        let groups = Arc::clone(&self.groups.read().unwrap_or_else(PoisonError::into_inner));
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
         let account = ask.account.map(|account| account.value());
         match choose_group(&groups, ask.random, account, ask.priority, now) {
             // What is observed changes nothing of where it goes.

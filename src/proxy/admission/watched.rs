@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::super::service::Service;
 use super::Admitted;
-use crate::policy::admit::Permit;
+use crate::policy::admit::Lent;
 use crate::policy::guard::Mode;
 use crate::policy::pick::{self, Place};
 use crate::policy::protection::bulkhead;
@@ -45,7 +45,11 @@ const REFUSED: u8 = 3;
 impl Service {
     /// The same where they are only watched. Those of the process are others then: what only watches takes nothing away
     /// from cells that are protected.
-    pub(super) fn watched_permits(&self, cell: &Cell, admitted: &Admitted<'_>) -> [Option<Permit>; 2] {
+    pub(super) fn watched_permits<'a>(
+        &'a self,
+        cell: &'a Cell,
+        admitted: &Admitted<'_>,
+    ) -> [Option<Lent<'a>>; 2] {
         if !admitted.pass().would_come() {
             return [None, None];
         }
@@ -54,7 +58,7 @@ impl Service {
         let (of_cell, is_full) = match admitted.standing.would_be_in_flight(&admitted.pass()) {
             Some(in_flight) => (None, in_flight > most),
             None => {
-                let of_cell = cell.load.try_acquire(most);
+                let of_cell = cell.load.try_lend(most);
                 let is_full = of_cell.is_none();
                 (of_cell, is_full)
             }
@@ -64,7 +68,7 @@ impl Service {
             return [None, None];
         }
         let left = self.requests.most.saturating_sub(self.requests.permits.taken());
-        let Some(of_process) = self.watched_requests.try_take(left) else {
+        let Some(of_process) = self.watched_requests.try_lend(left) else {
             admitted.would_refuse(Policy::Bulkhead, Shed::ProcessFull);
             return [None, None];
         };
@@ -77,14 +81,14 @@ impl Admitted<'_> {
     ///
     /// # Errors
     /// There is none, and it goes nowhere without.
-    pub(super) fn group_permit(&self, cell: &Cell, at: usize) -> Result<Option<Permit>, GroupFull> {
+    pub(super) fn group_permit<'c>(&self, cell: &'c Cell, at: usize) -> Result<Option<Lent<'c>>, GroupFull> {
         let mode = self.modes.of(Policy::Bulkhead);
         let pass = self.pass();
         if mode == Mode::Observe && !pass.would_come() {
             return Ok(None);
         }
         let at = pass.would_group.filter(|_| mode == Mode::Observe).unwrap_or(at);
-        let permit = cell.groups.get(at).and_then(|group| group.requests.try_take());
+        let permit = cell.groups.get(at).and_then(|group| group.requests.try_lend());
         match (&permit, mode) {
             (None, Mode::Enforce) if !self.is_reserved() => Err(GroupFull),
             (None, Mode::Observe) => {

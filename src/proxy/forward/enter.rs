@@ -5,7 +5,7 @@ use super::{Attempt, Route, health, pick, protection};
 
 impl<'a> Route<'a> {
     /// An endpoint and a permit of its group, or of another one where the group is full and failover allows that.
-    pub(super) fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>, InGroup), Attempt> {
+    pub(super) fn enter(&mut self) -> Result<(pick::Place, health::Attempt<'a>, InGroup<'a>), Attempt> {
         let (place, attempt) = self.endpoint()?;
         let full = pick::position(place);
         if let Some(permit) = self.admitted.enter_group(self.cell, full) {

@@ -1,26 +1,30 @@
 //! A cell's HTTP/1 connection during one exchange: the request that it is sent, and its answer. Whether an answer may be
 //! passed on, `policy::gate` says; what comes here as a head is at least one, and its body has one end.
 
+use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 use pingora::http::header_value_from_raw;
 use pingora::{BError, Error, ErrorType, Result};
 
 use super::body::{BodyReader, BodyWriter, Room, Taken};
-use super::server::asks_to_keep_alive;
-use super::text;
+use super::text::Lines;
 use crate::policy::gate::ANSWER_BYTES;
+use crate::proxy::head::{Persistence, field_name};
 use crate::proxy::pieces;
 use crate::proxy::wire::Wire;
 
 /// Most fields in the head of an answer: more than any has, and they lie on the stack while it is read.
 const FIELDS: usize = 256;
+
+/// Up to so many have their places noted on the stack, too: answers of an API have fewer.
+const FEW: usize = 32;
 
 /// Most bytes that are read of a head that has not ended: twice what one may have, for names and line ends.
 const HEAD_BYTES: usize = 2 * ANSWER_BYTES;
@@ -92,22 +96,18 @@ impl Session {
         &self.wire
     }
 
-    /// Sends a request head. `write` writes its fields, most of which are `client`'s.
+    /// Sends a request head. `write` writes its fields.
     pub fn request(
         &mut self,
         (method, target): (&Method, &str),
         body: RequestBody,
-        client: &HeaderMap,
-        write: impl FnOnce(&mut Fields<'_>),
+        write: impl FnOnce(&mut Lines<'_>),
     ) {
-        let text = self.wire.text();
-        text::reserve(text, client);
-        text.put_slice(method.as_str().as_bytes());
-        text.put_u8(b' ');
-        text.put_slice(target.as_bytes());
-        text.put_slice(b" HTTP/1.1\r\n");
-        write(&mut Fields(text));
-        text.put_slice(b"\r\n");
+        let mut lines = Lines::behind(self.wire.text());
+        lines.line([method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1"]);
+        write(&mut lines);
+        lines.line([]);
+        drop(lines);
         self.is_head = method == Method::HEAD;
         self.request = match body {
             RequestBody::Length(length) => BodyWriter::Length(length),
@@ -146,9 +146,8 @@ impl Session {
     /// The next head. Nothing is lost when it is pending.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered>> {
         loop {
-            if let Some((head, len)) = read_head(&self.buffer)? {
-                let head = head.into_parts(self.buffer.split_to(len).freeze())?;
-                return Poll::Ready(self.answered(head));
+            if let Some((head, said)) = take_head(&mut self.buffer)? {
+                return Poll::Ready(self.answered(head, said));
             }
             if self.buffer.len() > HEAD_BYTES {
                 return Poll::Ready(Err(Error::explain(HEAD_TOO_LARGE, "an answer whose head does not end")));
@@ -197,123 +196,146 @@ impl Session {
         None
     }
 
-    fn answered(&mut self, head: Box<Parts>) -> Result<Answered> {
+    fn answered(&mut self, head: Box<Parts>, said: Said) -> Result<Answered> {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Answered::Informational(head));
         }
-        self.keep_alive = asks_to_keep_alive(&head.headers, head.version == Version::HTTP_11);
-        let body = if self.is_head { BodyReader::Done } else { body_of(&head)? };
+        self.keep_alive = said.persistence.goes_on(head.version == Version::HTTP_11);
+        let body = if self.is_head { BodyReader::Done } else { body_of(head.status, &said)? };
         let end = body.is_done();
         self.answer = Some(body);
         Ok(Answered::Final(head, end))
     }
 }
 
-/// Takes the fields of a request head.
-#[derive(Debug)]
-pub struct Fields<'a>(&'a mut BytesMut);
+/// What the fields of an answer say of its connection and its body, noted while they are read.
+#[derive(Debug, Default)]
+struct Said {
+    persistence: Persistence,
+    chunked: bool,
+    length: Length,
+}
 
-impl Fields<'_> {
-    /// Writes one field.
-    pub fn write(&mut self, name: &HeaderName, value: &HeaderValue) {
-        text::field(self.0, name, value.as_bytes());
+/// What Content-Length says, over all its lines and members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Length {
+    /// Nothing.
+    #[default]
+    Open,
+    /// So many bytes.
+    Bytes(u64),
+    /// What is no number, or two that differ.
+    Malformed,
+}
+
+impl Length {
+    /// With one line more.
+    fn with(self, value: &[u8]) -> Self {
+        let members = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        members.fold(self, |length, member| match (length, number(member)) {
+            (Self::Open, Some(bytes)) => Self::Bytes(bytes),
+            (Self::Bytes(before), Some(bytes)) if before == bytes => length,
+            _ => Self::Malformed,
+        })
     }
 }
 
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = Some(text).filter(|text| text.iter().all(u8::is_ascii_digit))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// Where the body ends. What is doubtful here is an answer that nobody may have: `policy::gate` refuses it then.
-fn body_of(head: &Parts) -> Result<BodyReader> {
-    match head.status {
+fn body_of(status: StatusCode, said: &Said) -> Result<BodyReader> {
+    match status {
         StatusCode::SWITCHING_PROTOCOLS => return Ok(BodyReader::UntilClose),
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => return Ok(BodyReader::Done),
         _ => {}
     }
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-    let length = length(&head.headers)?;
-    match (chunked, length) {
-        (true, None) => Ok(BodyReader::Chunked(Default::default())),
-        (true, Some(_)) => Err(malformed("Content-Length together with Transfer-Encoding")),
-        (false, Some(0)) => Ok(BodyReader::Done),
-        (false, Some(length)) => Ok(BodyReader::Length(length)),
-        (false, None) => Ok(BodyReader::UntilClose),
+    match (said.chunked, said.length) {
+        (_, Length::Malformed) => Err(malformed("Content-Length")),
+        (true, Length::Open) => Ok(BodyReader::Chunked(Default::default())),
+        (true, Length::Bytes(_)) => Err(malformed("Content-Length together with Transfer-Encoding")),
+        (false, Length::Bytes(0)) => Ok(BodyReader::Done),
+        (false, Length::Bytes(length)) => Ok(BodyReader::Length(length)),
+        (false, Length::Open) => Ok(BodyReader::UntilClose),
     }
 }
 
-/// What Content-Length says, over all its lines and members.
-fn length(headers: &HeaderMap) -> Result<Option<u64>> {
-    let mut length = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        for text in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            let digits = Some(text).filter(|text| text.iter().all(u8::is_ascii_digit));
-            let read = digits.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-            let read: u64 = read.ok_or_else(|| malformed("Content-Length"))?;
-            if length.is_some_and(|length| length != read) {
-                return Err(malformed("Content-Length"));
-            }
-            length = Some(read);
-        }
-    }
-    Ok(length)
-}
-
-/// A head as positions in what was read.
-struct ReadHead {
-    status: u16,
-    version: Version,
-    reason: (usize, usize),
-    fields: Vec<(Place, Place)>,
-}
-
+/// A part of what was read: its first byte, and one behind its last.
 type Place = (usize, usize);
 
-/// Reads a head; `None` where it has not ended. Bare line feeds, folded lines and blanks behind a name are read, and
-/// written anew: servers that send them are old, not hostile.
-fn read_head(bytes: &[u8]) -> Result<Option<(ReadHead, usize)>> {
-    if bytes.is_empty() {
+/// Takes a head off what has come; `None` where it has not ended. Bare line feeds, folded lines and blanks behind a
+/// name are read, and written anew: servers that send them are old, not hostile.
+fn take_head(buffer: &mut BytesMut) -> Result<Option<(Box<Parts>, Said)>> {
+    if buffer.is_empty() {
         return Ok(None);
     }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut read = httparse::Response::new(&mut fields);
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut read = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
     parser.allow_obsolete_multiline_headers_in_responses(true);
-    let parsed = parser.parse_response(&mut read, bytes);
+    let parsed = parser.parse_response_with_uninit_headers(&mut read, buffer, &mut fields);
     let Status::Complete(len) =
         parsed.map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "answer", error))?
     else {
         return Ok(None);
     };
-    let place = |part: &[u8]| {
-        if part.is_empty() {
-            // It need not be a slice of what was read.
-            return (0, 0);
-        }
-        let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-        (start, start + part.len())
+    let first = buffer.as_ptr().addr();
+    let place = |part: &[u8]| match part.as_ptr().addr() {
+        // It need not be a slice of what was read.
+        _ if part.is_empty() => (0, 0),
+        start => (start - first, start - first + part.len()),
     };
-    let version = if read.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let fields =
-        read.headers.iter().map(|field| (place(field.name.as_bytes()), place(field.value))).collect();
+    let (mut few, mut many) = ([((0, 0), (0, 0)); FEW], Vec::new());
+    let places = match few.get_mut(..read.headers.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(read.headers.len(), ((0, 0), (0, 0)));
+            &mut many[..]
+        }
+    };
+    for (places, field) in places.iter_mut().zip(read.headers.iter()) {
+        *places = (place(field.name.as_bytes()), place(field.value));
+    }
     let reason = place(read.reason.unwrap_or_default().as_bytes());
-    Ok(Some((ReadHead { status: read.code.unwrap_or(0), version, reason, fields }, len)))
+    let status = StatusCode::from_u16(read.code.unwrap_or(0)).map_err(|_| malformed("status"))?;
+    let version = if read.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let raw = buffer.split_to(len).freeze();
+    let mut head = Box::new(http::Response::new(()).into_parts().0);
+    (head.status, head.version) = (status, version);
+    let said = read_fields(&raw, places, &mut head.headers)?;
+    let reason = &raw[reason.0..reason.1];
+    if !reason.is_empty() && Some(reason) != status.canonical_reason().map(str::as_bytes) {
+        head.extensions.insert(ReasonPhrase::try_from(reason).map_err(|_| malformed("reason"))?);
+    }
+    Ok(Some((head, said)))
 }
 
-impl ReadHead {
-    /// With values that are slices of `raw`, the bytes that it was read from.
-    fn into_parts(self, raw: Bytes) -> Result<Box<Parts>> {
-        let mut head = Box::new(http::Response::new(()).into_parts().0);
-        head.status = StatusCode::from_u16(self.status).map_err(|_| malformed("status"))?;
-        head.version = self.version;
-        head.headers = HeaderMap::with_capacity(self.fields.len() + ADDED);
-        for ((name, name_end), (value, value_end)) in self.fields {
-            let name = HeaderName::from_bytes(&raw[name..name_end]).map_err(|_| malformed("field name"))?;
-            head.headers.append(name, header_value_from_raw(raw.slice(value..value_end)));
+/// The fields at these places, with values that are slices of `raw`.
+fn read_fields(raw: &Bytes, places: &[(Place, Place)], headers: &mut HeaderMap) -> Result<Said> {
+    let mut said = Said::default();
+    headers.reserve(places.len() + ADDED);
+    for &((start, end), value) in places {
+        let name = field_name(&raw[start..end]).map_err(|_| malformed("field name"))?;
+        let value = field_value(raw, value);
+        match name {
+            header::CONNECTION => said.persistence.read(&value),
+            header::CONTENT_LENGTH => said.length = said.length.with(value.as_bytes()),
+            header::TRANSFER_ENCODING => said.chunked = true,
+            _ => {}
         }
-        let reason = &raw[self.reason.0..self.reason.1];
-        if !reason.is_empty() && Some(reason) != head.status.canonical_reason().map(str::as_bytes) {
-            head.extensions.insert(ReasonPhrase::try_from(reason).map_err(|_| malformed("reason"))?);
-        }
-        Ok(head)
+        headers.append(name, value);
     }
+    Ok(said)
+}
+
+/// The value at this place. Of what the parser lets stand in one, only the ends of folded lines may not; they become
+/// blanks.
+fn field_value(raw: &Bytes, (start, end): Place) -> HeaderValue {
+    HeaderValue::from_maybe_shared(raw.slice(start..end))
+        .unwrap_or_else(|_| header_value_from_raw(raw.slice(start..end)))
 }
 
 /// Fields that are added to an answer on its way, at most: a map that grows is copied.
@@ -340,7 +362,7 @@ mod tests {
     async fn is_reused(body: RequestBody, parts: &[&'static [u8]], finish: bool) -> bool {
         let (near, mut far) = duplex(4096);
         let mut session = Session::new(Wire::new(near, 0));
-        session.request((&Method::POST, "/"), body, &HeaderMap::new(), |_| {});
+        session.request((&Method::POST, "/"), body, |_| {});
         parts.iter().for_each(|part| session.part(Bytes::from_static(part)));
         if finish {
             session.finish().unwrap();
@@ -350,6 +372,75 @@ mod tests {
         assert!(matches!(head, Answered::Final(_, true)), "{head:?}");
         session.wire().settled().await.unwrap();
         session.into_reusable().await.is_some()
+    }
+
+    /// A head that is taken off `text`, and how many bytes are left.
+    fn taken(text: &str) -> Result<Option<(Box<Parts>, Said, usize)>> {
+        let mut buffer = BytesMut::from(text);
+        let head = take_head(&mut buffer)?;
+        Ok(head.map(|(head, said)| (head, said, buffer.len())))
+    }
+
+    #[test]
+    fn fields_are_what_stands_in_their_lines_however_many_there_are() {
+        for count in [0, 1, FEW - 1, FEW, FEW + 1, FIELDS] {
+            let lines: String = (0..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
+            let (head, _, left) = taken(&format!("HTTP/1.1 200 OK\r\n{lines}\r\nbody")).unwrap().unwrap();
+            let fields =
+                head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+            let expect: Vec<_> = (0..count).map(|n| format!("x-{n}: {n}")).collect();
+            assert_eq!((fields.collect::<Vec<_>>(), left), (expect, 4), "{count} fields");
+        }
+        let lines = "X: 1\r\n".repeat(FIELDS + 1);
+        assert!(taken(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).is_err());
+    }
+
+    #[test]
+    fn a_head_is_taken_whole_or_not_at_all() {
+        let text =
+            "HTTP/1.0 404 Nothing Here\r\nX-Old : 1\nEmpty:\r\nFolded: a\r\n  b\r\nLatin: \u{e9}\r\n\r\n";
+        for end in 0..text.len() {
+            let part = text.get(..end).map(taken);
+            assert!(part.is_none_or(|part| part.unwrap().is_none()), "{end} bytes");
+        }
+        let (head, said, left) = taken(text).unwrap().unwrap();
+        assert_eq!((head.status, head.version, left), (StatusCode::NOT_FOUND, Version::HTTP_10, 0));
+        assert_eq!(head.extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"Nothing Here");
+        let fields = ["x-old", "empty", "folded", "latin"].map(|name| head.headers[name].as_bytes());
+        assert_eq!(fields, [&b"1"[..], b"", b"a b", "\u{e9}".as_bytes()]);
+        assert!(!said.chunked && said.length == Length::Open);
+        let (plain, ..) = taken("HTTP/1.1 404 Not Found\r\n\r\n").unwrap().unwrap();
+        assert!(plain.extensions.get::<ReasonPhrase>().is_none());
+    }
+
+    #[test]
+    fn where_a_body_ends_is_read_with_the_fields() {
+        let length =
+            |lines: &[&str]| lines.iter().fold(Length::Open, |length, line| length.with(line.as_bytes()));
+        let lines: [(&[&str], Length); 8] = [
+            (&[], Length::Open),
+            (&["0"], Length::Bytes(0)),
+            (&["5", "5, 5"], Length::Bytes(5)),
+            (&["5", "6"], Length::Malformed),
+            (&["5,6", "5"], Length::Malformed),
+            (&["+5"], Length::Malformed),
+            (&[""], Length::Malformed),
+            (&["99999999999999999999"], Length::Malformed),
+        ];
+        for (lines, expect) in lines {
+            assert_eq!(length(lines), expect, "{lines:?}");
+        }
+        let body = |lines: &str, status| {
+            let (_, said, _) = taken(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).unwrap().unwrap();
+            body_of(StatusCode::from_u16(status).unwrap(), &said)
+        };
+        assert!(matches!(body("Content-Length: 7\r\n", 200), Ok(BodyReader::Length(7))));
+        assert!(matches!(body("content-length: 0\r\n", 200), Ok(BodyReader::Done)));
+        assert!(matches!(body("Transfer-Encoding: chunked\r\n", 200), Ok(BodyReader::Chunked(_))));
+        assert!(matches!(body("", 200), Ok(BodyReader::UntilClose)));
+        assert!(matches!(body("Content-Length: x\r\n", 304), Ok(BodyReader::Done)));
+        assert!(body("Content-Length: x\r\n", 200).is_err());
+        assert!(body("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", 200).is_err());
     }
 
     #[tokio::test]
@@ -367,7 +458,7 @@ mod tests {
     async fn a_cell_that_reads_nothing_is_not_waited_for() {
         let (near, _far) = duplex(16);
         let mut session = Session::new(Wire::new(near, 0));
-        session.request((&Method::GET, "/"), RequestBody::Length(0), &HeaderMap::new(), |_| {});
+        session.request((&Method::GET, "/"), RequestBody::Length(0), |_| {});
         assert!(session.into_reusable().await.is_none());
     }
 }

@@ -3,15 +3,15 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 use pingora::protocols::http::date::get_cached_date;
 use pingora::{BError, Error, ErrorType, Result};
 
 use super::body::{BodyReader, BodyWriter, Room, Taken};
-use super::text;
+use super::text::Lines;
 use crate::policy::facts::WireVersion;
 use crate::policy::gate::Framing;
 use crate::proxy::head::RequestHead;
@@ -38,7 +38,7 @@ pub struct Session {
 impl Session {
     /// Of a request whose head has been read; `buffer` is what has come behind it.
     pub fn new(wire: Box<Wire>, buffer: BytesMut, head: RequestHead, framing: Framing) -> Self {
-        let keep_alive = asks_to_keep_alive(&head.headers, head.version != WireVersion::Http10);
+        let keep_alive = head.persistence.goes_on(head.version != WireVersion::Http10);
         Self {
             wire,
             buffer,
@@ -121,47 +121,56 @@ impl Session {
         }
     }
 
-    /// Sends a 1xx head other than 101.
+    /// Sends a head below 200 as it is. For those that are not 101: one that is final takes [`answer`](Self::answer).
     pub fn inform(&mut self, head: &Parts) {
-        let text = self.wire.text();
-        status_line(text, head);
-        for (name, value) in &head.headers {
-            text::field(text, name, value.as_bytes());
-        }
-        text.put_slice(b"\r\n");
+        let mut lines = Lines::behind(self.wire.text());
+        status_line(&mut lines, head);
+        head.headers.iter().for_each(|(name, value)| lines.field(name, value.as_bytes()));
+        lines.line([]);
     }
 
     /// Sends the final head; `end` when no body follows. Says whether nothing but the close of the connection ends what
     /// follows.
     pub fn answer(&mut self, head: &mut Parts, end: bool) -> bool {
-        self.answer = self.frame(head, end);
-        let until_close = matches!(self.answer, BodyWriter::UntilClose);
+        if self.head.version == WireVersion::Http10 {
+            // It knows no chunks (RFC 9112 section 6.3).
+            head.headers.remove(header::TRANSFER_ENCODING);
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.inform(head);
+            self.keep_alive = false;
+            self.upgraded = true;
+            self.body = BodyReader::UntilClose;
+            self.answer = BodyWriter::UntilClose;
+            return false;
+        }
+        let mut lines = Lines::behind(self.wire.text());
+        status_line(&mut lines, head);
+        let mut said = SaidOfBody::default();
+        for (name, value) in &head.headers {
+            match *name {
+                header::DATE | header::CONNECTION => continue,
+                header::TRANSFER_ENCODING => said.chunked = true,
+                header::CONTENT_LENGTH => said.length = said.length.or(Some(value)),
+                _ => {}
+            }
+            lines.field(name, value.as_bytes());
+        }
+        let (answer, added) = frame(&self.head, head.status, &said, end);
+        if let Some((name, value)) = added {
+            lines.field(&name, value.as_bytes());
+        }
+        let until_close = matches!(answer, BodyWriter::UntilClose);
+        self.answer = answer;
         if until_close || !self.body.is_done() {
             // Nobody will read the rest of a body that is answered before its end.
             self.keep_alive = false;
         }
-        let text = self.wire.text();
-        text::reserve(text, &head.headers);
-        status_line(text, head);
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            for (name, value) in &head.headers {
-                text::field(text, name, value.as_bytes());
-            }
-            self.upgraded = true;
-            self.body = BodyReader::UntilClose;
-        } else {
-            let theirs = head.headers.iter();
-            for (name, value) in
-                theirs.filter(|(name, _)| !matches!(**name, header::DATE | header::CONNECTION))
-            {
-                text::field(text, name, value.as_bytes());
-            }
-            text::field(text, &header::DATE, get_cached_date().as_bytes());
-            let connection: &[u8] = if self.keep_alive { b"keep-alive" } else { b"close" };
-            text::field(text, &header::CONNECTION, connection);
-        }
-        text.put_slice(b"\r\n");
-        until_close && !self.upgraded
+        lines.field(&header::DATE, get_cached_date().as_bytes());
+        let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        lines.field(&header::CONNECTION, connection.as_bytes());
+        lines.line([]);
+        until_close
     }
 
     /// Sends a part of the answer's body, which is not empty.
@@ -194,66 +203,141 @@ impl Session {
     pub fn into_parts(self) -> (Box<Wire>, BytesMut) {
         (self.wire, self.buffer)
     }
-
-    /// Chooses how the client learns where the body ends, where the cell's framing cannot be kept:
-    /// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
-    fn frame(&self, head: &mut Parts, end: bool) -> BodyWriter {
-        let old_client = self.head.version == WireVersion::Http10;
-        head.version = Version::HTTP_11;
-        if old_client {
-            head.headers.remove(header::TRANSFER_ENCODING);
-        }
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return BodyWriter::UntilClose;
-        }
-        let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if bodiless || self.head.method == Method::HEAD {
-            return BodyWriter::Done;
-        }
-        if head.headers.contains_key(header::TRANSFER_ENCODING) {
-            return BodyWriter::Chunked;
-        }
-        if let Some(length) = head.headers.get(header::CONTENT_LENGTH) {
-            let length = length.to_str().ok().and_then(|text| text.trim().parse().ok());
-            return BodyWriter::Length(length.unwrap_or(0));
-        }
-        if end {
-            // An HTTP/2 cell says so with END_STREAM alone.
-            head.headers.insert(header::CONTENT_LENGTH, 0.into());
-            return BodyWriter::Done;
-        }
-        if old_client {
-            return BodyWriter::UntilClose;
-        }
-        head.headers.insert(header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
-        BodyWriter::Chunked
-    }
 }
 
-/// Whether a message asks for its connection to go on (RFC 9112 section 9.3); `usual` in its version.
-pub(super) fn asks_to_keep_alive(headers: &HeaderMap, usual: bool) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter().map(http::HeaderValue::as_bytes);
-    let mut keep_alive = usual;
-    for option in values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
-        if option.eq_ignore_ascii_case(b"close") {
-            return false;
-        }
-        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-    }
-    keep_alive
+/// What the fields of an answer say of the end of its body.
+#[derive(Default)]
+struct SaidOfBody<'a> {
+    chunked: bool,
+    length: Option<&'a HeaderValue>,
 }
 
-fn status_line(text: &mut BytesMut, head: &Parts) {
-    text.put_slice(b"HTTP/1.1 ");
-    text.put_slice(head.status.as_str().as_bytes());
-    text.put_u8(b' ');
-    match head.extensions.get::<ReasonPhrase>() {
-        Some(own) => text.put_slice(own.as_bytes()),
-        None => text.put_slice(head.status.canonical_reason().unwrap_or_default().as_bytes()),
+/// A field that is added to a head.
+type Added = (HeaderName, &'static str);
+
+/// Chooses how the client learns where the body ends, where the cell's framing cannot be kept:
+/// HTTP/2 cells need none, HTTP/1.0 clients know no chunks (RFC 9112 section 6.3).
+fn frame(
+    asked: &RequestHead,
+    status: StatusCode,
+    said: &SaidOfBody<'_>,
+    end: bool,
+) -> (BodyWriter, Option<Added>) {
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless || asked.method == Method::HEAD {
+        return (BodyWriter::Done, None);
     }
-    text.put_slice(b"\r\n");
+    if said.chunked {
+        return (BodyWriter::Chunked, None);
+    }
+    if let Some(length) = said.length {
+        let length = length.to_str().ok().and_then(|text| text.trim().parse().ok());
+        return (BodyWriter::Length(length.unwrap_or(0)), None);
+    }
+    if end {
+        // An HTTP/2 cell says so with END_STREAM alone.
+        return (BodyWriter::Done, Some((header::CONTENT_LENGTH, "0")));
+    }
+    if asked.version == WireVersion::Http10 {
+        return (BodyWriter::UntilClose, None);
+    }
+    (BodyWriter::Chunked, Some((header::TRANSFER_ENCODING, "chunked")))
+}
+
+fn status_line(lines: &mut Lines<'_>, head: &Parts) {
+    let reason = match head.extensions.get::<ReasonPhrase>() {
+        Some(own) => own.as_bytes(),
+        None => head.status.canonical_reason().unwrap_or_default().as_bytes(),
+    };
+    lines.line([b"HTTP/1.1 ", head.status.as_str().as_bytes(), b" ", reason]);
 }
 
 fn gone(doing: &'static str) -> BError {
     Error::explain(ErrorType::ConnectionClosed, doing)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+    use crate::policy::gate::{HeadStatus, read_head};
+    use crate::policy::snapshot::RequestLimits;
+
+    /// What a client reads of an answer to its request, without its Date, and whether only the close ends it.
+    async fn answered(request: &str, status: u16, fields: &[(&str, &str)], end: bool) -> (String, bool) {
+        let raw = Bytes::from(format!("{request}\r\nHost: a.test\r\n\r\n"));
+        let Ok(HeadStatus::Complete(read)) = read_head(&raw, &RequestLimits::default()) else {
+            unreachable!("the gate reads {request:?}")
+        };
+        let asked = RequestHead::http1(&read, &raw).unwrap();
+        let (near, mut far) = duplex(4096);
+        let mut session = Session::new(Wire::new(near, 0), BytesMut::new(), asked, read.framing);
+        let mut head = http::Response::builder().status(status);
+        for (name, value) in fields {
+            head = head.header(*name, *value);
+        }
+        let until_close = session.answer(&mut head.body(()).unwrap().into_parts().0, end);
+        session.wire().settled().await.unwrap();
+        drop(session);
+        let mut text = String::new();
+        far.read_to_string(&mut text).await.unwrap();
+        let dates = text.matches("\r\nDate: ").count();
+        assert_eq!(dates, usize::from(status != 101), "{text}");
+        let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: "));
+        (lines.collect(), until_close)
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_its_fields_in_order_and_says_once_where_its_body_ends() {
+        let length =
+            [("content-type", "a"), ("date", "x"), ("content-length", "5"), ("connection", "x"), ("b", "c")];
+        let chunked = [("transfer-encoding", "chunked"), ("b", "c")];
+        let switching = [("connection", "upgrade"), ("upgrade", "websocket")];
+        let (get, old, head) = ("GET / HTTP/1.1", "GET / HTTP/1.0", "HEAD / HTTP/1.1");
+        type Case<'a> = (&'a str, u16, &'a [(&'a str, &'a str)], bool, &'a str, bool);
+        let cases: [Case<'_>; 8] = [
+            (
+                get,
+                200,
+                &length,
+                false,
+                "200 OK\r\nContent-Type: a\r\nContent-Length: 5\r\nb: c\r\nConnection: keep-alive\r\n",
+                false,
+            ),
+            (
+                get,
+                200,
+                &chunked,
+                false,
+                "200 OK\r\nTransfer-Encoding: chunked\r\nb: c\r\nConnection: keep-alive\r\n",
+                false,
+            ),
+            (
+                get,
+                200,
+                &[],
+                false,
+                "200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
+                false,
+            ),
+            (get, 404, &[], true, "404 Not Found\r\nContent-Length: 0\r\nConnection: keep-alive\r\n", false),
+            (get, 204, &[], true, "204 No Content\r\nConnection: keep-alive\r\n", false),
+            (head, 200, &[], true, "200 OK\r\nConnection: keep-alive\r\n", false),
+            (old, 200, &chunked, false, "200 OK\r\nb: c\r\nConnection: close\r\n", true),
+            (
+                get,
+                101,
+                &switching,
+                false,
+                "101 Switching Protocols\r\nConnection: upgrade\r\nupgrade: websocket\r\n",
+                false,
+            ),
+        ];
+        for (request, status, fields, end, expect, until_close) in cases {
+            let expect = (format!("HTTP/1.1 {expect}\r\n"), until_close);
+            assert_eq!(answered(request, status, fields, end).await, expect, "{request} {status} {fields:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use thread_local::ThreadLocal;
 
+use crate::policy::apart::Apart;
 use crate::policy::log_lines::LogLines;
 use crate::telemetry::access_line::{How, append_line};
 use crate::telemetry::event::RequestEvent;
@@ -37,7 +38,7 @@ pub(super) struct Sheets {
     which: LogLines,
     is_sampled: bool,
     room: usize,
-    sheets: ThreadLocal<Mutex<Sheet>>,
+    sheets: ThreadLocal<Apart<Mutex<Sheet>>>,
     /// The writer sleeps until somebody wakes it.
     asleep: AtomicBool,
     closed: AtomicBool,

@@ -1,7 +1,6 @@
 //! What requests count of one endpoint for the detector: atomics that lock nobody out, taken once a second and made
 //! [`Signals`] of.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -77,14 +76,14 @@ pub struct Socket {
 /// A request on its way to its first byte. Dropped without an end (the client went away) it says nothing.
 #[derive(Debug)]
 #[must_use]
-pub struct Waiting(Arc<Counters>);
+pub struct Waiting<'a>(&'a Counters);
 
 impl Counters {
     /// A request is sent.
-    pub fn begin(self: &Arc<Self>) -> Waiting {
+    pub fn begin(&self) -> Waiting<'_> {
         add(&self.started, 1);
         add(&self.waiting, 1);
-        Waiting(Arc::clone(self))
+        Waiting(self)
     }
 
     /// A connection was made, in so much time, and TLS on top of it in so much.
@@ -149,7 +148,7 @@ impl Counters {
     }
 }
 
-impl Waiting {
+impl Waiting<'_> {
     /// The first byte of an answer has come after so long; `failure` is what its status says. `None` for the time of a
     /// request that may wait on purpose.
     pub fn answered(self, first_byte: Option<Duration>, failure: Option<Failure>) {
@@ -169,7 +168,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_second_is_taken_once_and_who_waits_still_waits() {
-        let counters = Arc::new(Counters::default());
+        let counters = Counters::default();
         let ms = Duration::from_millis;
         counters.connected(ms(2), Some(ms(4)));
         counters.not_connected(Failure::Unreachable);
