@@ -12,11 +12,13 @@
 //! lost is counted from the first connection to the last, warm-up included: there is no moment at which it may be.
 //!
 //! - `ask`: whose account, and the bytes of a request; `answer`: what an answer must be;
-//! - `line`: connections; `turns`: when requests are due; `load`: what all workers share, and the order of a run;
+//! - `line`: connections; `turns`: when requests are due; `halves`: latencies by the half second; `load`: what all workers
+//!   share, and the order of a run;
 //! - `http1`, `handshakes`, `http2`, `websocket`, `idle`: one kind of work each.
 
 mod answer;
 mod ask;
+mod halves;
 mod handshakes;
 mod http1;
 mod http2;
@@ -79,7 +81,11 @@ pub enum Work {
     /// HTTP/1.1 requests on kept connections, half of them to the legacy host. The server name of TLS is the legacy host's,
     /// here as wherever a connection is kept: the certificate must be for all hosts.
     Get,
-    /// The same, each answered with 1 MiB. To cell hosts only: the path names no account.
+    /// The same while the proxy begins to use another table: an account that moves may be answered by either of its cells. A
+    /// connection that the proxy has ended meanwhile is opened anew before the next request; one that crosses with its end
+    /// is lost.
+    GetAcrossReload,
+    /// The same as [`Work::Get`], each answered with 1 MiB. To cell hosts only: the path names no account.
     Bytes,
     /// HTTP/2 requests; how many at once is said here and not by the pace.
     H2Get {
@@ -147,6 +153,8 @@ pub struct Driven {
     pub elapsed: Duration,
     /// Of right answers within the window, from the moment a request was due (open) or begun (closed).
     pub latency: Histogram,
+    /// Of these the 99th of 100 in that half second of the window in which it is longest, in microseconds.
+    pub worst_p99_us: Option<u64>,
     /// The first that failed or was wrong, or what could not be done as ordered.
     pub remark: Option<String>,
 }
@@ -185,6 +193,9 @@ pub fn run(order: &Order, on_begin: impl FnOnce(), on_end: impl FnOnce()) -> Res
         let load = Rc::new(Load::of(order)?);
         match order.work {
             Work::Get => load.measure(http1::gets(connections), on_begin, on_end).await,
+            Work::GetAcrossReload => {
+                load.measure(http1::gets_across_reload(connections), on_begin, on_end).await
+            }
             Work::Bytes => load.measure(http1::bytes(connections), on_begin, on_end).await,
             Work::H2Get { connections, streams } => {
                 load.measure(http2::gets(connections, streams), on_begin, on_end).await

@@ -33,6 +33,11 @@ pub fn set_apart(workers: usize) -> io::Result<Option<usize>> {
     Ok(Some(CONTESTANT_CPU))
 }
 
+/// Both processors, as taskset takes them: for a contestant whose own is `cpu` and that may use the load's too.
+pub fn both(cpu: usize) -> String {
+    format!("{LOAD_CPU},{cpu}")
+}
+
 /// What a report says of this machine. Before [`set_apart`], which makes it look smaller.
 pub fn machine(programs: &Programs, contestants: &[Kind]) -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

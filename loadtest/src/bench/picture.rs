@@ -28,7 +28,7 @@ pub fn svg(report: &Report) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" \
-         font-size=\"16\">CPU a request over HAProxy's, {} accounts (idle: memory a connection)</text>\n",
+         font-size=\"16\">CPU a request over HAProxy's, {} accounts (idle: memory a connection; reload, cold start: time)</text>\n",
         report.accounts
     );
     let mut top = TOP;

@@ -5,8 +5,9 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::rounds::{Measured, Spread, ratios};
-use super::scenario::Scenario;
+use super::scenario::{Figures, Scenario};
 use super::site::Kind;
+use crate::load::Latency;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,8 +48,8 @@ pub struct ScenarioReport {
     pub name: String,
     /// What it is.
     pub title: String,
-    /// Whether memory of connections is what was measured, and not time.
-    pub idle: bool,
+    /// What was measured.
+    pub figures: Figures,
     /// Each contestant.
     pub rows: Vec<Row>,
     /// Who was left out, and why.
@@ -66,7 +67,8 @@ pub struct Row {
     pub user_us: Option<Spread>,
     /// Of it, in the kernel.
     pub system_us: Option<Spread>,
-    /// `cpu_us` over HAProxy's of the same round; where connections are idle, `kib_each` over HAProxy's.
+    /// `cpu_us` over HAProxy's of the same round; where connections are idle, `kib_each` over HAProxy's, of a reload
+    /// `to_effect_s`, of a cold start `first_answer_s`.
     pub ratio: Option<Spread>,
     /// Requests a second.
     pub per_second: Option<Spread>,
@@ -76,6 +78,14 @@ pub struct Row {
     pub p99_us: Option<Spread>,
     /// 999 of 1000.
     pub p999_us: Option<Spread>,
+    /// 99 of 100 in the worst half second of each round.
+    pub worst_p99_us: Option<Spread>,
+    /// From the signal until another table was in force, in seconds.
+    pub to_effect_s: Option<Spread>,
+    /// From the start of the program until the first answer, in seconds, where that was measured.
+    pub first_answer_s: Option<Spread>,
+    /// The most resident memory during a reload, in MiB.
+    pub peak_mib: Option<Spread>,
     /// Resident memory at the end of the window, in MiB.
     pub resident_mib: Option<Spread>,
     /// The same, what processes share counted once.
@@ -120,10 +130,20 @@ impl ScenarioReport {
         Self {
             name: scenario.name.to_owned(),
             title: scenario.title.to_owned(),
-            idle: scenario.is_idle(),
+            figures: scenario.figures(),
             rows,
             left_out,
         }
+    }
+
+    /// Requests that should not have failed or been wrong. Who ends kept connections to read another table loses what
+    /// crosses with that: of other proxies a figure, of cellgate a fault.
+    fn bad(&self) -> u64 {
+        let failed = |row: &Row| match self.figures {
+            Figures::Reload if row.contestant != Kind::Cellgate.as_str() => 0,
+            _ => row.failed,
+        };
+        self.rows.iter().map(|row| failed(row) + row.wrong).sum()
     }
 }
 
@@ -131,9 +151,16 @@ fn row(scenario: &Scenario, contestant: &Contestant, haproxy: &[Measured]) -> Ro
     let rounds = &contestant.rounds;
     let spread = |value: fn(&Measured) -> Option<f64>| Spread::of(rounds.iter().filter_map(value));
     let sum = |value: fn(&Measured) -> u64| rounds.iter().map(value).sum();
-    let compared: fn(&Measured) -> Option<f64> = match scenario.is_idle() {
-        true => Measured::kib_each,
-        false => Measured::cpu_us,
+    let latency = |value: fn(&Latency) -> u64| {
+        let counted = rounds.iter().map(|round| &round.latency).filter(|latency| latency.count > 0);
+        Spread::of(counted.map(|latency| value(latency) as f64))
+    };
+    let idle = scenario.figures() == Figures::Idle;
+    let compared: fn(&Measured) -> Option<f64> = match scenario.figures() {
+        Figures::Requests => Measured::cpu_us,
+        Figures::Idle => Measured::kib_each,
+        Figures::Reload => Measured::to_effect_s,
+        Figures::ColdStart => Measured::first_answer_s,
     };
     Row {
         contestant: contestant.kind.to_string(),
@@ -142,12 +169,16 @@ fn row(scenario: &Scenario, contestant: &Contestant, haproxy: &[Measured]) -> Ro
         system_us: spread(Measured::system_us),
         ratio: ratios(rounds, haproxy, compared),
         per_second: spread(Measured::per_second),
-        p50_us: spread(|round| Some(round.latency.p50_us as f64)),
-        p99_us: spread(|round| Some(round.latency.p99_us as f64)),
-        p999_us: spread(|round| Some(round.latency.p999_us as f64)),
+        p50_us: latency(|latency| latency.p50_us),
+        p99_us: latency(|latency| latency.p99_us),
+        p999_us: latency(|latency| latency.p999_us),
+        worst_p99_us: spread(|round| round.worst_p99_us.map(|us| us as f64)),
+        to_effect_s: spread(Measured::to_effect_s),
+        first_answer_s: spread(Measured::first_answer_s),
+        peak_mib: spread(|round| round.peak.map(|peak| peak as f64 / MIB)),
         resident_mib: spread(|round| Some(round.after.resident as f64 / MIB)),
         proportional_mib: spread(|round| Some(round.after.proportional as f64 / MIB)),
-        kib_each: scenario.is_idle().then(|| spread(Measured::kib_each)).flatten(),
+        kib_each: idle.then(|| spread(Measured::kib_each)).flatten(),
         resumed_share: spread(Measured::resumed_share),
         system_calls: contestant.system_calls,
         cold_start_ms: contestant.cold_start_ms,
@@ -161,9 +192,9 @@ fn row(scenario: &Scenario, contestant: &Contestant, haproxy: &[Measured]) -> Ro
 const MIB: f64 = 1_048_576.0;
 
 impl Report {
-    /// Requests that failed or were wrong, of all contestants and scenarios.
+    /// Requests that should not have failed or been wrong, of all contestants and scenarios.
     pub fn bad(&self) -> u64 {
-        self.scenarios.iter().flat_map(|scenario| &scenario.rows).map(|row| row.failed + row.wrong).sum()
+        self.scenarios.iter().map(ScenarioReport::bad).sum()
     }
 }
 
@@ -185,9 +216,15 @@ impl fmt::Display for Report {
 impl fmt::Display for ScenarioReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "### {}: {}\n", self.name, self.title)?;
-        f.write_str(if self.idle { IDLE_HEAD } else { HEAD })?;
+        let (head, line): (&str, fn(&Row) -> String) = match self.figures {
+            Figures::Requests => (HEAD, line),
+            Figures::Idle => (IDLE_HEAD, idle_line),
+            Figures::Reload => (RELOAD_HEAD, reload_line),
+            Figures::ColdStart => (COLD_START_HEAD, cold_start_line),
+        };
+        f.write_str(head)?;
         for row in &self.rows {
-            f.write_str(&if self.idle { idle_line(row) } else { line(row) })?;
+            f.write_str(&line(row))?;
         }
         if !self.left_out.is_empty() {
             writeln!(f, "\nLeft out: {}", self.left_out.join("; "))?;
@@ -210,6 +247,16 @@ const HEAD: &str = "\
 const IDLE_HEAD: &str = "\
 | contestant | connections | KiB each | of HAProxy's | RSS MiB | PSS MiB | failed, wrong |
 |---|---|---|---|---|---|---|
+";
+
+const RELOAD_HEAD: &str = "\
+| contestant | to effect s | of HAProxy's | worst 0.5 s p99 us | p99 us | CPU us a request | peak RSS MiB | RSS MiB | PSS MiB | requests | failed, wrong |
+|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+const COLD_START_HEAD: &str = "\
+| contestant | first answer s | of HAProxy's | RSS MiB | PSS MiB |
+|---|---|---|---|---|
 ";
 
 fn line(row: &Row) -> String {
@@ -239,6 +286,30 @@ fn idle_line(row: &Row) -> String {
     text + "|\n"
 }
 
+fn reload_line(row: &Row) -> String {
+    let mut text = format!("| {} ", row.contestant);
+    cell(&mut text, whole(row.to_effect_s));
+    cell(&mut text, whole(row.ratio));
+    cell(&mut text, median(row.worst_p99_us, 0));
+    cell(&mut text, median(row.p99_us, 0));
+    cell(&mut text, median(row.cpu_us, 1));
+    for value in [row.peak_mib, row.resident_mib, row.proportional_mib] {
+        cell(&mut text, median(value, 0));
+    }
+    cell(&mut text, row.requests.to_string());
+    cell(&mut text, format!("{}, {}", row.failed, row.wrong));
+    text + "|\n"
+}
+
+fn cold_start_line(row: &Row) -> String {
+    let mut text = format!("| {} ", row.contestant);
+    cell(&mut text, whole(row.first_answer_s));
+    cell(&mut text, whole(row.ratio));
+    cell(&mut text, median(row.resident_mib, 0));
+    cell(&mut text, median(row.proportional_mib, 0));
+    text + "|\n"
+}
+
 /// Where there is no value.
 const NOTHING: &str = "-";
 
@@ -262,7 +333,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::usage::Used;
+    use crate::bench::usage::{Memory, Used};
 
     fn contestant(kind: Kind, cpu_us: u64) -> Contestant {
         let measured = Measured {
@@ -280,11 +351,63 @@ mod tests {
         let report = ScenarioReport::of(&Scenario::ALL[0], &all, vec!["envoy: not installed".to_owned()]);
         assert_eq!(report.rows[1].ratio.unwrap().median, 0.65);
         let text = report.to_string();
-        let columns: Vec<usize> =
-            text.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect();
-        assert_eq!(columns, vec![columns[0]; 4], "{text}");
+        assert_eq!(columns(&text), vec![columns(&text)[0]; 4], "{text}");
         assert!(text.contains("| cellgate | 13.0 | 13.0 | 0.0 | 0.65 (0.65 to 0.65) | 10 |"), "{text}");
         assert!(text.contains("Left out: envoy: not installed"), "{text}");
+    }
+
+    fn scenario(name: &str) -> Scenario {
+        name.parse().unwrap()
+    }
+
+    fn columns(text: &str) -> Vec<usize> {
+        text.lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count()).collect()
+    }
+
+    #[test]
+    fn a_reload_is_told_by_when_it_is_in_force_and_what_that_did_to_others() {
+        let reloaded = |kind, ms, worst, failed| {
+            let mut reloaded = contestant(kind, 50);
+            for round in &mut reloaded.rounds {
+                round.to_effect = Some(Duration::from_millis(ms));
+                round.worst_p99_us = Some(worst);
+                round.peak = Some(150 << 20);
+                round.failed = failed;
+            }
+            reloaded
+        };
+        let all = [reloaded(Kind::Haproxy, 1_200, 13_000, 2), reloaded(Kind::Cellgate, 300, 5_000, 0)];
+        let report = ScenarioReport::of(&scenario("reload"), &all, Vec::new());
+        let text = report.to_string();
+        assert_eq!(columns(&text), vec![columns(&text)[0]; 4], "{text}");
+        let line = "| cellgate | 0.30 (0.30 to 0.30) | 0.25 (0.25 to 0.25) | 5000 | - | 50.0 | 150 | 0 | 0 | 20 | 0, 0 |";
+        assert!(text.contains(line), "{text}");
+        // What HAProxy loses is what is to be seen; what cellgate loses, and what anybody answers wrongly, is a fault.
+        let bad = |rows: &[Contestant]| ScenarioReport::of(&scenario("reload"), rows, Vec::new()).bad();
+        assert_eq!((report.bad(), bad(&[reloaded(Kind::Cellgate, 300, 5_000, 2)])), (0, 4));
+        let mut wrong = reloaded(Kind::Nginx, 1_300, 5_000, 3);
+        wrong.rounds[1].wrong = 1;
+        assert_eq!(bad(&[wrong]), 1);
+    }
+
+    #[test]
+    fn a_cold_start_is_told_by_its_first_answer_and_has_no_requests() {
+        let started = |kind, ms| {
+            let memory = Memory { resident: 80 << 20, proportional: 78 << 20 };
+            let first_answer = Some(Duration::from_millis(ms));
+            let measured = Measured { first_answer, after: memory, ..Measured::default() };
+            Contestant { kind, cold_start_ms: 0, rounds: vec![measured], system_calls: None }
+        };
+        let all = [started(Kind::Haproxy, 1_000), started(Kind::Cellgate, 400)];
+        let report = ScenarioReport::of(&scenario("cold-start"), &all, Vec::new());
+        let text = report.to_string();
+        assert_eq!(columns(&text), vec![columns(&text)[0]; 4], "{text}");
+        assert!(
+            text.contains("| cellgate | 0.40 (0.40 to 0.40) | 0.40 (0.40 to 0.40) | 80 | 78 |"),
+            "{text}"
+        );
+        let row = &report.rows[1];
+        assert_eq!([row.cpu_us, row.p50_us, row.p99_us, row.worst_p99_us, row.per_second], [None; 5]);
     }
 
     #[test]

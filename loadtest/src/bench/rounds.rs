@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::drive::Driven;
 use super::usage::{Memory, Used};
 use crate::load::Latency;
 
@@ -25,6 +26,14 @@ pub struct Measured {
     pub used: Used,
     /// How long answers took.
     pub latency: Latency,
+    /// Of these the 99th of 100 in the worst half second of the window, in microseconds.
+    pub worst_p99_us: Option<u64>,
+    /// Of a reload, from the signal until the other table was in force.
+    pub to_effect: Option<Duration>,
+    /// Of a cold start, from the start of the program until the first answer.
+    pub first_answer: Option<Duration>,
+    /// The most resident memory that was seen during a reload, in bytes.
+    pub peak: Option<u64>,
     /// Memory of the contestant before the window.
     pub before: Memory,
     /// And at its end.
@@ -34,6 +43,21 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// What the load has counted; what the contestant has used is not in it.
+    pub fn of(driven: Driven) -> Self {
+        Self {
+            requests: driven.requests,
+            failed: driven.failed,
+            wrong: driven.wrong,
+            resumed: driven.resumed,
+            elapsed: driven.elapsed,
+            latency: driven.latency.latency(),
+            worst_p99_us: driven.worst_p99_us,
+            remark: driven.remark,
+            ..Self::default()
+        }
+    }
+
     /// Processor time a request, in microseconds; none without requests.
     pub fn cpu_us(&self) -> Option<f64> {
         Some(self.user_us()? + self.system_us()?)
@@ -58,6 +82,16 @@ impl Measured {
     /// Memory that the window has added, in KiB a connection.
     pub fn kib_each(&self) -> Option<f64> {
         self.each(self.after.resident.saturating_sub(self.before.resident) as f64 / 1_024.0)
+    }
+
+    /// Seconds until another table was in force, where there was one.
+    pub fn to_effect_s(&self) -> Option<f64> {
+        self.to_effect.map(|to_effect| to_effect.as_secs_f64())
+    }
+
+    /// Seconds until the first answer, where the start was what was measured.
+    pub fn first_answer_s(&self) -> Option<f64> {
+        self.first_answer.map(|first_answer| first_answer.as_secs_f64())
     }
 
     /// Share of requests on a resumed session, of 1.
@@ -140,6 +174,15 @@ mod tests {
         let half = Spread { median: 0.5, least: 0.5, most: 0.5 };
         assert_eq!(ratios(&own, &of, Measured::cpu_us), Some(half), "a round without requests has no ratio");
         assert_eq!(ratios(&of[..1], &own[2..], Measured::cpu_us), None);
+    }
+
+    #[test]
+    fn times_of_reloads_and_starts_are_compared_in_seconds() {
+        let reload = |ms| Measured { to_effect: Some(Duration::from_millis(ms)), ..Measured::default() };
+        let ratio = ratios(&[reload(300)], &[reload(1_200)], Measured::to_effect_s);
+        assert_eq!(ratio.map(|ratio| ratio.median), Some(0.25));
+        let start = Measured { first_answer: Some(Duration::from_millis(1_500)), ..Measured::default() };
+        assert_eq!((start.first_answer_s(), start.to_effect_s()), (Some(1.5), None));
     }
 
     #[test]

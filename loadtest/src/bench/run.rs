@@ -11,7 +11,7 @@ use super::drive::{self, Door, DriveError, Driven, Order};
 use super::machine;
 use super::report::{Contestant, Report, ScenarioReport};
 use super::rounds::{Measured, turns};
-use super::scenario::Scenario;
+use super::scenario::{Figures, Scenario};
 use super::site::{Certificate, Kind, Programs, Running, Site, SiteError};
 use super::table::{CELLS, Table};
 use super::usage::{Counting, Memory, Used};
@@ -34,6 +34,8 @@ pub struct Wanted {
     pub warmup: Duration,
     /// Each measurement.
     pub duration: Duration,
+    /// Each during which another table comes in force.
+    pub reload: Duration,
     /// Threads, or processes, of each contestant.
     pub workers: usize,
     /// Where their files go; what is there of an earlier run is overwritten.
@@ -115,7 +117,9 @@ pub fn run(wanted: &Wanted, mut told: impl FnMut(&Report)) -> Result<Report, Ben
             log: scenario.log,
             grpc: scenario.is_grpc(),
             workers: wanted.workers,
-            cpu,
+            // A reload is work beside that for requests, which a machine has processors for.
+            cpus: cpu.map(|cpu| if scenario.reloads() { machine::both(cpu) } else { cpu.to_string() }),
+            reloads: scenario.reloads(),
             under: Vec::new(),
             certificate: certificate.clone(),
             programs: wanted.programs.clone(),
@@ -171,37 +175,71 @@ impl<'a> Runner<'a> {
     }
 
     fn measure(&mut self, wanted: &Wanted, round: usize) -> Result<(), BenchError> {
+        let measured = match self.scenario.figures() {
+            Figures::Requests | Figures::Idle => self.requests(wanted, round)?,
+            Figures::Reload => self.reload(wanted, round)?,
+            Figures::ColdStart => self.cold_start()?,
+        };
+        self.rounds.push(measured);
+        Ok(())
+    }
+
+    fn requests(&mut self, wanted: &Wanted, round: usize) -> Result<Measured, BenchError> {
+        let idle = self.scenario.figures() == Figures::Idle;
         // What connections have once used is used again by the next, so memory is measured in a fresh process each time.
-        if self.scenario.is_idle() && round > 0 {
-            self.running = Running::start(self.running.kind, self.site)?;
+        if idle && round > 0 {
+            self.running.restart(self.site)?;
         }
         let pids = &self.running.pids;
         // Reading the memory of a large process takes milliseconds: within the window only where nothing is asked in it.
-        let idle = self.scenario.is_idle();
         let look = || (Used::by(pids), if idle { Memory::of(pids) } else { Memory::default() });
         let (begun, ended) = (Cell::new(None), Cell::new(None));
         let order = self.order(wanted, wanted.duration, round)?;
         let driven = self.drive(&order, || begun.set(Some(look())), || ended.set(Some(look())))?;
         let (used_before, before) = begun.get().unwrap_or_default();
         let (used_after, after) = ended.get().unwrap_or_default();
-        self.rounds.push(Measured {
-            requests: driven.requests,
-            failed: driven.failed,
-            wrong: driven.wrong,
-            resumed: driven.resumed,
-            elapsed: driven.elapsed,
+        Ok(Measured {
             used: used_after.since(used_before),
-            latency: driven.latency.latency(),
             before,
             after: if idle { after } else { Memory::of(pids) },
-            remark: driven.remark,
-        });
-        Ok(())
+            ..Measured::of(driven)
+        })
+    }
+
+    /// The window begins with the signal.
+    fn reload(&mut self, wanted: &Wanted, round: usize) -> Result<Measured, BenchError> {
+        let ready = self.running.ready(self.site)?;
+        let (begun, ended) = (Cell::new(None), Cell::new(None));
+        let begin = || begun.set(Some((Used::by(&self.running.pids), ready.begin())));
+        // By then it may have other processes. Looking for them takes a millisecond, at the end of the window.
+        let end = || ended.set(Some(Used::by(&self.running.processes())));
+        let driven = self.drive(&self.order(wanted, wanted.reload, round)?, begin, end)?;
+        let (used_before, reloading) = begun.take().unzip();
+        let reloaded = reloading.map(|reloading| self.running.reloaded(reloading)).transpose()?;
+        Ok(Measured {
+            used: ended.take().unwrap_or_default().since(used_before.unwrap_or_default()),
+            to_effect: reloaded.map(|reloaded| reloaded.to_effect),
+            peak: reloaded.map(|reloaded| reloaded.peak),
+            after: Memory::of(&self.running.pids),
+            ..Measured::of(driven)
+        })
+    }
+
+    fn cold_start(&mut self) -> Result<Measured, BenchError> {
+        self.running.restart(self.site)?;
+        Ok(Measured {
+            first_answer: Some(self.running.first_answer),
+            after: Memory::of(&self.running.pids),
+            ..Measured::default()
+        })
     }
 
     /// Counts system calls, which makes everything slow, and ends the contestant.
     fn end(self, wanted: &Wanted) -> Result<Contestant, BenchError> {
-        let system_calls = if self.scenario.is_idle() { None } else { self.system_calls(wanted)? };
+        let system_calls = match self.scenario.figures() {
+            Figures::Requests => self.system_calls(wanted)?,
+            Figures::Idle | Figures::Reload | Figures::ColdStart => None,
+        };
         let cold_start_ms = u64::try_from(self.running.cold_start.as_millis()).unwrap_or(u64::MAX);
         Ok(Contestant { kind: self.running.kind, cold_start_ms, rounds: self.rounds, system_calls })
     }

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::drive::{Pace, Work};
 use super::site::Kind;
 
@@ -20,6 +22,23 @@ pub struct Scenario {
     pub tls: bool,
     /// Whether each request is a line of the access log.
     pub log: bool,
+    /// Whether the start of the program is what is measured, and no more is asked than it takes to see that it serves.
+    pub cold: bool,
+}
+
+/// What is measured of a contestant, and with that the columns of a scenario's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figures {
+    /// What a request costs.
+    #[default]
+    Requests,
+    /// What a connection costs that does nothing.
+    Idle,
+    /// What another table costs while requests come.
+    Reload,
+    /// What a start costs.
+    ColdStart,
 }
 
 /// Connections of a closed loop: enough that a proxy always finds work, few enough that all of their state is in its
@@ -47,7 +66,7 @@ const RESUMPTIONS: Work = Work::Resumptions { clients: 10_000 };
 
 impl Scenario {
     /// All that there are, in the order in which they run.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::of("h1", "HTTP/1.1", Work::Get, CLOSED),
         Self::of("h1-open", "HTTP/1.1, 6,000 a second", Work::Get, OPEN),
         Self::of("h1-log", "HTTP/1.1 and a JSON access log", Work::Get, CLOSED).logged(),
@@ -66,10 +85,12 @@ impl Scenario {
             .over_tls(),
         Self::of("idle", "idle connections", IDLE, CLOSED),
         Self::of("idle-tls", "idle connections over TLS 1.3", IDLE, CLOSED).over_tls(),
+        Self::of("reload", "another table while 6,000 requests a second come", Work::GetAcrossReload, OPEN),
+        Self::of("cold-start", "start of the program, until the first answer", Work::Get, CLOSED).cold(),
     ];
 
     const fn of(name: &'static str, title: &'static str, work: Work, pace: Pace) -> Self {
-        Self { name, title, work, pace, tls: false, log: false }
+        Self { name, title, work, pace, tls: false, log: false, cold: false }
     }
 
     const fn over_tls(self) -> Self {
@@ -80,20 +101,35 @@ impl Scenario {
         Self { log: true, ..self }
     }
 
+    const fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    /// What is measured.
+    pub const fn figures(&self) -> Figures {
+        match self.work {
+            _ if self.cold => Figures::ColdStart,
+            Work::Idle { .. } => Figures::Idle,
+            Work::GetAcrossReload => Figures::Reload,
+            _ => Figures::Requests,
+        }
+    }
+
     /// Whether cells are spoken to in HTTP/2.
     pub const fn is_grpc(&self) -> bool {
         matches!(self.work, Work::GrpcUnary)
     }
 
-    /// Whether connections are what is counted, and memory what is measured.
-    pub const fn is_idle(&self) -> bool {
-        matches!(self.work, Work::Idle { .. })
+    /// Whether contestants are told to use another table.
+    pub const fn reloads(&self) -> bool {
+        matches!(self.figures(), Figures::Reload)
     }
 
     /// Whether a contestant can do this at all. The relay ends no TLS; the floor speaks HTTP/1.1 to cells and writes no
-    /// log, and neither does the relay.
+    /// log, and neither does the relay. Envoy's table is in Lua, which is read at the start, and floors have none.
     pub const fn takes(&self, kind: Kind) -> bool {
         match kind {
+            _ if self.reloads() => kind.reload_signal().is_some(),
             Kind::Cellgate | Kind::Haproxy | Kind::Nginx | Kind::Envoy => true,
             Kind::Floor => !self.is_grpc() && !self.log,
             Kind::Relay => !self.tls && !self.log,
@@ -108,5 +144,36 @@ impl FromStr for Scenario {
         let names = || Self::ALL.map(|scenario| scenario.name).join(", ");
         let found = Self::ALL.into_iter().find(|scenario| scenario.name == text);
         found.ok_or_else(|| format!("expected one of: {}", names()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_is_found_by_its_name_and_by_no_other() {
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.name.parse(), Ok(scenario));
+        }
+        let error = "warm-start".parse::<Scenario>().expect_err("there is none");
+        assert!(error.contains("reload") && error.contains("cold-start"), "{error}");
+    }
+
+    #[test]
+    fn who_cannot_do_something_is_left_out() {
+        let taken = |name: &str| {
+            let scenario: Scenario = name.parse().expect("there is such a scenario");
+            (
+                scenario.figures(),
+                Kind::ALL.into_iter().filter(|kind| scenario.takes(*kind)).collect::<Vec<_>>(),
+            )
+        };
+        let [haproxy, nginx, envoy, cellgate, floor, relay] = Kind::ALL;
+        assert_eq!(taken("reload"), (Figures::Reload, vec![haproxy, nginx, cellgate]));
+        assert_eq!(taken("cold-start"), (Figures::ColdStart, Kind::ALL.to_vec()));
+        assert_eq!(taken("idle-tls"), (Figures::Idle, vec![haproxy, nginx, envoy, cellgate, floor]));
+        assert_eq!(taken("h1-log"), (Figures::Requests, vec![haproxy, nginx, envoy, cellgate]));
+        assert_eq!(taken("h1"), (Figures::Requests, vec![haproxy, nginx, envoy, cellgate, floor, relay]));
     }
 }

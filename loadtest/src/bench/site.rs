@@ -3,6 +3,8 @@
 
 mod command;
 mod files;
+mod look;
+mod reload;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -21,12 +23,12 @@ use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 
-use super::table::{CELL_HEADER, CELLS, DOMAIN, LEGACY_HOST, Table};
+use super::table::{CELLS, DOMAIN, Edition, LEGACY_HOST, Table};
 use super::usage::{signal, tree};
-use crate::ask::Ask;
-use crate::client::{Client, Http};
 use crate::place::{free_address, private_folder};
-use crate::tls::{ClientTls, TlsError, roots};
+use crate::tls::{TlsError, roots};
+use look::Look;
+pub use reload::{Ready, Reloaded, Reloading};
 
 /// Who stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,8 +162,10 @@ pub struct Site {
     pub grpc: bool,
     /// Threads, or processes, that serve.
     pub workers: usize,
-    /// The one processor that they may run on; all, if none is given.
-    pub cpu: Option<usize>,
+    /// The processors that they may run on, as taskset takes them; all, if none are given.
+    pub cpus: Option<String>,
+    /// Whether they will be told to read their tables again. HAProxy has a process more for that.
+    pub reloads: bool,
     /// What their programs are run by, with its options; mostly nothing.
     pub under: Vec<OsString>,
     /// What listeners with TLS show.
@@ -218,6 +222,16 @@ pub enum SiteError {
         /// What it said.
         said: String,
     },
+    /// It goes on with the table that it had.
+    #[error("{kind} does not use another table; it said:\n{said}")]
+    Reload {
+        /// The contestant.
+        kind: Kind,
+        /// What came of the last request that should have shown it.
+        source: io::Error,
+        /// What the program said.
+        said: String,
+    },
 }
 
 /// A contestant that runs until this is dropped.
@@ -232,8 +246,12 @@ pub struct Running {
     pub tls: Option<SocketAddr>,
     /// Its processes.
     pub pids: Vec<u32>,
-    /// From the start of the program until a request of each kind had come through.
+    /// From the start of the program until the first request, without TLS, had come through.
+    pub first_answer: Duration,
+    /// Until one of each kind had.
     pub cold_start: Duration,
+    /// The table that it was last told to use.
+    edition: Edition,
     folder: PathBuf,
     child: Child,
 }
@@ -244,6 +262,8 @@ impl Running {
         let program = site.programs.of(kind).ok_or(SiteError::Missing { kind })?;
         let folder = site.folder.join(kind.as_str());
         let prepare = || {
+            // Each start is a first one: what was compiled, learned and booked in another run would make it quicker.
+            remove_folder(&folder.join("state"))?;
             private_folder(&folder.join("config"))?;
             let (plain, tls) = (free_address()?, free_address()?);
             files::write(kind, site, &folder, plain, tls)?;
@@ -258,12 +278,36 @@ impl Running {
         let begun = Instant::now();
         let child =
             command.spawn().map_err(|source| SiteError::Start { program: program.to_owned(), source })?;
-        let mut running =
-            Self { kind, plain, tls, pids: Vec::new(), cold_start: Duration::ZERO, folder, child };
-        running.await_requests(site)?;
-        running.cold_start = begun.elapsed();
-        running.pids = tree(running.child.id());
+        let mut running = Self {
+            kind,
+            plain,
+            tls,
+            pids: Vec::new(),
+            first_answer: Duration::ZERO,
+            cold_start: Duration::ZERO,
+            edition: Edition::First,
+            folder,
+            child,
+        };
+        running.await_requests(site, begun)?;
+        running.pids = running.processes();
         Ok(running)
+    }
+
+    /// Ends it, and starts it once more as if it had never run.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn restart(&mut self, site: &Site) -> Result<(), SiteError> {
+        // Before the next begins: two would share a folder, and a processor.
+        self.kill();
+        *self = Self::start(self.kind, site)?;
+        Ok(())
+    }
+
+    /// Its processes as they are now; a reload changes them.
+    pub fn processes(&self) -> Vec<u32> {
+        tree(self.child.id())
     }
 
     /// Lets it end in order, where dropping it kills it.
@@ -275,12 +319,12 @@ impl Running {
         self.child.wait().map(drop)
     }
 
-    fn await_requests(&mut self, site: &Site) -> Result<(), SiteError> {
-        let looks = self.looks(site)?;
+    fn await_requests(&mut self, site: &Site, begun: Instant) -> Result<(), SiteError> {
+        let looks = Look::each(self, site)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| SiteError::Start { program: "tokio".into(), source })?;
         let until = Instant::now() + START_WITHIN;
-        for look in &looks {
+        for (number, look) in looks.iter().enumerate() {
             while let Err(what) = runtime.block_on(look.took()) {
                 let ended = self.child.try_wait().ok().flatten();
                 if ended.is_some() || Instant::now() > until {
@@ -288,6 +332,10 @@ impl Running {
                     return Err(SiteError::Silent { kind: self.kind, what, said: self.said() });
                 }
                 thread::sleep(LOOK_EVERY);
+            }
+            self.cold_start = begun.elapsed();
+            if number == 0 {
+                self.first_answer = self.cold_start;
             }
         }
         // HAProxy and nginx go on with warnings where something will not be as it was meant.
@@ -298,26 +346,17 @@ impl Running {
         }
     }
 
-    /// One request of each kind, without and with TLS.
-    fn looks(&self, site: &Site) -> Result<Vec<Look>, SiteError> {
-        let table = site.table;
-        let mut clients = vec![Client::new(self.plain, Http::H1)];
-        if let Some(tls) = self.tls {
-            clients.push(Client::tls(tls, Http::H1, &ClientTls::trusting(&site.certificate.ca_pem))?);
+    fn kill(&mut self) {
+        // Of one that has ended and been waited for, the number may be another's by now.
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
         }
-        let own = Ask::get(&format!("{}.{DOMAIN}", table.prefix(0)), "/");
-        let legacy = Ask::get(LEGACY_HOST, &format!("/api/v2/accounts/{}/jobs/?limit=10", table.id(0)));
-        let cell = (self.kind.routes() && !site.grpc).then(|| Table::cell_name(table.cell(0)));
-        let look = |client: &Client, ask: &Ask, is_legacy| Look {
-            client: client.clone(),
-            ask: ask.clone(),
-            cell: cell.clone(),
-            is_legacy,
-        };
-        Ok(clients
-            .iter()
-            .flat_map(|client| [look(client, &own, false), look(client, &legacy, true)])
-            .collect())
+        // The first is the parent of the others, which would start them again.
+        for pid in self.processes() {
+            signal(pid, Signal::KILL);
+        }
+        // It has ended, or ends now.
+        let _ = self.child.wait();
     }
 
     fn said(&self) -> String {
@@ -329,20 +368,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The first is the parent of the others, which would start them again.
-        for pid in tree(self.child.id()) {
-            signal(pid, Signal::KILL);
-        }
-        // It has ended, or ends now.
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
 /// How long it may take until requests come through: Envoy and debug builds read millions of rows slowly.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
-/// Between two tries. Cold starts are no more precise.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Between two tries. Starts and reloads are no more precise; what is refused costs tens of microseconds of the load's
+/// processor, and what is answered some hundred.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The standard output: the access log of HAProxy.
 const ACCESS: &str = "access.log";
@@ -350,27 +385,10 @@ const ACCESS: &str = "access.log";
 /// The standard error output.
 const SAID: &str = "said.log";
 
-/// One request that must come through.
-struct Look {
-    client: Client,
-    ask: Ask,
-    /// Who must answer; any answer will do where nothing is said.
-    cell: Option<String>,
-    is_legacy: bool,
-}
-
-impl Look {
-    async fn took(&self) -> Result<(), String> {
-        let reply = self.client.ask(&self.ask).await.map_err(|error| error.to_string())?;
-        let Some(cell) = &self.cell else { return Ok(()) };
-        let found = (reply.status.as_u16(), reply.header(CELL_HEADER), reply.header("deprecation").is_some());
-        match found == (200, Some(cell.as_str()), self.is_legacy) {
-            true => Ok(()),
-            false => Err(format!(
-                "{}{} brought status, cell and deprecation {found:?}",
-                self.ask.host, self.ask.path
-            )),
-        }
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

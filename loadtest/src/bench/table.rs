@@ -13,6 +13,26 @@ pub const LEGACY_HOST: &str = "legacy.example.com";
 /// Which cell answered.
 pub const CELL_HEADER: &str = "x-cell";
 
+/// Which of the two tables of a reload: the same accounts, some of which have another cell in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edition {
+    /// That of everything but reloads.
+    #[default]
+    First,
+    /// Some accounts have moved.
+    Second,
+}
+
+impl Edition {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// A table of so many accounts over ten cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -52,6 +72,17 @@ impl Table {
         (mixed(u64::from(account)) % u64::from(CELLS)) as u8 // Below ten.
     }
 
+    /// The cell of an account in this edition of the table.
+    pub fn cell_in(&self, edition: Edition, account: u32) -> u8 {
+        let moved = edition == Edition::Second && account.is_multiple_of(self.moves_each());
+        (self.cell(account) + u8::from(moved)) % CELLS
+    }
+
+    /// One of so many accounts moves, the first of all among them.
+    fn moves_each(&self) -> u32 {
+        (self.accounts / MOVES).max(MOVES_EACH_LEAST)
+    }
+
     /// The name of a cell, in configurations and in `X-Cell`.
     pub fn cell_name(cell: u8) -> String {
         format!("cell-{cell}")
@@ -63,6 +94,13 @@ const FIRST_ID: u64 = 100_000;
 
 /// `ab`, and as many digits as any `u64` has in base 36.
 const PREFIX_BYTES_MAX: usize = 15;
+
+/// Accounts that a reload moves, where the table is large: half of what cellgate lets go elsewhere at once where nothing
+/// is said (`guards.accounts_moved`).
+const MOVES: u32 = 500;
+
+/// Half of the share that it lets go elsewhere at once.
+const MOVES_EACH_LEAST: u32 = 200;
 
 const BASE_36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -100,6 +138,19 @@ mod tests {
             counts[usize::from(table.cell(account))] += 1;
         }
         assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_reload_moves_the_first_account_and_no_more_than_half_of_what_a_guard_lets_go() {
+        for (accounts, moves) in [(10, 1), (100, 1), (10_000, 50), (100_000, 500), (1_000_000, 500)] {
+            let table = Table { accounts };
+            let moved = |account: &u32| table.cell_in(Edition::Second, *account) != table.cell(*account);
+            assert_eq!((0..accounts).filter(moved).count(), moves, "{accounts}");
+            assert!(moved(&0) && !moved(&1), "{accounts}");
+            assert!((0..accounts.min(1_000)).all(|account| table.cell_in(Edition::Second, account) < CELLS));
+            assert!((0..1_000).all(|account| table.cell_in(Edition::First, account) == table.cell(account)));
+        }
+        assert_eq!([Edition::First.other(), Edition::Second.other()], [Edition::Second, Edition::First]);
     }
 
     #[test]

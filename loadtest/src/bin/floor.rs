@@ -71,7 +71,13 @@ fn run(args: &Args) -> Result<Server> {
     // That of cellgate; pingora brings ring.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.install_default().map_err(|_| anyhow!("a provider of cryptography is there already"))?;
-    let conf = ServerConf { threads: args.workers, ..ServerConf::default() };
+    // It has nothing to finish: pingora would wait five minutes for its successor, and five seconds for its threads.
+    let conf = ServerConf {
+        threads: args.workers,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Floor::new(args));

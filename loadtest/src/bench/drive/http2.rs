@@ -174,7 +174,7 @@ async fn whole(
         cell: parts.headers.get(CELL_HEADER).and_then(|name| cell(name.as_bytes())),
         deprecated: parts.headers.contains_key(DEPRECATION),
     };
-    told.check(200, ask, load.table, load.l4)?;
+    told.check(200, ask, load.table, load.expected)?;
     Ok(read)
 }
 

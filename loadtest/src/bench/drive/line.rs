@@ -39,6 +39,17 @@ impl Line {
         }
     }
 
+    /// Whether the other side has ended it, or said something that nobody asked for, as far as the event loop knows: no
+    /// system call where nothing has come. Over TLS what comes may be a ticket, and nothing is known.
+    pub(super) fn ended(&self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                !stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(_) => false,
+        }
+    }
+
     /// Whether its TLS session was resumed.
     pub(super) fn resumed(&self) -> bool {
         match self {
@@ -77,5 +88,27 @@ impl AsyncWrite for Line {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_seen_before_anything_is_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Line::open(listener.local_addr().unwrap(), None, "").await.unwrap();
+        let (other, _) = listener.accept().await.unwrap();
+        assert!(!line.ended());
+        drop(other);
+        match &line {
+            Line::Plain(stream) => stream.readable().await.unwrap(),
+            Line::Tls(_) => unreachable!("no TLS was asked for"),
+        }
+        assert!(line.ended());
     }
 }

@@ -10,8 +10,9 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::answer::Fault;
+use super::answer::{Expected, Fault};
 use super::ask::Ask;
+use super::halves::Halves;
 use super::line::Line;
 use super::turns::{Turn, Turns, Window};
 use super::{Door, DriveError, Driven, Order, Pace, Work};
@@ -38,12 +39,13 @@ pub(super) struct Answered {
 pub(super) struct Load {
     pub door: Door,
     pub table: Table,
-    pub l4: bool,
+    pub expected: Expected,
     /// Without sessions: those who keep one have a connector of their own.
     tls: Option<TlsConnector>,
     random: Cell<u64>,
     turns: Turns,
     driven: RefCell<Driven>,
+    latency: RefCell<Halves>,
     /// Requests of which it is known what became of them.
     settled: Cell<u64>,
 }
@@ -52,8 +54,9 @@ pub(super) struct Load {
 /// may be busy.
 const OPENING_MAX: Duration = Duration::from_secs(120);
 
-/// For what was sent or due and is not answered when the window ends; no proxy here waits longer for a cell.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For what was sent or due and is not answered when the window ends; no proxy here waits longer for a cell, and the machine
+/// may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After a failure; what fails at once must not be tried a million times a second.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -76,11 +79,12 @@ impl Load {
         Ok(Self {
             door: order.door.clone(),
             table: order.table,
-            l4: order.l4,
+            expected: Expected::of(order),
             tls: connector(order, Resumption::disabled()),
             random: Cell::new(order.seed),
             turns: Turns::of(order.pace, window)?,
             driven: RefCell::default(),
+            latency: RefCell::default(),
             settled: Cell::new(0),
         })
     }
@@ -163,7 +167,9 @@ impl Load {
         let mut driven = self.driven.borrow_mut();
         match result {
             Ok(answered) if turn.measured => {
-                driven.latency.add(turn.moment.elapsed());
+                let window = self.turns.begun() + self.turns.window().warmup;
+                let offset = turn.moment.saturating_duration_since(window);
+                self.latency.borrow_mut().add(offset, turn.moment.elapsed());
                 driven.resumed += u64::from(answered.resumed);
             }
             Ok(_) => {}
@@ -192,12 +198,19 @@ impl Load {
                 .remark
                 .get_or_insert_with(|| format!("{lost} requests without an answer after {PATIENCE:?}"));
         }
-        Driven { requests: measured, failed: driven.failed + lost, elapsed, ..driven }
+        let driven = Driven { failed: driven.failed + lost, ..driven };
+        self.whole(driven, measured, elapsed)
     }
 
     /// The result where nobody takes turns, and so many requests were measured.
     pub(super) fn driven_of(&self, requests: u64, elapsed: Duration) -> Driven {
-        Driven { requests, elapsed, ..self.driven.take() }
+        self.whole(self.driven.take(), requests, elapsed)
+    }
+
+    fn whole(&self, driven: Driven, requests: u64, elapsed: Duration) -> Driven {
+        let halves = self.latency.take();
+        let (latency, worst_p99_us) = (halves.whole(), halves.worst_p99_us());
+        Driven { requests, elapsed, latency, worst_p99_us, ..driven }
     }
 }
 

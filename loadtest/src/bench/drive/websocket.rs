@@ -85,7 +85,7 @@ async fn opened(load: &Load, ask: Ask) -> Result<WebSocketStream<Line>, Fault> {
             None => words.incoming.fill(&mut line).await?,
         }
     };
-    head.told.check(101, ask, load.table, load.l4)?;
+    head.told.check(101, ask, load.table, load.expected)?;
     let proof = accept_key(key.as_bytes());
     if !String::from_utf8_lossy(&words.incoming.unread()[..head.bytes]).contains(&proof) {
         return Err(Fault::Wrong(format!("an upgrade without the proof {proof}")));

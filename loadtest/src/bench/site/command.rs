@@ -8,11 +8,11 @@ use std::process::Command;
 use super::{Kind, Site, files};
 use crate::tied::tied_to_us;
 
-/// On one processor, where one is given (taskset does it, for the standard library cannot), and by another program, where
+/// On certain processors, where some are given (taskset does it, for the standard library cannot), and by another program, where
 /// one is named.
 pub fn pinned(program: &Path, site: &Site) -> Command {
-    let cpu = site.cpu.map(|cpu| ["taskset".into(), "-c".into(), cpu.to_string().into()]);
-    let mut words: Vec<OsString> = cpu.into_iter().flatten().chain(site.under.iter().cloned()).collect();
+    let cpus = site.cpus.as_ref().map(|cpus| ["taskset".into(), "-c".into(), cpus.into()]);
+    let mut words: Vec<OsString> = cpus.into_iter().flatten().chain(site.under.iter().cloned()).collect();
     words.push(program.into());
     let mut command = tied_to_us(Path::new(&words[0])).into_std();
     command.args(&words[1..]);
@@ -33,7 +33,11 @@ pub fn arguments(
     match kind {
         Kind::Cellgate => with_file(&["serve", "--bootstrap", "--config"], config),
         // Its tables and certificate are beside its configuration.
-        Kind::Haproxy => with_file(&["-db", "-f", "haproxy.cfg", "-C"], config),
+        Kind::Haproxy => {
+            // To read its tables again it needs a process above the one that serves.
+            let first: &[&str] = if site.reloads { &["-W"] } else { &[] };
+            with_file(&[first, &["-db", "-f", "haproxy.cfg", "-C"]].concat(), config)
+        }
         Kind::Relay => with_file(&["-db", "-f"], config.join("relay.cfg")),
         Kind::Nginx => [
             with_file(&["-p"], folder.to_owned()),

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Kind, Site};
-use crate::bench::table::{DOMAIN, Table};
+use crate::bench::table::{DOMAIN, Edition, Table};
 
 /// The certificate, PEM, in a contestant's folder `config`.
 pub const CERTIFICATE: &str = "server.pem";
@@ -21,15 +21,28 @@ pub fn write(kind: Kind, site: &Site, folder: &Path, plain: SocketAddr, tls: Soc
     for (name, text) in templates(kind) {
         fs::write(config.join(name), filled(text, site, folder, plain, tls))?;
     }
+    write_tables(kind, site.table, Edition::First, &config)?;
+    write_certificate(kind, site, &config)
+}
+
+/// Writes the files of a table into this folder.
+pub fn write_tables(kind: Kind, all: Table, edition: Edition, to: &Path) -> io::Result<()> {
     for table in tables(kind) {
-        let mut file = BufWriter::new(File::create(config.join(table.name))?);
+        let mut file = BufWriter::new(File::create(to.join(table.name))?);
         write!(file, "{}", table.head)?;
-        for account in 0..site.table.accounts {
-            (table.row)(&mut file, &site.table, account)?;
+        for account in 0..all.accounts {
+            let row =
+                Row { id: all.id(account), prefix: all.prefix(account), cell: all.cell_in(edition, account) };
+            (table.row)(&mut file, &row)?;
         }
         file.flush()?;
     }
-    write_certificate(kind, site, &config)
+    Ok(())
+}
+
+/// Moves the files of a table, each whole, in place of those that stand.
+pub fn replace_tables(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
+    tables(kind).iter().try_for_each(|table| fs::rename(from.join(table.name), to.join(table.name)))
 }
 
 fn templates(kind: Kind) -> Vec<(&'static str, &'static str)> {
@@ -51,34 +64,32 @@ fn templates(kind: Kind) -> Vec<(&'static str, &'static str)> {
 struct TableFile {
     name: &'static str,
     head: &'static str,
-    row: fn(&mut dyn Write, &Table, u32) -> io::Result<()>,
+    row: fn(&mut dyn Write, &Row) -> io::Result<()>,
+}
+
+/// What a table says of an account.
+struct Row {
+    id: u64,
+    prefix: String,
+    cell: u8,
 }
 
 fn tables(kind: Kind) -> Vec<TableFile> {
     let table = |name, head, row| TableFile { name, head, row };
     match kind {
-        Kind::Cellgate => vec![table("accounts.csv", "account,prefixes,cell\n", |to, all, account| {
-            writeln!(to, "{},{},cell-{}", all.id(account), all.prefix(account), all.cell(account))
+        Kind::Cellgate => vec![table("accounts.csv", "account,prefixes,cell\n", |to, row| {
+            writeln!(to, "{},{},cell-{}", row.id, row.prefix, row.cell)
         })],
         Kind::Haproxy => vec![
-            table("prefixes.map", "", |to, all, account| {
-                writeln!(to, "{} cell-{}", all.prefix(account), all.cell(account))
-            }),
-            table("ids.map", "", |to, all, account| {
-                writeln!(to, "{} cell-{}", all.id(account), all.cell(account))
-            }),
+            table("prefixes.map", "", |to, row| writeln!(to, "{} cell-{}", row.prefix, row.cell)),
+            table("ids.map", "", |to, row| writeln!(to, "{} cell-{}", row.id, row.cell)),
         ],
         Kind::Nginx => vec![
-            table("hosts.map", "", |to, all, account| {
-                writeln!(to, "{}.{DOMAIN} cell-{};", all.prefix(account), all.cell(account))
-            }),
-            table("ids.map", "", |to, all, account| {
-                writeln!(to, "{} cell-{};", all.id(account), all.cell(account))
-            }),
+            table("hosts.map", "", |to, row| writeln!(to, "{}.{DOMAIN} cell-{};", row.prefix, row.cell)),
+            table("ids.map", "", |to, row| writeln!(to, "{} cell-{};", row.id, row.cell)),
         ],
-        Kind::Envoy => vec![table("table.csv", "", |to, all, account| {
-            let cell = all.cell(account);
-            writeln!(to, "{},cell-{cell}\n{},cell-{cell}", all.prefix(account), all.id(account))
+        Kind::Envoy => vec![table("table.csv", "", |to, row| {
+            writeln!(to, "{},cell-{cell}\n{},cell-{cell}", row.prefix, row.id, cell = row.cell)
         })],
         Kind::Relay | Kind::Floor => Vec::new(),
     }
@@ -150,3 +161,39 @@ const ENVOY_LOG: &str = r#"                access_log:
                       path: "@FOLDER@/envoy.log"
                       log_format:
                         json_format: { time: "%START_TIME%", client: "%DOWNSTREAM_REMOTE_ADDRESS%", method: "%REQ(:METHOD)%", host: "%REQ(:AUTHORITY)%", target: "%REQ(:PATH)%", status: "%RESPONSE_CODE%", bytes: "%BYTES_SENT%", ms: "%DURATION%", cell: "%UPSTREAM_CLUSTER%" }"#;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_edition_differs_in_the_cell_of_the_first_account_and_takes_the_place_of_the_first() {
+        let table = Table { accounts: 10 };
+        let [old, new] = [Edition::First, Edition::Second].map(|edition| table.cell_in(edition, 0));
+        let [old, new] = [old, new].map(Table::cell_name);
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.reload_signal().is_some()) {
+            let folder = tempfile::tempdir().unwrap();
+            let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+            for (edition, to) in [(Edition::First, &first), (Edition::Second, &second)] {
+                fs::create_dir(to).unwrap();
+                write_tables(kind, table, edition, to).unwrap();
+            }
+            let read = |folder: &Path, name: &str| fs::read_to_string(folder.join(name)).unwrap();
+            let files = tables(kind);
+            assert!(!files.is_empty(), "{kind}");
+            let after: Vec<String> = files.iter().map(|file| read(&second, file.name)).collect();
+            for (file, after) in files.iter().zip(&after) {
+                let before = read(&first, file.name);
+                assert_eq!(before.lines().count(), after.lines().count(), "{kind}");
+                let mut differing =
+                    before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+                let (before, after) = differing.next().unwrap();
+                assert_eq!((before.replace(&old, &new).as_str(), differing.next()), (after, None), "{kind}");
+            }
+            replace_tables(kind, &second, &first).unwrap();
+            let now: Vec<String> = files.iter().map(|file| read(&first, file.name)).collect();
+            assert_eq!(now, after, "{kind}");
+        }
+    }
+}
