@@ -10,6 +10,8 @@
 #   make recovery    a cell comes back before a crowd, behind each proxy in turn: 23 minutes (docs/recovery.md)
 #   make bench       what a request costs cellgate, HAProxy, nginx and Envoy, side by side: 40 minutes
 #                    (docs/performance.md)
+#   make dist        cellgate as production runs it, into target/dist: half an hour on two cores
+#                    (docs/performance.md)
 #   make book        docs/ as a book in target/book; installs mdbook if missing
 #   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
 #   make deb         the Debian package, into target/debian; installs cargo-deb if missing (docs/deploy.md)
@@ -25,7 +27,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help run test test-long check certs demo-check recovery bench book deny deb fuzz
+.PHONY: help run test test-long check certs demo-check recovery bench dist book deny deb fuzz
 
 # Cargo uses all cores by itself, and the steps of a target follow each other.
 .NOTPARALLEL:
@@ -79,6 +81,10 @@ bench:
 	@scripts/setup bench
 	@$(CARGO) build $(LOCKED) --release --workspace --bins
 	target/release/bench --json target/bench-report.json --svg target/bench-report.svg $(BENCH)
+
+dist:
+	@scripts/setup build
+	@scripts/dist
 
 book:
 	@scripts/setup build
