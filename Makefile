@@ -8,7 +8,7 @@
 #   make certs       development certificates in certs/dev
 #   make demo-check  every line that `make run` prints, tried
 #   make recovery    a cell comes back before a crowd, behind each proxy in turn: 23 minutes (docs/recovery.md)
-#   make bench       what a request costs cellgate, HAProxy, nginx and Envoy, side by side: 40 minutes
+#   make bench       what a request costs cellgate, HAProxy, nginx and Envoy, side by side: 45 minutes
 #                    (docs/performance.md)
 #   make dist        cellgate as production runs it, into target/dist: half an hour on two cores
 #                    (docs/performance.md)
