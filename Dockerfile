@@ -19,13 +19,11 @@ WORKDIR /src
 COPY scripts/setup scripts/setup
 RUN scripts/setup build
 COPY . .
-# After a profile of its own work (docs/decisions/0031-dist.md): half an hour on two cores. The counters of that profile are read by
-# the tools of this very compiler.
-RUN rustup component add llvm-tools && scripts/dist
+RUN cargo build --locked --release --package cellgate --bin cellgate
 # The state folder is prepared here, because the image below need not have a shell for it.
 RUN install -d -m 0755 /image/rootfs/usr/local/bin /image/rootfs/etc/cellgate \
     && install -d -m 0700 /image/state/cellgate \
-    && install -m 0755 target/dist/cellgate /image/rootfs/usr/local/bin/cellgate
+    && install -m 0755 target/release/cellgate /image/rootfs/usr/local/bin/cellgate
 
 # glibc and libgcc, which the binary links, and nothing that cellgate calls: no shell is needed at run time.
 FROM debian:bookworm-slim

@@ -10,8 +10,8 @@
 #   make recovery    a cell comes back before a crowd, behind each proxy in turn: 23 minutes (docs/recovery.md)
 #   make bench       what a request costs cellgate, HAProxy, nginx and Envoy, side by side: 45 minutes
 #                    (docs/performance.md)
-#   make dist        cellgate as production runs it, into target/dist: half an hour on two cores
-#                    (docs/performance.md)
+#   make dist        cellgate built after a profile of its own work, into target/dist: half an hour on two
+#                    cores (docs/decisions/0031-dist.md)
 #   make book        docs/ as a book in target/book; installs mdbook if missing
 #   make deny        licences, sources, bans and advisories of all dependencies; installs cargo-deny if missing
 #   make deb         the Debian package, into target/debian; installs cargo-deb if missing (docs/deploy.md)

@@ -52,7 +52,7 @@ pub const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     (
         "docs/performance.md",
-        "make dist                                                    # as production runs it: half an hour",
+        "make dist                                                    # after a profile of its work: half an hour",
         "half an hour",
     ),
     (
