@@ -394,7 +394,8 @@ mod tests {
         }
         for number in 0..3 {
             let gaps = world.fake.gaps(number);
-            assert!(gaps.len() >= 8 && gaps.iter().all(|gap| *gap >= interval.mul_f64(0.8)), "{gaps:?}");
+            // The first comes within an interval, and each other within 1.2 of them: seven are there by then.
+            assert!(gaps.len() >= 7 && gaps.iter().all(|gap| *gap >= interval.mul_f64(0.8)), "{gaps:?}");
         }
         let before = world.fake.of(2).len();
         world.live.replace(snapshot(&cells[..1], None));

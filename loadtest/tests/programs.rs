@@ -132,7 +132,10 @@ fn load_reports_as_a_table_and_as_json_and_exits_by_what_it_found() {
     assert_eq!(code, Some(0), "{table}{seconds}");
     assert!(table.contains("h/a         20       20        0"), "{table}");
     assert!(table.contains("WebSockets: 3 of 3 opened"), "{table}");
-    assert!(seconds.contains("h/a: 20 ok, 0 failed, 0 refused"), "{seconds}");
+    // In one second, or in several where the machine is busy.
+    let told = seconds.lines().filter_map(|line| Some(line.split_once("h/a: ")?.1));
+    let ok = told.filter_map(|told| told.strip_suffix(" ok, 0 failed, 0 refused")?.parse::<u64>().ok());
+    assert_eq!(ok.sum::<u64>(), 20, "{seconds}");
 
     let wrong = ["--clients", "2", "--get", "h/a cell-2", "--json", "-"];
     let (code, json, _) = load(&[&target[..], &wrong].concat());

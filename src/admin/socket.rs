@@ -157,7 +157,10 @@ impl Drop for Socket {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+    use crate::telemetry::fixture::wait_until;
 
     #[test]
     fn the_socket_is_private_from_the_start_and_leaves_nothing_behind() {
@@ -176,6 +179,8 @@ mod tests {
         let path = folder.path().join("admin.sock");
         // What a killed process leaves: std does not remove the file.
         drop(UnixListener::bind(&path).unwrap());
+        // A child that another test starts at this moment has it, too, until it is another program.
+        wait_until(|| UnixStream::connect(&path).is_err());
         let live = bind_socket(&path, SocketMode::default()).unwrap();
         assert!(matches!(bind_socket(&path, SocketMode::default()), Err(AdminError::SocketInUse(_))));
         assert!(path.exists());

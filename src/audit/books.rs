@@ -310,10 +310,13 @@ mod tests {
 
     impl Running {
         fn offer(&self, requests: u64) {
-            let snapshot = snapshot(1);
-            for _ in 0..requests {
-                self.books.offer(&Arc::new(legacy_event(&snapshot)));
-            }
+            self.offer_of(SystemTime::now(), requests);
+        }
+
+        fn offer_of(&self, started: SystemTime, requests: u64) {
+            let mut event = legacy_event(&snapshot(1));
+            event.started = started;
+            (0..requests).for_each(|_| self.books.offer(&event));
         }
 
         fn value(&self, series: &str) -> u64 {
@@ -327,7 +330,7 @@ mod tests {
         }
     }
 
-    /// The file of this month, in which all windows of these tests are. The requests of the fixture may be of another.
+    /// The file of this month, in which all windows of these tests are, and what is offered as of now.
     fn file(folder: &Path) -> std::path::PathBuf {
         Month::of(unix_seconds(SystemTime::now())).file(folder)
     }
@@ -469,7 +472,8 @@ mod tests {
         let since = unix_seconds(SystemTime::now());
         for run in 1..=2u64 {
             let running = start(folder.path(), &format!("run-{run}"));
-            running.offer(5);
+            // Of days before, maybe of another month.
+            running.offer_of(SystemTime::now() - Duration::from_secs(3 * 86_400), 5);
             let snapshot = snapshot(1);
             let on_cell_host = |change: &dyn Fn(&mut Decision)| {
                 let mut event = legacy_event(&snapshot);

@@ -299,14 +299,21 @@ fn readable(spool: &mut Spool, reader: Reader, progress: &mut Progress, now: i64
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::super::frame::tests::{NOON, frame, uses};
     use super::super::report::{Question, read};
-    use super::super::spool::LEAST_BYTES;
+    use super::super::spool::{self, LEAST_BYTES};
     use super::super::store::Store;
     use super::*;
+
+    /// As when its process is killed.
+    pub fn kill(outbox: &mut Outbox) {
+        if let Some(Spools { own, left }) = outbox.spools.take() {
+            left.into_iter().chain([own]).for_each(spool::tests::let_go);
+        }
+    }
 
     fn outbox(folder: &Path) -> Outbox {
         Outbox::new(folder.to_owned(), LEAST_BYTES, false)
@@ -329,7 +336,7 @@ mod tests {
             assert!(killed.put(frame("killed", number, vec![uses(1, "curl", 1)]), NOON));
             assert!(running.put(frame("running", number, vec![]), NOON));
         }
-        drop(killed);
+        kill(&mut killed);
         assert_eq!(running.len(Reader::Files), 2);
         assert_eq!(numbers(&mut running), [("running".into(), 1), ("running".into(), 2)]);
         assert!(running.put(frame("running", 3, vec![]), NOON + LOOK_AROUND));
@@ -383,7 +390,7 @@ mod tests {
         for number in 1..=3 {
             assert!(killed.put(frame("a", number, vec![uses(1, "curl", 1)]), NOON));
         }
-        drop(killed);
+        kill(&mut killed);
         let path = folder.path().join("spool-1.frames");
         let mut bytes = std::fs::read(&path).unwrap();
         let length = usize::try_from(u32::from_be_bytes(bytes[16..20].try_into().unwrap())).unwrap();
@@ -477,7 +484,7 @@ mod tests {
             let first = killed.first(NOON).unwrap();
             killed.taken(&first);
         }
-        drop(killed);
+        kill(&mut killed);
         let mut next = start();
         assert!(next.put(frame("next", 1, vec![]), NOON));
         // Of one writer at a time.

@@ -357,8 +357,14 @@ fn checksum(number: u64, frame: &[u8]) -> u32 {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// As the end of a process does. To close the file is not enough: a child that another test starts at this moment
+    /// has it, too, until it is another program.
+    pub fn let_go(spool: Spool) {
+        spool.file.unlock().unwrap();
+    }
 
     /// Takes everything that waits.
     fn drain(spool: &mut Spool) -> Vec<Vec<u8>> {
@@ -402,7 +408,7 @@ mod tests {
     }
 
     fn take_again(spool: Spool, folder: &Path) -> Spool {
-        drop(spool);
+        let_go(spool);
         take(folder).own
     }
 
@@ -504,7 +510,7 @@ mod tests {
         assert_ne!(first.path, second.own.path);
         second.own.append(b"of the second").unwrap();
         let (second, gone) = (second.own, first.path.clone());
-        drop((first, second));
+        [first, second].into_iter().for_each(let_go);
         let mut third = take(folder.path());
         assert_eq!(drain(&mut third.own), [b"of the first"]);
         assert_eq!(third.left.len(), 1);
@@ -548,7 +554,7 @@ mod tests {
         // After a crash both are offered what they had taken of segments that are not free.
         spool = Spools::take(
             {
-                drop(spool);
+                let_go(spool);
                 folder.path()
             },
             LEAST_BYTES,

@@ -170,7 +170,8 @@ fn wait_after(rows: u64) -> Duration {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::frame::tests::{NOON, frame, uses};
+    use super::super::frame::Use;
+    use super::super::frame::tests::{frame, uses};
     use super::super::outbox::Outbox;
     use super::super::report::{Question, read};
     use super::super::spool::LEAST_BYTES;
@@ -186,12 +187,23 @@ mod tests {
         let writer = Writer::new(folder.path(), Arc::clone(&shared));
         let writer = std::thread::spawn(move || writer.run());
         let mut put = {
-            let mut number = 0;
+            let (mut number, since) = (0, unix_seconds(SystemTime::now()));
             let (shared, thread) = (Arc::clone(&shared), writer.thread().clone());
             move |accounts: u64| {
                 number += 1;
-                let rows = (1..=accounts).map(|id| uses(id, "curl", 1)).collect();
-                assert!(shared.outbox().put(frame("a", number, rows), NOON));
+                // Of now: what is older than the books keep is deleted.
+                let now = unix_seconds(SystemTime::now());
+                let (day, hours) = (now.div_euclid(86_400), vec![(0, 1)]);
+                let row = |id| Use {
+                    day,
+                    hours: hours.clone(),
+                    first_seen: now,
+                    last_seen: now,
+                    ..uses(id, "curl", 1)
+                };
+                let mut frame = frame("a", number, (1..=accounts).map(row).collect());
+                (frame.started_at, frame.ended_at) = (since, now);
+                assert!(shared.outbox().put(frame, now));
                 thread.unpark();
             }
         };

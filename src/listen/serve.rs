@@ -218,7 +218,7 @@ mod tests {
     use crate::listen::connection::{Connection, Wire};
     use crate::listen::drain::{Drain, Drained};
     use crate::listen::spec::{Alpn, ConnectionLimits, ListenerSpec, Protocol};
-    use crate::listen::testing::{LOOPBACK, Served, World, ample, echo, patiently, spec};
+    use crate::listen::testing::{LOOPBACK, Served, World, ample, echo, patiently, refused, spec};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn world(limits: ConnectionLimits) -> World {
@@ -380,8 +380,7 @@ mod tests {
         let (sender, _facts) = tokio::sync::mpsc::unbounded_channel();
         let handler = Arc::new(crate::listen::testing::Echo(sender));
         patiently("the loop's end", bound.serve(handler, world.shell.clone())).await;
-        let error = TcpStream::connect(address).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        refused(address).await;
         for stream in &mut queued {
             let mut back = [0; 4];
             patiently("an echo", stream.read_exact(&mut back)).await.unwrap();

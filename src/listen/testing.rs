@@ -299,6 +299,19 @@ pub(super) async fn patiently<T>(what: &str, future: impl Future<Output = T>) ->
     }
 }
 
+/// Waits until nobody listens there: a child that another test starts when a socket is closed has it, too, until it is
+/// another program.
+pub(super) async fn refused(address: SocketAddr) {
+    let refusal = async {
+        loop {
+            if let Err(error) = TcpStream::connect(address).await {
+                return error;
+            }
+        }
+    };
+    assert_eq!(patiently("the refusal", refusal).await.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
 /// A snapshot with these certificates, a legacy host and the two families of one region.
 pub(super) fn snapshot(issuer: &CertifiedIssuer<'static, KeyPair>, certificates: &[&[&str]]) -> Snapshot {
     let hosts = SnapshotBuilder::new()

@@ -326,10 +326,12 @@ fn the_way_back_leaves_every_account_where_it_is() {
     assert!(table.contains("# Moved from the shared environment") && table.contains(MOVE.1), "{table}");
     assert_eq!(page(&process)["generation"], 3, "nothing that runs has changed");
 
-    // Deployed as any other change.
+    // Deployed as any other change, of which the process sees no half.
+    process.signal("STOP");
     folder.write("config/change.json", &folder.read("back/change.json"));
     let copied = Command::new("cp").arg("-rT").args([&out, &folder.path("config")]).status().unwrap();
     assert!(copied.success());
+    process.signal("CONT");
     applied(&process, &folder, 4);
     assert_eq!(cell(&folder), "cell-3");
     let lines = shown(&folder);
@@ -344,6 +346,8 @@ fn a_claim_is_never_shown_as_an_approval_and_takes_nothing_from_the_author() {
     let folder = folder();
     let process = Process::start(&folder);
     let yaml = folder.read("config/cellgate.yaml");
+    // The process sees the file too, and would serve it before there is a note.
+    process.signal("STOP");
     folder
         .write("config/cellgate.yaml", &format!("{yaml}\nchange: {{ author: ann, reason: us1 is full }}\n"));
     let output = Command::new(env!("CARGO_BIN_EXE_cellgate"))
@@ -355,6 +359,7 @@ fn a_claim_is_never_shown_as_an_approval_and_takes_nothing_from_the_author() {
     let note =
         serde_json::json!({ "hash": hash, "who": "x\"  approved by bob (SHA256:b)", "why": "tidying" });
     folder.write("config/change.json", &note.to_string());
+    process.signal("CONT");
     applied(&process, &folder, 2);
     let lines = shown(&folder);
     let intent = lines.iter().rfind(|line| line["event"] == "intent").unwrap();

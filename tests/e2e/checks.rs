@@ -2,7 +2,7 @@
 
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -182,12 +182,13 @@ fn a_cell_of_http2_alone_is_asked_over_it() {
     let world = World::of(Edge::start(folder), cells, runtime);
     then(&world.edge, "cell-1", "passed");
     let seen = world.cell("cell-1").seen();
-    for (seen, next) in seen.iter().zip(&seen[1..]) {
+    for seen in &seen {
         assert_eq!((seen.version.as_str(), seen.authority.as_deref()), ("HTTP/2.0", Some("us1.dbt.com")));
         assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/healthz"));
-        assert!(seen.connection < next.connection, "each on a connection of its own");
     }
-    assert!(seen.len() > 1);
+    // In no order: one that was late may be read after the next.
+    let connections: BTreeSet<u64> = seen.iter().map(|seen| seen.connection).collect();
+    assert!(seen.len() > 1 && connections.len() == seen.len(), "each on a connection of its own");
 }
 
 #[test]
@@ -270,6 +271,8 @@ fn a_cell_with_no_room_for_a_request_has_room_for_its_checks() {
     let seen = world.cell("cell-1").seen();
     let checks: Vec<u64> =
         seen.iter().filter(|seen| seen.target == "/healthz").map(|seen| seen.connection).collect();
-    assert!(checks.len() >= 3 && checks.windows(2).all(|pair| pair[0] < pair[1]), "{checks:?}");
+    // In no order: one that was late may be read after the next.
+    let connections: BTreeSet<&u64> = checks.iter().collect();
+    assert!(checks.len() >= 3 && connections.len() == checks.len(), "{checks:?}");
     assert!(seen.iter().all(|seen| seen.target == "/healthz" || !checks.contains(&seen.connection)));
 }

@@ -1,6 +1,6 @@
 //! Cells that fall and come back, from end to end: who is asked, what is refused meanwhile, and what a restart knows.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use loadtest::cell::Behaviour;
 use serde_json::Value;
@@ -204,6 +204,9 @@ fn watched(mode: &str) -> (Vec<u16>, u64, Value) {
         })
         .collect();
     behave(&world, Behaviour::Killed);
+    // A child that another test starts at this moment has the cell's sockets until it is another program.
+    let cell = world.cell("cell-1").addr();
+    eventually("nobody to take a connection", || TcpStream::connect(cell).is_err().then_some(()));
     statuses.extend((0..40).map(|_| ask(&world).status));
     let refused = refused(&world, 100);
     let mut page = standing(&world);

@@ -295,8 +295,9 @@ fn a_cell_that_is_capped_at_next_to_nothing_is_not_operating() {
     let edge = &world.edge;
     eventually("the first status", || (!json(edge).is_null()).then_some(()));
     pull(edge, "cap cell cell-2 rps 1");
-    let mut connection = raw_http::tcp(edge.addr("http"));
     let status = eventually("the cap to be told", || {
+        // Another one each time: how often a connection may ask has an end.
+        let mut connection = raw_http::tcp(edge.addr("http"));
         for _ in 0..10 {
             let request = b"GET /x HTTP/1.1\r\nHost: globex.us1.dbt.com\r\n\r\n";
             let reply = raw_http::ask(&mut connection, request).unwrap();

@@ -20,8 +20,8 @@ use crate::raw_http::{self, RawReply};
 use crate::running::{Edge, eventually};
 use crate::world::{World, token};
 
-/// Accounts beside the example's: the even ones in cell-1, the odd ones in cell-2. So many that one per cent of them is
-/// some twenty.
+/// Accounts beside the example's: the even ones in cell-1, the odd ones in cell-2. So many that two per cent of a cell's
+/// are some twenty.
 const ACCOUNTS: std::ops::Range<u64> = 100_000..102_000;
 
 /// A long first step: what ends it is not its time.
@@ -33,6 +33,8 @@ fn world(apply: &str) -> World {
         folder.edit("config/boot.yaml", "admin:\n", &format!("apply: {apply}\nadmin:\n"));
         let rows: Vec<String> = ACCOUNTS.map(|id| format!("{id},,{},,", cell_of(id))).collect();
         folder.append("config/accounts.csv", &rows.join("\n"));
+        // A line asks until a step is over, and on a fast machine that is more often than one usually may.
+        folder.append("config/boot.yaml", "limits: { requests_per_connection: 1000000 }");
     })
 }
 

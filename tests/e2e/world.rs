@@ -1,13 +1,15 @@
 //! What every test here stands in: simulated cells, a cellgate before them, and a runtime for clients.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cellgate::state_lock;
 use loadtest::cell::{CellOptions, RunningCell};
 use tokio::runtime::Runtime;
 
-use crate::running::{Edge, Folder};
+use crate::running::{Edge, Folder, eventually};
 
 /// The cells of the example configuration.
 pub const CELLS: [&str; 4] = ["cell-1", "cell-2", "cell-3", "shared"];
@@ -83,8 +85,21 @@ impl World {
     /// The same with changes to the folder while it is down.
     pub fn restart_with(self, change: impl FnOnce(&Folder)) -> Self {
         let Self { edge, cells, runtime } = self;
+        let change = |folder: &Folder| {
+            until_free(folder);
+            change(folder);
+        };
         Self { edge: edge.restart_with(change), cells, runtime }
     }
+}
+
+/// Waits until nobody has the state folder: a child that another test starts when cellgate lets go of its lock has
+/// that, too, until it is another program.
+fn until_free(folder: &Folder) {
+    let Ok(lock) = File::open(folder.path("state").join(state_lock::FILE_NAME)) else { return };
+    eventually("the state folder to be free", || lock.try_lock().ok());
+    // Closing it is not enough, for the same reason.
+    lock.unlock().unwrap();
 }
 
 /// A runtime for clients and cells: two threads, as many as the smallest machine has cores.

@@ -104,7 +104,7 @@ fn connections(streams_of_cell: u32, keys: &str) -> u64 {
             (":path", "/"),
             (":authority", HOST),
             // None is answered before all are under way, also where that takes a machine a while.
-            ("x-sim", "delay_ms=3000"),
+            ("x-sim", "delay_ms=5000"),
         ];
         let burst: Vec<u8> = (0..BURST).flat_map(|n| headers(DONE, 2 * n + 1, &block(&request))).collect();
         client.send(&[window_update(0, 16 * MIB), burst].concat()).await.unwrap();

@@ -117,6 +117,8 @@ version: 1
 surfaces: [{ name: app }]
 hosts: [{ pattern: "{prefix}.us1.test", role: cell }]
 guide: https://docs.example.com/
+# Exchanges that break for seconds, as on a slow machine, would make a sick cell of it, in which nothing is sent again.
+protection: { verdict: 'off' }
 cells:
   - name: h1
     domain: us1.test

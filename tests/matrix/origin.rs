@@ -74,6 +74,20 @@ fn bind(address: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// Binds a port that was ours a moment ago: a program that is being started at this moment has its listener, too, until it
+/// is that program.
+async fn bind_again(address: SocketAddr) -> std::io::Result<Socket> {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        match bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 fn listen(socket: Socket) -> std::io::Result<TcpListener> {
     // What Linux allows by default.
     socket.listen(4096)?;
@@ -81,11 +95,11 @@ fn listen(socket: Socket) -> std::io::Result<TcpListener> {
 }
 
 impl Port {
-    fn turn(self, door: Door, addr: SocketAddr) -> std::io::Result<Self> {
+    async fn turn(self, door: Door, addr: SocketAddr) -> std::io::Result<Self> {
         match (self, door) {
             (Self::Open(listener), Door::Refuse) => {
                 drop(listener);
-                Ok(Self::Shut(bind(addr)?))
+                Ok(Self::Shut(bind_again(addr).await?))
             }
             (Self::Shut(socket), Door::Open | Door::Slam) => Ok(Self::Open(listen(socket)?)),
             (same, _) => Ok(same),
@@ -105,7 +119,7 @@ async fn accept(
     let mut port = Port::Open(listener);
     loop {
         let door = *wanted.borrow_and_update();
-        port = port.turn(door, addr).expect("a port that was ours a moment ago is free");
+        port = port.turn(door, addr).await.expect("a port that was ours a moment ago is free");
         is.send_replace(door);
         let changed = match &port {
             Port::Shut(_) => wanted.changed().await,

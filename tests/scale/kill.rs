@@ -34,10 +34,11 @@ fn a_reload_that_is_killed_leaves_the_old_table_or_the_new_one() {
         let mut process = Process::start(&folder);
         assert_eq!(whole_in(&folder, COUNT), CELLS[now], "round {round}: the files are good");
         let next = 1 - now;
-        folder.write("config/accounts.csv", &text::table(COUNT, CELLS[next]));
         let log = folder.path("state/audit.jsonl");
         let lines = || std::fs::metadata(&log).map_or(0, |file| file.len());
+        // Before the file: who watches it may reload it whole before the signal comes, which then changes nothing.
         let before = lines();
+        folder.write("config/accounts.csv", &text::table(COUNT, CELLS[next]));
         process.signal("HUP");
         // The moment is what is tried here: any of the whole reload, or any of its end, where files are replaced.
         if rng.bool() {

@@ -80,8 +80,9 @@ fn silence_between_bytes_ends_an_answer_as_the_class_says() {
 fn an_answer_that_is_never_silent_ends_with_the_whole() {
     let world = World::new("idle: 10s", "2s");
     let steady = "body=80;piece=1;every_ms=50";
-    // 4 s in all.
-    world.get("/page", steady).unwrap_err();
+    // 4 s in all. Where a machine has stopped before the head, the same end is a 504.
+    let ended = world.get("/page", steady);
+    assert!(ended.is_err() || ended.is_ok_and(|reply| reply.status == 504));
     assert_eq!(world.get("/poll", steady).unwrap().body.len(), 80);
     assert_eq!(world.get("/stream/query?x=1", steady).unwrap().body.len(), 80);
 }

@@ -63,7 +63,7 @@ fn plan(kind: Kind) -> Plan {
         // All must be open before the first is cut.
         return Plan { connections, deadline: Duration::from_secs(40), room: 1, judged: true };
     }
-    Plan { connections: 200, deadline: Duration::from_secs(3), room: 2, judged: false }
+    Plan { connections: 200, deadline: Duration::from_secs(5), room: 2, judged: false }
 }
 
 /// Lets them come, and sees them all go.

@@ -259,7 +259,8 @@ async fn cell(mut stream: TcpStream, cases: &[Case], played: &watch::Sender<Opti
             continue;
         };
         let said = say(&mut stream, &case.pieces).await;
-        played.send_replace(Some(number));
+        // A request that was sent again is answered twice, and the second time may end after the next case began.
+        played.send_modify(|played| *played = (*played).max(Some(number)));
         if said.is_err() || case.closes {
             return;
         }

@@ -186,7 +186,8 @@ async fn run(wanted: Wanted, watch: bool) -> Result<Reports> {
 
 /// Waits for the end of the load and, if wanted, tells every second what became of each template's requests.
 async fn attend(load: &RunningLoad, watch: bool) {
-    let mut before = load.report();
+    // From nothing: what was answered before this first looks is of the first second too.
+    let mut before = LoadReport::default();
     while !load.is_over() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = load.report();
@@ -198,9 +199,8 @@ async fn attend(load: &RunningLoad, watch: bool) {
 }
 
 fn second(before: &LoadReport, now: &LoadReport) -> String {
-    let rows = before.templates.iter().zip(&now.templates);
-    let told = rows.map(|(before, now)| {
-        let (old, new) = (&before.tally, &now.tally);
+    let told = now.templates.iter().map(|now| {
+        let (old, new) = (before.template(&now.name), &now.tally);
         let ok = new.ok - old.ok;
         let failed = new.failed() - old.failed();
         let refused = new.refused() - old.refused();

@@ -26,7 +26,7 @@ pub struct LoadReport {
     pub late_max_us: u64,
     /// What happened second by second, by when requests were due.
     pub per_second: Vec<Second>,
-    /// The first failures in full, at most [`SAMPLES_MAX`].
+    /// The first failures of each kind in full, at most [`SAMPLES_MAX`] of one.
     pub samples: Vec<FailureSample>,
 }
 
@@ -76,7 +76,7 @@ pub struct FailureSample {
     pub detail: String,
 }
 
-/// Enough samples to see what goes wrong, few enough to read.
+/// Enough samples of a kind to see what goes wrong, few enough to read.
 pub const SAMPLES_MAX: usize = 20;
 
 impl Tally {
@@ -211,7 +211,7 @@ impl Counting {
                     _ => second.failed += 1,
                 }
                 *counts.failures.entry(kind).or_default() += 1;
-                if self.samples.len() < SAMPLES_MAX {
+                if self.samples.iter().filter(|sample| sample.kind == kind).count() < SAMPLES_MAX {
                     self.samples.push(FailureSample {
                         due_ms: u64::try_from(outcome.due.as_millis()).unwrap_or(u64::MAX),
                         template: name.clone(),

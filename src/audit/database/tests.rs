@@ -8,7 +8,7 @@ use super::super::frame::tests::{NOON, frame, uses};
 use super::super::frame::{Account, Frame, Gap, Harm, Minute, Renamed, UnknownClient, Use};
 use super::super::met::BrownoutUse;
 use super::super::minute::{Ends, LostCall};
-use super::super::outbox::Outbox;
+use super::super::outbox::{self, Outbox};
 use super::super::postgres_server::Server;
 use super::super::report::{Question, read};
 use super::super::shelf::Source;
@@ -401,6 +401,7 @@ fn a_day_without_the_database_is_shipped_when_it_is_back_and_counts_once() {
             shipper.ship().unwrap();
             shipped = shared.outbox().len(Reader::Database);
         }
+        outbox::tests::kill(&mut shared.outbox());
     }
     assert_eq!(shipped, 0);
     let report = read(source(&settings), Question { now: NOON, ..Question::default() }).unwrap();

@@ -23,6 +23,15 @@ pub fn delete_a_cell(folder: &Folder) {
     folder.write("config/accounts.csv", &accounts);
 }
 
+/// Which guards a start has not let the files past, by its log. The last reload says so only for a second: then the files
+/// are looked at once more, and other guards in boot.yaml need a restart.
+fn objected(site: &Site) -> Vec<String> {
+    let log = site.process.log();
+    let refused = log.iter().filter(|line| line["fields"]["message"] == "the configuration is not served");
+    let reasons = refused.map(|line| line["fields"]["reason"].as_str().unwrap());
+    reasons.map(|reason| reason.split(':').next().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn a_deletion_is_refused_at_a_reload_and_at_a_restart() {
     let mut site = Site::start();
@@ -64,10 +73,7 @@ fn a_deletion_is_refused_at_a_reload_and_at_a_restart() {
     site.process.signal("TERM");
     site.process.ended();
     site.process = Process::start(&site.folder);
-    let last = site.page("/config")["last_reload"].clone();
-    let guards: Vec<&str> =
-        last["objections"].as_array().unwrap().iter().map(|o| o["guard"].as_str().unwrap()).collect();
-    assert_eq!(guards, ["removal", "weakened"], "{last}");
+    assert_eq!(objected(&site), ["removal", "weakened"]);
     assert_eq!(served(&site.process), "cell-2");
     assert_eq!(site.metric("cellgate_guard_mode{guard=\"removal\"}"), 2.0, "the old guards are in force");
 }
@@ -126,9 +132,7 @@ fn guards_live_where_a_push_does_not_reach() {
     site.process.signal("TERM");
     site.process.ended();
     site.process = Process::start_with(&site.folder, &["--boot", &boot]);
-    let last = site.page("/config")["last_reload"].clone();
-    assert_eq!(last["objections"][0]["guard"], "removal", "{last}");
-    assert_eq!(last["objections"].as_array().unwrap().len(), 1, "{last}");
+    assert_eq!(objected(&site), ["removal"]);
 }
 
 #[test]

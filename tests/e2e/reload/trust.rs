@@ -135,6 +135,8 @@ fn place() -> Place {
     let folder = Folder::example(&addresses(&cells));
     // Authorities go here, which is what guards are against.
     folder.edit("config/boot.yaml", "guards: {", "guards: { mode: 'off',");
+    // However long it takes, no line is told that it has asked often enough.
+    folder.append("config/boot.yaml", "limits: { requests_per_connection: 1000000 }");
     let (port, other) = (cells["cell-1"].addr().port(), cells["cell-2"].addr().port());
     for (name, authority) in [("right", &right), ("wrong", &wrong)] {
         folder.write(&format!("certs/{name}.pem"), authority.ca_pem());

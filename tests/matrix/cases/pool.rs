@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::client::{Body, Client, Fixture, LEGS, Legs, Request};
+use crate::client::{Body, Client, Fixture, LEGS, Legs, Proto, Request};
 use crate::edge::HOST_LEAVING;
 use crate::leaving;
+use crate::sockets::held_to;
 use crate::table::{SOON, Table};
 use crate::wire::pattern;
 
@@ -89,6 +90,9 @@ async fn closed_idle(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String
         f.registry.wait("idle connections closed", SOON, |r| r.connections() == 0).await?;
         // The FIN crosses loopback and wakes the proxy; a proxy that ignores it for this long is what the case is about.
         tokio::time::sleep(Duration::from_millis(100)).await;
+        if legs.up == Proto::H2 {
+            noticed(&f, legs).await?;
+        }
         let second = with_body(f.request(legs, method, "hello"), method);
         let (status, _, back) = one(fresh(&f, legs, back).await?, &second).await?;
         ensure!(status == 200, "round {i}: status {status}");
@@ -96,6 +100,16 @@ async fn closed_idle(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String
         client = back;
     }
     Ok(String::new())
+}
+
+/// Until the proxy has closed, too. Over HTTP/2 a task of the connection sees the end, and no request looks for itself.
+async fn noticed(f: &Fixture, legs: Legs) -> Result<()> {
+    let closed = async {
+        while held_to(f.origin(legs.up).addr) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, closed).await.context("the proxy keeps a connection that the cell has closed")
 }
 
 async fn refused_stream(f: Arc<Fixture>, legs: Legs, method: &str) -> Result<String> {

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Read;
@@ -63,11 +64,14 @@ pub fn start() -> Nginx {
     panic!("nginx does not start: {}", read(folder.path(), "error.log"))
 }
 
-/// Ports below those that the system gives to clients: nginx cannot be given an open socket or port 0.
+/// Ports below those that the system gives to clients: nginx cannot be given an open socket or port 0. Each is given
+/// once: where two labs begin at once, the second would find the first one's nginx at its own port.
 fn ports() -> impl Iterator<Item = u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 12_000 + u16::try_from(std::process::id() % 7_000).unwrap();
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (first..20_000).filter(free).take(5)
+    let ports = std::iter::repeat_with(move || first + NEXT.fetch_add(1, Ordering::Relaxed));
+    ports.take_while(|port| *port < 20_000).filter(free).take(5)
 }
 
 /// Whether it comes up; it ends where the port is taken after all.

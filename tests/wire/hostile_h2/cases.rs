@@ -35,11 +35,13 @@ pub enum Connection {
     Ends,
     /// The same, and this one stays open.
     Full,
+    /// The one or the other: what is wrong may come when the stream has been let go.
+    LivesOrEnds,
     /// No connection to this cell can be used.
     Useless,
 }
 
-use Connection::{Ends, Full, Lives, Useless};
+use Connection::{Ends, Full, Lives, LivesOrEnds, Useless};
 
 /// How the cell begins each connection.
 pub enum Begin {
@@ -278,8 +280,8 @@ fn early_and_late() -> Vec<Case> {
         uploading(case("the same, and RST_STREAM with NO_ERROR", Answered, Lives, |ids| {
             vec![Send([hello(ids.own), reset(ids.own, NO_ERROR)].concat())]
         })),
-        uploading(case("the same, and more DATA", Either, Ends, |ids| {
-            vec![Send([hello(ids.own), poison(END_STREAM, ids.own)].concat())]
+        uploading(case("the same, and more DATA", Either, LivesOrEnds, |ids| {
+            vec![Send([hello(ids.own), poison(END_STREAM, ids.own)].concat()), Barrier]
         })),
         case("the connection ends before the answer", Refused, Ends, |_| vec![Close]),
         case("the connection ends behind the head", BrokenOff, Ends, |ids| {

@@ -61,6 +61,8 @@ struct Served<'a> {
     waiting: Vec<(u32, String)>,
     /// Frames that came while something else was waited for.
     queued: Vec<Frame>,
+    /// What has come of each request.
+    begun: HashMap<u32, Vec<u8>>,
     known: HashMap<u32, String>,
     over: bool,
 }
@@ -80,8 +82,9 @@ impl<'a> Served<'a> {
             Begin::Properly | Begin::WithoutAcknowledging | Begin::Bytes(_) => settings(&[]),
         };
         conn.send(&first).await.ok()?;
-        let (waiting, queued, known) = (Vec::new(), Vec::new(), HashMap::new());
-        Some(Self { conn, case, told, waiting, queued, known, over: false })
+        let (waiting, queued) = (Vec::new(), Vec::new());
+        let (begun, known) = (HashMap::new(), HashMap::new());
+        Some(Self { conn, case, told, waiting, queued, begun, known, over: false })
     }
 
     async fn serve(&mut self) {
@@ -108,11 +111,20 @@ impl<'a> Served<'a> {
                 self.send(&ping(ACK, &payload)).await;
             }
             HEADERS if frame.flags & END_STREAM != 0 => self.request(frame.stream, "case bodiless").await,
-            DATA if !frame.payload.is_empty() && !self.known.contains_key(&frame.stream) => {
-                let body = String::from_utf8_lossy(&frame.payload).into_owned();
-                self.request(frame.stream, &body).await;
-            }
+            DATA if !self.known.contains_key(&frame.stream) => self.part(frame).await,
             _ => {}
+        }
+    }
+
+    /// A part of a request. A case is played when all of it has come: what follows an answer's end is a fault of the
+    /// connection as long as the request has none. Those that are about such a request are played at its beginning.
+    async fn part(&mut self, frame: Frame) {
+        let body = self.begun.entry(frame.stream).or_default();
+        body.extend_from_slice(&frame.payload);
+        let is_early = !self.case.rest.is_empty() && body.starts_with(b"case ");
+        if !body.is_empty() && (is_early || frame.flags & END_STREAM != 0) {
+            let body = String::from_utf8_lossy(body).into_owned();
+            self.request(frame.stream, &body).await;
         }
     }
 

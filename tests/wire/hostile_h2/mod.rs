@@ -120,15 +120,17 @@ async fn play(number: usize, case: &Case, told: &Told, asker: Asker) -> Played {
         Err(fault) => played.faults.push(fault),
     }
     if let Some((id, heard)) = neighbour {
-        let fits = heard.is(&format!("[{id}]")) || case.connection == Connection::Ends && is_error(&heard);
+        let may_end = matches!(case.connection, Connection::Ends | Connection::LivesOrEnds);
+        let fits = heard.is(&format!("[{id}]")) || may_end && is_error(&heard);
         played.faults.extend((!fits).then(|| format!("the neighbour heard {heard:?}")));
         played.heard.push((id, heard));
     }
-    if case.connection == Connection::Ends {
-        played
-            .faults
-            .extend(until(told, "the end of the connection", |progress| progress.ended > 0).await.err());
-    }
+    let settled = match case.connection {
+        Connection::Ends => until(told, "the end of the connection", |progress| progress.ended > 0).await,
+        Connection::LivesOrEnds => until(told, "the play", |progress| progress.played > 0).await,
+        Connection::Lives | Connection::Full | Connection::Useless => Ok(()),
+    };
+    played.faults.extend(settled.err());
     let mut others = vec![ask("POST", "probe", "a", "").await];
     let more = tokio::join!(
         ask("POST", "probe", "b", ""),
@@ -139,7 +141,9 @@ async fn play(number: usize, case: &Case, told: &Told, asker: Asker) -> Played {
     for (id, heard) in others {
         let fits = match case.connection {
             Connection::Useless => wrong(case, &id, &heard).is_none(),
-            Connection::Lives | Connection::Ends | Connection::Full => heard.is(&format!("[{id}]")),
+            Connection::Lives | Connection::Ends | Connection::Full | Connection::LivesOrEnds => {
+                heard.is(&format!("[{id}]"))
+            }
         };
         played.faults.extend((!fits).then(|| format!("{id} heard {heard:?}")));
         played.heard.push((id, heard));
@@ -160,11 +164,12 @@ fn counts(case: &Case, told: &Told, number: usize) -> Vec<String> {
     let progress = told.borrow();
     let mut faults = progress.faults.clone();
     let connections = match case.connection {
-        Connection::Lives => 1,
-        Connection::Ends | Connection::Full => 2,
+        Connection::Lives => 1..=1,
+        Connection::Ends | Connection::Full => 2..=2,
+        Connection::LivesOrEnds => 1..=2,
         Connection::Useless => return faults,
     };
-    if connections != progress.connections {
+    if !connections.contains(&progress.connections) {
         faults.push(format!("{} connections", progress.connections));
     }
     let evil = progress.seen.iter().filter(|(body, _)| body.starts_with("case")).map(|(_, times)| *times);
