@@ -223,7 +223,8 @@ impl Active {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // The one that has begun: of an idle time, nothing is cut off.
+        let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         self.0.idle_since_ms.store(now, Ordering::Release);
         self.0.streams.fetch_sub(1, Ordering::AcqRel);
         self.0.changed.notify_one();
