@@ -1,12 +1,13 @@
 //! User instructions and allocations that a request costs a contestant, as callgrind counts them: what two runs with
-//! different numbers of requests differ by, so that start and end are not in it. Free of the machine's noise, but not of
-//! what a program does by the clock: under callgrind it has some fifty times as long for each request.
+//! different numbers of requests differ by, so that start and end are not in it. Nor is what a program does by the clock,
+//! which has some fifty times as long for each request here: a third run shows what that is, and it is taken off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ use crate::place::private_folder;
 
 /// Connections that are kept while requests go round them.
 const CONNECTIONS: usize = 4;
+
+/// How long a contestant is watched while nobody asks: some turns of what is done once a second.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// What programs call for memory: C, and what jemalloc adds for languages that know sizes.
 const ALLOCATE: [&str; 8] =
@@ -105,13 +109,22 @@ pub fn count(wanted: &Wanted, requests: u32) -> Result<Vec<(Kind, Cost)>, CountE
 }
 
 fn cost(kind: Kind, site: &Site, requests: u32) -> Result<Cost, CountError> {
-    let before = profile(kind, site, requests)?;
-    let after = profile(kind, site, requests * 2)?;
-    let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / f64::from(requests.max(1));
+    let before = run(kind, site, requests, Duration::ZERO)?;
+    let after = run(kind, site, requests * 2, Duration::ZERO)?;
+    let idle = run(kind, site, requests, IDLE)?;
     Ok(Cost {
-        instructions: each(before.instructions, after.instructions),
-        allocations: each(before.allocations, after.allocations),
+        instructions: each(requests, [&before, &after, &idle], |profile| profile.instructions),
+        allocations: each(requests, [&before, &after, &idle], |profile| profile.allocations),
     })
+}
+
+/// What each of `requests` costs that `after` has more than `before`, without what is done by the clock: `idle` had as many
+/// as `before`, and went on without any.
+fn each(requests: u32, [before, after, idle]: [&Profile; 3], of: impl Fn(&Profile) -> u64) -> f64 {
+    let more = |than: &Profile| of(than).saturating_sub(of(before)) as f64;
+    let longer = |than: &Profile| than.took.saturating_sub(before.took).as_secs_f64();
+    let by_the_clock = if longer(idle) > 0.0 { more(idle) / longer(idle) } else { 0.0 };
+    (more(after) - by_the_clock * longer(after)).max(0.0) / f64::from(requests.max(1))
 }
 
 /// What a whole run has cost.
@@ -119,10 +132,14 @@ fn cost(kind: Kind, site: &Site, requests: u32) -> Result<Cost, CountError> {
 struct Profile {
     instructions: u64,
     allocations: u64,
+    /// From the first request on.
+    took: Duration,
 }
 
-fn profile(kind: Kind, site: &Site, requests: u32) -> Result<Profile, CountError> {
-    let folder = site.folder.join(format!("{kind}-{requests}"));
+/// Starts a contestant, asks it, leaves it alone for a while, and ends it.
+fn run(kind: Kind, site: &Site, requests: u32, idle: Duration) -> Result<Profile, CountError> {
+    let more = if idle.is_zero() { "" } else { "-idle" };
+    let folder = site.folder.join(format!("{kind}-{requests}{more}"));
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| CountError::Io { path, source }
@@ -140,9 +157,12 @@ fn profile(kind: Kind, site: &Site, requests: u32) -> Result<Profile, CountError
     let running = Running::start(kind, &Site { folder, under, ..site.clone() })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(at(Path::new("tokio")))?;
+    let begun = Instant::now();
     runtime.block_on(ask_all(kind, &running, site.table, requests))?;
+    std::thread::sleep(idle);
+    let took = begun.elapsed();
     running.finish().map_err(at(Path::new("valgrind")))?;
-    let mut whole = Profile::default();
+    let mut whole = Profile { took, ..Profile::default() };
     for entry in fs::read_dir(&profiles).map_err(at(&profiles))?.flatten() {
         let text = fs::read_to_string(entry.path()).map_err(at(&entry.path()))?;
         let one = read(&text);
@@ -214,6 +234,22 @@ mod tests {
         let text = "version: 1\nfn=(1) main\n1 10\ncfn=(2) malloc\ncalls=3 0\n1 20\ncfn=(3) free\ncalls=9 0\n1 5\n\
                     fn=(3)\n1 5\ncfn=(2)\ncalls=4 7\n1 2\nfn=(4) rallocx\n1 1\ncfn=(5) malloc'2\ncalls=8 0\n1 1\n\
                     totals: 4711\n";
-        assert_eq!(read(text), Profile { instructions: 4711, allocations: 7 });
+        let read = read(text);
+        assert_eq!((read.instructions, read.allocations), (4711, 7));
+    }
+
+    #[test]
+    fn what_is_done_by_the_clock_is_no_part_of_a_request() {
+        let ran = |instructions, seconds| Profile {
+            instructions,
+            took: Duration::from_secs(seconds),
+            ..Profile::default()
+        };
+        // 500 a request and 70 a second.
+        let (before, after, idle) =
+            (ran(5_000, 20), ran(5_000 + 10 * 500 + 30 * 70, 50), ran(5_000 + 10 * 70, 30));
+        let of = |profile: &Profile| profile.instructions;
+        assert!((each(10, [&before, &after, &idle], of) - 500.0).abs() < 1e-6);
+        assert!((each(10, [&before, &after, &before], of) - 710.0).abs() < 1e-6);
     }
 }
