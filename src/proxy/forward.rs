@@ -17,6 +17,7 @@ use super::downstream::Downstream;
 use super::outgoing::Outgoing;
 use super::pump::{Progress, Pump};
 use super::service::unix_now;
+use super::turn::others_first;
 use super::upstream::Upstream;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
@@ -328,7 +329,10 @@ async fn exchange_heads(
     let client = &down.request().headers;
     let waits_for_100 = outgoing.expects(client);
     match upstream.request_h1() {
-        Some(session) => outgoing.h1(client, number, end, session),
+        Some(session) => {
+            outgoing.h1(client, number, end, session);
+            others_first().await;
+        }
         None => {
             let head = outgoing.h2(cell, client, number).map_err(Broken::Cell)?;
             // A connection that takes no more requests has sent nothing of this one, whatever of others.

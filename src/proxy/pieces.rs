@@ -6,14 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::policy::apart::Apart;
 
-/// Four TLS records, and few system calls for large answers.
-pub(super) const WHOLE: usize = 64 * 1024;
+/// While hardly anybody is behind: what a socket's buffer holds when a cell sends as fast as it can. An answer of a megabyte
+/// costs a third less than in pieces of [`MANY`] (docs/performance.md).
+pub(super) const WHOLE: usize = 256 * 1024;
+
+/// So few are hardly anybody: 2 MiB.
+const FEW: usize = 8;
+
+/// Otherwise, at most: four TLS records, and few system calls for large answers.
+const MANY: usize = 64 * 1024;
+
+/// Of the request bodies of clients, for which nobody counts how many cells are behind.
+pub(super) const UPLOADED: usize = 64 * 1024;
 
 /// A page: less would save no memory.
 const LEAST: usize = 4 * 1024;
 
-/// What the pieces of clients that are behind should add up to. 64 of them get whole pieces, which is more than a
-/// busy edge has; from 1,024 on it is a page each, and a connection stays below 32 KiB.
+/// What the pieces of clients that are behind should add up to. 64 of them get [`MANY`], which is more than a busy edge has;
+/// from 1,024 on it is a page each, and a connection stays below 32 KiB.
 const MEMORY: usize = 4 * 1024 * 1024;
 
 /// Clients that have not taken yet what they were sent, counted for the whole process; apart from what every request
@@ -37,8 +47,10 @@ impl Pieces {
 
     /// Bytes of the next piece for anybody.
     pub fn size(&self) -> usize {
-        let behind = self.behind.load(Ordering::Relaxed).max(1);
-        (MEMORY / behind).clamp(LEAST, WHOLE)
+        match self.behind.load(Ordering::Relaxed) {
+            0..=FEW => WHOLE,
+            behind => (MEMORY / behind).clamp(LEAST, MANY),
+        }
     }
 }
 
@@ -55,10 +67,12 @@ mod tests {
     #[test]
     fn pieces_shrink_with_those_who_are_behind_and_grow_again() {
         let pieces = Pieces::default();
-        let mut behind: Vec<Behind<'_>> = (0..64).map(|_| pieces.behind()).collect();
+        let mut behind: Vec<Behind<'_>> = (0..FEW).map(|_| pieces.behind()).collect();
         assert_eq!(pieces.size(), WHOLE);
-        behind.extend((0..64).map(|_| pieces.behind()));
-        assert_eq!(pieces.size(), WHOLE / 2);
+        behind.push(pieces.behind());
+        assert_eq!(pieces.size(), MANY);
+        behind.extend((behind.len()..128).map(|_| pieces.behind()));
+        assert_eq!(pieces.size(), MANY / 2);
         behind.extend((0..20_000).map(|_| pieces.behind()));
         assert_eq!(pieces.size(), LEAST);
         drop(behind);

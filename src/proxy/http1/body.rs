@@ -7,7 +7,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use pingora::{Error, ErrorType, Result};
 
 use crate::policy::gate::{ChunkReader, Framing};
-use crate::proxy::pieces;
 use crate::proxy::wire::{PIECE, Wire};
 
 /// Chunks that can be read in two ways.
@@ -109,26 +108,28 @@ fn first(buffer: &mut BytesMut, most: usize) -> Bytes {
 
 /// How much is read at a time: little until a peer has shown that it has more to say.
 #[derive(Debug)]
-pub struct Room(usize);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(PIECE)
-    }
+pub struct Room {
+    bytes: usize,
+    most: usize,
 }
 
 impl Room {
+    /// That grows to so many bytes.
+    pub fn up_to(most: usize) -> Self {
+        Self { bytes: PIECE, most }
+    }
+
     /// So many bytes next.
     pub fn bytes(&self) -> usize {
-        self.0
+        self.bytes
     }
 
     /// `read` bytes came where `asked` were asked for.
     pub fn learn(&mut self, asked: usize, read: usize) {
         if read == asked {
-            self.0 = (asked.max(self.0) * 4).min(pieces::WHOLE);
-        } else if read < self.0 / 4 {
-            self.0 = PIECE;
+            self.bytes = (asked.max(self.bytes) * 4).min(self.most);
+        } else if read < self.bytes / 4 {
+            self.bytes = PIECE;
         }
     }
 }
@@ -240,14 +241,15 @@ mod tests {
 
     #[test]
     fn more_is_read_at_a_time_the_more_comes() {
-        let mut room = Room::default();
+        const MOST: usize = 100_000;
+        let mut room = Room::up_to(MOST);
         assert_eq!(room.bytes(), PIECE);
         for _ in 0..10 {
             room.learn(room.bytes(), room.bytes());
         }
-        assert_eq!(room.bytes(), pieces::WHOLE);
-        room.learn(room.bytes(), pieces::WHOLE / 2);
-        assert_eq!(room.bytes(), pieces::WHOLE, "the end of a large body is no sign");
+        assert_eq!(room.bytes(), MOST);
+        room.learn(room.bytes(), MOST / 2);
+        assert_eq!(room.bytes(), MOST, "the end of a large body is no sign");
         room.learn(room.bytes(), 100);
         assert_eq!(room.bytes(), PIECE);
     }

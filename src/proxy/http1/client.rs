@@ -80,7 +80,7 @@ impl Session {
             request: BodyWriter::Done,
             is_head: false,
             answer: None,
-            room: Room::default(),
+            room: Room::up_to(pieces::WHOLE),
             most: pieces::WHOLE,
             keep_alive: false,
         }

@@ -15,6 +15,7 @@ use super::text::Lines;
 use crate::policy::facts::WireVersion;
 use crate::policy::gate::Framing;
 use crate::proxy::head::RequestHead;
+use crate::proxy::pieces;
 use crate::proxy::wire::{PIECE, Wire};
 
 /// One exchange with a client.
@@ -44,7 +45,7 @@ impl Session {
             buffer,
             head,
             body: framing.into(),
-            room: Room::default(),
+            room: Room::up_to(pieces::UPLOADED),
             answer: BodyWriter::Done,
             keep_alive,
             upgraded: false,
