@@ -147,16 +147,16 @@ fn told(words: &str) -> String {
 }
 
 async fn ask(state: &AdminState, wish: Wish) -> Response {
-    // Before whoever answers looks at the clock: what is left of a lever is no more than it was pulled for, and no less.
-    let now = unix_seconds(SystemTime::now());
     let Some(answer) = state.levers.ask(wish) else {
         let what = "The process is ending, or others are asking right now.";
         return trouble(StatusCode::SERVICE_UNAVAILABLE, "not_now", what, "Ask again.");
     };
+    let now = unix_seconds(SystemTime::now());
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(Ok(Done::Pulled { done: PulledOrReplaced { pulled, replaced }, bare }))) => {
             let replaced = replaced.map(|replaced| Box::new(LeverView::new(&replaced, now)));
-            Json(LeverView { replaced, bare, ..LeverView::new(&pulled, now) }).into_response()
+            // Of a moment that has begun with it all is left.
+            Json(LeverView { replaced, bare, ..LeverView::new(&pulled, pulled.since) }).into_response()
         }
         Ok(Ok(Ok(Done::Released(pulled)))) => Json(LeverView::new(&pulled, now)).into_response(),
         Ok(Ok(Err(error))) => {

@@ -76,12 +76,9 @@ impl Permits {
 
     /// One more, unless that is more than `limit`.
     fn count(&self, limit: u32) -> bool {
-        // Count first, look second: two that race for the last permit cannot both get it.
-        let has_room = self.0.fetch_add(1, Ordering::Relaxed) < limit;
-        if !has_room {
-            self.give_back();
-        }
-        has_room
+        // Not counted for a moment and taken back: another would be refused what has come free meanwhile.
+        let take = |taken: u32| (taken < limit).then_some(taken + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     fn give_back(&self) {

@@ -29,6 +29,9 @@ use crate::policy::cell_failure::Unreachable;
 use crate::policy::snapshot::{Cell, CellTls, Endpoint, EndpointAddress};
 use crate::telemetry::metrics::Metrics;
 
+/// Idle connections that are closed for a new one, at most: what comes free may be taken by another.
+const IDLE_CLOSED: usize = 4;
+
 /// Makes and reuses connections to cells.
 pub struct Connector {
     pool: Pool,
@@ -239,9 +242,12 @@ impl Connector {
             return Ok(permit);
         }
         let same_group = |other: &&Endpoint| Arc::ptr_eq(&other.connections.permits, &connections.permits);
-        for other in cell.endpoints().filter(same_group) {
-            if self.pool.close_oldest(&other.key) {
+        for _ in 0..IDLE_CLOSED {
+            if !cell.endpoints().filter(same_group).any(|other| self.pool.close_oldest(&other.key)) {
                 break;
+            }
+            if let Some(permit) = connections.try_take() {
+                return Ok(permit);
             }
         }
         let most = if reserved { u32::MAX } else { connections.most };

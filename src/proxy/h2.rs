@@ -38,12 +38,21 @@ const BROKEN_STREAMS: usize = 128;
 
 /// Serves one connection to its end. `id` tells connections apart in engine logs.
 pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStream, id: UniqueIDType) {
-    let limits = service.limits();
+    let patience = service.limits().preface_timeout;
     // Boxed: what it takes to begin is given back before the connection's long life.
-    let begun = Box::pin(tokio::time::timeout(limits.preface_timeout, begin(service, stream, id)));
-    let Ok(Ok(Begun { mut connection, flooded, granted: _granted })) = begun.await else { return };
-    let digest = Arc::new(Digest::default());
+    let begun = Box::pin(tokio::time::timeout(patience, begin(service, stream, id)));
+    let Ok(Ok(begun)) = begun.await else { return };
     let active = Active::default();
+    accept(service, peer, begun, &active).await;
+    // A drain does not end before the last of them is in log and books, also where the client has gone before.
+    active.none().await;
+}
+
+/// Accepts streams until the connection ends, which may be before they do.
+async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &Active) {
+    let Begun { mut connection, flooded, granted: _granted } = begun;
+    let limits = service.limits();
+    let digest = Arc::new(Digest::default());
     let mut shutdown = service.shutdown();
     let (mut malformed, mut served) = (0usize, 0u32);
     // Since when the client has been told.
@@ -207,6 +216,13 @@ impl Active {
         Entered(Arc::clone(&self.0))
     }
 
+    /// All have ended.
+    async fn none(&self) {
+        while !self.is_idle() {
+            self.changed().await;
+        }
+    }
+
     /// A stream has ended.
     async fn changed(&self) {
         self.0.changed.notified().await;
@@ -246,8 +262,7 @@ mod tests {
             // As a panic does, but without its message.
             std::panic::resume_unwind(Box::new("defect"));
         });
-        active.changed().await;
-        assert!(active.is_idle());
+        active.none().await;
         assert!(stream.await.unwrap_err().is_panic());
     }
 }

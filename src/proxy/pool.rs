@@ -121,7 +121,9 @@ impl Pool {
         let idle = Idle { wire, since: Instant::now(), unused: false };
         let mut endpoints = self.endpoints(key);
         let h1 = &mut of(&mut endpoints, key).h1;
-        let oldest = if h1.len() >= IDLE_PER_ENDPOINT { h1.pop_front() } else { None };
+        // Those that were made ahead come without a look at the number.
+        let too_many = (h1.len() + 1).saturating_sub(IDLE_PER_ENDPOINT);
+        let oldest: Vec<Idle> = h1.drain(..too_many).collect();
         h1.push_back(idle);
         drop(endpoints);
         // Closing is a system call too.

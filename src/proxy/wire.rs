@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 
 use crate::listen::connection::Transport;
 
@@ -104,10 +106,11 @@ impl Wire {
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
+        let io = &mut self.io;
+        // Of a task that has used up its turn the runtime would say that there is nothing to read.
+        let read = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut buf)));
         let mut context = Context::from_waker(Waker::noop());
-        self.queue.is_empty()
-            && self.failed.is_none()
-            && Pin::new(&mut self.io).poll_read(&mut context, &mut buf).is_pending()
+        self.queue.is_empty() && self.failed.is_none() && pin!(read).poll(&mut context).is_pending()
     }
 
     /// The descriptor of its socket.
@@ -326,8 +329,6 @@ impl Queue {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -441,5 +442,21 @@ mod tests {
         let mut wire = Wire::new(near, 0);
         drop(far);
         assert!(!wire.is_quiet());
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_not_quiet_for_a_task_that_has_used_up_its_turn() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut wires = Vec::new();
+        // More than a task may ask in one turn (128).
+        for _ in 0..200 {
+            let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            drop(listener.accept().await.unwrap());
+            near.readable().await.unwrap();
+            wires.push(Wire::new(near, 0));
+        }
+        tokio::task::yield_now().await;
+        let quiet = wires.iter_mut().map(|wire| wire.is_quiet()).filter(|is_quiet| *is_quiet);
+        assert_eq!(quiet.count(), 0);
     }
 }

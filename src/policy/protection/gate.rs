@@ -261,11 +261,11 @@ impl<T> Gate<T> {
     }
 
     fn take(&self, limit: u32) -> bool {
-        let before = self.in_flight.fetch_add(1, Ordering::SeqCst);
-        if before >= limit {
-            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        // Not counted for a moment and taken back: whoever ends one meanwhile would find no room for those who wait.
+        let take = |in_flight: u32| (in_flight < limit).then_some(in_flight + 1);
+        let Ok(before) = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) else {
             return false;
-        }
+        };
         // Mostly there is nothing to write, so cores do not fight over it.
         if before >= self.in_flight_max.load(Ordering::Relaxed) {
             self.in_flight_max.fetch_max(before + 1, Ordering::Relaxed);

@@ -345,8 +345,8 @@ impl Standing {
                     }
                     return Admission::Refused(Shed::QueueFull, self.turn_away(ask.random as u32));
                 }
-                // Its turn came between the two.
-                Admission::Go(held)
+                // Somebody has taken it out of the line between the two, and says with what: a permit or a refusal.
+                Admission::Wait(place, held)
             }
             Answer::Refused { why, retry_after_secs } => Admission::Refused(shed(why), retry_after_secs),
         }
