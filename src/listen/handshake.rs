@@ -27,9 +27,9 @@ use super::spec::{Alpn, ListenerSpec, Protocol, within};
 use crate::policy::certificates::ServerCertificate;
 use crate::policy::client_certificate::ClientCertificate;
 
-/// Most bytes that are encrypted before the socket takes them: the largest piece of an answer, which so leaves in one write in
-/// place of four. Whoever reads slowly is given smaller pieces (`proxy::pieces`).
-const ENCRYPTED: usize = 256 * 1024;
+/// Most bytes that are encrypted over HTTP/1 before the socket takes them: the largest piece of an answer (`proxy::pieces`) and its
+/// framing, which are so offered in one write in place of four.
+const ENCRYPTED: usize = (256 + 4) * 1024;
 
 /// A fatal `unrecognized_name` alert (RFC 6066 section 3, RFC 8446 section 6) in a plaintext record.
 /// rustls has no way to send it for a ClientHello that has parsed; a resolver without an answer gives
@@ -191,7 +191,10 @@ impl Entrance {
         let config = self.shell.tls.config_for(&certificate, choice.policy.as_ref(), alpn);
         let mut stream = start.into_stream(config).await.map_err(|error| self.failed(error))?;
         let (_, connection) = stream.get_mut();
-        connection.set_buffer_limit(Some(ENCRYPTED));
+        if connection.alpn_protocol() != Some(b"h2") {
+            // HTTP/2 gives a frame at a time, of which this would only hold more.
+            connection.set_buffer_limit(Some(ENCRYPTED));
+        }
         let connection = stream.get_ref().1;
         let client = choice.policy.as_deref().and_then(|policy| {
             let shown = ClientCertificate::new(connection.peer_certificates()?)?;

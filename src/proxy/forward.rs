@@ -17,7 +17,6 @@ use super::downstream::Downstream;
 use super::outgoing::Outgoing;
 use super::pump::{Progress, Pump};
 use super::service::unix_now;
-use super::turn::others_first;
 use super::upstream::Upstream;
 use crate::policy::cell_failure::Unreachable;
 use crate::policy::facts::Upgrade;
@@ -158,6 +157,11 @@ impl<'a> Route<'a> {
             new: self.new,
             reserved: self.admitted.is_reserved(),
         };
+        if !need.h2 {
+            // Whoever is woken by a write goes to sleep again when nothing more comes, and to wake it costs more than to write. So
+            // all connections of this thread that are ready are read first, and what they have to say to cells is said together.
+            tokio::task::yield_now().await;
+        }
         let connected = match self.connector.connect(cell, pick::endpoint(cell, place), need).await {
             Ok(connected) => connected,
             Err(error) => {
@@ -329,10 +333,7 @@ async fn exchange_heads(
     let client = &down.request().headers;
     let waits_for_100 = outgoing.expects(client);
     match upstream.request_h1() {
-        Some(session) => {
-            outgoing.h1(client, number, end, session);
-            others_first().await;
-        }
+        Some(session) => outgoing.h1(client, number, end, session),
         None => {
             let head = outgoing.h2(cell, client, number).map_err(Broken::Cell)?;
             // A connection that takes no more requests has sent nothing of this one, whatever of others.

@@ -44,7 +44,6 @@ mod settled;
 pub mod sink;
 mod socket;
 mod tunnel;
-mod turn;
 pub mod upstream;
 mod warm;
 pub mod wire;

@@ -10,11 +10,11 @@ use crate::policy::apart::Apart;
 /// costs a third less than in pieces of [`MANY`] (docs/performance.md).
 pub(super) const WHOLE: usize = 256 * 1024;
 
-/// So few are hardly anybody: 2 MiB.
+/// So few are hardly anybody: with the next one, 2.25 MiB.
 const FEW: usize = 8;
 
 /// Otherwise, at most: four TLS records, and few system calls for large answers.
-const MANY: usize = 64 * 1024;
+pub(super) const MANY: usize = 64 * 1024;
 
 /// Of the request bodies of clients, for which nobody counts how many cells are behind.
 pub(super) const UPLOADED: usize = 64 * 1024;

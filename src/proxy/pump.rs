@@ -137,7 +137,6 @@ impl<'a> Pump<'a> {
         }
         self.moved = true;
         self.pieces = Some(pieces);
-        self.up.take_at_most(pieces.size());
         loop {
             match self.step().await? {
                 Step::RequestBody(None) if self.progress.response == Response::Tunnel => {
@@ -151,7 +150,6 @@ impl<'a> Pump<'a> {
                         None => chunk,
                     };
                     self.down.body(chunk);
-                    self.up.take_at_most(pieces.size());
                 }
                 Step::Response(Event::End(trailers)) => self.response_end(trailers)?,
                 Step::Response(Event::Head { .. } | Event::Informational(_)) => {
@@ -312,7 +310,13 @@ impl<'a> Pump<'a> {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Broken>> {
         let event = match self.progress.response {
             Response::Head => self.up.poll_head(cx),
-            Response::Body | Response::Tunnel | Response::Done => self.up.poll_body(cx),
+            Response::Body | Response::Tunnel | Response::Done => {
+                // Now, and not when it began to wait: others may have fallen behind meanwhile.
+                if let Some(pieces) = self.pieces {
+                    self.up.take_at_most(pieces.size());
+                }
+                self.up.poll_body(cx)
+            }
         };
         event.map(|event| event.map(Step::Response).map_err(Broken::Cell))
     }

@@ -1,6 +1,6 @@
 //! User instructions and allocations that a request costs a contestant, as callgrind counts them: what two runs with
-//! different numbers of requests differ by, so that start and end are not in it. Nor is what a program does by the clock,
-//! which has some fifty times as long for each request here: a third run shows what that is, and it is taken off.
+//! different numbers of requests differ by, so that start and end are not in it. Nor is what a program does by the clock while
+//! nobody asks, which has some fifty times as long for each request here: a third run shows what that is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -128,7 +128,7 @@ impl Room {
     pub fn learn(&mut self, asked: usize, read: usize) {
         if read == asked {
             self.bytes = (asked.max(self.bytes) * 4).min(self.most);
-        } else if read < self.bytes / 4 {
+        } else if read < asked / 4 {
             self.bytes = PIECE;
         }
     }

@@ -172,7 +172,18 @@ impl Session {
             }
             // No further: what a cell sends behind its answer is nobody's, and stays where the pool sees it.
             let most = self.room.bytes().min(self.most).min(body.missing()).max(1);
-            match ready!(self.wire.poll_read(cx, &mut self.buffer, most)) {
+            if self.buffer.is_empty() && !self.buffer.try_reclaim(most) {
+                // What grows has room for what was taken, too.
+                self.buffer = BytesMut::with_capacity(most);
+            }
+            let Poll::Ready(read) = self.wire.poll_read(cx, &mut self.buffer, most) else {
+                // It may be silent for an hour, and have sent much before.
+                if self.buffer.is_empty() && most > pieces::MANY {
+                    self.buffer = BytesMut::new();
+                }
+                return Poll::Pending;
+            };
+            match read {
                 // It can carry nothing more either way.
                 Ok(0) if matches!(body, BodyReader::UntilClose) => return Poll::Ready(Ok(None)),
                 Ok(0) => return Poll::Ready(Err(Error::explain(ErrorType::ConnectionClosed, "answer body"))),
