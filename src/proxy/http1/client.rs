@@ -18,7 +18,7 @@ use super::text::Lines;
 use crate::policy::gate::ANSWER_BYTES;
 use crate::proxy::head::{Persistence, field_name};
 use crate::proxy::pieces;
-use crate::proxy::wire::Wire;
+use crate::proxy::wire::{PIECE, Wire};
 
 /// Most fields in the head of an answer: more than any has, and they lie on the stack while it is read.
 const FIELDS: usize = 256;
@@ -172,7 +172,7 @@ impl Session {
             }
             // No further: what a cell sends behind its answer is nobody's, and stays where the pool sees it.
             let most = self.room.bytes().min(self.most).min(body.missing()).max(1);
-            if self.buffer.is_empty() && !self.buffer.try_reclaim(most) {
+            if most > PIECE && self.buffer.is_empty() && !self.buffer.try_reclaim(most) {
                 // What grows has room for what was taken, too.
                 self.buffer = BytesMut::with_capacity(most);
             }
