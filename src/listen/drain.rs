@@ -28,6 +28,9 @@ const CUTTING: Duration = Duration::from_millis(500);
 /// But no earlier than in the last tenth of a short drain.
 const CUTTING_PART: u32 = 10;
 
+/// Those who wait for the same phase, which is every connection, wait in so many lists: each has a lock.
+const SHARES: usize = 8;
+
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -93,6 +96,8 @@ struct Held {
     goodbyes: AtomicU64,
     /// A [`Phase`], for those who look at each request: to look at a channel is to write to its lock.
     phase: Apart<AtomicU8>,
+    /// Of each phase, who waits until it is over. Rung after that alone, so that nobody is woken in vain.
+    over: [[Notify; SHARES]; Phase::ALL.len()],
 }
 
 impl Drain {
@@ -181,6 +186,9 @@ impl Drain {
             self.held.phase.store(*phase as u8, Ordering::Release);
             later
         });
+        for over in self.held.over[..usize::from(to as u8)].iter().flatten() {
+            over.notify_waiters();
+        }
     }
 }
 
@@ -208,10 +216,13 @@ impl Shutdown {
         }
     }
 
-    /// Returns once the phase is beyond this one. Never returns when the [`Drain`] is gone before.
-    pub(super) async fn over(mut self, phase: Phase) {
-        if self.phase.wait_for(|now| *now > phase).await.is_err() {
-            std::future::pending().await
+    /// Returns once the phase is beyond this one, and wakes for nothing else. Never returns when the [`Drain`] is gone
+    /// before.
+    pub(super) async fn over(self, phase: Phase) {
+        // Made before the phase is read: if it moves between the two, that is heard.
+        let over = self.held.over[usize::from(phase as u8)][fastrand::usize(..SHARES)].notified();
+        if self.phase() <= phase {
+            over.await;
         }
     }
 

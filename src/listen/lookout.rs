@@ -21,7 +21,7 @@ pub struct Lookout {
 
 /// Somebody is woken when a phase is over.
 struct Asked {
-    /// Ready then.
+    /// Ready then, and wakes for nothing else: until the phase is over nobody looks at it again.
     change: Pin<Box<dyn Future<Output = ()> + Send>>,
     phase: Phase,
     waker: Waker,
@@ -78,9 +78,10 @@ impl fmt::Debug for Asked {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::task::Wake;
 
     use super::super::drain::Drain;
@@ -151,6 +152,38 @@ mod tests {
         }
         drain.begin();
         assert_eq!((first.times(), last.times()), (0, 1));
+    }
+
+    /// Looks again as soon as it is woken, as a task on another thread may: while others are still being woken.
+    struct Eager {
+        lookout: Mutex<Lookout>,
+        is_there: AtomicBool,
+    }
+
+    impl Wake for Eager {
+        fn wake(self: Arc<Self>) {
+            let waker = Waker::from(Arc::clone(&self));
+            let mut lookout = self.lookout.lock().unwrap();
+            let polled = lookout.poll(&mut Context::from_waker(&waker), Phase::Killed);
+            self.is_there.store(polled.is_ready(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn nobody_is_lost_who_asks_for_the_next_phase_while_others_hear_of_this_one() {
+        let (drain, shutdown) = Drain::new();
+        let eager: Vec<_> = (0..64)
+            .map(|_| {
+                let lookout = Mutex::new(Lookout::new(shutdown.clone()));
+                Arc::new(Eager { lookout, is_there: AtomicBool::new(false) })
+            })
+            .collect();
+        eager.iter().for_each(|one| Arc::clone(one).wake());
+        drain.begin();
+        drain.stop_accepting();
+        drain.kill();
+        let there = eager.iter().filter(|one| one.is_there.load(Ordering::Relaxed));
+        assert_eq!(there.count(), 64);
     }
 
     #[tokio::test]
