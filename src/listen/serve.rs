@@ -2,11 +2,11 @@
 //! each to a task of its own. Nothing that a client or the kernel does ends the loop.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +54,9 @@ impl Bound {
 trait Accept {
     /// The next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+
+    /// A connection that waits, or `WouldBlock`.
+    fn queued(&self) -> io::Result<(TcpStream, SocketAddr)>;
 }
 
 /// Where accepted sockets go: a task each, or a test's list.
@@ -74,6 +77,14 @@ struct Door<H> {
 impl Accept for TcpListener {
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         TcpListener::accept(self).await
+    }
+
+    fn queued(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        // Of the kernel: the runtime knows only what it has been told until now.
+        let listener = std::net::TcpListener::from(self.as_fd().try_clone_to_owned()?);
+        let (stream, peer) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((TcpStream::from_std(stream)?, peer))
     }
 }
 
@@ -148,23 +159,16 @@ async fn accept_until(source: &impl Accept, closed: impl Future<Output = ()>, do
             }
         }
     }
-    empty_queue(source, door).await;
+    empty_queue(source, door);
 }
 
 /// Takes the connections that the kernel has completed already: closing the socket would reset them,
 /// although their clients may have sent a request.
-async fn empty_queue(source: &impl Accept, door: &impl Admit) {
+fn empty_queue(source: &impl Accept, door: &impl Admit) {
     loop {
-        let mut accept = pin!(source.accept());
-        // The task's budget would report "nothing there" while there is.
-        let ready = tokio::task::unconstrained(std::future::poll_fn(|context| {
-            Poll::Ready(match accept.as_mut().poll(context) {
-                Poll::Ready(accepted) => Some(accepted),
-                Poll::Pending => None,
-            })
-        }));
-        let Some(accepted) = ready.await else { return };
-        if take(accepted, door).is_some() {
+        let queued = source.queued();
+        let none = queued.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        if none || take(queued, door).is_some() {
             return;
         }
     }
@@ -396,6 +400,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_at_the_last_moment_is_served_also_where_the_runtime_has_not_heard_of_it() {
+        let world = world(ample());
+        let mut served = world.serve(Protocol::Http);
+        // Now the loop waits to be told of more.
+        let _first = connected(&mut served).await;
+        // Nothing of the runtime runs between the two.
+        let mut last = std::net::TcpStream::connect(served.address).unwrap();
+        std::io::Write::write_all(&mut last, b"ping").unwrap();
+        world.drain.stop_accepting();
+        patiently("the loop's end", served.ended).await.unwrap();
+        last.set_nonblocking(true).unwrap();
+        let mut back = [0; 4];
+        let mut last = TcpStream::from_std(last).unwrap();
+        patiently("an echo", last.read_exact(&mut back)).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn draining_goes_on_accepting_until_told_to_stop() {
         let world = world(ample());
         let mut served = world.serve(Protocol::Http);
@@ -482,6 +503,11 @@ mod tests {
                 Some(code) => Err(io::Error::from_raw_os_error(code)),
                 None => std::future::pending().await,
             }
+        }
+
+        fn queued(&self) -> io::Result<(TcpStream, SocketAddr)> {
+            let next = self.codes.lock().unwrap().pop_front().or(self.then);
+            Err(next.map_or(ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error))
         }
     }
 
