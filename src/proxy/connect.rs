@@ -99,6 +99,16 @@ impl Connector {
         }
         let limit = endpoint.load.connect_timeout(cell.timeouts.connect);
         let resolving = AtomicBool::new(false);
+        let mut turn = None;
+        if need.h2 {
+            if let Some(upstream) = self.shared_stream(endpoint).await {
+                return Ok(Connected { upstream, reused: true, address: None });
+            }
+            // Whose turn comes has the whole time: with what is left of one that was spent on waiting for those before, no
+            // connection would be made any more.
+            let waited = tokio::time::timeout(limit, self.pool.connecting(&endpoint.key).lock_owned()).await;
+            turn = Some(waited.map_err(|_| ConnectError::Timeout(limit))?);
+        }
         let connecting = async {
             if need.h2 {
                 self.h2(cell, endpoint, need.reserved, &resolving).await
@@ -107,6 +117,7 @@ impl Connector {
             }
         };
         let connected = tokio::time::timeout(limit, connecting).await;
+        drop(turn);
         connected.unwrap_or_else(|_| Err(late(endpoint, &resolving, limit)))
     }
 
@@ -168,11 +179,7 @@ impl Connector {
         reserved: bool,
         resolving: &AtomicBool,
     ) -> Result<Connected, ConnectError> {
-        if let Some(upstream) = self.shared_stream(endpoint).await {
-            return Ok(Connected { upstream, reused: true, address: None });
-        }
-        let connecting = self.pool.connecting(&endpoint.key);
-        let _one_at_a_time = connecting.lock().await;
+        // Somebody else may have made one meanwhile.
         if let Some(upstream) = self.shared_stream(endpoint).await {
             return Ok(Connected { upstream, reused: true, address: None });
         }
@@ -385,5 +392,26 @@ mod tests {
             let error = connector.connect(&snapshot.cells[0], &endpoint, need).await.err().unwrap();
             assert_eq!((error.cause(), error.label()), (Unreachable::ResolveTimeout, Connect::Unresolved));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_turn_it_is_has_the_whole_time_to_connect_and_nobody_waits_longer_for_it() {
+        let connector = Connector::new(Resolver::new(Box::new(Silent)), Arc::new(Metrics::new()));
+        let snapshot = crate::test_snapshot::example().build();
+        let (cell, limit) = (&snapshot.cells[0], snapshot.cells[0].timeouts.connect);
+        let (address, key) =
+            (EndpointAddress::Name("cell-1.test".into(), 80), EndpointKey("cell-1.test".into()));
+        let endpoint = Endpoint { address, key, connections: Bound::new(2), load: Arc::default() };
+        let need = Need { h2: true, fresher_than: Duration::MAX, new: false, reserved: false };
+        let begun = Instant::now();
+        let failed_after = async |wait: Duration| {
+            tokio::time::sleep(wait).await;
+            let error = connector.connect(cell, &endpoint, need).await.err().unwrap();
+            (error.label(), begun.elapsed())
+        };
+        let half = limit / 2;
+        let all = tokio::join!(failed_after(Duration::ZERO), failed_after(half), failed_after(half));
+        let (tried, waited) = (Connect::Unresolved, Connect::TimedOut);
+        assert_eq!(all, ((tried, limit), (tried, limit * 2), (waited, limit + half)));
     }
 }
