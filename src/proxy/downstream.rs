@@ -32,6 +32,15 @@ const HEAR_OUT: Duration = Duration::from_secs(2);
 /// What is read of a body that nobody wants, so that the answer to it arrives: more than a client sends before it sees that.
 const HEAR_OUT_BYTES: usize = 1024 * 1024;
 
+/// How a response that is not whole is shown to its client.
+#[derive(Debug)]
+pub enum Breach {
+    /// Something has broken: no end is seen, or a reset.
+    Broken,
+    /// It was cut, with these trailers where they can say why.
+    Cut(Option<HeaderMap>),
+}
+
 /// The client's side of one exchange.
 pub struct Downstream {
     /// The connection or the stream, with the request that was read on it.
@@ -199,10 +208,26 @@ impl Downstream {
         }
     }
 
-    /// Breaks the response off so that the client sees it is not whole: HTTP/1 closes before the
-    /// promised end, or resets the connection where none was promised, HTTP/2 resets the stream.
-    pub async fn break_off(&mut self) {
+    /// Ready when the client has gone away, while its request body waits. Over HTTP/1 what it sends may be that body.
+    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.source {
+            Source::H1(_) => Poll::Pending,
+            Source::H2(_) => self.source.poll_gone(cx).map(|_| ()),
+        }
+    }
+
+    /// Ends a response that is not whole, so that its client sees it.
+    pub async fn break_off(&mut self, breach: Breach) {
         self.broken_off = true;
+        match breach {
+            Breach::Broken => self.tear().await,
+            Breach::Cut(trailers) => self.cut(trailers).await,
+        }
+    }
+
+    /// HTTP/1 closes before the promised end, or resets the connection where none was promised, HTTP/2 resets the
+    /// stream.
+    async fn tear(&mut self) {
         match &mut self.source {
             Source::H1(session) if self.until_close => {
                 session.wire().reset_on_close(true);
@@ -221,14 +246,12 @@ impl Downstream {
         }
     }
 
-    /// Cuts the response at the end of the process, so that the client sees it: with these trailers where they can say
-    /// so, else as [`break_off`](Self::break_off) does. CANCEL tells an HTTP/2 client that it is nobody's fault; NO_ERROR
-    /// could be taken for the end of the body (RFC 9113 section 8.1).
-    pub async fn cut(&mut self, trailers: Option<HeaderMap>) {
+    /// CANCEL tells an HTTP/2 client that it is nobody's fault; NO_ERROR could be taken for the end of the body (RFC 9113
+    /// section 8.1).
+    async fn cut(&mut self, trailers: Option<HeaderMap>) {
         if let Source::H2(http2) = &mut self.source
             && let Sink::Stream(stream) = &mut http2.sink
         {
-            self.broken_off = true;
             if let Some(trailers) = trailers
                 && let Ok(Ok(())) = tokio::time::timeout(BREAK_OFF, stream.end_with(trailers)).await
             {
@@ -236,7 +259,7 @@ impl Downstream {
             }
             return stream.reset(h2::Reason::CANCEL);
         }
-        self.break_off().await;
+        self.tear().await;
     }
 
     /// Waits for the end of what an HTTP/2 client still says behind a response that is whole, and throws it away. To let go

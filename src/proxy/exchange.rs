@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::admission::{Turned, Wanting};
 use super::broken::Broken;
 use super::cause;
-use super::downstream::Downstream;
+use super::downstream::{Breach, Downstream};
 use super::forward::{self, Answer, Failed};
 use super::hold::Placed;
 use super::moving::{cut_off, goodbye, stream_over};
@@ -98,6 +98,9 @@ impl Service {
             side.count(&event.sample());
         }
         self.telemetry().record(event);
+        if let Some(breach) = ended.breach {
+            down.break_off(breach).await;
+        }
     }
 
     /// What an answer teaches about the credential.
@@ -123,7 +126,7 @@ impl Exchange<'_> {
         match placed {
             Placed::Here(write) => self.write = write,
             Placed::Refused(refusal) => return self.refuse(request, refusal, Outcome::NotForwarded).await,
-            Placed::ClientGone => return self.client_gone().await,
+            Placed::ClientGone => return self.client_gone(),
             Placed::Again => unreachable!("it is decided again before anything is done"),
         }
         if let Some(location) = &request.secure {
@@ -162,7 +165,7 @@ impl Exchange<'_> {
                     .refuse_for(request, Refusal::Shed(why), Outcome::NotForwarded, Some(after))
                     .await;
             }
-            Err(Turned::ClientGone) => return self.client_gone().await,
+            Err(Turned::ClientGone) => return self.client_gone(),
         };
         self.ended.queued = admitted.waited();
         let connector = &self.service.connector;
@@ -194,7 +197,7 @@ impl Exchange<'_> {
                 self.refuse_for(request, refusal, outcome, Some(after)).await;
             }
             Err(Failed::Refused(refusal, outcome)) => self.refuse(request, refusal, outcome).await,
-            Err(Failed::ClientGone) => self.client_gone().await,
+            Err(Failed::ClientGone) => self.client_gone(),
         }
     }
 
@@ -207,9 +210,9 @@ impl Exchange<'_> {
         }
     }
 
-    async fn client_gone(&mut self) {
+    fn client_gone(&mut self) {
         self.ended.end = Some(End::ClientGone);
-        self.down.break_off().await;
+        self.ended.breach = Some(Breach::Broken);
     }
 
     /// Passes the cell's answer on, annotated.
@@ -230,7 +233,7 @@ impl Exchange<'_> {
         }
         self.tell_time(request, Some(cell), &mut head.headers);
         if self.down.head(head, end).is_err() {
-            return self.client_gone().await;
+            return self.client_gone();
         }
         let (mut shared, zone) = (None, &pick::group(cell, place).zone);
         let mut pump = Pump::new(self.down, &mut upstream, outgoing.limits, progress);
@@ -256,16 +259,16 @@ impl Exchange<'_> {
                 }
             }
             Ok(()) => {}
-            Err(Broken::Drain) => self.cut(request, Refusal::Drain).await,
-            Err(Broken::Moved) => self.cut(request, Refusal::CutByMove).await,
-            Err(_) => self.down.break_off().await,
+            Err(Broken::Drain) => self.cut(request, Refusal::Drain),
+            Err(Broken::Moved) => self.cut(request, Refusal::CutByMove),
+            Err(_) => self.ended.breach = Some(Breach::Broken),
         }
     }
 
     /// Cuts a response that has begun, so that its client sees it: one of gRPC in its trailers.
-    async fn cut(&mut self, request: &Request, refusal: Refusal) {
+    fn cut(&mut self, request: &Request, refusal: Refusal) {
         let trailers = request.grpc.then(|| self.grpc_ending(request, refusal));
-        self.down.cut(trailers).await;
+        self.ended.breach = Some(Breach::Cut(trailers));
     }
 
     fn grpc_ending(&self, request: &Request, refusal: Refusal) -> HeaderMap {
@@ -330,7 +333,7 @@ impl Exchange<'_> {
             self.ended.end = Some(End::Complete);
         } else {
             // What is queued must not grow by the answers to its next requests.
-            self.client_gone().await;
+            self.client_gone();
         }
     }
 }

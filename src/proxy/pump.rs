@@ -327,7 +327,8 @@ impl<'a> Pump<'a> {
         }
         match self.progress.request {
             Request::Open if self.up.is_clear() => self.poll_request_body(cx),
-            Request::Open | Request::Abandoned => Poll::Pending,
+            // Nobody reads what comes of it now.
+            Request::Open | Request::Abandoned => self.down.poll_left(cx).map(|()| Err(Broken::ClientGone)),
             // The client has ended its half, which is all that its side of the connection can say.
             Request::Done if self.progress.response == Response::Tunnel => Poll::Pending,
             Request::Done => self.down.source.poll_gone(cx).map(|_| Err(Broken::ClientGone)),

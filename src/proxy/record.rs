@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 use tokio::time::Instant;
 
-use super::downstream::Downstream;
+use super::downstream::{Breach, Downstream};
 use super::forward::Trace;
 use super::reply::Reply;
 use super::request::{Peer, Request};
@@ -39,6 +39,9 @@ pub(super) struct Ended {
     pub held: Option<Duration>,
     /// How long it waited for its turn at the cell.
     pub queued: Option<Duration>,
+    /// What the client has still to be shown when this is in log and books. After, for it may take as long as a process
+    /// that ends has.
+    pub breach: Option<Breach>,
 }
 
 impl Ended {

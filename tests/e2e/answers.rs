@@ -8,6 +8,7 @@ mod drain;
 mod in_place_of_a_cell;
 mod malformed;
 mod nobody;
+mod taken;
 
 use loadtest::client::Reply;
 

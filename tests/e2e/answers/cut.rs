@@ -2,7 +2,7 @@
 //! process that ends and of one that has been replaced. And what a cell breaks off, for a client to whom nothing but
 //! the end of the connection is the end of an answer.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use cellgate::listen::drain::Drained;
@@ -117,6 +117,25 @@ fn streams_at_the_deadline_are_cut_so_that_clients_see_it() {
         let line = access_line(&world.edge.folder, id);
         assert_eq!(ends(&line), (Some(200), Some("drain"), None), "{line}");
     }
+}
+
+#[test]
+fn what_is_cut_is_in_the_log_also_where_its_client_reads_nothing() {
+    // Of two seconds the last fifth is for cutting, and for all that a client is given to take what is queued for it.
+    let mut world =
+        World::prepared(|folder| folder.edit("config/boot.yaml", "deadline: 20s", "deadline: 2s"));
+    let mut line = raw_http::tcp(world.edge.addr("http"));
+    let id = "reads-nothing";
+    // More than all buffers on the way take.
+    let sim = "X-Sim: body=100000000";
+    line.write_all(
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{sim}\r\nX-Request-Id: {id}\r\n\r\n").as_bytes(),
+    )
+    .unwrap();
+    line.read_exact(&mut [0; 16]).unwrap();
+    assert_eq!(world.edge.drain(), Drained::Cut(1));
+    let line = access_line(&world.edge.folder, id);
+    assert_eq!(ends(&line), (Some(200), Some("drain"), None), "{line}");
 }
 
 #[test]
