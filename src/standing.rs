@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
@@ -59,7 +60,10 @@ struct Judging {
     given: Standing,
     judge: Judge,
     reported: Option<Moment>,
+    /// When a save was begun last.
     saved: Moment,
+    /// The save that was begun last. A folder may hang, and nobody waits for it but the end of the process.
+    saving: Option<JoinHandle<()>>,
     note: Option<(String, NoteReady)>,
 }
 
@@ -77,6 +81,7 @@ impl Standing {
             judge: Judge::restored(saved),
             reported: None,
             saved: saved_at,
+            saving: None,
             note: None,
         };
         let mut turns = tokio::time::interval(LOOK_EVERY);
@@ -88,19 +93,19 @@ impl Standing {
                 _ = turns.tick() => {}
                 holding = &mut stopping, if !stops => {
                     stops = true;
-                    let _ = tokio::time::timeout(LAST_SAVE, judging.save()).await;
+                    let _ = tokio::time::timeout(LAST_SAVE, judging.save_last()).await;
                     drop(holding);
                 }
             }
             let late = planned.elapsed();
             planned = Instant::now() + LOOK_EVERY;
-            judging.look(late).await;
+            judging.look(late);
         }
     }
 }
 
 impl Judging {
-    async fn look(&mut self, late: Duration) {
+    fn look(&mut self, late: Duration) {
         let (snapshot, levers) = (self.given.live.pin(), self.given.levers.read());
         let now = self.given.clock.now();
         let look = Look { snapshot: &snapshot, levers: levers.as_deref(), late, now, now_secs: now_secs() };
@@ -119,9 +124,10 @@ impl Judging {
             self.given.metrics.standing.report(report);
         }
         let every = if self.judge.is_busy() { SAVE_WHILE_BUSY } else { SAVE_EVERY };
-        if now.since(self.saved) >= every {
+        let is_saving = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
+        if now.since(self.saved) >= every && !is_saving {
             self.saved = now;
-            self.save().await;
+            self.save();
         }
     }
 
@@ -148,16 +154,89 @@ impl Judging {
         }
     }
 
-    async fn save(&self) {
+    /// Begins to write it down.
+    fn save(&mut self) {
         let saved = self.judge.saved(&self.given.live.pin(), self.given.clock.now(), now_secs());
         let (state_dir, state) = self.given.state.clone();
-        let save = move || state.write_beside(|| standing_file::save(&state_dir, &saved));
-        if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(save).await {
-            tracing::warn!(%error, "what was judged of cells not saved; a restart would judge anew");
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            if let Some(Err(error)) = state.write_beside(|| standing_file::save(&state_dir, &saved)) {
+                tracing::warn!(%error, "what was judged of cells not saved; a restart would judge anew");
+            }
+        }));
+    }
+
+    /// Writes down how it stands now, behind the save that is under way.
+    async fn save_last(&mut self) {
+        self.saving_ended().await;
+        self.save();
+        self.saving_ended().await;
+    }
+
+    async fn saving_ended(&mut self) {
+        if let Some(saving) = &mut self.saving {
+            // The panic hook has said it where it has panicked.
+            let _ = saving.await;
+            self.saving = None;
         }
     }
 }
 
 fn now_secs() -> u64 {
     u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::telemetry::fixture::snapshot;
+
+    /// Lets so many looks come and go.
+    async fn let_pass(looks: u32) {
+        for _ in 0..looks {
+            tokio::time::advance(LOOK_EVERY).await;
+            // The task that judges has its turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_state_folder_that_hangs_keeps_no_cell_from_being_looked_at_and_no_process_from_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let looks = |of: Duration| u32::try_from(of.as_millis() / LOOK_EVERY.as_millis()).unwrap() + 1;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(1).start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            // Takes the only thread that may wait for a disk, for as long as `hangs` lives.
+            let (hangs, hung) = std::sync::mpsc::sync_channel::<()>(1);
+            tokio::task::spawn_blocking(move || hung.recv());
+            let (stop, stopping) = oneshot::channel();
+            let metrics = Arc::new(Metrics::new());
+            let standing = Standing {
+                live: Arc::new(Live::new(snapshot(1))),
+                levers: Arc::default(),
+                clock: Clock::begin(),
+                metrics: Arc::clone(&metrics),
+                readiness: Arc::default(),
+                state: (folder.path().into(), Arc::default()),
+            };
+            tokio::spawn(standing.judge(stopping));
+            // A save is due meanwhile, and the next one.
+            for _ in 0..2 {
+                let before = metrics.standing.last();
+                let_pass(looks(SAVE_EVERY)).await;
+                assert!(!Arc::ptr_eq(&before, &metrics.standing.last()), "a report is made each second");
+            }
+            let before = metrics.standing.last();
+            let_pass(looks(REPORT_EVERY)).await;
+            assert!(!Arc::ptr_eq(&before, &metrics.standing.last()), "also behind the saves");
+            let held = Arc::new(());
+            stop.send(Arc::clone(&held)).unwrap();
+            let_pass(looks(LAST_SAVE)).await;
+            assert_eq!(Arc::strong_count(&held), 1, "the end waits no longer than it may");
+            drop(hangs);
+        });
+    }
 }
