@@ -131,6 +131,12 @@ impl Ownership {
         Some(write())
     }
 
+    /// Whether it has not been given up. Waits for nobody who writes, so the answer may be old by the time it is read: who
+    /// writes upon it asks again by writing.
+    pub fn is_ours(&self) -> bool {
+        self.writers().owned
+    }
+
     /// From now on nobody begins to write until it is taken back; waits for those that write.
     pub fn give_up(&self) -> GivenUp<'_> {
         let mut writers = self.writers();
@@ -232,15 +238,17 @@ mod tests {
             begin.recv().expect("the writer begins");
             // A turn is taken, and may take long.
             assert_eq!(ownership.write_beside(|| 1), Some(1));
+            assert!(ownership.is_ours());
             scope.spawn(move || {
                 writes.give_up().for_good();
                 gave_up.send(()).expect("the test waits for it");
             });
             // Who gives it up waits for the writer, and lets nobody else begin.
-            while ownership.write_beside(|| ()).is_some() {
+            while ownership.is_ours() {
                 std::thread::yield_now();
             }
             assert!(given_up.try_recv().is_err(), "somebody writes still");
+            assert_eq!(ownership.write_beside(|| 2), None);
             done.send(()).expect("the writer waits for it");
             given_up.recv().expect("it is given up");
         });

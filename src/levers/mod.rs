@@ -175,7 +175,7 @@ impl Keeper {
 
     /// Ends those whose time is over. A process that another one follows has what that one has put down.
     pub fn look(&mut self, now: i64) {
-        if self.state.write_beside(|| ()).is_some() {
+        if self.state.is_ours() {
             self.expire(now);
         } else if let Ok(mut levers) = levers_file::load(&self.state_dir) {
             let _ = levers.expire(now);

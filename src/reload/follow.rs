@@ -27,9 +27,9 @@ enum Found {
 }
 
 impl Reloader {
-    /// Whether another process has the state folder by now.
+    /// Whether another process has the state folder by now. A trial that goes wrong waits for no disk to hear it.
     pub(super) fn is_predecessor(&self) -> bool {
-        self.state.write(|| ()).is_none()
+        !self.state.is_ours()
     }
 
     /// Returns when it is to be looked what the successor serves; never while there is none. The successor writes where

@@ -185,7 +185,7 @@ impl Reloader {
 
     /// Looks at the candidate, and does what follows.
     pub(super) async fn look(&mut self, inbox: &ReloadInbox, retired: &mut Retired) {
-        if self.state.write(|| ()).is_none() {
+        if self.is_predecessor() {
             // A successor begins anew with what served; two on trial would be two more than anybody looks at.
             self.withdraw("another process serves by now", retired);
             self.report(inbox);
