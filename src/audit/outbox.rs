@@ -82,7 +82,11 @@ impl Outbox {
     pub fn put(&mut self, frame: Frame, now: i64) -> bool {
         self.look_around(now);
         let spooled = match (&mut self.spools, frame.encode()) {
-            (Some(spools), Ok(bytes)) => append(&mut spools.own, &bytes, &mut self.given_up),
+            (Some(spools), Ok(bytes)) => {
+                let (spooled, given_up) = append(&mut spools.own, &bytes);
+                self.give_up(given_up);
+                spooled
+            }
             (None, _) | (_, Err(_)) => Err(SpoolError::Full),
         };
         match spooled {
@@ -96,7 +100,7 @@ impl Outbox {
         // What the files have is not held for a database that is away.
         let room = self.memory.as_ref().is_none_or(|memory| memory.taken[Reader::Files as usize]);
         if room {
-            self.given_up += u64::from(self.memory.is_some());
+            self.give_up(usize::from(self.memory.is_some()));
             self.memory = Some(Memory { frame, taken: [false, !self.ships] });
         }
         room
@@ -185,6 +189,15 @@ impl Outbox {
         std::mem::take(&mut self.given_up)
     }
 
+    /// So many frames will not come to the database. Those that it asked for last may be among them, and do not lie where they
+    /// lay: what it has taken meanwhile comes again, and counts once by its number.
+    fn give_up(&mut self, frames: usize) {
+        if frames > 0 {
+            self.given_up += frames as u64;
+            self.readers[Reader::Database as usize].asked = None;
+        }
+    }
+
     /// Whether a frame of a spool goes with those of a writer that come before it: not where one stands between them in
     /// memory, for the files know a writer's windows by the last one.
     fn follows(&self, next: &Frame, first: &Frame, reader: Reader) -> bool {
@@ -265,17 +278,14 @@ impl Outbox {
     }
 }
 
-/// Appends, and where only a database that is away is in the way, lets it go without its oldest frames.
-fn append(spool: &mut Spool, frame: &[u8], given_up: &mut u64) -> Result<(), SpoolError> {
+/// Appends, and where only a database that is away is in the way, lets it go without its oldest frames: how many.
+fn append(spool: &mut Spool, frame: &[u8]) -> (Result<(), SpoolError>, usize) {
     match spool.append(frame) {
         Err(SpoolError::Full) => match spool.give_up() {
-            0 => Err(SpoolError::Full),
-            frames => {
-                *given_up += frames as u64;
-                spool.append(frame)
-            }
+            0 => (Err(SpoolError::Full), 0),
+            given_up => (spool.append(frame), given_up),
         },
-        other => other,
+        other => (other, 0),
     }
 }
 
@@ -472,6 +482,62 @@ pub(super) mod tests {
             shipped.extend(frames.iter().map(|frame| frame.number));
         }
         assert_eq!(shipped, (missed as i64 + 1..=away).collect::<Vec<_>>());
+    }
+
+    /// Ships all that waits: the numbers of the windows.
+    fn ship(outbox: &mut Outbox) -> Vec<i64> {
+        let mut shipped = Vec::new();
+        loop {
+            let frames = outbox.some(Reader::Database, 64, NOON);
+            if frames.is_empty() {
+                return shipped;
+            }
+            outbox.all_taken(Reader::Database, &frames);
+            shipped.extend(frames.iter().map(|frame| frame.number));
+        }
+    }
+
+    #[test]
+    fn windows_that_are_given_up_while_the_database_takes_them_cost_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = Outbox::new(folder.path().to_owned(), LEAST_BYTES, true);
+        let mut number = 0;
+        let mut count = |outbox: &mut Outbox| {
+            number += 1;
+            assert!(outbox.put(large(number), NOON), "window {number}");
+            let taken = outbox.first(NOON).unwrap();
+            outbox.taken(&taken);
+            number
+        };
+        for _ in 0..10 {
+            count(&mut outbox);
+        }
+        let under_way = outbox.some(Reader::Database, 7, NOON);
+        assert_eq!(under_way.len(), 7);
+        let (missed, last) = loop {
+            let last = count(&mut outbox);
+            match outbox.given_up() {
+                0 => {}
+                missed => break (missed as i64, last),
+            }
+        };
+        assert!(missed < 7, "some of those that are under way: {missed}");
+        outbox.all_taken(Reader::Database, &under_way);
+        assert_eq!(ship(&mut outbox), (missed + 1..=last).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_window_in_memory_that_comes_while_the_database_takes_the_one_before_is_shipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = Outbox::new(folder.path().join("missing"), LEAST_BYTES, true);
+        assert!(outbox.put(frame("a", 1, vec![]), NOON));
+        let first = outbox.first(NOON).unwrap();
+        outbox.taken(&first);
+        let under_way = outbox.some(Reader::Database, 64, NOON);
+        assert!(outbox.put(frame("a", 2, vec![]), NOON));
+        assert_eq!((under_way.len(), outbox.given_up()), (1, 1));
+        outbox.all_taken(Reader::Database, &under_way);
+        assert_eq!(ship(&mut outbox), [2]);
     }
 
     #[test]
