@@ -117,15 +117,52 @@ pub(super) async fn keep_learned(
         let (routable, ambiguous) = learned.counts();
         metrics.learned_credentials(LearnedState::Routable, routable);
         metrics.learned_credentials(LearnedState::Ambiguous, ambiguous);
-        if learned.epoch() == saved {
+        // Before it is read: what comes meanwhile is written the next time.
+        let epoch = learned.epoch();
+        if epoch == saved {
             continue;
         }
-        saved = learned.epoch();
         let (learned, snapshot) = (Arc::clone(&learned), live.pin());
         let (state_dir, state) = (state_dir.clone(), Arc::clone(&state));
         let save = move || state.write(|| learned_file::save(&state_dir, &learned, &snapshot));
-        if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(save).await {
-            tracing::warn!(%error, "learned credentials not saved; they serve from memory");
+        match tokio::task::spawn_blocking(save).await {
+            Ok(Some(Ok(()))) => saved = epoch,
+            Ok(Some(Err(error))) => {
+                tracing::warn!(%error, "learned credentials not saved; they serve from memory, and are saved when they can be");
+            }
+            // The folder may be taken back from a successor that fails; the panic hook has said a panic.
+            Ok(None) | Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::policy::credential::Fingerprint;
+    use crate::test_snapshot::{SnapshotBuilder, account};
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_could_not_be_saved_are_saved_when_they_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_dir = folder.path().join("state");
+        let learned = Arc::<LearnedTable>::default();
+        let snapshot = SnapshotBuilder::new().credentials().build();
+        let bounds = snapshot.identify.credentials.learning.unwrap();
+        let live = Arc::new(Live::new(Arc::new(snapshot)));
+        let state = (state_dir.clone(), Arc::default());
+        tokio::spawn(keep_learned(Arc::clone(&learned), live, state, Arc::new(Metrics::new())));
+        // The clock stands while a save is under way: whoever sleeps longer than a turn finds it done.
+        let a_turn = || tokio::time::sleep(SAVE_LEARNED_EVERY);
+        tokio::time::sleep(SAVE_LEARNED_EVERY / 2).await;
+        let now = u64::try_from(unix_seconds(SystemTime::now())).unwrap();
+        learned.teach(Fingerprint([1; 16]), "k1", account(1), &bounds, now);
+        a_turn().await;
+        assert!(!state_dir.exists(), "there is no folder to save them in");
+        std::fs::create_dir(&state_dir).unwrap();
+        a_turn().await;
+        let saved = std::fs::read(state_dir.join(learned_file::FILE_NAME)).unwrap();
+        assert_eq!(learned_file::parse(&saved).unwrap().entries.len(), 1);
     }
 }
