@@ -45,8 +45,16 @@ pub(crate) enum Next {
 
 #[derive(Debug)]
 enum Message {
-    Event(Box<RequestEvent>),
+    Event(Carried),
     Wake,
+}
+
+/// An event on its way. Where it does not arrive it is counted, whatever has become of it: a lane that is full, and one
+/// whose end goes just when a thread that has seen it open puts the event in.
+#[derive(Debug)]
+struct Carried {
+    event: Option<Box<RequestEvent>>,
+    dropped: Counter,
 }
 
 /// A lane of `events` places; what does not fit is counted in `dropped`.
@@ -62,12 +70,16 @@ impl Lane {
     /// Puts a copy of an event in, or drops and counts it; whether it is in. Few requests are copied, and so the others need
     /// not be shared.
     pub fn offer(&self, event: &RequestEvent) -> bool {
-        let closed = self.closing.load(Ordering::Relaxed);
-        let kept = !closed && self.sender.try_send(Message::Event(Box::new(event.clone()))).is_ok();
-        if !kept {
+        if self.closing.load(Ordering::Relaxed) {
             self.dropped.increment(1);
+            return false;
         }
-        kept
+        self.put(event)
+    }
+
+    fn put(&self, event: &RequestEvent) -> bool {
+        let carried = Carried { event: Some(Box::new(event.clone())), dropped: self.dropped.clone() };
+        self.sender.try_send(Message::Event(carried)).is_ok()
     }
 
     /// Makes the thread look at what else it was told. A full lane needs no waking.
@@ -93,7 +105,7 @@ impl LaneEnd {
     /// Waits for the next thing at most `patience`.
     pub fn next(&self, patience: Duration) -> Next {
         match self.receiver.recv_timeout(patience) {
-            Ok(Message::Event(event)) => Next::Event(event),
+            Ok(Message::Event(carried)) => carried.arrive(),
             Err(RecvTimeoutError::Disconnected) => Next::End,
             Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => self.at_once(),
         }
@@ -103,13 +115,27 @@ impl LaneEnd {
     pub fn at_once(&self) -> Next {
         loop {
             return match self.receiver.try_recv() {
-                Ok(Message::Event(event)) => Next::Event(event),
+                Ok(Message::Event(carried)) => carried.arrive(),
                 // Behind a wake-up call may be events, or the end that it was sent for.
                 Ok(Message::Wake) => continue,
                 Err(TryRecvError::Disconnected) => Next::End,
                 Err(TryRecvError::Empty) if self.closing.load(Ordering::Relaxed) => Next::End,
                 Err(TryRecvError::Empty) => Next::Nothing,
             };
+        }
+    }
+}
+
+impl Carried {
+    fn arrive(mut self) -> Next {
+        self.event.take().map_or(Next::Nothing, Next::Event)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if self.event.is_some() {
+            self.dropped.increment(1);
         }
     }
 }
@@ -130,5 +156,19 @@ mod tests {
         assert!(!lane.close(Duration::ZERO), "the thread is still there");
         drop(end);
         assert!(lane.close(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_is_put_in_behind_the_end_is_counted() {
+        let metrics = Metrics::new();
+        let (lane, end) = lane(4, metrics.spans().queue_full);
+        let event = legacy_event(&snapshot(1));
+        assert!(lane.offer(&event) && !lane.close(Duration::ZERO));
+        assert!(matches!(end.at_once(), Next::Event(_)) && matches!(end.at_once(), Next::End));
+        // As a thread that saw it open before it was closed.
+        assert!(lane.put(&event));
+        drop(end);
+        assert!(!lane.put(&event) && !lane.offer(&event));
+        assert_eq!(series(&metrics, r#"cellgate_spans_dropped_total{reason="queue"}"#), 3);
     }
 }
