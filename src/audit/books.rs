@@ -62,7 +62,6 @@ pub struct Books {
     sheets: Arc<Sheets>,
     cell_use: Arc<CellUse>,
     lost: metrics::Counter,
-    closed: AtomicBool,
     stop: SyncSender<()>,
     ended: Mutex<Receiver<()>>,
 }
@@ -113,7 +112,7 @@ impl Books {
             collector.run(&stopped, writer);
             drop(ended);
         })?;
-        Ok(Self { sheets, cell_use, lost, closed: AtomicBool::new(false), stop, ended: Mutex::new(end) })
+        Ok(Self { sheets, cell_use, lost, stop, ended: Mutex::new(end) })
     }
 }
 
@@ -131,9 +130,7 @@ fn warn_of_earlier(folder: &Path) {
 impl EventSink for Books {
     fn offer(&self, event: &RequestEvent) {
         let role = event.role();
-        if !self.closed.load(Ordering::Relaxed) {
-            self.sheets.count(event);
-        } else if role == Some(Role::Legacy) {
+        if !self.sheets.count(event) && role == Some(Role::Legacy) {
             self.lost.increment(1);
         }
         if role == Some(Role::Cell)
@@ -144,7 +141,7 @@ impl EventSink for Books {
     }
 
     fn close(&self, within: Duration) -> bool {
-        self.closed.store(true, Ordering::Relaxed);
+        self.sheets.close();
         // Full when it was closed before.
         let _ = self.stop.try_send(());
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);

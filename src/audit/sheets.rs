@@ -6,6 +6,7 @@
 //! table. What else is told of it has so much room on a sheet; beyond it, only whose it is is told, and that is counted.
 
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thread_local::ThreadLocal;
@@ -53,6 +54,7 @@ const NO_NAME: &str = "-";
 pub(super) struct Sheets {
     sheets: ThreadLocal<Apart<Mutex<Sheet>>>,
     max_details: usize,
+    closed: AtomicBool,
 }
 
 /// What one thread has counted since it was collected.
@@ -149,19 +151,24 @@ impl Default for Sheets {
 
 impl Sheets {
     fn with_room(max_details: usize) -> Self {
-        Self { sheets: ThreadLocal::new(), max_details }
+        Self { sheets: ThreadLocal::new(), max_details, closed: AtomicBool::new(false) }
     }
 
     /// Counts the end of a request. On a cell host only how its minute went, and to whom something went wrong.
-    pub fn count(&self, event: &RequestEvent) {
+    /// False where nothing is counted any more.
+    pub fn count(&self, event: &RequestEvent) -> bool {
         let Some((decision, role)) =
             event.decision.as_ref().and_then(|decision| Some((decision, decision.role?)))
         else {
-            return;
+            return true;
         };
         let sheet = self.sheets.get_or_default();
         // Counting cannot panic half way; and a panicked thread's counts are as good as any.
         let sheet = &mut *sheet.lock().unwrap_or_else(PoisonError::into_inner);
+        // Below the lock: who has closed collects each sheet once more, and finds what came before.
+        if self.closed.load(Ordering::Relaxed) {
+            return false;
+        }
         match role {
             Role::Legacy => sheet.add(event, decision, Key::of(event, decision), self.max_details),
             Role::Cell => sheet.add_on_cell_host(event, decision),
@@ -172,6 +179,12 @@ impl Sheets {
         if let Some(lost) = Lost::of(event, decision) {
             sheet.add_lost(LostCall::new(event, decision, lost));
         }
+        true
+    }
+
+    /// Has nothing counted any more. Whoever calls collects once more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     /// Takes what all threads have counted.
@@ -325,12 +338,14 @@ impl Tally {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::mpsc::sync_channel;
     use std::time::Duration;
 
     use super::*;
     use crate::policy::decide::Source;
     use crate::policy::refusal::Refusal;
-    use crate::telemetry::fixture::{legacy_event, snapshot};
+    use crate::telemetry::fixture::{legacy_event, snapshot, wait_until};
     use crate::test_snapshot::account;
 
     /// Requests by account, and how many of them without detail.
@@ -360,7 +375,7 @@ mod tests {
                         let one = legacy_event(&snapshot);
                         let mut two = legacy_event(&snapshot);
                         two.decision.as_mut().unwrap().account = Some(account(2));
-                        (0..EACH).for_each(|n| sheets.count(if n % 4 == 0 { &two } else { &one }));
+                        assert!((0..EACH).all(|n| sheets.count(if n % 4 == 0 { &two } else { &one })));
                     })
                 })
                 .collect();
@@ -371,6 +386,39 @@ mod tests {
         add(collected(&sheets).0);
         assert_eq!(sums, BTreeMap::from([(1, 4 * EACH * 3 / 4), (2, 4 * EACH / 4)]));
         assert_eq!(collected(&sheets).0, BTreeMap::new());
+    }
+
+    /// Whether a thread of ours sleeps.
+    fn sleeps(thread: &Path) -> bool {
+        let stat = std::fs::read_to_string(Path::new("/proc").join(thread).join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    }
+
+    #[test]
+    fn who_waits_for_its_sheet_while_the_sheets_are_closed_knows_that_it_counts_nothing() {
+        let (sheets, snapshot) = (Sheets::default(), snapshot(1));
+        let (event, is_counting) = (legacy_event(&snapshot), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let (say, hear) = sync_channel(1);
+            let (go, wait) = sync_channel(1);
+            let (sheets, event, is_counting) = (&sheets, &event, &is_counting);
+            let counting = scope.spawn(move || {
+                assert!(sheets.count(event), "its sheet is there from here on");
+                say.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                wait.recv().unwrap();
+                is_counting.store(true, Ordering::Release);
+                sheets.count(event)
+            });
+            let thread = hear.recv().unwrap();
+            // As whoever collects for the last time.
+            let sheet = sheets.sheets.iter().next().unwrap().lock().unwrap();
+            go.send(()).unwrap();
+            wait_until(|| is_counting.load(Ordering::Acquire) && sleeps(&thread));
+            sheets.close();
+            drop(sheet);
+            assert!(!counting.join().unwrap());
+        });
+        assert_eq!(collected(&sheets).0, BTreeMap::from([(1, 1)]));
     }
 
     #[test]

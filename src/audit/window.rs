@@ -395,7 +395,7 @@ pub(super) mod tests {
 
     fn add(window: &mut Window, told: &mut Told, events: &[RequestEvent]) -> u64 {
         let (sheets, mut without_detail) = (Sheets::default(), 0);
-        events.iter().for_each(|event| sheets.count(event));
+        assert!(events.iter().all(|event| sheets.count(event)));
         sheets.collect(|sheet| without_detail += window.add(sheet, told));
         without_detail
     }
