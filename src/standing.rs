@@ -27,7 +27,8 @@ use crate::telemetry::wall_time::unix_seconds;
 /// How often a report is made.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is written down while a cell comes back: a ramp's period, so that no step is lost.
+/// How often it is written down while a cell comes back or an endpoint is out: a ramp's period, so that no step is lost. A
+/// process that is upgraded saves nothing any more once its successor reads: what is younger than this is judged anew.
 const SAVE_WHILE_BUSY: Duration = Duration::from_secs(5);
 
 /// How often at other times: a third of what a ramp goes on with.

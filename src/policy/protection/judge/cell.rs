@@ -327,6 +327,7 @@ impl CellJudge {
     pub(super) fn is_busy(&self) -> bool {
         let groups = self.failover.evidence().groups.iter();
         self.ramp.phase() != Phase::Full
+            || self.endpoints.iter().any(|(_, health)| health.state() != State::Up)
             || groups.into_iter().any(|group| group.standing != Standing::Serving)
     }
 

@@ -139,7 +139,7 @@ impl Judge {
         Saved { cells: cells.collect(), usual: self.detector.saved(), would_act: self.watched.0.longest() }
     }
 
-    /// Whether a cell is on its way back or a group has lost its load, so that what is saved gets old in seconds.
+    /// Whether a cell is on its way back, a group has lost its load or an endpoint is out, so that what is saved gets old in seconds.
     pub fn is_busy(&self) -> bool {
         self.cells.values().any(CellJudge::is_busy)
     }

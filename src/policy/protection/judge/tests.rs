@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::super::admit::Bound;
 use super::super::super::ids::AccountId;
 use super::super::super::snapshot::{EndpointKey, Group};
-use super::super::health::AttemptEnd;
+use super::super::health::{AttemptEnd, State};
 use super::super::levers::Lever;
 use super::super::modes::Modes;
 use super::super::priority::Priority;
@@ -237,6 +237,28 @@ fn a_cell_whose_groups_fall_one_after_the_other_comes_back_as_one_that_falls_at_
         }
         assert!(seconds <= 130, "{apart} s apart: {} served after {seconds} s", world.served);
     }
+}
+
+#[test]
+fn an_endpoint_that_is_out_alone_is_written_down_soon() {
+    let mut world = World { judge: Judge::warm(), ..World::new(2) };
+    let groups = &mut world.snapshot.cells[0].groups;
+    let other = groups.pop().expect("there are two");
+    groups[0].endpoints.extend(other.endpoints);
+    (0..10).for_each(|_| world.second(60, |_| true));
+    assert!(!world.judge.is_busy());
+    for account in 1..=20u8 {
+        let account = AccountId::parse(account.to_string().as_bytes()).ok();
+        let second = &world.snapshot.cells[0].groups[0].endpoints[1];
+        if let Some(attempt) = second.load.enter(account) {
+            attempt.unconnected(Failure::Refused);
+        }
+    }
+    world.look();
+    let report = world.judge.report(&world.snapshot, world.now);
+    let states: Vec<_> = report.cells[0].groups[0].endpoints.iter().map(|endpoint| endpoint.state).collect();
+    assert_eq!((&states[..], world.phase()), (&[State::Up, State::Ejected][..], Phase::Full));
+    assert!(world.judge.is_busy());
 }
 
 #[test]
