@@ -69,9 +69,10 @@ impl Running {
         };
         // What the status page says from here on, only one of both says.
         let resting = self.status_rests();
+        // Before it is read for the file: what is learned from here on is in the lessons, if not in both.
+        let since = u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0);
         // The new process reads what was learned, and no file is replaced by both.
         self.save_learned();
-        let since = u64::try_from(unix_seconds(SystemTime::now())).unwrap_or(0);
         let given_up = self.state().give_up();
         // Before the last look at what is held: what was said of it until now, the new process must know.
         let giving_way = self.lineage().give_way();
