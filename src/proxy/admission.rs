@@ -152,8 +152,13 @@ impl Service {
     ) -> Result<(Pass, Option<Duration>), Turned> {
         let cell = wanting.cell;
         let standing = &cell.load.standing;
-        let (sender, mut told) = oneshot::channel();
-        let admission = standing.ask(self.clock.now(), ask, modes, || Box::new(Signal(sender)));
+        // Made for those that wait: most go at once.
+        let mut told = None;
+        let admission = standing.ask(self.clock.now(), ask, modes, || {
+            let (sender, receiver) = oneshot::channel();
+            told = Some(receiver);
+            Box::new(Signal(sender))
+        });
         if let Some(levers) = levers
             && let Some(by) = felt(levers, cell, &admission)
         {
@@ -164,7 +169,7 @@ impl Service {
             Admission::Go(pass) => Ok((pass, None)),
             Admission::Wait(place, pass) => {
                 let begun = Instant::now();
-                let mut waiting = Waiting { standing, clock: self.clock, place, pass, told: Some(&mut told) };
+                let mut waiting = Waiting { standing, clock: self.clock, place, pass, told };
                 // Boxed: few requests wait, and none should have room for it.
                 Box::pin(waiting.wait(ask.random as u32, down)).await?;
                 Ok((pass, Some(begun.elapsed())))
@@ -241,20 +246,20 @@ fn capped(
 }
 
 /// A request in the queue. Dropped while it waits (its client went away), it leaves.
-struct Waiting<'a, 't> {
+struct Waiting<'a> {
     standing: &'a Standing,
     clock: Clock,
     place: Place,
     pass: Pass,
-    told: Option<&'t mut oneshot::Receiver<Result<(), Refused>>>,
+    told: Option<oneshot::Receiver<Result<(), Refused>>>,
 }
 
-impl Waiting<'_, '_> {
+impl Waiting<'_> {
     async fn wait(&mut self, random: u32, down: &mut Downstream) -> Result<(), Turned> {
         let told = self.told.as_mut().expect("it is there until the wait is over");
         let answer = tokio::select! {
             biased;
-            answer = &mut **told => Some(answer),
+            answer = &mut *told => Some(answer),
             () = hung_up(down) => return Err(Turned::ClientGone),
             () = tokio::time::sleep(PATIENCE) => None,
         };
@@ -263,7 +268,7 @@ impl Waiting<'_, '_> {
             Some(answer) => answer,
             None if self.standing.cancel(self.clock.now(), self.place) => Ok(Err(Refused::Waited)),
             // It was told between the two, or is told at this moment.
-            None => (&mut **told).await,
+            None => told.await,
         };
         self.told = None;
         match answer {
@@ -274,9 +279,9 @@ impl Waiting<'_, '_> {
     }
 }
 
-impl Drop for Waiting<'_, '_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let Some(told) = self.told.take() else { return };
+        let Some(mut told) = self.told.take() else { return };
         // From here on a permit that is offered is not taken, and goes on to the next.
         told.close();
         let now = self.clock.now();

@@ -35,17 +35,17 @@ impl<'a> Route<'a> {
                 }
                 break;
             };
-            self.passed_over.push(place);
             let (in_group, endpoint) = (pick::group(cell, place), pick::endpoint(cell, place));
             if self.admitted.is_drained(cell, in_group, endpoint) {
+                self.passed_over.push(place);
                 continue;
             }
             if let Some(attempt) = endpoint.load.enter(outgoing.account) {
                 self.admitted.goes_to(place);
                 // Another attempt may go there; one that finds no connection does not.
-                self.passed_over.pop();
                 return Ok((place, attempt));
             }
+            self.passed_over.push(place);
             closed.push(place);
         }
         if closed.is_empty() {
