@@ -22,6 +22,7 @@ use crate::policy::learned::LearnedTable;
 use crate::policy::refusal::Refusal;
 use crate::policy::request_id::RequestId;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::text::Slate;
 
 /// Documentation address (RFC 5737) that stands for the client.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -162,22 +163,21 @@ fn decided(
 ) -> Explanation {
     let mut explanation = from_decision(snapshot, &decision);
     if let Verdict::Forward { cell, .. } = decision.verdict {
-        let new_id = HeaderValue::from_static("(new)");
         let own_id = RequestId::said(facts.headers, &snapshot.identify.credentials);
+        let request_id = own_id.map_or(HeaderValue::from_static("(new)"), |id| id.value());
         let told = Told {
             client: forwarding::client_ip(CLIENT, facts.headers, &snapshot.trusted_proxies),
             account: decision.account,
             cell: snapshot.cell(cell).name.as_str(),
             generation: snapshot.generation.0,
-            request_id: own_id.as_ref().map_or(&new_id, RequestId::value),
+            request_id: &request_id,
             trace: forwarding::Trace::Passed(1, 1),
             // The client's own cookies are no fields of ours, and may be a secret.
             own_cookie: None,
             client_certificate: certificate,
         };
-        let edits = forwarding::outgoing(facts, &told);
-        explanation.to_cell =
-            fields(edits.set.iter().chain(&edits.append).map(|(name, value)| (name, value)));
+        let edits = forwarding::outgoing(facts, &told, &mut Slate::default());
+        explanation.to_cell = fields(edits.add.iter().map(|(name, value)| (name, value)));
         let generation = forwarding::X_CELLGATE_GENERATION;
         for (_, value) in explanation.to_cell.iter_mut().filter(|(name, _)| **name == generation) {
             GENERATION.clone_into(value);

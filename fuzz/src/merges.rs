@@ -10,6 +10,7 @@ use cellgate::policy::gate::{Asked, check_answer, is_routing_field};
 use cellgate::policy::ids::Label;
 use cellgate::policy::request_id::RequestId;
 use cellgate::policy::snapshot::{Merge, Schedule};
+use cellgate::policy::text::Slate;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONNECTION,
     CONTENT_LENGTH, LINK, TE, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -182,7 +183,7 @@ fn told_by_us_alone(facts: &RequestFacts<'_>) {
         own_cookie: SNAPSHOT.identify.routing_cookie.as_ref(),
         client_certificate: None,
     };
-    let sent = applied(facts.headers, &outgoing(facts, &told));
+    let sent = applied(facts.headers, &outgoing(facts, &told, &mut Slate::default()));
     for name in SAID_BY_US {
         assert_eq!(sent.get_all(name).iter().count(), 1, "{name} in {sent:?}");
     }
@@ -220,10 +221,7 @@ fn applied(headers: &HeaderMap, edits: &Edits) -> HeaderMap {
     for name in &edits.remove {
         headers.remove(name);
     }
-    for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in &edits.append {
+    for (name, value) in &edits.add {
         headers.append(name, value.clone());
     }
     headers

@@ -13,6 +13,7 @@ use super::gate;
 use super::ids::AccountId;
 use super::ip_text::IpText;
 use super::routing_cookie::RoutingCookie;
+use super::text::Slate;
 use super::trace_context::{Parent, State, Traced, traceparent};
 
 /// Entries of `X-Forwarded-For` that are looked at: more proxies in a row than anybody runs.
@@ -22,7 +23,7 @@ const MAX_HOPS: usize = 16;
 const MAX_FORWARDED_BYTES: usize = 1024;
 
 /// How many fields a cell is told of most requests. Those with a client certificate, of gRPC and of WebSockets have more.
-const OURS: usize = 8;
+const OURS: usize = 9;
 
 /// Said of an account that is not known.
 const NOBODY: HeaderValue = HeaderValue::from_static("-");
@@ -150,38 +151,44 @@ pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
     client
 }
 
-/// The fields to send to the cell, without Host and framing, which the connection decides.
-pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>) -> Edits {
-    let mut edits = Edits::default();
-    edits.set.reserve(OURS);
+/// The fields to send to the cell, without Host and framing, which the connection decides. What is made for this request
+/// alone is written on `slate`.
+pub fn outgoing(facts: &RequestFacts<'_>, told: &Told<'_>, slate: &mut Slate) -> Edits {
+    let mut edits = Edits { remove: Vec::new(), add: Vec::with_capacity(OURS) };
     remove_foreign(facts, &mut edits);
-    set_trace(facts, told.trace, &mut edits);
-    let client = HeaderValue::from_bytes(IpText::of(told.client).as_bytes());
-    edits.put(X_FORWARDED_FOR, client.expect("an address is a valid field value"));
+    set_trace(facts, told.trace, slate, &mut edits);
+    let mut number = itoa::Buffer::new();
+    edits.put(X_FORWARDED_FOR, value(slate, IpText::of(told.client).as_bytes()));
     edits.put(X_FORWARDED_PROTO, HeaderValue::from_static(facts.connection.scheme.as_str()));
-    edits.set(X_FORWARDED_HOST, facts.authority);
+    edits.put(X_FORWARDED_HOST, value(slate, facts.authority.as_bytes()));
     edits.put(X_REQUEST_ID, told.request_id.clone());
-    let account = told.account.map_or(NOBODY, |account| account.value().into());
+    let account =
+        told.account.map_or(NOBODY, |account| value(slate, number.format(account.value()).as_bytes()));
     edits.put(X_CELLGATE_ACCOUNT, account);
-    edits.set(X_CELLGATE_CELL, told.cell);
-    edits.put(X_CELLGATE_GENERATION, told.generation.into());
+    edits.put(X_CELLGATE_CELL, value(slate, told.cell.as_bytes()));
+    edits.put(X_CELLGATE_GENERATION, value(slate, number.format(told.generation).as_bytes()));
     if let Some(certificate) = told.client_certificate {
-        edits.set(X_CELLGATE_CLIENT_CERT, certificate);
+        edits.put(X_CELLGATE_CLIENT_CERT, value(slate, certificate.as_bytes()));
     }
-    edits.append.push((header::VIA, HeaderValue::from_static(via(facts.version))));
+    if facts.is_grpc() && accepts_trailers(facts.headers) {
+        edits.put(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if facts.upgrade == Upgrade::WebSocket {
+        edits.put(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        edits.put(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    edits.put(header::VIA, HeaderValue::from_static(via(facts.version)));
     let own_cookie = told.own_cookie.filter(|_| facts.fields.has(Field::Cookie));
     if let Some(others) = own_cookie.and_then(|cookie| cookie.without(facts.headers)) {
         edits.remove.push(header::COOKIE);
-        edits.append.extend(others.into_iter().map(|cookies| (header::COOKIE, cookies)));
-    }
-    if facts.is_grpc() && accepts_trailers(facts.headers) {
-        edits.set(header::TE, "trailers");
-    }
-    if facts.upgrade == Upgrade::WebSocket {
-        edits.set(header::CONNECTION, "Upgrade");
-        edits.set(header::UPGRADE, "websocket");
+        edits.add.extend(others.into_iter().map(|cookies| (header::COOKIE, cookies)));
     }
     edits
+}
+
+/// A text that cannot stand in a field is `-`: none of ours can be one.
+fn value(slate: &mut Slate, text: &[u8]) -> HeaderValue {
+    slate.value(text).unwrap_or(NOBODY)
 }
 
 /// Fields that a cell must not say to a client: for one hop, ours, or about a body that this status does not
@@ -235,26 +242,19 @@ fn speaks_for_us(headers: &HeaderMap) -> bool {
         .any(|member| member.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"cellgate")))
 }
 
-/// Changes to a list of fields, in order: removals first. Of a name that is set, all that the client has sent is among
-/// the removed.
+/// Changes to a list of fields, in order: removals first. Of a name that is added, all that the client has sent is among
+/// the removed, but of Via.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Remove every field of this name.
     pub remove: Vec<HeaderName>,
-    /// Then set this field, once.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Then add this one to those that are there.
-    pub append: Vec<(HeaderName, HeaderValue)>,
+    /// Then add these behind what is there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Edits {
-    /// Sets a field. A value that cannot stand in a field is `-`: none of ours can be one.
-    fn set(&mut self, name: HeaderName, value: &str) {
-        self.put(name, HeaderValue::from_str(value).unwrap_or(NOBODY));
-    }
-
     fn put(&mut self, name: HeaderName, value: HeaderValue) {
-        self.set.push((name, value));
+        self.add.push((name, value));
     }
 }
 
@@ -270,7 +270,7 @@ fn remove_foreign(facts: &RequestFacts<'_>, edits: &mut Edits) {
 
 /// Which trace the cell is told of. Where a new one begins, what was said of another one is not about it (W3C Trace Context
 /// section 4.2).
-fn set_trace(facts: &RequestFacts<'_>, trace: Trace<'_>, edits: &mut Edits) {
+fn set_trace(facts: &RequestFacts<'_>, trace: Trace<'_>, slate: &mut Slate, edits: &mut Edits) {
     let goes_on = || {
         facts.fields.has(Field::Traceparent)
             // Of another version passes none: there is none that a cell must know.
@@ -287,14 +287,14 @@ fn set_trace(facts: &RequestFacts<'_>, trace: Trace<'_>, edits: &mut Edits) {
             remove(Field::Traceparent, TRACEPARENT);
             remove(Field::Tracestate, TRACESTATE);
             // Flags 00: recorded by nobody yet (section 3.2).
-            edits.put(TRACEPARENT, traceparent(trace.max(1), span.max(1), 0));
+            edits.put(TRACEPARENT, value(slate, &traceparent(trace.max(1), span.max(1), 0)));
         }
         Trace::Ours(traced) => {
             remove(Field::Traceparent, TRACEPARENT);
             if traced.state != State::AsItIs {
                 remove(Field::Tracestate, TRACESTATE);
             }
-            edits.put(TRACEPARENT, traced.to_cell());
+            edits.put(TRACEPARENT, value(slate, &traced.to_cell()));
             if let State::Cut(left) = &traced.state {
                 edits.put(TRACESTATE, left.clone());
             }
@@ -358,10 +358,7 @@ mod tests {
         for (name, value) in fields.iter().filter(|(name, _)| !edits.remove.contains(name)) {
             edited.append(name.clone(), value.clone());
         }
-        for (name, value) in &edits.set {
-            edited.insert(name.clone(), value.clone());
-        }
-        for (name, value) in &edits.append {
+        for (name, value) in &edits.add {
             edited.append(name.clone(), value.clone());
         }
         edited
@@ -398,11 +395,11 @@ mod tests {
             own_cookie,
             client_certificate: None,
         };
-        let edits = outgoing(&facts, &told);
-        for (name, _) in &edits.set {
+        let edits = outgoing(&facts, &told, &mut Slate::default());
+        for (name, _) in edits.add.iter().filter(|(name, _)| *name != header::VIA) {
             assert!(
                 !headers.contains_key(name) || edits.remove.contains(name),
-                "{name} is set beside theirs"
+                "{name} is added beside theirs"
             );
         }
         applied(&edits, &headers)

@@ -63,6 +63,7 @@ pub mod server_timing;
 pub mod snapshot;
 pub mod standings;
 pub mod status;
+pub mod text;
 pub mod tickets;
 pub mod trace_context;
 pub mod unauthorized;

@@ -9,20 +9,21 @@ use super::cover::holds_credential;
 use super::credential::CredentialRules;
 use super::forwarding::X_REQUEST_ID;
 use super::hex::write_hex;
+use super::text::{Slate, Text};
 
 /// Fewest and most bytes of a client's own: long enough to be unique, short enough for a log line.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Letters, digits, `.`, `_` and `-`; a field value already, which cell and client are both sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(Text);
 
 impl RequestId {
     /// Of random bits.
-    pub fn fresh(random: u128) -> Self {
+    pub fn fresh(random: u128, slate: &mut Slate) -> Self {
         let mut digits = [0; 32];
         write_hex(&random.to_be_bytes(), &mut digits);
-        Self(HeaderValue::from_bytes(&digits).expect("digits are a valid field value"))
+        Self(slate.text(std::str::from_utf8(&digits).expect("digits are ASCII")))
     }
 
     /// The client's own, when it is one that is safe to repeat in logs, and no credential by these rules.
@@ -32,12 +33,17 @@ impl RequestId {
         let text = value.to_str().ok()?;
         let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_safe = LENGTHS.contains(&text.len()) && text.bytes().all(of_id);
-        (is_safe && !holds_credential(rules, text)).then(|| Self(value.clone()))
+        (is_safe && !holds_credential(rules, text)).then(|| Self(text.into()))
     }
 
     /// As a field has it.
-    pub const fn value(&self) -> &HeaderValue {
-        &self.0
+    pub fn value(&self) -> HeaderValue {
+        self.0.value().expect("letters and digits are a valid field value")
+    }
+
+    /// As what outlives the request has it.
+    pub fn into_text(self) -> Text {
+        self.0
     }
 }
 
@@ -45,7 +51,7 @@ impl Deref for RequestId {
     type Target = str;
 
     fn deref(&self) -> &str {
-        std::str::from_utf8(self.0.as_bytes()).expect("letters and digits are ASCII")
+        &self.0
     }
 }
 
@@ -80,7 +86,7 @@ mod tests {
 
     #[test]
     fn one_of_our_own_has_all_its_bits() {
-        let id = RequestId::fresh(0x1a << 120 | 0xff);
+        let id = RequestId::fresh(0x1a << 120 | 0xff, &mut Slate::default());
         assert_eq!(&*id, "1a0000000000000000000000000000ff");
         assert_eq!(id.value(), &*id);
     }

@@ -14,6 +14,7 @@ use crate::policy::forwarding::{
 };
 use crate::policy::gate::{Head, Span};
 use crate::policy::refusal::BadRequest;
+use crate::policy::text::Text;
 
 /// A request head that has been read.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// What the client says of its connection. Of HTTP/2, nothing.
     pub persistence: Persistence,
+    /// What its texts are parts of. Of HTTP/2 each is by itself, and this is empty.
+    raw: Bytes,
 }
 
 /// What the head of a message says of the connection that it came on (RFC 9112 section 9.3).
@@ -73,6 +76,7 @@ impl RequestHead {
             protocol: None,
             headers,
             persistence,
+            raw: raw.clone(),
         })
     }
 
@@ -95,7 +99,13 @@ impl RequestHead {
             protocol: read.extensions.remove(),
             headers: read.headers,
             persistence: Persistence::default(),
+            raw: Bytes::new(),
         }
+    }
+
+    /// A text that was read of it.
+    pub fn text(&self, text: &str) -> Text {
+        Text::within(&self.raw, text)
     }
 }
 

@@ -155,8 +155,7 @@ impl Outgoing<'_> {
             tell(&header::COOKIE, cookies);
         }
         if let Some(edits) = self.edits {
-            edits.set.iter().for_each(|(name, value)| tell(name, value));
-            let added = edits.append.iter().filter(|(name, _)| cookies.is_none() || *name != header::COOKIE);
+            let added = edits.add.iter().filter(|(name, _)| cookies.is_none() || *name != header::COOKIE);
             added.for_each(|(name, value)| tell(name, value));
         }
         if self.is_translated() {
@@ -177,7 +176,7 @@ impl Outgoing<'_> {
             _ => {}
         }
         match self.edits {
-            // Among them is each that is set, and all that only we may say.
+            // Among them is each that is said anew, and all that only we may say.
             Some(edits) => edits.remove.contains(name),
             None => *name == X_CELLGATE_ATTEMPT || self.signature.is_some() && *name == seal::HEADER,
         }
@@ -195,7 +194,7 @@ impl Outgoing<'_> {
             return None;
         }
         let theirs = client.get_all(header::COOKIE).iter().filter(|_| !self.is_replaced(&header::COOKIE));
-        let edited = self.edits.into_iter().flat_map(|edits| &edits.append);
+        let edited = self.edits.into_iter().flat_map(|edits| &edits.add);
         let edited = edited.filter(|(name, _)| *name == header::COOKIE).map(|(_, value)| value);
         let cookies: Vec<&[u8]> = theirs.chain(edited).map(HeaderValue::as_bytes).collect();
         if cookies.len() < 2 {

@@ -16,6 +16,7 @@ use crate::policy::facts::{Upgrade, WireVersion, path_of};
 use crate::policy::refusal::{BadRequest, Outcome, Refusal};
 use crate::policy::request_id::RequestId;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::text::Text;
 use crate::telemetry::event::{End, RequestEvent, Timings};
 
 /// What the log gets for a request whose client closed before there was a status to send; nginx's number.
@@ -92,11 +93,12 @@ pub(super) fn event(
     event.reused = ended.trace.reused;
     event.upstream_deprecated = ended.upstream_deprecated;
     event.planned = request.planned;
-    event.path = path_of(&request.target).into();
+    let path = path_of(&request.target).len();
+    event.path = request.target.cut(path);
     event.host = request.host;
     event.client_ip = request.client;
     event.upgrade = request.upgrade;
-    event.request_id = (*request.request_id).into();
+    event.request_id = request.request_id.into_text();
     event.user_agent = request.user_agent;
     event.traced = request.traced;
     event.decision = Some(request.decision);
@@ -117,7 +119,7 @@ pub(super) fn refuse_unread(
     event.status = refusal.status();
     event.refusal = Some(refusal);
     event.bytes_out = reply.body.len() as u64;
-    event.request_id = (*request_id).into();
+    event.request_id = request_id.into_text();
     (reply, event)
 }
 
@@ -142,14 +144,14 @@ fn blank(peer: &Peer, snapshot: Arc<Snapshot>, started: SystemTime) -> RequestEv
         snapshot,
         listener: Arc::clone(&peer.listener),
         started,
-        request_id: Box::default(),
+        request_id: Text::default(),
         client_ip: peer.facts.client(),
         scheme: peer.facts.scheme,
         version: WireVersion::Http11,
         upgrade: Upgrade::None,
         method: unread(),
-        host: Box::default(),
-        path: Box::default(),
+        host: Text::default(),
+        path: Text::default(),
         user_agent: None,
         decision: None,
         status: CLIENT_CLOSED,

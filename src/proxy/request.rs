@@ -22,6 +22,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::request_id::RequestId;
 use crate::policy::secure;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::text::{Slate, Text};
 use crate::policy::trace_context::{Fresh, TraceRules, Traced};
 
 use super::head::RequestHead;
@@ -29,6 +30,10 @@ use super::service::fresh_id;
 
 /// Bytes of User-Agent that are kept: enough to tell client programs apart.
 const MAX_USER_AGENT: usize = 256;
+
+/// Room for what is written of most requests: its id and trace (32 and 55 bytes), authority, address, account, cell and
+/// generation, of some 20 each.
+const WRITTEN: usize = 256;
 
 /// The client's connection, shared by its requests.
 pub struct Peer {
@@ -54,14 +59,14 @@ pub(super) struct Request {
     pub scheme: Scheme,
     /// The client's TLS ends here, and not at a balancer that says so.
     pub own_tls: bool,
-    pub host: Box<str>,
-    pub authority: Box<str>,
-    pub target: Box<str>,
+    pub host: Text,
+    pub authority: Text,
+    pub target: Text,
     pub upgrade: Upgrade,
     pub grpc: bool,
     pub client: IpAddr,
     pub request_id: RequestId,
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<Text>,
     /// Fields for the cell, where it is to be forwarded.
     pub edits: Option<Edits>,
     /// A browser that opens a page, not a program that calls an API.
@@ -113,7 +118,7 @@ pub(super) fn read(
     let Admitted { facts, secure, certificate } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            let mut request = refused(peer, snapshot, parsed, refusal);
+            let mut request = refused(peer, snapshot, head, refusal);
             request.traced = traced(trace_rules, &head.headers, request.client);
             return (request, None);
         }
@@ -135,22 +140,23 @@ pub(super) fn read(
     let client = forwarding::client_ip(peer.facts.client(), facts.headers, &snapshot.trusted_proxies);
     let has_id = facts.fields.has(Field::XRequestId);
     let said = if has_id { RequestId::said(facts.headers, &snapshot.identify.credentials) } else { None };
-    let request_id = said.unwrap_or_else(fresh_id);
+    let mut slate = Slate::with_room(WRITTEN);
+    let request_id = said.unwrap_or_else(|| fresh_id(&mut slate));
     let traced = traced(trace_rules, facts.headers, client);
-    let own = Own { client, request_id: request_id.value(), traced: traced.as_deref() };
-    let edits = edits(snapshot, &facts, &decision, certificate, &own);
+    let own = Own { client, request_id: &request_id.value(), traced: traced.as_deref() };
+    let edits = edits(snapshot, &facts, &decision, certificate, &own, &mut slate);
     let request = Request {
         version: facts.version,
         scheme: facts.connection.scheme,
         own_tls: peer.facts.tls.is_some(),
-        host: facts.host.into(),
-        authority: facts.authority.into(),
-        target: facts.target.into(),
+        host: head.text(facts.host),
+        authority: head.text(facts.authority),
+        target: head.text(facts.target),
         upgrade: facts.upgrade,
         grpc: facts.is_grpc(),
         client,
         request_id,
-        user_agent: user_agent(facts.headers),
+        user_agent: user_agent(head),
         edits,
         navigation: facts.is_navigation(),
         hsts: hsts(snapshot, &facts),
@@ -207,8 +213,8 @@ fn admit<'a>(
 
 /// A request that the gate turns down, with what can be said of it all the same: the answer is one on its
 /// host, in the shape of its surface, and the log says what it was about.
-fn refused(peer: &Peer, snapshot: &Snapshot, parsed: ParsedHead<'_>, refusal: Refusal) -> Request {
-    let connection = peer.facts.for_policy();
+fn refused(peer: &Peer, snapshot: &Snapshot, head: &RequestHead, refusal: Refusal) -> Request {
+    let (parsed, connection) = (parsed(head), peer.facts.for_policy());
     let mut scratch = String::new();
     let host = gate::host(&parsed, connection, &mut scratch).unwrap_or_default();
     let ParsedHead { version, target, headers, .. } = parsed;
@@ -217,14 +223,15 @@ fn refused(peer: &Peer, snapshot: &Snapshot, parsed: ParsedHead<'_>, refusal: Re
         version,
         scheme: connection.scheme,
         own_tls: peer.facts.tls.is_some(),
-        host: host.into(),
-        authority: Box::default(),
-        target: target[..target.floor_char_boundary(snapshot.limits.target_bytes)].into(),
+        host: head.text(host),
+        authority: Text::default(),
+        target: head.text(target).cut(snapshot.limits.target_bytes),
         upgrade: Upgrade::None,
         grpc: is_grpc(headers),
         client: peer.facts.client(),
-        request_id: RequestId::said(headers, &snapshot.identify.credentials).unwrap_or_else(fresh_id),
-        user_agent: user_agent(headers),
+        request_id: RequestId::said(headers, &snapshot.identify.credentials)
+            .unwrap_or_else(|| fresh_id(&mut Slate::default())),
+        user_agent: user_agent(head),
         edits: None,
         navigation: false,
         hsts: None,
@@ -248,6 +255,7 @@ fn edits(
     decision: &Decision,
     certificate: Option<&ClientCertificate>,
     own: &Own<'_>,
+    slate: &mut Slate,
 ) -> Option<Edits> {
     let Verdict::Forward { cell, .. } = decision.verdict else { return None };
     let told = Told {
@@ -263,7 +271,7 @@ fn edits(
         own_cookie: snapshot.routing_cookie(decision.role),
         client_certificate: certificate.map(ClientCertificate::told),
     };
-    Some(forwarding::outgoing(facts, &told))
+    Some(forwarding::outgoing(facts, &told, slate))
 }
 
 /// The trace of a request, where requests are traced.
@@ -293,7 +301,7 @@ fn hsts(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<u64> {
     host?.rule.hsts
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
-    let value = headers.get(header::USER_AGENT)?.to_str().ok()?;
-    Some(value[..value.floor_char_boundary(MAX_USER_AGENT)].into())
+fn user_agent(head: &RequestHead) -> Option<Text> {
+    let value = head.headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(head.text(&value[..value.floor_char_boundary(MAX_USER_AGENT)]))
 }

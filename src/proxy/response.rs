@@ -27,7 +27,7 @@ pub(super) fn dress(snapshot: &Snapshot, request: &Request, tunnel: bool, head: 
         }
     }
     if let Entry::Vacant(place) = head.headers.entry(reply::REQUEST_ID) {
-        place.insert(request.request_id.value().clone());
+        place.insert(request.request_id.value());
     }
     if let Some(promise) = promise(request)
         && !head.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)

@@ -26,6 +26,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::request_id::RequestId;
 use crate::policy::retry::RetryBudget;
 use crate::policy::snapshot::{RequestLimits, Snapshot};
+use crate::policy::text::Slate;
 use crate::telemetry::Telemetry;
 
 /// Time and count limits of client connections; a part of what cannot be reloaded.
@@ -166,7 +167,8 @@ impl Service {
 
     /// The answer to a request whose head could not be read, and its event.
     pub fn refuse_unread(&self, peer: &Peer, snapshot: Arc<Snapshot>, refusal: Refusal) -> Reply {
-        let (reply, event) = super::record::refuse_unread(peer, snapshot, refusal, fresh_id());
+        let (reply, event) =
+            super::record::refuse_unread(peer, snapshot, refusal, fresh_id(&mut Slate::default()));
         self.telemetry.record(event);
         reply
     }
@@ -235,8 +237,8 @@ impl Handler for ServiceHandle {
 pub struct ServiceHandle(pub Arc<Service>);
 
 /// A request id nobody else has: 128 random bits.
-pub(super) fn fresh_id() -> RequestId {
-    RequestId::fresh(fastrand::u128(..))
+pub(super) fn fresh_id(slate: &mut Slate) -> RequestId {
+    RequestId::fresh(fastrand::u128(..), slate)
 }
 
 /// Seconds since the Unix epoch.

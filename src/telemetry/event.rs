@@ -15,6 +15,7 @@ use crate::policy::ids::CellIndex;
 use crate::policy::refusal::Refusal;
 pub use crate::policy::server_timing::Timings;
 use crate::policy::snapshot::Snapshot;
+use crate::policy::text::Text;
 use crate::policy::trace_context::Traced;
 
 /// One finished request. Holds its snapshot, so that names of cells, surfaces and client families are
@@ -28,7 +29,7 @@ pub struct RequestEvent {
     /// When its head was complete.
     pub started: SystemTime,
     /// Also sent as `X-Request-Id`.
-    pub request_id: Box<str>,
+    pub request_id: Text,
     /// The client address after PROXY protocol and trusted forwarding headers.
     pub client_ip: IpAddr,
     /// Plain or TLS.
@@ -40,11 +41,11 @@ pub struct RequestEvent {
     /// Request method.
     pub method: http::Method,
     /// Lower-case host; empty when the head had none.
-    pub host: Box<str>,
+    pub host: Text,
     /// Raw path without the query: queries may hold secrets and are never recorded.
-    pub path: Box<str>,
+    pub path: Text,
     /// User-Agent, cut at 256 bytes: enough to tell client programs apart.
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<Text>,
     /// The decision; `None` when the head could not be read.
     pub decision: Option<Decision>,
     /// Status sent to the client; 499 when it went away before any was sent.
