@@ -5,33 +5,37 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use http::HeaderValue;
 
 /// A text that may be a part of what was read, and keeps all of it for as long as it lives. A clone is a text by itself: what
 /// is kept for longer than its request must not hold a whole head.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Text(Bytes);
+pub struct Text(ByteString);
 
 impl Text {
     /// This text, which is not copied where it is a part of `read`.
     pub fn within(read: &Bytes, text: &str) -> Self {
         let start = text.as_ptr().addr().wrapping_sub(read.as_ptr().addr());
         match start.checked_add(text.len()) {
-            Some(end) if end <= read.len() => Self(read.slice(start..end)),
+            Some(end) if end <= read.len() => Self::checked(read.slice(start..end)),
             _ => text.into(),
         }
     }
 
     /// Of it so many bytes at most.
-    pub fn cut(mut self, most: usize) -> Self {
-        let end = self.floor_char_boundary(most);
-        self.0.truncate(end);
-        self
+    pub fn cut(self, most: usize) -> Self {
+        Self(self.0.slice_ref(&self.0[..self.0.floor_char_boundary(most)]))
     }
 
     /// As a field has it; `None` where none can.
     pub fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(self.0.clone()).ok()
+        HeaderValue::from_maybe_shared(self.0.as_bytes().clone()).ok()
+    }
+
+    /// Of the bytes of a text.
+    fn checked(text: Bytes) -> Self {
+        Self(text.try_into().expect("they are those of a text"))
     }
 }
 
@@ -39,19 +43,19 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("it was made of a text, and is cut between letters only")
+        &self.0
     }
 }
 
 impl Clone for Text {
     fn clone(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+        Self(self.0[..].into())
     }
 }
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(text.into())
     }
 }
 
@@ -79,7 +83,7 @@ impl Slate {
 
     /// Writes a text.
     pub fn text(&mut self, text: &str) -> Text {
-        Text(self.write(text.as_bytes()))
+        Text::checked(self.write(text.as_bytes()))
     }
 
     /// Writes the value of a field; `None` where none can have it, or it is not ASCII.
