@@ -19,7 +19,7 @@ use super::preface::Prefaced;
 use super::request::Peer;
 use super::service::{Granted, Service};
 use super::wire::ByteStream;
-use super::wire_h2::{H2Wire, H2WireHandle};
+use super::wire_h2::H2Wire;
 use crate::listen::drain::{Phase, Shutdown};
 use crate::listen::lookout::Lookout;
 use crate::policy::http2::Windows;
@@ -50,14 +50,15 @@ pub async fn serve(service: &Arc<Service>, peer: Arc<Peer>, stream: impl ByteStr
 
 /// Accepts streams until the connection ends, which may be before they do.
 async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &Active) {
-    let Begun { mut connection, wire, flooded, granted: _granted } = begun;
+    let Begun { mut connection, flooded, granted: _granted } = begun;
     let limits = service.limits();
     let digest = Arc::new(Digest::default());
     let mut shutdown = service.shutdown();
     let (mut malformed, mut served) = (0usize, 0u32);
     // Since when the client has been told.
     let mut closing = None::<Instant>;
-    let mut rest = Rest { given: 0, moved: Instant::now() };
+    // When it was first seen that its answers are not wholly taken.
+    let mut left_since = None::<Instant>;
     let mut lifetime = std::pin::pin!(tokio::time::sleep(limits.connection_lifetime));
     loop {
         let idle_until = match closing {
@@ -85,12 +86,12 @@ async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
             () = active.changed() => continue,
             () = tokio::time::sleep_until(idle_until), if active.is_idle() => {
-                // Streams that have ended here may have left something behind that waits for a slow client.
-                let left = connection.has_streams() && rest.moves(wire.given(), limits.idle_timeout);
-                match closing {
-                    Some(_) if !left => return,
-                    Some(_) => closing = Some(Instant::now()),
-                    None => closing = farewell(&mut connection),
+                if closing.is_none() {
+                    closing = farewell(&mut connection);
+                } else if has_left(&connection, &mut left_since, limits.idle_timeout, &shutdown) {
+                    closing = Some(Instant::now());
+                } else {
+                    return;
                 }
                 continue;
             }
@@ -122,27 +123,23 @@ async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &
 /// A connection whose client speaks HTTP/2.
 struct Begun {
     connection: h2::server::Connection<Stream, Bytes>,
-    wire: H2WireHandle,
     flooded: Arc<Flooded>,
     granted: Granted,
 }
 
-/// What of the answers is still to be taken, as it was last looked at.
-struct Rest {
-    /// Bytes that the connection had been given.
-    given: u64,
-    /// When that was seen to have grown.
-    moved: Instant,
-}
-
-impl Rest {
-    /// Whether the client takes it: something has moved `within` this time.
-    fn moves(&mut self, given: u64, within: Duration) -> bool {
-        if self.given != given {
-            *self = Self { given, moved: Instant::now() };
-        }
-        self.moved.elapsed() < within
-    }
+/// Whether streams that have ended here have left something behind, for a client that is slow. It is waited for since
+/// `since`, and not for longer than `patience`, whatever the client takes meanwhile; nor when a process ends for that alone.
+fn has_left<S>(
+    connection: &h2::server::Connection<S, Bytes>,
+    since: &mut Option<Instant>,
+    patience: Duration,
+    shutdown: &Shutdown,
+) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let since = *since.get_or_insert_with(Instant::now);
+    connection.has_streams() && since.elapsed() < patience && shutdown.phase() < Phase::Ending
 }
 
 /// Waits for the preface, and makes the engine's session.
@@ -153,10 +150,8 @@ async fn begin(service: &Arc<Service>, stream: impl ByteStream, id: UniqueIDType
     let metered = Metered::client(prefaced, limits.http2.control);
     let flooded = metered.flooded();
     let options = options(service.head_limits().head_bytes, limits.streams_per_connection, granted.windows);
-    let wire = H2Wire::new(metered, id);
-    let handle = wire.handle();
-    let connection = handshake(Box::new(wire), Some(options)).await.map_err(io::Error::other)?;
-    Ok(Begun { connection, wire: handle, flooded, granted })
+    let connection = handshake(Box::new(H2Wire::new(metered, id)), Some(options)).await;
+    Ok(Begun { connection: connection.map_err(io::Error::other)?, flooded, granted })
 }
 
 /// Tells the client to begin nothing more; the moment of that.

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::raw_http;
-use crate::running::access_line;
+use crate::running::{access_line, eventually};
 use crate::world::World;
 
 const HOST: &str = "ab123.us1.dbt.com";
@@ -40,38 +40,75 @@ fn wide() -> h2::client::Builder {
     builder
 }
 
+/// A client that has asked for an answer and reads no more of it than is there at once.
+struct Slow {
+    answer: h2::client::ResponseFuture,
+    client: h2::client::SendRequest<Bytes>,
+    connection: h2::client::Connection<TcpStream, Bytes>,
+}
+
+impl Slow {
+    /// Returns when the exchange has ended.
+    fn start(world: &World, id: &str) -> Self {
+        let address = world.edge.addr("h2c");
+        let (mut client, mut connection) = world.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(SMALL).unwrap();
+            wide().handshake::<_, Bytes>(socket.connect(address).await.unwrap()).await.unwrap()
+        });
+        let (answer, _) = client.send_request(request("GET", id, &format!("body={LEFT}")), true).unwrap();
+        // Sends the request.
+        world.block_on(async {
+            let _ = tokio::time::timeout(Duration::from_millis(1), &mut connection).await;
+        });
+        let line = access_line(&world.edge.folder, id);
+        assert_eq!((line["status"].as_u64(), line["end"].as_str()), (Some(200), Some("complete")), "{line}");
+        Self { answer, client, connection }
+    }
+
+    /// Reads all that there is: how much, and whether that is all.
+    async fn read(self) -> (usize, bool) {
+        let reading = tokio::spawn(self.connection);
+        let mut read = 0;
+        let mut whole = false;
+        if let Ok(answer) = self.answer.await {
+            let mut body = answer.into_body();
+            while let Some(Ok(piece)) = body.data().await {
+                read += piece.len();
+            }
+            whole = body.is_end_stream();
+        }
+        drop(self.client);
+        // Broken where the answer is.
+        let _ = reading.await.unwrap();
+        (read, whole)
+    }
+}
+
 #[test]
 fn a_slow_client_gets_the_whole_answer_of_a_connection_that_ends() {
     let last = "limits: { requests_per_connection: 1 }";
     let world = World::prepared(|folder| folder.append("config/boot.yaml", last));
-    let (address, folder) = (world.edge.addr("h2c"), &world.edge.folder);
-    let (client, connection) = world.block_on(async {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(SMALL).unwrap();
-        wide().handshake::<_, Bytes>(socket.connect(address).await.unwrap()).await.unwrap()
-    });
-    let (mut client, mut connection) = (client, connection);
-    let ask = request("GET", "slow-reader", &format!("body={LEFT}"));
-    let (answer, _) = client.send_request(ask, true).unwrap();
-    // Sends the request, and reads no more than is there by then.
-    world.block_on(async {
-        let _ = tokio::time::timeout(Duration::from_millis(1), &mut connection).await;
-    });
-    let line = access_line(folder, "slow-reader");
-    assert_eq!((line["status"].as_u64(), line["end"].as_str()), (Some(200), Some("complete")), "{line}");
-    world.block_on(async {
+    let slow = Slow::start(&world, "slow-reader");
+    let read = world.block_on(async {
         // Nobody reads.
         tokio::time::sleep(SILENT).await;
-        let reading = tokio::spawn(connection);
-        let mut body = answer.await.unwrap().into_body();
-        let mut read = 0;
-        while let Some(piece) = body.data().await {
-            read += piece.unwrap().len();
-        }
-        assert_eq!(read, LEFT);
-        drop((client, body));
-        reading.await.unwrap().unwrap();
+        slow.read().await
     });
+    assert_eq!(read, (LEFT, true));
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_waited_for_beyond_the_idle_timeout() {
+    let last = "limits: { requests_per_connection: 1, idle_timeout: 1s }";
+    let world = World::prepared(|folder| folder.append("config/boot.yaml", last));
+    let slow = Slow::start(&world, "reads-nothing");
+    eventually("the end of its connection", || {
+        let page = raw_http::page(world.edge.admin(), "/metrics").text();
+        page.lines().any(|line| line == "cellgate_connections_open 0").then_some(())
+    });
+    let (read, whole) = world.block_on(slow.read());
+    assert!(read < LEFT && !whole, "{read}");
 }
 
 #[test]
