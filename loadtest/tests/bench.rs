@@ -134,11 +134,21 @@ fn what_is_missing_is_said_before_anything_runs() {
 }
 
 #[test]
+fn one_cell_is_enough_for_all_but_moves() {
+    let output = bench(&["--scenarios", "h1,reload", "--cells", "1"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("reload moves accounts") && said.contains("--cells 2"), "{said}");
+}
+
+#[test]
 fn a_wrong_word_is_answered_with_the_right_ones() {
     for (arguments, expected) in [
         (["--scenarios", "h3"], "handshakes"),
         (["--contestants", "apache"], "haproxy"),
-        (["--accounts", "3"], "10"),
+        (["--accounts", "0"], "10000000"),
+        (["--cells", "1001"], "1000"),
+        (["--rate", "0"], "1000000"),
         (["--seconds", "0"], "0.1"),
     ] {
         let output = bench(&arguments);

@@ -91,11 +91,11 @@ pub fn count(wanted: &Wanted, requests: u32) -> Result<Vec<(Kind, Cost)>, CountE
         move |source| CountError::Io { path, source }
     };
     private_folder(&wanted.folder).map_err(at(&wanted.folder))?;
-    let origin = Origin::start(&wanted.origin).map_err(at(&wanted.origin))?;
+    let origin = Origin::start(&wanted.origin, wanted.table.cells).map_err(at(&wanted.origin))?;
     let site = Site {
         folder: wanted.folder.canonicalize().map_err(at(&wanted.folder))?,
         table: wanted.table,
-        origins: origin.addresses,
+        origins: origin.addresses.clone(),
         log: true,
         grpc: false,
         workers: wanted.workers,

@@ -1,4 +1,4 @@
-//! The ten cells of the benchmark in one process and one thread: what they answer costs as little as can be, because
+//! The cells of the benchmark in one process and one thread: what they answer costs as little as can be, because
 //! they share a CPU with the load and must not be what a proxy waits for.
 //!
 //! HTTP/1.1 is read by a loop of its own; HTTP/2 without TLS is known by its preface. Everything says which cell answered
@@ -39,11 +39,12 @@ pub fn serve(
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
+        let filling: Rc<[u8]> = vec![b'x'; FILLING_BYTES].into();
         let mut bound = Vec::with_capacity(addresses.len());
-        for (cell, address) in (0..=u8::MAX).zip(addresses) {
+        for (cell, address) in (0..=u16::MAX).zip(addresses) {
             let listener = TcpListener::bind(address).await?;
             bound.push(listener.local_addr()?);
-            spawn_local(accept(listener, Rc::new(Answers::of(cell))));
+            spawn_local(accept(listener, Rc::new(Answers::of(cell, filling.clone()))));
         }
         ready(&bound);
         end.await;
@@ -83,8 +84,8 @@ struct Answers {
     usual: Vec<u8>,
     /// How much of it is the head.
     usual_head_bytes: usize,
-    /// What it sends where many bytes are asked for.
-    filling: Vec<u8>,
+    /// What it sends where many bytes are asked for; all cells have one in common.
+    filling: Rc<[u8]>,
 }
 
 /// The answer of most requests: as long as a row of an API.
@@ -94,7 +95,7 @@ const BODY: &str = r#"{"status":{"code":200,"is_success":true},"data":[{"id":704
 const FILLING_BYTES: usize = 1024 * 1024;
 
 impl Answers {
-    fn of(cell: u8) -> Self {
+    fn of(cell: u16, filling: Rc<[u8]>) -> Self {
         let cell = Table::cell_name(cell);
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{CELL_HEADER}: {cell}\r\n\r\n",
@@ -104,7 +105,7 @@ impl Answers {
             cell,
             usual: [head.as_bytes(), BODY.as_bytes()].concat(),
             usual_head_bytes: head.len(),
-            filling: vec![b'x'; FILLING_BYTES],
+            filling,
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Report {
     pub machine: Machine,
     /// Accounts in the table.
     pub accounts: u32,
+    /// Over how many cells.
+    pub cells: u16,
     /// Times that each contestant was measured.
     pub rounds: usize,
     /// Seconds of each measurement.
@@ -129,7 +131,7 @@ impl ScenarioReport {
         let rows = contestants.iter().map(|contestant| row(scenario, contestant, haproxy)).collect();
         Self {
             name: scenario.name.to_owned(),
-            title: scenario.title.to_owned(),
+            title: scenario.words(),
             figures: scenario.figures(),
             rows,
             left_out,
@@ -208,7 +210,11 @@ impl fmt::Display for Report {
             true => "contestants on a processor of their own, load and cells on another",
             false => "contestants, load and cells share all processors: compare nothing but errors",
         };
-        writeln!(f, "{} accounts, {} rounds of {} s, {apart}", self.accounts, self.rounds, self.seconds)?;
+        writeln!(
+            f,
+            "{} accounts in {} cells, {} rounds of {} s, {apart}",
+            self.accounts, self.cells, self.rounds, self.seconds
+        )?;
         self.scenarios.iter().try_for_each(|scenario| write!(f, "\n{scenario}"))
     }
 }

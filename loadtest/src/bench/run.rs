@@ -13,7 +13,7 @@ use super::report::{Contestant, Report, ScenarioReport};
 use super::rounds::{Measured, turns};
 use super::scenario::{Figures, Scenario};
 use super::site::{Certificate, Kind, Programs, Running, Site, SiteError};
-use super::table::{CELLS, Table};
+use super::table::Table;
 use super::usage::{Counting, Memory, Used};
 use crate::place::private_folder;
 use crate::tied::tied_to_us;
@@ -99,12 +99,13 @@ pub fn run(wanted: &Wanted, mut told: impl FnMut(&Report)) -> Result<Report, Ben
     let folder = wanted.folder.canonicalize().map_err(prepare)?;
     let cpu = machine::set_apart(wanted.workers).map_err(prepare)?;
     machine.pinned = cpu.is_some();
-    let origin = Origin::start(&wanted.origin)
+    let origin = Origin::start(&wanted.origin, wanted.table.cells)
         .map_err(|source| BenchError::Origin { program: wanted.origin.clone(), source })?;
     let certificate = Certificate::new()?;
     let mut report = Report {
         machine,
         accounts: wanted.table.accounts,
+        cells: wanted.table.cells,
         rounds: wanted.rounds,
         seconds: wanted.duration.as_secs_f64(),
         scenarios: Vec::new(),
@@ -113,7 +114,7 @@ pub fn run(wanted: &Wanted, mut told: impl FnMut(&Report)) -> Result<Report, Ben
         let site = Site {
             folder: folder.join(scenario.name),
             table: wanted.table,
-            origins: origin.addresses,
+            origins: origin.addresses.clone(),
             log: scenario.log,
             grpc: scenario.is_grpc(),
             workers: wanted.workers,
@@ -287,14 +288,14 @@ const COUNTED: Duration = Duration::from_millis(500);
 
 /// The cells, until this is dropped.
 pub(super) struct Origin {
-    pub(super) addresses: [SocketAddr; CELLS as usize],
+    pub(super) addresses: Vec<SocketAddr>,
     child: Child,
 }
 
 impl Origin {
-    pub(super) fn start(program: &Path) -> io::Result<Self> {
+    pub(super) fn start(program: &Path, cells: u16) -> io::Result<Self> {
         let mut command = tied_to_us(program).into_std();
-        for _ in 0..CELLS {
+        for _ in 0..cells {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -304,14 +305,12 @@ impl Origin {
         }
         let addresses: Vec<SocketAddr> =
             line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        match addresses.try_into() {
-            Ok(addresses) => Ok(Self { addresses, child }),
-            Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(io::Error::other(format!("it said {line:?} and not where ten cells listen")))
-            }
+        if addresses.len() == usize::from(cells) {
+            return Ok(Self { addresses, child });
         }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(io::Error::other(format!("it said {line:?} and not where {cells} cells listen")))
     }
 }
 

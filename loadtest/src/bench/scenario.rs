@@ -68,11 +68,11 @@ impl Scenario {
     /// All that there are, in the order in which they run.
     pub const ALL: [Self; 17] = [
         Self::of("h1", "HTTP/1.1", Work::Get, CLOSED),
-        Self::of("h1-open", "HTTP/1.1, 6,000 a second", Work::Get, OPEN),
+        Self::of("h1-open", "HTTP/1.1 at a fixed rate", Work::Get, OPEN),
         Self::of("h1-log", "HTTP/1.1 and a JSON access log", Work::Get, CLOSED).logged(),
-        Self::of("h1-log-open", "HTTP/1.1 and a JSON access log, 6,000 a second", Work::Get, OPEN).logged(),
+        Self::of("h1-log-open", "HTTP/1.1 and a JSON access log at a fixed rate", Work::Get, OPEN).logged(),
         Self::of("tls", "HTTP/1.1 over TLS 1.3, kept connections", Work::Get, CLOSED).over_tls(),
-        Self::of("tls-open", "HTTP/1.1 over TLS 1.3, 6,000 a second", Work::Get, OPEN).over_tls(),
+        Self::of("tls-open", "HTTP/1.1 over TLS 1.3 at a fixed rate", Work::Get, OPEN).over_tls(),
         Self::of("h2", "HTTP/2 over TLS 1.3", H2, CLOSED).over_tls(),
         Self::of("handshakes", "full TLS 1.3 handshake and one request", Work::FullHandshakes, HANDSHAKES)
             .over_tls(),
@@ -85,7 +85,7 @@ impl Scenario {
             .over_tls(),
         Self::of("idle", "idle connections", IDLE, CLOSED),
         Self::of("idle-tls", "idle connections over TLS 1.3", IDLE, CLOSED).over_tls(),
-        Self::of("reload", "another table while 6,000 requests a second come", Work::GetAcrossReload, OPEN),
+        Self::of("reload", "another table while requests come at a fixed rate", Work::GetAcrossReload, OPEN),
         Self::of("cold-start", "start of the program, until the first answer", Work::Get, CLOSED).cold(),
     ];
 
@@ -103,6 +103,23 @@ impl Scenario {
 
     const fn cold(self) -> Self {
         Self { cold: true, ..self }
+    }
+
+    /// The same with another rate, if it has one.
+    #[must_use]
+    pub const fn at(self, per_second: u32) -> Self {
+        match self.pace {
+            Pace::Open { connections, .. } => Self { pace: Pace::Open { per_second, connections }, ..self },
+            Pace::Closed { .. } => self,
+        }
+    }
+
+    /// What it is, for people, with its rate.
+    pub fn words(&self) -> String {
+        match self.pace {
+            Pace::Open { per_second, .. } => format!("{}, {per_second} a second", self.title),
+            Pace::Closed { .. } => self.title.to_owned(),
+        }
     }
 
     /// What is measured.
@@ -158,6 +175,18 @@ mod tests {
         }
         let error = "warm-start".parse::<Scenario>().expect_err("there is none");
         assert!(error.contains("reload") && error.contains("cold-start"), "{error}");
+    }
+
+    #[test]
+    fn a_rate_is_that_of_open_loops_alone() {
+        let words = |name: &str| {
+            let scenario: Scenario = name.parse().expect("there is such a scenario");
+            (scenario.words(), scenario.at(25_000).words())
+        };
+        assert_eq!(words("h1"), ("HTTP/1.1".to_owned(), "HTTP/1.1".to_owned()));
+        let (usual, other) = words("tls-open");
+        assert_eq!(usual, "HTTP/1.1 over TLS 1.3 at a fixed rate, 6000 a second");
+        assert_eq!(other, "HTTP/1.1 over TLS 1.3 at a fixed rate, 25000 a second");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 
-use super::table::{CELLS, DOMAIN, Edition, LEGACY_HOST, Table};
+use super::table::{DOMAIN, Edition, LEGACY_HOST, Table};
 use super::usage::{signal, tree};
 use crate::place::{free_address, private_folder};
 use crate::tls::{TlsError, roots};
@@ -155,7 +155,7 @@ pub struct Site {
     /// The accounts.
     pub table: Table,
     /// Where the cells listen.
-    pub origins: [SocketAddr; CELLS as usize],
+    pub origins: Vec<SocketAddr>,
     /// Whether each request is a line of JSON in a file. Floors write none.
     pub log: bool,
     /// Whether cells are spoken to in HTTP/2 without TLS, for gRPC. cellgate finds that out by itself.

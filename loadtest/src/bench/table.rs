@@ -1,8 +1,11 @@
 //! Which accounts there are, and which cell has each: plain functions of an account's number, so that the load, the
 //! cells and the configurations of all contestants agree without one list in memory.
 
-/// How many cells there are.
-pub const CELLS: u8 = 10;
+/// How many cells there are where nothing else is said.
+pub const CELLS: u16 = 10;
+
+/// The most that a run has: as many accounts with cells of their own as the targets are about.
+pub const CELLS_MAX: u16 = 1_000;
 
 /// Where all names of the benchmark are.
 pub const DOMAIN: &str = "app.example.com";
@@ -33,14 +36,21 @@ impl Edition {
     }
 }
 
-/// A table of so many accounts over ten cells.
+/// A table of so many accounts over so many cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     /// How many accounts. They are numbered from 0.
     pub accounts: u32,
+    /// How many cells, from 1. They are numbered from 0.
+    pub cells: u16,
 }
 
 impl Table {
+    /// One of so many accounts over the usual cells.
+    pub const fn of(accounts: u32) -> Self {
+        Self { accounts, cells: CELLS }
+    }
+
     /// The id of an account.
     pub fn id(&self, account: u32) -> u64 {
         FIRST_ID + u64::from(account)
@@ -67,15 +77,15 @@ impl Table {
         to.extend_from_slice(&digits[begin..]);
     }
 
-    /// The cell of an account, below [`CELLS`].
-    pub fn cell(&self, account: u32) -> u8 {
-        (mixed(u64::from(account)) % u64::from(CELLS)) as u8 // Below ten.
+    /// The cell of an account, below [`Table::cells`].
+    pub fn cell(&self, account: u32) -> u16 {
+        (mixed(u64::from(account)) % u64::from(self.cells)) as u16 // Below 2^16, as they are.
     }
 
     /// The cell of an account in this edition of the table.
-    pub fn cell_in(&self, edition: Edition, account: u32) -> u8 {
+    pub fn cell_in(&self, edition: Edition, account: u32) -> u16 {
         let moved = edition == Edition::Second && account.is_multiple_of(self.moves_each());
-        (self.cell(account) + u8::from(moved)) % CELLS
+        (self.cell(account) + u16::from(moved)) % self.cells
     }
 
     /// One of so many accounts moves, the first of all among them.
@@ -84,7 +94,7 @@ impl Table {
     }
 
     /// The name of a cell, in configurations and in `X-Cell`.
-    pub fn cell_name(cell: u8) -> String {
+    pub fn cell_name(cell: u16) -> String {
         format!("cell-{cell}")
     }
 }
@@ -120,7 +130,7 @@ mod tests {
 
     #[test]
     fn no_two_accounts_have_a_prefix_in_common_and_each_is_the_id_in_base_36() {
-        let table = Table { accounts: 100_000 };
+        let table = Table::of(100_000);
         let prefixes: HashSet<String> = (0..table.accounts).map(|account| table.prefix(account)).collect();
         assert_eq!(prefixes.len(), 100_000);
         for account in [0, 1, 99_999, 9_999_999] {
@@ -132,7 +142,7 @@ mod tests {
 
     #[test]
     fn each_cell_has_about_a_tenth_of_the_accounts() {
-        let table = Table { accounts: 100_000 };
+        let table = Table::of(100_000);
         let mut counts = [0; CELLS as usize];
         for account in 0..table.accounts {
             counts[usize::from(table.cell(account))] += 1;
@@ -143,11 +153,13 @@ mod tests {
     #[test]
     fn a_reload_moves_the_first_account_and_no_more_than_half_of_what_a_guard_lets_go() {
         for (accounts, moves) in [(10, 1), (100, 1), (10_000, 50), (100_000, 500), (1_000_000, 500)] {
-            let table = Table { accounts };
+            let table = Table::of(accounts);
             let moved = |account: &u32| table.cell_in(Edition::Second, *account) != table.cell(*account);
             assert_eq!((0..accounts).filter(moved).count(), moves, "{accounts}");
             assert!(moved(&0) && !moved(&1), "{accounts}");
-            assert!((0..accounts.min(1_000)).all(|account| table.cell_in(Edition::Second, account) < CELLS));
+            assert!(
+                (0..accounts.min(1_000)).all(|account| table.cell_in(Edition::Second, account) < table.cells)
+            );
             assert!((0..1_000).all(|account| table.cell_in(Edition::First, account) == table.cell(account)));
         }
         assert_eq!([Edition::First.other(), Edition::Second.other()], [Edition::Second, Edition::First]);
@@ -155,7 +167,7 @@ mod tests {
 
     #[test]
     fn tables_of_different_sizes_agree_about_the_accounts_that_both_have() {
-        let (small, large) = (Table { accounts: 100 }, Table { accounts: 1_000_000 });
+        let (small, large) = (Table::of(100), Table::of(1_000_000));
         for account in 0..100 {
             assert_eq!(small.prefix(account), large.prefix(account));
             assert_eq!(small.cell(account), large.cell(account));

@@ -15,7 +15,7 @@ use loadtest::bench::report::Report;
 use loadtest::bench::run::{Wanted, run};
 use loadtest::bench::scenario::Scenario;
 use loadtest::bench::site::{Kind, Programs};
-use loadtest::bench::table::Table;
+use loadtest::bench::table::{CELLS, CELLS_MAX, Table};
 use loadtest::usage::parsed;
 
 /// Measures what a request costs cellgate, HAProxy, nginx, Envoy and two floors, in turns, and prints a table for each
@@ -31,8 +31,14 @@ struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     contestants: Vec<Kind>,
     /// Accounts in the table
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     accounts: Option<u32>,
+    /// Cells that the accounts are in; a reload needs two
+    #[arg(long, value_name = "N", default_value_t = CELLS, value_parser = clap::value_parser!(u16).range(1..=i64::from(CELLS_MAX)))]
+    cells: u16,
+    /// Requests a second of what is asked at a fixed rate [default: 6000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// How often each contestant is measured in each scenario
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
@@ -161,9 +167,9 @@ fn write(args: &Args, report: &Report) -> Result<()> {
 }
 
 fn wanted(args: &Args) -> Result<Wanted> {
-    let chosen = |scenarios: &[Scenario]| match args.scenarios.is_empty() {
-        true => scenarios.to_vec(),
-        false => args.scenarios.clone(),
+    let chosen = |all: &[Scenario]| -> Vec<Scenario> {
+        let named = if args.scenarios.is_empty() { all } else { &args.scenarios };
+        named.iter().map(|scenario| args.rate.map_or(*scenario, |rate| scenario.at(rate))).collect()
     };
     let all =
         |kinds: &[Kind]| if args.contestants.is_empty() { kinds.to_vec() } else { args.contestants.clone() };
@@ -172,10 +178,22 @@ fn wanted(args: &Args) -> Result<Wanted> {
         if args.smoke { all(&quick.into_iter().flatten().collect::<Vec<_>>()) } else { all(&Kind::ALL) };
     let either = |usual: u64, smoke: u64| Duration::from_millis(if args.smoke { smoke } else { usual });
     let programs = programs(args, &contestants)?;
+    let scenarios = if args.smoke { chosen(&Scenario::ALL[..1]) } else { chosen(&Scenario::ALL) };
+    // A move is seen by the cell that answers.
+    let moves = scenarios.iter().find(|scenario| scenario.reloads());
+    if let Some(scenario) = moves.filter(|_| args.cells < 2) {
+        bail!(
+            "{} moves accounts from one cell to another: say --cells 2 or more, or --scenarios without it",
+            scenario.name
+        );
+    }
     Ok(Wanted {
-        scenarios: if args.smoke { chosen(&Scenario::ALL[..1]) } else { chosen(&Scenario::ALL) },
+        scenarios,
         contestants,
-        table: Table { accounts: args.accounts.unwrap_or(if args.smoke { 100 } else { 1_000_000 }) },
+        table: Table {
+            accounts: args.accounts.unwrap_or(if args.smoke { 100 } else { 1_000_000 }),
+            cells: args.cells,
+        },
         rounds: args.rounds.map_or(if args.smoke { 2 } else { 5 }, |rounds| rounds as usize),
         warmup: either(1_000, 100),
         duration: args.seconds.unwrap_or(either(3_000, 300)),

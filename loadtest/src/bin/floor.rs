@@ -95,12 +95,12 @@ fn run(args: &Args) -> Result<Server> {
 /// Every account's cell, by prefix and by id.
 struct Floor {
     cells: Vec<SocketAddr>,
-    by_key: HashMap<Box<str>, u8>,
+    by_key: HashMap<Box<str>, u16>,
 }
 
 impl Floor {
     fn new(args: &Args) -> Self {
-        let table = Table { accounts: args.accounts };
+        let table = Table::of(args.accounts);
         let rows = (0..args.accounts).flat_map(|account| {
             let cell = table.cell(account);
             [(table.prefix(account).into(), cell), (table.id(account).to_string().into(), cell)]

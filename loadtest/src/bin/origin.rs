@@ -1,4 +1,4 @@
-//! `origin`: the ten cells of the benchmark, in one process.
+//! `origin`: the cells of the benchmark, in one process.
 // The line that says where it listens is for people and scripts alike.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

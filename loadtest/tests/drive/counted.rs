@@ -10,10 +10,10 @@ use loadtest::raw::{RawScript, RawStep};
 use crate::cells::Cells;
 use crate::edge::{Edge, Reply, Script, Security, door};
 
-const TABLE: Table = Table { accounts: 1_000 };
+const TABLE: Table = Table::of(1_000);
 
 /// One account alone, so that a script knows its cell.
-const LONE: Table = Table { accounts: 1 };
+const LONE: Table = Table::of(1);
 
 const H2: Work = Work::H2Get { connections: 2, streams: 5 };
 
@@ -194,7 +194,7 @@ fn what_cannot_be_measured_is_said() {
     let sessions = order(&edge.door, TABLE, Work::Resumptions { clients: 1 }, closed);
     assert!(matches!(refused(sessions), DriveError::NeedsTls));
     for (table, work, pace) in [
-        (Table { accounts: 0 }, Work::Get, closed),
+        (Table::of(0), Work::Get, closed),
         (TABLE, Work::Get, Pace::Closed { connections: 0 }),
         (TABLE, Work::Get, Pace::Open { per_second: 0, connections: 1 }),
         (TABLE, Work::H2Get { connections: 1, streams: 0 }, closed),

@@ -11,10 +11,10 @@ use loadtest::raw::{RawScript, RawStep};
 use crate::cells::Cells;
 use crate::edge::{Edge, Script, Security, door, pair};
 
-const TABLE: Table = Table { accounts: 1_000 };
+const TABLE: Table = Table::of(1_000);
 
 /// One account alone, so that a cell without a proxy before it may be the right one.
-const LONE: Table = Table { accounts: 1 };
+const LONE: Table = Table::of(1);
 
 fn order(door: &Door, table: Table, work: Work, pace: Pace) -> Order {
     let duration = Duration::from_millis(200);

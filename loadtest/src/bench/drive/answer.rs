@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use crate::bench::table::{CELL_HEADER, CELLS, Edition, Table};
+use crate::bench::table::{CELL_HEADER, CELLS_MAX, Edition, Table};
 
 use super::ask::Ask;
 use super::{Order, Work};
@@ -54,7 +54,7 @@ pub(super) struct Told {
     /// Status.
     pub status: u16,
     /// Which cell answered; `None` where none or a stranger is named.
-    pub cell: Option<u8>,
+    pub cell: Option<u16>,
     /// Whether there is a `Deprecation`.
     pub deprecated: bool,
 }
@@ -135,11 +135,12 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
 pub(super) const DEPRECATION: &str = "deprecation";
 
 /// The number of a cell by its name.
-pub(super) fn cell(name: &[u8]) -> Option<u8> {
-    match name.strip_prefix(b"cell-")? {
-        [digit @ b'0'..=b'9'] => Some(digit - b'0').filter(|cell| *cell < CELLS),
-        _ => None,
-    }
+pub(super) fn cell(name: &[u8]) -> Option<u16> {
+    let digits = name.strip_prefix(b"cell-")?;
+    // As cells write it: neither sign nor leading zero.
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || digits.first() != Some(&b'0'));
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (plain && number < CELLS_MAX).then_some(number)
 }
 
 fn length_of(value: &[u8]) -> Option<u64> {
@@ -151,7 +152,7 @@ fn length_of(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const TABLE: Table = Table { accounts: 10 };
+    const TABLE: Table = Table::of(10);
 
     #[test]
     fn a_head_is_read_when_it_is_whole_and_not_before() {
@@ -166,9 +167,9 @@ mod tests {
 
     #[test]
     fn only_the_cells_of_the_benchmark_have_numbers() {
-        let numbers =
-            ["cell-0", "cell-9", "cell-10", "cell-", "cell-x", "mt"].map(|name| cell(name.as_bytes()));
-        assert_eq!(numbers, [Some(0), Some(9), None, None, None, None]);
+        let numbers = ["cell-0", "cell-999", "cell-1000", "cell-07", "cell-+7", "cell-", "cell-x", "mt"]
+            .map(|name| cell(name.as_bytes()));
+        assert_eq!(numbers, [Some(0), Some(999), None, None, None, None, None, None]);
     }
 
     #[test]
@@ -176,7 +177,7 @@ mod tests {
         let ask = Ask { account: 4, legacy: true };
         let right = Told { status: 200, cell: Some(TABLE.cell(4)), deprecated: true };
         right.check(200, ask, TABLE, Expected::Whole).unwrap();
-        let other = Some((TABLE.cell(4) + 1) % CELLS);
+        let other = Some((TABLE.cell(4) + 1) % TABLE.cells);
         for (wrong, also_l4) in [
             (Told { status: 503, ..right }, true),
             (Told { cell: other, ..right }, false),
@@ -199,8 +200,8 @@ mod tests {
         let told = |cell| Told { status: 200, cell: Some(cell), deprecated: true };
         for (account, cells) in [(0, 2), (1, 1)] {
             let ask = Ask { account, legacy: true };
-            let right = |cell: &u8| told(*cell).check(200, ask, TABLE, Expected::EitherEdition).is_ok();
-            assert_eq!((0..CELLS).filter(right).count(), cells, "{account}");
+            let right = |cell: &u16| told(*cell).check(200, ask, TABLE, Expected::EitherEdition).is_ok();
+            assert_eq!((0..TABLE.cells).filter(right).count(), cells, "{account}");
             for edition in [Edition::First, Edition::Second] {
                 assert!(right(&TABLE.cell_in(edition, account)), "{account} {edition:?}");
             }

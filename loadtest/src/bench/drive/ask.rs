@@ -98,7 +98,7 @@ fn write_decimal(mut number: u64, to: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    const TABLE: Table = Table { accounts: 100 };
+    const TABLE: Table = Table::of(100);
 
     fn text(ask: Ask, target: Option<&str>) -> String {
         let mut bytes = Vec::new();

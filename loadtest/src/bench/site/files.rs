@@ -71,7 +71,7 @@ struct TableFile {
 struct Row {
     id: u64,
     prefix: String,
-    cell: u8,
+    cell: u16,
 }
 
 fn tables(kind: Kind) -> Vec<TableFile> {
@@ -134,11 +134,33 @@ fn filled(template: &str, site: &Site, folder: &Path, plain: SocketAddr, tls: So
         ("NGINX_PASS".to_owned(), either(site.grpc, "grpc_pass grpc", "proxy_pass http")),
         ("ENVOY_HTTP2".to_owned(), either(site.grpc, ENVOY_HTTP2, "{}")),
     ];
-    for (cell, origin) in site.origins.iter().enumerate() {
-        values.push((format!("CELL{cell}"), origin.to_string()));
-        values.push((format!("CELL{cell}_PORT"), origin.port().to_string()));
+    values.extend(site.origins.first().map(|origin| ("FIRST_CELL".to_owned(), origin.to_string())));
+    let repeated = for_each_cell(template, &site.origins);
+    values.iter().fold(repeated, |text, (name, value)| text.replace(&format!("@{name}@"), value))
+}
+
+/// What stands between the line that ends with `@EACH_CELL@` and the one that ends with `@END@`, once for each cell.
+fn for_each_cell(template: &str, origins: &[SocketAddr]) -> String {
+    let mut text = String::new();
+    let mut block = None::<String>;
+    for line in template.split_inclusive('\n') {
+        match &mut block {
+            None if line.trim_end().ends_with("@EACH_CELL@") => block = Some(String::new()),
+            None => text.push_str(line),
+            Some(each) if line.trim_end().ends_with("@END@") => {
+                let filled = |(cell, origin): (usize, &SocketAddr)| {
+                    let named = each.replace("@CELL@", &cell.to_string());
+                    named
+                        .replace("@ADDRESS@", &origin.to_string())
+                        .replace("@PORT@", &origin.port().to_string())
+                };
+                text.extend(origins.iter().enumerate().map(filled));
+                block = None;
+            }
+            Some(each) => each.push_str(line),
+        }
     }
-    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
+    text
 }
 
 /// nginx needs this for its own words.
@@ -168,8 +190,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_said_of_each_cell_is_said_once_for_each() {
+        let origins = ["127.0.0.1:81", "127.0.0.2:82"].map(|origin| origin.parse().unwrap());
+        let template = "a\n# @EACH_CELL@\ncell-@CELL@ @ADDRESS@\n  port: @PORT@\n# @END@\nb @CELL@\n";
+        let filled = "a\ncell-0 127.0.0.1:81\n  port: 81\ncell-1 127.0.0.2:82\n  port: 82\nb @CELL@\n";
+        assert_eq!(for_each_cell(template, &origins), filled);
+        for kind in [Kind::Cellgate, Kind::Haproxy, Kind::Nginx, Kind::Envoy] {
+            let files = templates(kind).into_iter().map(|(_, text)| for_each_cell(text, &origins));
+            assert!(files.collect::<String>().contains("cell-1"), "{kind}");
+        }
+    }
+
+    #[test]
     fn the_second_edition_differs_in_the_cell_of_the_first_account_and_takes_the_place_of_the_first() {
-        let table = Table { accounts: 10 };
+        let table = Table::of(10);
         let [old, new] = [Edition::First, Edition::Second].map(|edition| table.cell_in(edition, 0));
         let [old, new] = [old, new].map(Table::cell_name);
         for kind in Kind::ALL.into_iter().filter(|kind| kind.reload_signal().is_some()) {
