@@ -13,6 +13,7 @@ use pingora::connectors::http::v2::ConnectionRef;
 use pingora::protocols::{Digest, UniqueIDType};
 use tokio::sync::watch;
 
+use super::after_others::after_others;
 use super::metered::{Flooded, Metered};
 use super::settled::Settling;
 use super::wire::ByteStream;
@@ -135,7 +136,7 @@ async fn drive(
         biased;
         () = flooded.happened() => Ended::Flooded,
         // Whoever has a stream on it is told why.
-        _ = connection => Ended::Closed,
+        _ = after_others(connection) => Ended::Closed,
         () = unused => Ended::Closed,
     }
 }

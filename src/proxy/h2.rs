@@ -13,6 +13,7 @@ use pingora::protocols::{Digest, Stream, UniqueIDType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::after_others::after_others;
 use super::downstream::Downstream;
 use super::metered::{Flooded, Metered};
 use super::preface::Prefaced;
@@ -83,8 +84,8 @@ async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &
                 service.telemetry().metrics.connection_cut(ConnectionCut::ControlFrames);
                 break;
             }
-            accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
-            () = active.changed() => continue,
+            accepted = after_others(HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest))) => accepted,
+            () = active.ended() => continue,
             () = tokio::time::sleep_until(idle_until), if active.is_idle() => {
                 if closing.is_none() {
                     closing = farewell(&mut connection);
@@ -102,8 +103,7 @@ async fn accept(service: &Arc<Service>, peer: Arc<Peer>, begun: Begun, active: &
                 if served >= limits.requests_per_connection && closing.is_none() {
                     closing = farewell(&mut connection);
                 }
-                let session = Box::new(session);
-                tokio::spawn(one_stream(Arc::clone(service), Arc::clone(&peer), session, active.enter()));
+                begin_stream(service, &peer, session, active.enter());
             }
             Ok(Some(H2Accept::Rejected)) => {
                 malformed += 1;
@@ -183,6 +183,13 @@ fn leave_at(served: u32, shutdown: &Shutdown) -> Phase {
     }
 }
 
+/// Serves a stream on a task of its own.
+fn begin_stream(service: &Arc<Service>, peer: &Arc<Peer>, session: HttpSession, entered: Entered) {
+    let stream = one_stream(Arc::clone(service), Arc::clone(peer), Box::new(session), entered);
+    // Boxed: a task is moved several times before it runs.
+    tokio::spawn(Box::pin(stream));
+}
+
 async fn one_stream(service: Arc<Service>, peer: Arc<Peer>, session: Box<HttpSession>, _active: Entered) {
     let pinned = service.pin_both();
     let mut down = Downstream::h2(session);
@@ -213,7 +220,7 @@ struct Counts {
     /// Milliseconds after `born`.
     idle_since_ms: AtomicU64,
     born: Instant,
-    changed: tokio::sync::Notify,
+    ended: tokio::sync::Notify,
 }
 
 #[must_use]
@@ -225,7 +232,7 @@ impl Default for Active {
             streams: AtomicUsize::new(0),
             idle_since_ms: 0.into(),
             born: Instant::now(),
-            changed: tokio::sync::Notify::new(),
+            ended: tokio::sync::Notify::new(),
         }))
     }
 }
@@ -239,13 +246,13 @@ impl Active {
     /// All have ended.
     async fn none(&self) {
         while !self.is_idle() {
-            self.changed().await;
+            self.ended().await;
         }
     }
 
-    /// A stream has ended.
-    async fn changed(&self) {
-        self.0.changed.notified().await;
+    /// None are left.
+    async fn ended(&self) {
+        self.0.ended.notified().await;
     }
 
     fn is_idle(&self) -> bool {
@@ -262,8 +269,9 @@ impl Drop for Entered {
         // The one that has begun: of an idle time, nothing is cut off.
         let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         self.0.idle_since_ms.store(now, Ordering::Release);
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.notify_one();
+        if self.0.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_one();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! and tells `telemetry` how it ended. It has no opinions of its own.
 
 mod admission;
+mod after_others;
 pub mod broken;
 mod cause;
 mod check;
