@@ -150,6 +150,10 @@ impl<'a> Pump<'a> {
                         None => chunk,
                     };
                     self.down.body(chunk);
+                    // Over HTTP/2 the last part says that it is.
+                    if self.progress.response == Response::Body && self.up.is_over() {
+                        self.response_end(None)?;
+                    }
                 }
                 Step::Response(Event::End(trailers)) => self.response_end(trailers)?,
                 Step::Response(Event::Head { .. } | Event::Informational(_)) => {
@@ -182,7 +186,13 @@ impl<'a> Pump<'a> {
                 none if none.is_empty() => Ok(()),
                 chunk => self.send_up(Some(chunk)),
             },
-            (chunk, _) => self.send_up(chunk),
+            (chunk, _) => {
+                let ends = chunk.is_some()
+                    && self.progress.response != Response::Tunnel
+                    && self.down.nothing_to_send();
+                self.send_up(chunk)?;
+                if ends { self.send_up(None) } else { Ok(()) }
+            }
         }
     }
 

@@ -208,6 +208,11 @@ impl Upstream {
         matches!(&self.source, Source::H1(session) if session.has_at_hand())
     }
 
+    /// Whether all of the body has been taken. Of HTTP/2 its end has to be asked for: trailers may follow, or an error.
+    pub fn is_over(&self) -> bool {
+        matches!(&self.source, Source::H1(session) if session.is_over())
+    }
+
     /// The next head. Nothing is lost when it is pending.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
         match &mut self.source {

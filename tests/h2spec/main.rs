@@ -6,6 +6,7 @@
 mod cases;
 mod cell_floods;
 mod edge;
+mod ends;
 mod floods;
 #[path = "../support/h2_raw.rs"]
 mod h2_raw;

@@ -140,7 +140,12 @@ impl Session {
 
     /// Whether something has come that was not taken yet, the end of the body too.
     pub fn has_at_hand(&self) -> bool {
-        !self.buffer.is_empty() || self.answer.as_ref().is_some_and(BodyReader::is_done)
+        !self.buffer.is_empty() || self.is_over()
+    }
+
+    /// Whether the whole body of the answer has been taken.
+    pub fn is_over(&self) -> bool {
+        self.answer.as_ref().is_some_and(BodyReader::is_done)
     }
 
     /// The next head. Nothing is lost when it is pending.
