@@ -23,14 +23,19 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 /// The same, with nobody waiting for the end. `None` where the thread could not be started.
 pub fn start(work: impl FnOnce() + Send + 'static) -> Option<std::thread::JoinHandle<()>> {
     let quietly = move || {
-        // On Linux the priority is the thread's own, and that of "no process" is the caller's.
-        if let Err(error) = setpriority_process(None, NICE) {
-            tracing::debug!(%error, "background work has the priority of requests");
-        }
+        give_way();
         work();
     };
     let started = std::thread::Builder::new().name("quiet".into()).spawn(quietly);
     started
         .inspect_err(|error| tracing::error!(%error, "a thread for background work cannot be started"))
         .ok()
+}
+
+/// Makes the thread that calls this one of those that give way, for as long as it lives.
+pub fn give_way() {
+    // On Linux the priority is the thread's own, and that of "no process" is the caller's.
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "background work has the priority of requests");
+    }
 }

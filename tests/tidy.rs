@@ -115,7 +115,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Whom to trust, of who calls out.
     ("authorities", &[]),
-    ("audit", &["policy", "telemetry", "authorities"]),
+    ("audit", &["policy", "telemetry", "authorities", "quiet"]),
     ("traces", &["policy", "telemetry", "authorities"]),
     // Posts what it is given; what there is to say is known elsewhere.
     ("webhooks", &[]),

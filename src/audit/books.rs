@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::policy::code::Code;
 use crate::policy::hosts::Role;
+use crate::quiet::give_way;
 use crate::telemetry::EventSink;
 use crate::telemetry::event::RequestEvent;
 use crate::telemetry::metrics::{BooksMeters, Metrics};
@@ -87,11 +88,15 @@ impl Books {
         let shared = Arc::new(Shared::new(outbox, metrics.books()));
         let lost = shared.meters.lost.clone();
         let writer = Writer::new(&settings.folder, Arc::clone(&shared));
-        let writer = std::thread::Builder::new().name("books-writer".into()).spawn(move || writer.run())?;
+        let writer = std::thread::Builder::new().name("books-writer".into()).spawn(move || {
+            give_way();
+            writer.run();
+        })?;
         let shipper = settings.shipping.clone().map(|shipping| {
             let shipper = Shipper::new(shipping, Arc::clone(&shared), metrics.shipments());
             let (done, end) = sync_channel::<()>(1);
             let thread = std::thread::Builder::new().name("books-fleet".into()).spawn(move || {
+                give_way();
                 shipper.run();
                 drop(done);
             });
