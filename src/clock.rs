@@ -21,6 +21,11 @@ impl Clock {
 
     /// Now.
     pub fn now(self) -> Moment {
-        Moment::at(BEFORE + self.0.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// When that was. Whoever has read a clock needs not read another.
+    pub fn at(self, instant: Instant) -> Moment {
+        Moment::at(BEFORE + instant.saturating_duration_since(self.0))
     }
 }

@@ -335,9 +335,9 @@ impl Admitted<'_> {
         self.drained_by.load(Ordering::Relaxed) != 0
     }
 
-    /// What became of it.
-    pub fn tell(&self, outcome: Outcome, first_byte: Option<Duration>) {
-        self.standing.tell(self.clock.now(), &self.pass(), &self.ask, outcome, first_byte);
+    /// What became of it, and when.
+    pub fn tell(&self, at: Instant, outcome: Outcome, first_byte: Option<Duration>) {
+        self.standing.tell(self.clock.at(at), &self.pass(), &self.ask, outcome, first_byte);
         self.told();
     }
 }

@@ -111,7 +111,7 @@ pub(super) async fn forward<'a>(
             Err(failed) => failed,
         };
         if failed.is_of_the_cell() {
-            admitted.tell(protection::Outcome::Failed, None);
+            admitted.tell(Instant::now(), protection::Outcome::Failed, None);
         }
         let again = failed.unanswered().map_or(Again::No, |unanswered| {
             let repeatable = retry::is_idempotent(&outgoing.method) && outgoing.upgrade == Upgrade::None;
@@ -180,10 +180,11 @@ impl<'a> Route<'a> {
         }
         trace.reused = connected.reused;
         trace.endpoint = connected.address;
-        trace.connected = Some(Instant::now());
+        let begun = Instant::now();
+        trace.connected = Some(begun);
         self.new = true;
         let mut upstream = connected.upstream;
-        match self.ask(attempt.asked(), &mut upstream, down, trace).await {
+        match self.ask(begun, attempt.asked(), &mut upstream, down, trace).await {
             Ok((head, end, progress)) => Ok(Answer { head, end, upstream, place, permit, progress }),
             Err(Attempt::Broken { broken, sent, .. }) => {
                 Err(Attempt::Broken { broken, sent, heard: upstream.has_begun() })
@@ -195,12 +196,12 @@ impl<'a> Route<'a> {
     /// Sends the request and waits for the head of its answer, and tells of the endpoint how that went.
     async fn ask(
         &self,
+        begun: Instant,
         asked: health::Asked<'_>,
         upstream: &mut Upstream,
         down: &mut Downstream,
         trace: &mut Trace,
     ) -> Result<(Box<Parts>, bool, Progress), Attempt> {
-        let begun = Instant::now();
         let before = asked.counters().wants_sample().then(|| upstream.socket()).flatten();
         let number = trace.tried.sends + 1;
         let heads = exchange_heads(self.cell, self.outgoing, number, down, upstream).await;
@@ -220,7 +221,7 @@ impl<'a> Route<'a> {
                 let retry_after = head.headers.contains_key(header::RETRY_AFTER);
                 let first_byte = usual.then_some(now - begun);
                 let end = AttemptEnd::of_status(head.status.as_u16(), retry_after);
-                self.admitted.tell(protection::Outcome::of(end), first_byte);
+                self.admitted.tell(now, protection::Outcome::of(end), first_byte);
                 asked.answered(end, first_byte);
             }
             Err(Attempt::Broken { broken: Broken::CellSlow(_), .. }) => {

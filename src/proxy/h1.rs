@@ -39,9 +39,9 @@ pub async fn serve(service: &Service, peer: Arc<Peer>, wire: Box<Wire>) {
     let limits = service.limits();
     let mut served = 0u32;
     while let Some(mut ready) = connection.take() {
-        let last =
-            served + 1 >= limits.requests_per_connection || born.elapsed() >= limits.connection_lifetime;
-        let read = read_head(service, &mut ready, served == 0).await;
+        let now = Instant::now();
+        let last = served + 1 >= limits.requests_per_connection || now - born >= limits.connection_lifetime;
+        let read = read_head(service, &mut ready, now, served == 0).await;
         // Boxed: a connection lives longer than its requests, and should not hold room for one meanwhile.
         connection = Box::pin(one_request(service, &peer, ready, read, last)).await;
         served = served.saturating_add(1);
@@ -168,12 +168,12 @@ enum HeadRead {
 
 /// Reads until the gate has a whole head. Silence between requests ends the connection without a word;
 /// a head that has begun must be complete within the head deadline, in total.
-async fn read_head(service: &Service, ready: &mut Ready, first: bool) -> HeadRead {
+async fn read_head(service: &Service, ready: &mut Ready, now: Instant, first: bool) -> HeadRead {
     let times = service.limits();
     let limits = service.head_limits();
     let mut reader = HeadReader::default();
     let between = if first { times.head_timeout } else { times.keep_alive_timeout };
-    let mut deadline = Instant::now() + if ready.buffered.is_empty() { between } else { times.head_timeout };
+    let mut deadline = now + if ready.buffered.is_empty() { between } else { times.head_timeout };
     ready.waiting.phase = if first { Phase::Closed } else { Phase::Draining };
     let mut leaving = false;
     loop {
