@@ -41,8 +41,9 @@ fn two_short_rounds_lose_no_request_and_are_reported_whole() {
         Some(_) => "haproxy,nginx,cellgate,floor,relay",
         None => "haproxy,nginx,floor,relay",
     };
-    let output =
-        bench(&["--smoke", "--out", &out, "--json", &json, "--svg", &svg, "--contestants", contestants]);
+    // Another number of cells than usual, which each contestant must have been told.
+    let what = ["--smoke", "--cells", "3", "--contestants", contestants];
+    let output = bench(&[&what[..], &["--out", &out, "--json", &json, "--svg", &svg]].concat());
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     let report: Report = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();

@@ -100,7 +100,8 @@ struct Floor {
 
 impl Floor {
     fn new(args: &Args) -> Self {
-        let table = Table::of(args.accounts);
+        let cells = u16::try_from(args.cell.len()).unwrap_or(u16::MAX);
+        let table = Table { accounts: args.accounts, cells };
         let rows = (0..args.accounts).flat_map(|account| {
             let cell = table.cell(account);
             [(table.prefix(account).into(), cell), (table.id(account).to_string().into(), cell)]
