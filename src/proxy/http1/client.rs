@@ -203,8 +203,8 @@ impl Session {
     pub async fn into_reusable(mut self) -> Option<Box<Wire>> {
         // What follows a request that is not whole is a part of it to the cell.
         let whole = self.request.is_whole() && self.answer.as_ref().is_some_and(BodyReader::is_done);
-        // What has come behind the answer answers nothing.
-        if whole && self.keep_alive && self.buffer.is_empty() {
+        // What has come behind the answer answers nothing, and what a cell has not read yet would be in the next one's way.
+        if whole && self.keep_alive && self.buffer.is_empty() && self.wire.is_settled() {
             return Some(self.wire);
         }
         // Whether it hears of it changes nothing, and one that reads nothing is not waited for.
@@ -468,6 +468,20 @@ mod tests {
         assert!(!is_reused(RequestBody::Length(5), &[], false).await);
         assert!(!is_reused(RequestBody::Chunked, &[b"hello"], false).await);
         assert!(!is_reused(RequestBody::Chunked, &[], false).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_a_request_still_waits_carries_no_other() {
+        const ROOM: usize = 64;
+        let (near, mut far) = duplex(ROOM);
+        let mut session = Session::new(Wire::new(near, 0));
+        session.request((&Method::POST, "/"), RequestBody::Length(ROOM as u64), |_| {});
+        session.part(Bytes::from_static(&[b'a'; ROOM]));
+        session.finish().unwrap();
+        far.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let head = poll_fn(|cx| session.poll_head(cx)).await.unwrap();
+        assert!(matches!(head, Answered::Final(_, true)), "{head:?}");
+        assert!(session.into_reusable().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
