@@ -14,6 +14,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::v2::server::HttpSession as H2Session;
 use pingora::{BError, Result};
 
+use super::after_others::before_me;
 use super::compact::compact;
 use super::deadline::Deadline;
 use super::head::RequestHead;
@@ -240,7 +241,10 @@ impl Downstream {
                 let _ = tokio::time::timeout(BREAK_OFF, session.wire().shutdown()).await;
             }
             Source::H2(http2) => match &mut http2.sink {
-                Sink::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+                Sink::Stream(stream) => {
+                    before_me().await;
+                    stream.reset(h2::Reason::INTERNAL_ERROR);
+                }
                 Sink::Idle => http2.session.shutdown(),
             },
         }
@@ -257,6 +261,7 @@ impl Downstream {
             {
                 return;
             }
+            before_me().await;
             return stream.reset(h2::Reason::CANCEL);
         }
         self.tear().await;
