@@ -114,6 +114,9 @@ impl Books {
             shared,
         };
         std::thread::Builder::new().name("books".into()).spawn(move || {
+            // A second's counts are 30 ms of work at a time, which requests of a busy core waited for. With every core
+            // busy it has a tenth of one: sheets then hold what they can, and what they cannot is counted without detail.
+            give_way();
             collector.run(&stopped, writer);
             drop(ended);
         })?;
